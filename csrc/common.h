@@ -1,0 +1,112 @@
+// What every op family needs: data types, the [outer, channels, inner] view of a tensor, argument checks, and the
+// hand-over from tensors to raw-pointer kernels on the tensor's device.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/GradMode.h>
+#include <c10/util/Exception.h>
+
+#include <initializer_list>
+#include <utility>
+
+#include "kernel_types.h"
+
+namespace gan_ops {
+
+inline Dtype dtype_of(const at::Tensor& tensor, const char* name) {
+  switch (tensor.scalar_type()) {
+    case at::kDouble:
+      return Dtype::float64;
+    case at::kFloat:
+      return Dtype::float32;
+    case at::kHalf:
+      return Dtype::float16;
+    case at::kBFloat16:
+      return Dtype::bfloat16;
+    default:
+      TORCH_CHECK_TYPE(false, name, " must be float64, float32, float16 or bfloat16, but is ", tensor.scalar_type());
+  }
+}
+
+/// The type that sums are taken in: float64 for float64, float32 for everything narrower.
+inline at::ScalarType accumulate_type(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+/// [N, C, *] as its memory has it: channels_last when the tensor is stored so, contiguous otherwise.
+inline at::Tensor dense(const at::Tensor& tensor) {
+  return tensor.contiguous(tensor.suggest_memory_format());
+}
+
+/// `tensor` in the memory layout of the dense tensor `like`.
+inline at::Tensor dense_like(const at::Tensor& tensor, const at::Tensor& like) {
+  return tensor.contiguous(like.suggest_memory_format());
+}
+
+inline bool is_channels_last(const at::Tensor& dense_tensor) {
+  return !dense_tensor.is_contiguous();
+}
+
+/// The product of the axes after N and C.
+inline int64_t pixels_of(const at::Tensor& tensor) {
+  int64_t pixels = 1;
+  for (int64_t axis = 2; axis < tensor.dim(); ++axis) pixels *= tensor.size(axis);
+  return pixels;
+}
+
+inline void check_feature_map(const at::Tensor& x, const char* name) {
+  TORCH_CHECK_VALUE(x.dim() >= 2 && x.size(1) >= 1, name,
+                    " must be [N, C, *] with at least one channel, but its shape is ", x.sizes());
+  dtype_of(x, name);
+}
+
+inline void check_eps(double eps) {
+  TORCH_CHECK_VALUE(eps >= 0, "eps must not be negative, but is ", eps);
+}
+
+/// An argument of a derivative op that must have the shape, type and device that the forward pass gives it.
+inline void check_matches(const at::Tensor& tensor, const char* name, at::IntArrayRef sizes, at::ScalarType type,
+                          at::Device device) {
+  TORCH_CHECK_VALUE(tensor.sizes() == sizes, name, " must have the shape ", sizes, ", but has ", tensor.sizes());
+  TORCH_CHECK_TYPE(tensor.scalar_type() == type, name, " must be ", type, ", but is ", tensor.scalar_type());
+  TORCH_CHECK_VALUE(tensor.device() == device, name, " must be on ", device, ", but is on ", tensor.device());
+}
+
+/// Whether autograd would record an op on these tensors.
+inline bool records_gradient(std::initializer_list<at::Tensor> tensors) {
+  if (!c10::GradMode::is_enabled()) return false;
+  for (const auto& tensor : tensors)
+    if (tensor.defined() && tensor.requires_grad()) return true;
+  return false;
+}
+
+/// The handle of a registered op; look it up once and keep it.
+template <class Signature>
+c10::TypedOperatorHandle<Signature> find_op(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Signature>();
+}
+
+/// The stream of `device` that torch queues its work on now.
+CudaStream current_cuda_stream(c10::Device device);
+
+/// Runs the kernels that take `args` on the device that `like` is on. Their run_on_cpu and run_on_cuda are found by the
+/// type of args.
+template <class Args>
+void run_kernel(const Args& args, const at::Tensor& like) {
+  const Dtype dtype = dtype_of(like, "x");
+  if (like.is_cpu()) {
+    run_on_cpu(args, dtype);
+    return;
+  }
+#ifdef GAN_OPS_WITH_CUDA
+  const c10::DeviceGuard guard(like.device());
+  run_on_cuda(args, dtype, current_cuda_stream(like.device()));
+#else
+  TORCH_CHECK_NOT_IMPLEMENTED(false, "this build of gan_ops has no CUDA kernels; with nvcc installed, build it again: ",
+                              "GAN_OPS_CUDA=1 pip install --no-build-isolation --force-reinstall --no-deps .");
+#endif
+}
+
+}  // namespace gan_ops

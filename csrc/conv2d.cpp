@@ -1,0 +1,210 @@
+// Stride-1 convolution whose derivatives of every order are convolutions that torch has fast kernels for.
+//
+// Convolution is linear in x and in w, and so are its two gradients, so three ops are closed under differentiation
+// (W: transpose of w; *: correlation):
+//   conv2d(x, w) = x * w          d_x = input_grad(g, w)           d_w = weight_grad(g, x)
+//   input_grad(g, w)              d_g = conv2d(v, w)               d_w = weight_grad(g, v)
+//   weight_grad(g, x)             d_g = conv2d(x, v)               d_x = input_grad(g, v)
+// ATen's own double backward computes the weight's gradient as a convolution whose kernel is as large as the image,
+// which oneDNN and cuDNN have no fast path for; that costs a gradient penalty most of its time.
+#include <ATen/ATen.h>
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <array>
+#include <optional>
+
+#include "common.h"
+
+namespace gan_ops {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+void check_arguments(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
+  TORCH_CHECK_VALUE(x.dim() == 4, "x must be [N, C, H, W], but its shape is ", x.sizes());
+  TORCH_CHECK_VALUE(weight.dim() == 4, "weight must be [C_out, C_in, K, K], but its shape is ", weight.sizes());
+  TORCH_CHECK_VALUE(x.size(1) == weight.size(1), "x has ", x.size(1), " channels, but weight takes ", weight.size(1));
+  TORCH_CHECK_VALUE(padding >= 0 && padding < weight.size(2) && padding < weight.size(3),
+                    "padding must be from 0 to the kernel size less 1, but is ", padding, " for a kernel of ",
+                    weight.size(2), "x", weight.size(3));
+  TORCH_CHECK_VALUE(x.size(2) + 2 * padding >= weight.size(2) && x.size(3) + 2 * padding >= weight.size(3),
+                    "weight's kernel of ", weight.size(2), "x", weight.size(3), " is larger than the padded x of ",
+                    x.size(2) + 2 * padding, "x", x.size(3) + 2 * padding);
+  dtype_of(x, "x");
+  TORCH_CHECK_TYPE(weight.scalar_type() == x.scalar_type(), "weight must be ", x.scalar_type(), " as x is, but is ",
+                   weight.scalar_type());
+  TORCH_CHECK_VALUE(weight.device() == x.device(), "weight must be on ", x.device(), " as x is, but is on ",
+                    weight.device());
+  if (bias) check_matches(*bias, "bias", {weight.size(0)}, x.scalar_type(), x.device());
+}
+
+constexpr std::array<bool, 3> kInput = {true, false, false};
+constexpr std::array<bool, 3> kWeight = {false, true, false};
+
+Tensor convolution_backward(const Tensor& grad, const Tensor& x, const Tensor& weight, int64_t padding,
+                            std::array<bool, 3> wanted) {
+  auto grads = at::convolution_backward(grad, x, weight, std::nullopt, /*stride=*/{1, 1}, {padding, padding},
+                                        /*dilation=*/{1, 1}, /*transposed=*/false, /*output_padding=*/{0, 0},
+                                        /*groups=*/1, wanted);
+  return wanted[0] ? std::get<0>(grads) : std::get<1>(grads);
+}
+
+/// A tensor that lends its shape, type and layout to convolution_backward, which does not read its values.
+Tensor stand_in(c10::IntArrayRef sizes, const Tensor& like) {
+  return at::empty(sizes, like.options(), like.suggest_memory_format());
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
+  check_arguments(x, weight, bias, padding);
+  return at::conv2d(x, weight, bias, /*stride=*/1, padding);
+}
+
+/// grad [N, C_out, H', W'], weight [C_out, C_in, K, K] → [N, C_in, H, W]
+Tensor conv2d_input_grad(const Tensor& grad, const Tensor& weight, int64_t padding) {
+  TORCH_CHECK_VALUE(grad.dim() == 4 && weight.dim() == 4 && grad.size(1) == weight.size(0),
+                    "grad must be [N, C_out, H, W] for weight [C_out, C_in, K, K], but they are ", grad.sizes(),
+                    " and ", weight.sizes());
+  const Tensor x = stand_in({grad.size(0), weight.size(1), grad.size(2) + weight.size(2) - 1 - 2 * padding,
+                             grad.size(3) + weight.size(3) - 1 - 2 * padding},
+                            grad);
+  return convolution_backward(grad, x, weight, padding, kInput);
+}
+
+/// grad [N, C_out, H', W'], x [N, C_in, H, W] → [C_out, C_in, K, K]
+Tensor conv2d_weight_grad(const Tensor& grad, const Tensor& x, int64_t padding) {
+  TORCH_CHECK_VALUE(grad.dim() == 4 && x.dim() == 4 && grad.size(0) == x.size(0),
+                    "grad and x must be [N, C, H, W] of one batch, but they are ", grad.sizes(), " and ", x.sizes());
+  const Tensor weight = stand_in(
+      {grad.size(1), x.size(1), x.size(2) + 2 * padding + 1 - grad.size(2), x.size(3) + 2 * padding + 1 - grad.size(3)},
+      x);
+  return convolution_backward(grad, x, weight, padding, kWeight);
+}
+
+// ---- Derivatives ----
+
+auto conv2d_op() {
+  static const auto op = find_op<decltype(conv2d)>("gan_ops::conv2d");
+  return op;
+}
+auto conv2d_input_grad_op() {
+  static const auto op = find_op<decltype(conv2d_input_grad)>("gan_ops::conv2d_input_grad");
+  return op;
+}
+auto conv2d_weight_grad_op() {
+  static const auto op = find_op<decltype(conv2d_weight_grad)>("gan_ops::conv2d_weight_grad");
+  return op;
+}
+
+struct InputGrad : torch::autograd::Function<InputGrad> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& weight, int64_t padding) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({grad, weight});
+    ctx->saved_data["padding"] = padding;
+    return conv2d_input_grad_op().call(grad, weight, padding);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    const auto saved = ctx->get_saved_variables();
+    const int64_t padding = ctx->saved_data["padding"].toInt();
+    Tensor d_grad, d_weight;
+    if (ctx->needs_input_grad(0)) d_grad = conv2d_op().call(v[0], saved[1], std::nullopt, padding);
+    if (ctx->needs_input_grad(1)) d_weight = conv2d_weight_grad_op().call(saved[0], v[0], padding);
+    return {d_grad, d_weight, Tensor()};
+  }
+};
+
+struct WeightGrad : torch::autograd::Function<WeightGrad> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, int64_t padding) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({grad, x});
+    ctx->saved_data["padding"] = padding;
+    return conv2d_weight_grad_op().call(grad, x, padding);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    const auto saved = ctx->get_saved_variables();
+    const int64_t padding = ctx->saved_data["padding"].toInt();
+    Tensor d_grad, d_x;
+    if (ctx->needs_input_grad(0)) d_grad = conv2d_op().call(saved[1], v[0], std::nullopt, padding);
+    if (ctx->needs_input_grad(1)) d_x = conv2d_input_grad_op().call(saved[0], v[0], padding);
+    return {d_grad, d_x, Tensor()};
+  }
+};
+
+struct Convolution : torch::autograd::Function<Convolution> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                        int64_t padding) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({x, weight});
+    ctx->saved_data["padding"] = padding;
+    ctx->saved_data["has_bias"] = bias.has_value();
+    return conv2d_op().call(x, weight, bias, padding);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto saved = ctx->get_saved_variables();
+    const int64_t padding = ctx->saved_data["padding"].toInt();
+    Tensor d_x, d_weight, d_bias;
+    if (ctx->needs_input_grad(0)) d_x = conv2d_input_grad_op().call(grads[0], saved[1], padding);
+    if (ctx->needs_input_grad(1)) d_weight = conv2d_weight_grad_op().call(grads[0], saved[0], padding);
+    const bool has_bias = ctx->saved_data["has_bias"].toBool();  // without one there is no third edge to ask about
+    if (has_bias && ctx->needs_input_grad(2)) d_bias = grads[0].sum({0, 2, 3});  // [N, C_out, H', W'] → [C_out]
+    return {d_x, d_weight, d_bias, Tensor()};
+  }
+};
+
+Tensor conv2d_autograd(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
+  if (records_gradient({x, weight, bias.value_or(Tensor())})) return Convolution::apply(x, weight, bias, padding);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return conv2d_op().call(x, weight, bias, padding);
+}
+
+Tensor conv2d_input_grad_autograd(const Tensor& grad, const Tensor& weight, int64_t padding) {
+  if (records_gradient({grad, weight})) return InputGrad::apply(grad, weight, padding);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return conv2d_input_grad_op().call(grad, weight, padding);
+}
+
+Tensor conv2d_weight_grad_autograd(const Tensor& grad, const Tensor& x, int64_t padding) {
+  if (records_gradient({grad, x})) return WeightGrad::apply(grad, x, padding);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return conv2d_weight_grad_op().call(grad, x, padding);
+}
+
+// ---- Autocast: as torch's own convolution, in the narrow type ----
+
+template <c10::DispatchKey key, c10::DeviceType device>
+Tensor conv2d_autocast(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
+  const c10::impl::ExcludeDispatchKeyGuard guard(key);
+  const auto type = at::autocast::get_autocast_dtype(device);
+  return conv2d_op().call(at::autocast::cached_cast(type, x, device), at::autocast::cached_cast(type, weight, device),
+                          at::autocast::cached_cast(type, bias, device), padding);
+}
+
+void register_kernels(torch::Library& m) {
+  m.impl("conv2d", conv2d);
+  m.impl("conv2d_input_grad", conv2d_input_grad);
+  m.impl("conv2d_weight_grad", conv2d_weight_grad);
+}
+
+TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
+  register_kernels(m);
+}
+TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
+  register_kernels(m);
+}
+TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
+  m.impl("conv2d", conv2d_autograd);
+  m.impl("conv2d_input_grad", conv2d_input_grad_autograd);
+  m.impl("conv2d_weight_grad", conv2d_weight_grad_autograd);
+}
+TORCH_LIBRARY_IMPL(gan_ops, AutocastCPU, m) {
+  m.impl("conv2d", conv2d_autocast<c10::DispatchKey::AutocastCPU, c10::kCPU>);
+}
+TORCH_LIBRARY_IMPL(gan_ops, AutocastCUDA, m) {
+  m.impl("conv2d", conv2d_autocast<c10::DispatchKey::AutocastCUDA, c10::kCUDA>);
+}
+
+}  // namespace
+}  // namespace gan_ops

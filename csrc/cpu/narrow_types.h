@@ -1,0 +1,51 @@
+// float16 and bfloat16 on the host: torch's own types, which convert in plain code that the compiler can vectorise.
+#pragma once
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include "../kernel_types.h"
+#include "../math/numeric.h"
+
+namespace gan_ops {
+
+GAN_OPS_INLINE float widen(c10::Half value) {
+  return static_cast<float>(value);
+}
+GAN_OPS_INLINE float widen(c10::BFloat16 value) {
+  return static_cast<float>(value);
+}
+
+template <>
+struct Narrow<c10::Half> {
+  static GAN_OPS_INLINE c10::Half from(float value) { return c10::Half(value); }
+};
+template <>
+struct Narrow<c10::BFloat16> {
+  static GAN_OPS_INLINE c10::BFloat16 from(float value) { return c10::BFloat16(value); }
+};
+
+namespace cpu {
+
+template <class T>
+struct Type {
+  using type = T;
+};
+
+/// Calls `body` with a Type<T> for the host type of `dtype`.
+template <class Body>
+void with_type(Dtype dtype, const Body& body) {
+  switch (dtype) {
+    case Dtype::float64:
+      return body(Type<double>{});
+    case Dtype::float32:
+      return body(Type<float>{});
+    case Dtype::float16:
+      return body(Type<c10::Half>{});
+    case Dtype::bfloat16:
+      return body(Type<c10::BFloat16>{});
+  }
+}
+
+}  // namespace cpu
+}  // namespace gan_ops

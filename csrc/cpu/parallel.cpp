@@ -1,0 +1,42 @@
+#include "parallel.h"
+
+#include <cstdlib>
+#include <string_view>
+
+namespace gan_ops::cpu {
+namespace {
+
+InstructionSet detect() {
+#if defined(__x86_64__)
+  const char* wanted = std::getenv("GAN_OPS_CPU");
+  const std::string_view limit = wanted == nullptr ? "" : wanted;
+  if (limit == "baseline") return InstructionSet::baseline;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx512 && limit != "avx2") return InstructionSet::avx512;
+  if (avx2) return InstructionSet::avx2;
+#endif
+  return InstructionSet::baseline;
+}
+
+}  // namespace
+
+InstructionSet instruction_set() {
+  static const InstructionSet detected = detect();
+  return detected;
+}
+
+const char* instruction_set_name() {
+  switch (instruction_set()) {
+    case InstructionSet::avx512:
+      return "avx512";
+    case InstructionSet::avx2:
+      return "avx2";
+    case InstructionSet::baseline:
+      break;
+  }
+  return "baseline";
+}
+
+}  // namespace gan_ops::cpu

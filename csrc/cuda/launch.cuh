@@ -1,0 +1,96 @@
+// What every kernel file needs: the narrow types, the launch, sums over a block.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <stdexcept>
+#include <string>
+
+#include "../kernel_types.h"
+#include "../math/numeric.h"
+
+namespace gan_ops {
+
+GAN_OPS_INLINE float widen(__half value) {
+  return __half2float(value);
+}
+GAN_OPS_INLINE float widen(__nv_bfloat16 value) {
+  return __bfloat162float(value);
+}
+
+template <>
+struct Narrow<__half> {
+  static GAN_OPS_INLINE __half from(float value) { return __float2half_rn(value); }
+};
+template <>
+struct Narrow<__nv_bfloat16> {
+  static GAN_OPS_INLINE __nv_bfloat16 from(float value) { return __float2bfloat16_rn(value); }
+};
+
+namespace cuda {
+
+template <class T>
+struct Type {
+  using type = T;
+};
+
+/// Calls `body` with a Type<T> for the device type of `dtype`.
+template <class Body>
+void with_type(Dtype dtype, const Body& body) {
+  switch (dtype) {
+    case Dtype::float64:
+      return body(Type<double>{});
+    case Dtype::float32:
+      return body(Type<float>{});
+    case Dtype::float16:
+      return body(Type<__half>{});
+    case Dtype::bfloat16:
+      return body(Type<__nv_bfloat16>{});
+  }
+}
+
+constexpr int kThreads = 256;
+constexpr int kWarp = 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+/// Blocks for `tasks` units of work; kernels loop over blockIdx.x by gridDim.x, so any number is right.
+inline unsigned grid_for(int64_t tasks) {
+  constexpr int64_t kMost = 1 << 20;
+  return static_cast<unsigned>(tasks < kMost ? tasks : kMost);
+}
+
+/// Queues kernel<<<blocks, threads>>>(arguments...) on `stream`; throws if the launch is refused.
+template <class... Parameters, class... Arguments>
+void launch(void (*kernel)(Parameters...), unsigned blocks, dim3 threads, CudaStream stream, Arguments... arguments) {
+  kernel<<<blocks, threads, 0, stream>>>(arguments...);
+  const cudaError_t error = cudaGetLastError();
+  if (error != cudaSuccess)
+    throw std::runtime_error(std::string("gan_ops: a CUDA kernel did not start: ") + cudaGetErrorString(error));
+}
+
+/// The sum over a warp, in every lane.
+template <class A>
+__device__ __forceinline__ A warp_sum(A value) {
+#pragma unroll
+  for (int distance = kWarp / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
+  return value;
+}
+
+/// The sum over a block of kThreads threads, in every thread. `shared` holds kThreads / kWarp values; it may be used
+/// again at once.
+template <class A>
+__device__ __forceinline__ A block_sum(A value, A* shared) {
+  value = warp_sum(value);
+  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  A total = 0;
+#pragma unroll
+  for (int warp = 0; warp < kThreads / kWarp; ++warp) total += shared[warp];
+  __syncthreads();
+  return total;
+}
+
+}  // namespace cuda
+}  // namespace gan_ops

@@ -1,0 +1,222 @@
+// The minibatch_stddev family: checks, allocation, dispatch, and how its ops differentiate one another.
+#include "minibatch_stddev.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <optional>
+#include <tuple>
+
+#include "common.h"
+
+namespace gan_ops {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using GroupSize = std::optional<int64_t>;  // none: the whole batch
+
+void check_arguments(const Tensor& x, GroupSize group_size, int64_t num_channels, double eps) {
+  check_feature_map(x, "x");
+  check_eps(eps);
+  TORCH_CHECK_VALUE(!group_size || *group_size >= 1, "group_size must be at least 1 or None, but is ", *group_size);
+  TORCH_CHECK_VALUE(num_channels >= 1, "num_channels must be at least 1, but is ", num_channels);
+  TORCH_CHECK_VALUE(x.size(1) % num_channels == 0, "num_channels=", num_channels, " does not divide the ", x.size(1),
+                    " channels of x");
+  const int64_t batch = x.size(0);
+  TORCH_CHECK_VALUE(!group_size || batch == 0 || batch % std::min(*group_size, batch) == 0, "group_size=", *group_size,
+                    " does not divide the batch of ", batch);
+}
+
+StddevLayout stddev_layout(const Tensor& x, GroupSize group_size, int64_t num_channels) {
+  const int64_t batch = x.size(0), pixels = pixels_of(x), width = x.size(1) / num_channels;
+  const int64_t group = group_size ? std::min(*group_size, batch) : batch;
+  if (is_channels_last(x)) return {group, batch / group, num_channels, pixels, width, 1};
+  return {group, batch / group, num_channels, 1, width * pixels, pixels};
+}
+
+std::vector<int64_t> out_sizes(const Tensor& x, int64_t num_channels) {
+  auto sizes = x.sizes().vec();
+  sizes[1] += num_channels;
+  return sizes;
+}
+
+Tensor empty_out(const Tensor& x, int64_t num_channels) {
+  const auto format = is_channels_last(x) ? x.suggest_memory_format() : at::MemoryFormat::Contiguous;
+  return at::empty(out_sizes(x, num_channels), x.options(), format);
+}
+
+Tensor scratch(const Tensor& x, const StddevLayout& layout, int64_t positions) {
+  return at::empty({layout.groups * layout.features * stddev_chunks(positions)}, x.options().dtype(accumulate_type(x)));
+}
+
+// ---- Kernels' entry points ----
+
+Tensor minibatch_stddev(const Tensor& x_any, GroupSize group_size, int64_t num_channels, double eps) {
+  check_arguments(x_any, group_size, num_channels, eps);
+  const Tensor x = dense(x_any);
+  Tensor out = empty_out(x, num_channels);
+  if (x.numel() == 0) return out;
+  const auto layout = stddev_layout(x, group_size, num_channels);
+  Tensor partial = scratch(x, layout, layout.positions());
+  run_kernel(StddevForwardArgs{x.const_data_ptr(), out.mutable_data_ptr(), partial.mutable_data_ptr(), layout, eps}, x);
+  return out;
+}
+
+Tensor minibatch_stddev_backward(const Tensor& grad_any, const Tensor& x_any, GroupSize group_size,
+                                 int64_t num_channels, double eps) {
+  check_arguments(x_any, group_size, num_channels, eps);
+  check_matches(grad_any, "grad", out_sizes(x_any, num_channels), x_any.scalar_type(), x_any.device());
+  const Tensor x = dense(x_any), grad = dense_like(grad_any, x);
+  Tensor d_x = at::empty_like(x);
+  if (x.numel() == 0) return d_x;
+  const auto layout = stddev_layout(x, group_size, num_channels);
+  Tensor partial = scratch(x, layout, layout.group * layout.map_positions());
+  run_kernel(StddevBackwardArgs{grad.const_data_ptr(), x.const_data_ptr(), d_x.mutable_data_ptr(),
+                                partial.mutable_data_ptr(), layout, eps},
+             x);
+  return d_x;
+}
+
+std::tuple<Tensor, Tensor> minibatch_stddev_double_backward(const Tensor& v_any, const Tensor& grad_any,
+                                                            const Tensor& x_any, GroupSize group_size,
+                                                            int64_t num_channels, double eps) {
+  check_arguments(x_any, group_size, num_channels, eps);
+  check_matches(grad_any, "grad", out_sizes(x_any, num_channels), x_any.scalar_type(), x_any.device());
+  check_matches(v_any, "v", x_any.sizes(), x_any.scalar_type(), x_any.device());
+  const Tensor x = dense(x_any), grad = dense_like(grad_any, x), v = dense_like(v_any, x);
+  Tensor d_grad = empty_out(x, num_channels), d_x = at::empty_like(x);
+  if (x.numel() == 0) return {d_grad, d_x};
+  const auto layout = stddev_layout(x, group_size, num_channels);
+  Tensor partial = scratch(x, layout, layout.group * layout.map_positions());
+  Tensor h_partial = scratch(x, layout, layout.positions());
+  run_kernel(StddevDoubleBackwardArgs{v.const_data_ptr(), grad.const_data_ptr(), x.const_data_ptr(),
+                                      d_grad.mutable_data_ptr(), d_x.mutable_data_ptr(), partial.mutable_data_ptr(),
+                                      h_partial.mutable_data_ptr(), layout, eps},
+             x);
+  return {d_grad, d_x};
+}
+
+// ---- Derivatives ----
+
+auto minibatch_stddev_op() {
+  static const auto op = find_op<decltype(minibatch_stddev)>("gan_ops::minibatch_stddev");
+  return op;
+}
+auto minibatch_stddev_backward_op() {
+  static const auto op = find_op<decltype(minibatch_stddev_backward)>("gan_ops::minibatch_stddev_backward");
+  return op;
+}
+auto minibatch_stddev_double_backward_op() {
+  static const auto op =
+      find_op<decltype(minibatch_stddev_double_backward)>("gan_ops::minibatch_stddev_double_backward");
+  return op;
+}
+
+/// The options that all three ops share, kept for the next derivative.
+void save_options(AutogradContext* ctx, GroupSize group_size, int64_t num_channels, double eps) {
+  ctx->saved_data["group_size"] = group_size;
+  ctx->saved_data["num_channels"] = num_channels;
+  ctx->saved_data["eps"] = eps;
+}
+std::tuple<GroupSize, int64_t, double> saved_options(AutogradContext* ctx) {
+  return {ctx->saved_data["group_size"].toOptional<int64_t>(), ctx->saved_data["num_channels"].toInt(),
+          ctx->saved_data["eps"].toDouble()};
+}
+
+struct Backward : torch::autograd::Function<Backward> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, GroupSize group_size,
+                        int64_t num_channels, double eps) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({grad, x});
+    save_options(ctx, group_size, num_channels, eps);
+    return minibatch_stddev_backward_op().call(grad, x, group_size, num_channels, eps);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    const auto saved = ctx->get_saved_variables();
+    const auto [group_size, num_channels, eps] = saved_options(ctx);
+    auto [d_grad, d_x] =
+        minibatch_stddev_double_backward_op().call(v[0], saved[0], saved[1], group_size, num_channels, eps);
+    return {d_grad, d_x, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+struct Forward : torch::autograd::Function<Forward> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& x, GroupSize group_size, int64_t num_channels, double eps) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->save_for_backward({x});
+    save_options(ctx, group_size, num_channels, eps);
+    return minibatch_stddev_op().call(x, group_size, num_channels, eps);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto [group_size, num_channels, eps] = saved_options(ctx);
+    return {minibatch_stddev_backward_op().call(grads[0], ctx->get_saved_variables()[0], group_size, num_channels, eps),
+            Tensor(), Tensor(), Tensor()};
+  }
+};
+
+Tensor minibatch_stddev_autograd(const Tensor& x, GroupSize group_size, int64_t num_channels, double eps) {
+  if (records_gradient({x})) return Forward::apply(x, group_size, num_channels, eps);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return minibatch_stddev_op().call(x, group_size, num_channels, eps);
+}
+
+Tensor minibatch_stddev_backward_autograd(const Tensor& grad, const Tensor& x, GroupSize group_size,
+                                          int64_t num_channels, double eps) {
+  if (records_gradient({grad, x})) return Backward::apply(grad, x, group_size, num_channels, eps);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return minibatch_stddev_backward_op().call(grad, x, group_size, num_channels, eps);
+}
+
+// Third and higher derivatives are rare: there the formula in torch's own ops takes the kernel's place, and torch
+// differentiates it.
+std::tuple<Tensor, Tensor> minibatch_stddev_double_backward_autograd(const Tensor& v, const Tensor& grad,
+                                                                     const Tensor& x, GroupSize group_size,
+                                                                     int64_t num_channels, double eps) {
+  if (!records_gradient({v, grad, x}) || x.numel() == 0) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    return minibatch_stddev_double_backward_op().call(v, grad, x, group_size, num_channels, eps);
+  }
+  const int64_t batch = x.size(0), group = group_size ? std::min(*group_size, batch) : batch;
+  const auto in_groups = [&](const Tensor& t) {  // [N, C or F, *] → [G, M, F, C/F · pixels]
+    return t.to(accumulate_type(x)).reshape({group, batch / group, num_channels, -1});
+  };
+  const auto on_maps = [&](const Tensor& t) {  // [1, M, F, 1] → [N, F, *]
+    auto sizes = x.sizes().vec();
+    sizes[1] = num_channels;
+    return t.expand({group, -1, -1, pixels_of(x)}).reshape(sizes).to(x.scalar_type());
+  };
+  const Tensor xw = in_groups(x), vw = in_groups(v);
+  const Tensor t = in_groups(grad.narrow(1, x.size(1), num_channels)).sum({0, 3}, /*keepdim=*/true);
+  const Tensor d = xw - xw.mean(0, /*keepdim=*/true);
+  const Tensor sigma = (d.square().mean(0, /*keepdim=*/true) + eps).sqrt();
+  const Tensor a = (vw * d).sum(0, /*keepdim=*/true) / (group * sigma);
+  const Tensor h = a.mean(3, /*keepdim=*/true);
+  const double positions = static_cast<double>(xw.size(3));
+  const Tensor d_x = t * (vw - vw.mean(0, /*keepdim=*/true) - a * d / sigma) / (group * sigma) / positions;
+  return {at::cat({v, on_maps(h)}, 1), d_x.reshape(x.sizes()).to(x.scalar_type())};
+}
+
+void register_kernels(torch::Library& m) {
+  m.impl("minibatch_stddev", minibatch_stddev);
+  m.impl("minibatch_stddev_backward", minibatch_stddev_backward);
+  m.impl("minibatch_stddev_double_backward", minibatch_stddev_double_backward);
+}
+
+TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
+  register_kernels(m);
+}
+TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
+  register_kernels(m);
+}
+TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
+  m.impl("minibatch_stddev", minibatch_stddev_autograd);
+  m.impl("minibatch_stddev_backward", minibatch_stddev_backward_autograd);
+  m.impl("minibatch_stddev_double_backward", minibatch_stddev_double_backward_autograd);
+}
+
+}  // namespace
+}  // namespace gan_ops

@@ -1,0 +1,58 @@
+// The ops' schemas, and the Python module gan_ops._C, which says what this build is.
+#include <gan_ops_build_facts.h>  // written by setup.py
+#include <pybind11/pybind11.h>
+#include <torch/library.h>
+#include <torch/version.h>
+
+#include "common.h"
+#include "cpu/parallel.h"
+
+#ifdef GAN_OPS_WITH_CUDA
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
+#endif
+
+namespace gan_ops {
+
+#ifdef GAN_OPS_WITH_CUDA
+CudaStream current_cuda_stream(c10::Device device) {
+  return c10::cuda::getCurrentCUDAStream(device.index()).stream();
+}
+constexpr int kCudaVersion = CUDART_VERSION;  // 1000·major + 10·minor, 0 without CUDA
+#else
+constexpr int kCudaVersion = 0;
+#endif
+
+// Also readable in the file itself, for when a mismatched torch keeps it from loading (gan_ops/_extension.py).
+constexpr const char* kBuild = "gan_ops-build:torch=" TORCH_VERSION ";fingerprint=" GAN_OPS_FINGERPRINT ";";
+
+// Every family is three ops: the op, its backward, and its double backward. The backward of each is registered in
+// <family>.cpp.
+TORCH_LIBRARY(gan_ops, m) {
+  m.def("pixel_norm(Tensor x, float eps) -> (Tensor y, Tensor r)");
+  m.def("pixel_norm_backward(Tensor grad, Tensor x, Tensor r, float eps) -> Tensor");
+  m.def("pixel_norm_double_backward(Tensor v, Tensor grad, Tensor x, Tensor r, float eps) -> (Tensor, Tensor)");
+
+  m.def("minibatch_stddev(Tensor x, int? group_size, int num_channels, float eps) -> Tensor");
+  m.def("minibatch_stddev_backward(Tensor grad, Tensor x, int? group_size, int num_channels, float eps) -> Tensor");
+  m.def(
+      "minibatch_stddev_double_backward(Tensor v, Tensor grad, Tensor x, int? group_size, int num_channels, float eps)"
+      " -> (Tensor, Tensor)");
+
+  m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding) -> Tensor");
+  m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding) -> Tensor");
+  m.def("conv2d_weight_grad(Tensor grad, Tensor x, int padding) -> Tensor");
+}
+
+}  // namespace gan_ops
+
+PYBIND11_MODULE(_C, m) {
+  m.doc() = "The compiled ops of gan_ops, registered as torch.ops.gan_ops.*; see python -m gan_ops.doctor.";
+  m.attr("build") = gan_ops::kBuild;
+  m.attr("torch_version") = TORCH_VERSION;
+  m.attr("fingerprint") = GAN_OPS_FINGERPRINT;
+  m.attr("compiler") = __VERSION__;
+  m.attr("cuda_version") = gan_ops::kCudaVersion;
+  m.attr("cuda_architectures") = GAN_OPS_CUDA_ARCHITECTURES;
+  m.attr("instruction_set") = gan_ops::cpu::instruction_set_name();
+}

@@ -1,0 +1,41 @@
+"""Whether an op runs its kernel or its plain-torch definition."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from gan_ops import _extension
+
+reference_only = os.environ.get("GAN_OPS_REFERENCE", "0") not in ("", "0")
+"""Set by ``GAN_OPS_REFERENCE=1``: the compiled part is not even loaded."""
+
+if not reference_only:
+    _extension.load()
+
+_reference_forced = reference_only
+
+
+@contextmanager
+def use_reference() -> Iterator[None]:
+    """Within this context every op runs its definition in :mod:`gan_ops.reference` instead of its kernel, in all threads."""
+    global _reference_forced
+    before = _reference_forced
+    _reference_forced = True
+    try:
+        yield
+    finally:
+        _reference_forced = before
+
+
+def kernels_run() -> bool:
+    """True unless the reference is forced or a ``torch.func`` transform is active, which C++ autograd functions refuse."""
+    return not (_reference_forced or torch._C._are_functorch_transforms_active())
+
+
+def kernels_run_eagerly() -> bool:
+    """As :func:`kernels_run`, for ops that a compiler fuses better than any kernel: in a graph they are their definition."""
+    return kernels_run() and not torch.compiler.is_compiling()

@@ -1,0 +1,81 @@
+"""Finds and loads ``gan_ops._C``, the compiled ops, and refuses a build that does not belong to this torch or these sources."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import mmap
+import re
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from gan_ops._fingerprint import fingerprint
+
+_PACKAGE = Path(__file__).parent
+_CSRC = _PACKAGE.parent / "csrc"
+_MARK = re.compile(rb"gan_ops-build:torch=([^;]+);fingerprint=([^;]+);")
+
+MEND = "pip install --no-build-isolation --force-reinstall --no-deps ."
+"""The command that builds the kernels again, to be run in the checkout (with ``-e`` for an editable install)."""
+
+
+class BuildError(ImportError):
+    """The compiled part of gan_ops is missing, or was built for another torch or from other sources."""
+
+
+def find() -> Path:
+    """The file of ``_C``: beside this package, else in an installed distribution of gan_ops.
+
+    The second matters in a checkout after a plain ``pip install .``: there the checkout's own ``gan_ops/`` comes first on the path and
+    has no ``_C``.
+    """
+    names = ["_C" + suffix for suffix in EXTENSION_SUFFIXES]
+    for name in names:
+        if (_PACKAGE / name).exists():
+            return _PACKAGE / name
+    for distribution in importlib.metadata.distributions(name="gan_ops"):
+        for name in names:
+            path = Path(str(distribution.locate_file(f"gan_ops/{name}")))
+            if path.exists():
+                return path
+    raise BuildError(f"gan_ops._C, the compiled part of gan_ops, is not installed; in the checkout, run: {MEND}")
+
+
+def check(path: Path) -> None:
+    """Reads what ``_C`` was built from without loading it: in another torch it might crash instead of failing."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = _MARK.search(content)
+        mark = found and [group.decode() for group in found.groups()]
+    if mark is None:
+        raise BuildError(f"{path} is no build of gan_ops; in the checkout, run: {MEND}")
+    built_against, built_from = mark
+    running = torch.__version__.split("+")[0]
+    if built_against.split("+")[0] != running:
+        raise BuildError(
+            f"gan_ops was built against torch {built_against}, but torch {running} is running; in the checkout, run: {MEND}"
+        )
+    if _CSRC.is_dir() and fingerprint(_CSRC) != built_from:
+        raise BuildError(
+            f"{path} was built from other sources than those in {_CSRC} "
+            f"(fingerprint {built_from}, not {fingerprint(_CSRC)}); in the checkout, run: {MEND}"
+        )
+
+
+def load() -> ModuleType:
+    """``gan_ops._C``, loaded once; importing it registers ``torch.ops.gan_ops.*``. Raises BuildError."""
+    if "gan_ops._C" in sys.modules:
+        return sys.modules["gan_ops._C"]
+    path = find()
+    check(path)
+    spec = importlib.util.spec_from_file_location("gan_ops._C", path)
+    try:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except ImportError as error:
+        raise BuildError(f"{path} does not load: {error}; in the checkout, run: {MEND}") from error
+    sys.modules["gan_ops._C"] = module
+    return module

@@ -1,0 +1,7 @@
+"""The ops, as functions: kernels with exact first and second derivatives, and their definitions where kernels can't run."""
+
+from gan_ops.ops.conv2d import conv2d
+from gan_ops.ops.minibatch_stddev import minibatch_stddev
+from gan_ops.ops.pixel_norm import pixel_norm
+
+__all__ = ["conv2d", "minibatch_stddev", "pixel_norm"]

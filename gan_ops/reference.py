@@ -1,0 +1,51 @@
+"""The definition of every op in plain torch.
+
+Each function here has the name and the signature of the kernel-backed one in :mod:`gan_ops` and says what that one
+computes. They are differentiable to any order, run on any device, compile, and work under ``torch.func``;
+the kernels are tested against them in float64.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gan_ops._checks import check_eps, check_feature_map, check_stddev_groups
+
+
+def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
+    """y = x / sqrt(mean_c(x²) + eps) for x [N, C, *]; see :func:`gan_ops.pixel_norm`."""
+    check_feature_map(x)
+    check_eps(eps)
+    x_wide = _accumulable(x)
+    mean_square = x_wide.square().mean(dim=1, keepdim=True)  # [N, C, *] → [N, 1, *]
+    return (x_wide * torch.rsqrt(mean_square + eps)).to(x.dtype)
+
+
+def minibatch_stddev(x: Tensor, group_size: int | None = 4, num_channels: int = 1, eps: float = 1e-8) -> Tensor:
+    """x [N, C, *] with ``num_channels`` maps of its groups' mean deviation appended; see :func:`gan_ops.minibatch_stddev`."""
+    check_feature_map(x)
+    check_eps(eps)
+    n, c, *spatial = x.shape
+    check_stddev_groups(n, c, group_size, num_channels)
+    if n == 0:
+        return torch.cat([x, x.new_zeros(0, num_channels, *spatial)], dim=1)
+    group = n if group_size is None else min(group_size, n)
+    # Sample i belongs to group i mod (N/G): the group's members lie along the first axis.
+    groups = _accumulable(x).reshape(group, n // group, num_channels, c // num_channels, *spatial)  # [G, M, F, C/F, *]
+    variance = groups.var(dim=0, unbiased=False)  # → [M, F, C/F, *]
+    stddev = (variance + eps).sqrt().flatten(2).mean(dim=2)  # → [M, F]
+    maps = stddev.to(x.dtype).repeat(group, 1)  # → [N, F]
+    maps = maps.reshape(n, num_channels, *[1] * len(spatial)).expand(n, num_channels, *spatial)  # → [N, F, *]
+    return torch.cat([x, maps], dim=1)
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
+    """Stride-1 convolution of x [N, C, H, W]; see :func:`gan_ops.conv2d`."""
+    return F.conv2d(x, weight, bias, padding=padding)
+
+
+def _accumulable(x: Tensor) -> Tensor:
+    """x in the type that sums are taken in: float64 for float64, float32 for everything narrower."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,142 @@
+"""Builds gan_ops._C, the compiled ops. Everything else about the package is in pyproject.toml.
+
+GAN_OPS_CUDA=1 makes a missing CUDA compiler an error, =0 leaves the CUDA kernels out; unset, they are built whenever torch has CUDA and
+an nvcc of the same major version is found. No GPU is needed. TORCH_CUDA_ARCH_LIST chooses the architectures.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from setuptools import setup
+from torch.utils import cpp_extension
+
+ROOT = Path(__file__).parent.resolve()
+CSRC = ROOT / "csrc"
+
+
+def load_fingerprint():
+    """gan_ops/_fingerprint.py alone: importing the package would want the extension that is being built."""
+    spec = importlib.util.spec_from_file_location("_fingerprint", ROOT / "gan_ops" / "_fingerprint.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class NoToolkit(Exception):
+    """Why there is no usable CUDA toolkit."""
+
+
+def find_toolkit() -> tuple[Path, int]:
+    """The toolkit's root folder and its version as 1000·major + 10·minor."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    nvcc = Path(home, "bin", "nvcc") if home else shutil.which("nvcc")
+    if nvcc is None and Path("/usr/local/cuda/bin/nvcc").exists():
+        nvcc = "/usr/local/cuda/bin/nvcc"
+    if nvcc is None:
+        raise NoToolkit("nvcc is not on PATH and CUDA_HOME is not set")
+    try:
+        release = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
+        # nvcc on PATH may be a wrapper script in another folder, so ask it instead of trusting where it lies.
+        dry = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True).stderr
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NoToolkit(f"{nvcc} does not run: {error}") from error
+    version = re.search(r"release (\d+)\.(\d+)", release)
+    if version is None:
+        raise NoToolkit(f"{nvcc} --version names no release")
+    top = re.search(r"^#\$ TOP=(.+)$", dry, re.MULTILINE)
+    root = Path(home) if home else Path(top[1].strip()).resolve() if top else Path(nvcc).resolve().parent.parent
+    return root, 1000 * int(version[1]) + 10 * int(version[2])
+
+
+def default_architectures(toolkit: int) -> str:
+    """What users have, for a build where no GPU is visible: Turing to Blackwell, as far as the toolkit knows them."""
+    known = ["7.5", "8.0", "8.6", "9.0"]
+    if toolkit >= 12080:
+        known += ["10.0", "12.0"]
+    return ";".join([*known[:-1], known[-1] + "+PTX"])
+
+
+def choose_cuda() -> tuple[Path, int] | None:
+    """The toolkit to build the CUDA kernels with, or None for a CPU-only build; exits when GAN_OPS_CUDA=1 can't be met."""
+    wish = os.environ.get("GAN_OPS_CUDA", "")
+    if wish not in ("", "0", "1"):
+        sys.exit(f"GAN_OPS_CUDA must be 0 or 1, but is {wish!r}")
+    if wish == "0":
+        return None
+    try:
+        if torch.version.cuda is None:
+            raise NoToolkit(f"torch {torch.__version__} is a build without CUDA")
+        root, version = find_toolkit()
+        if version // 1000 != int(torch.version.cuda.split(".")[0]):
+            found = f"{version // 1000}.{version % 1000 // 10}"
+            raise NoToolkit(f"nvcc is of CUDA {found}, but torch is built for {torch.version.cuda}")
+    except NoToolkit as error:
+        if wish == "1":
+            sys.exit(f"GAN_OPS_CUDA=1, but {error}")
+        print(f"gan_ops: building for the CPU only: {error}")
+        return None
+    return root, version
+
+
+def write_build_facts(fingerprint: str, architectures: str) -> Path:
+    """A header with what registration.cpp reports, in a folder to include from; as a flag it would rebuild every file each time."""
+    folder = ROOT / "build" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    header = folder / "gan_ops_build_facts.h"
+    text = f'#define GAN_OPS_FINGERPRINT "{fingerprint}"\n#define GAN_OPS_CUDA_ARCHITECTURES "{architectures}"\n'
+    if not header.exists() or header.read_text() != text:
+        header.write_text(text)
+    return folder
+
+
+def make_extension() -> cpp_extension.CppExtension:
+    fingerprint = load_fingerprint()
+    toolkit = choose_cuda()
+    sources = [path for path in fingerprint.sources(CSRC) if path.suffix == ".cpp"]
+    # No NaN is assumed away; the two flags only say that nobody reads errno or floating-point traps, which lets loops vectorise.
+    cxx = ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
+    if toolkit is None:
+        return cpp_extension.CppExtension(
+            "gan_ops._C",
+            [str(path.relative_to(ROOT)) for path in sources],
+            include_dirs=[str(write_build_facts(fingerprint.fingerprint(CSRC), "none"))],
+            extra_compile_args={"cxx": cxx},
+            extra_link_args=["-fopenmp"],
+        )
+    root, version = toolkit
+    os.environ["CUDA_HOME"] = str(root)
+    cpp_extension.CUDA_HOME = str(root)  # torch set it at import, from the folder that nvcc lies in
+    if not os.environ.get("TORCH_CUDA_ARCH_LIST"):
+        if torch.cuda.is_available():
+            seen = sorted({torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())})
+            os.environ["TORCH_CUDA_ARCH_LIST"] = ";".join(f"{major}.{minor}" for major, minor in seen)
+        else:
+            os.environ["TORCH_CUDA_ARCH_LIST"] = default_architectures(version)
+    architectures = os.environ["TORCH_CUDA_ARCH_LIST"].replace(" ", ";")
+    print(f"gan_ops: building for the CPU and for CUDA {architectures} with the toolkit in {root}")
+    sources += [path for path in fingerprint.sources(CSRC) if path.suffix == ".cu"]
+    return cpp_extension.CUDAExtension(
+        "gan_ops._C",
+        [str(path.relative_to(ROOT)) for path in sources],
+        include_dirs=[str(write_build_facts(fingerprint.fingerprint(CSRC), architectures))],
+        define_macros=[("GAN_OPS_WITH_CUDA", "1")],
+        extra_compile_args={"cxx": cxx, "nvcc": ["-O3", "-std=c++20", "--extended-lambda"]},
+        extra_link_args=["-fopenmp"],
+    )
+
+
+if __name__ == "__main__":
+    setup(
+        ext_modules=[make_extension()],
+        cmdclass={"build_ext": cpp_extension.BuildExtension.with_options(use_ninja=True)},
+        # The extension loads in the torch it was built against and in no other.
+        install_requires=[f"torch=={torch.__version__.split('+')[0]}", "numpy"],
+    )
