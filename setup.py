@@ -1,7 +1,8 @@
 """Builds gan_ops._C, the compiled ops. Everything else about the package is in pyproject.toml.
 
-GAN_OPS_CUDA=1 makes a missing CUDA compiler an error, =0 leaves the CUDA kernels out; unset, they are built whenever torch has CUDA and
-an nvcc of the same major version is found. No GPU is needed. TORCH_CUDA_ARCH_LIST chooses the architectures.
+GAN_OPS_CUDA=1 makes a missing CUDA compiler an error, =0 leaves the CUDA kernels out; unset, they are built whenever
+torch has CUDA and an nvcc of the same major version is found. No GPU is needed. TORCH_CUDA_ARCH_LIST chooses the
+architectures.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def default_architectures(toolkit: int) -> str:
 
 
 def choose_cuda() -> tuple[Path, int] | None:
-    """The toolkit to build the CUDA kernels with, or None for a CPU-only build; exits when GAN_OPS_CUDA=1 can't be met."""
+    """The toolkit to build the CUDA kernels with, or None for the CPU only; exits when GAN_OPS_CUDA=1 can't be met."""
     wish = os.environ.get("GAN_OPS_CUDA", "")
     if wish not in ("", "0", "1"):
         sys.exit(f"GAN_OPS_CUDA must be 0 or 1, but is {wish!r}")
@@ -87,7 +88,7 @@ def choose_cuda() -> tuple[Path, int] | None:
 
 
 def write_build_facts(fingerprint: str, architectures: str) -> Path:
-    """A header with what registration.cpp reports, in a folder to include from; as a flag it would rebuild every file each time."""
+    """The folder of a header with what registration.cpp reports (as flags, they would rebuild every file)."""
     folder = ROOT / "build" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     header = folder / "gan_ops_build_facts.h"
@@ -101,7 +102,8 @@ def make_extension() -> cpp_extension.CppExtension:
     fingerprint = load_fingerprint()
     toolkit = choose_cuda()
     sources = [path for path in fingerprint.sources(CSRC) if path.suffix == ".cpp"]
-    # No NaN is assumed away; the two flags only say that nobody reads errno or floating-point traps, which lets loops vectorise.
+    # No NaN is assumed away; the two flags only say that nobody reads errno or floating-point traps, which lets loops
+    # vectorise.
     cxx = ["-O3", "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
     if toolkit is None:
         return cpp_extension.CppExtension(

@@ -172,32 +172,40 @@ Tensor minibatch_stddev_backward_autograd(const Tensor& grad, const Tensor& x, G
 }
 
 // Third and higher derivatives are rare: there the formula in torch's own ops takes the kernel's place, and torch
-// differentiates it.
+// differentiates it. Sizes are symbolic, since compilers trace this with unknown ones.
+std::tuple<Tensor, Tensor> double_backward_formula(const Tensor& v, const Tensor& grad, const Tensor& x,
+                                                   GroupSize group_size, int64_t num_channels, double eps) {
+  const c10::SymInt batch = x.sym_size(0), group = group_size ? batch.min(*group_size) : batch;
+  c10::SymInt pixels = 1;
+  for (int64_t axis = 2; axis < x.dim(); ++axis) pixels = pixels * x.sym_size(axis);
+  const c10::SymInt positions = x.sym_size(1) / num_channels * pixels;
+
+  const auto in_groups = [&](const Tensor& t, const c10::SymInt& width) {  // [N, C or F, *] → [G, M, F, width]
+    return t.to(accumulate_type(x)).reshape_symint({group, batch / group, num_channels, width});
+  };
+  const auto on_maps = [&](const Tensor& t) {  // [1, M, F, 1] → [N, F, *]
+    auto sizes = x.sym_sizes().vec();
+    sizes[1] = num_channels;
+    return t.expand_symint({group, batch / group, num_channels, pixels}).reshape_symint(sizes).to(x.scalar_type());
+  };
+  const Tensor xw = in_groups(x, positions), vw = in_groups(v, positions);
+  const Tensor maps = grad.narrow_symint(1, x.sym_size(1), num_channels);
+  const Tensor t = in_groups(maps, pixels).sum({0, 3}, /*keepdim=*/true);
+  const Tensor d = xw - xw.mean(0, /*keepdim=*/true);
+  const Tensor sigma = (d.square().mean(0, /*keepdim=*/true) + eps).sqrt();
+  const Tensor a = (vw * d / sigma).mean(0, /*keepdim=*/true);
+  const Tensor h = a.mean(3, /*keepdim=*/true);
+  const Tensor d_x = t * (vw - vw.mean(0, /*keepdim=*/true) - a * d / sigma) / sigma / at::Scalar(group * positions);
+  return {at::cat({v, on_maps(h)}, 1), d_x.reshape_symint(x.sym_sizes()).to(x.scalar_type())};
+}
+
 std::tuple<Tensor, Tensor> minibatch_stddev_double_backward_autograd(const Tensor& v, const Tensor& grad,
                                                                      const Tensor& x, GroupSize group_size,
                                                                      int64_t num_channels, double eps) {
-  if (!records_gradient({v, grad, x}) || x.numel() == 0) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    return minibatch_stddev_double_backward_op().call(v, grad, x, group_size, num_channels, eps);
-  }
-  const int64_t batch = x.size(0), group = group_size ? std::min(*group_size, batch) : batch;
-  const auto in_groups = [&](const Tensor& t) {  // [N, C or F, *] → [G, M, F, C/F · pixels]
-    return t.to(accumulate_type(x)).reshape({group, batch / group, num_channels, -1});
-  };
-  const auto on_maps = [&](const Tensor& t) {  // [1, M, F, 1] → [N, F, *]
-    auto sizes = x.sizes().vec();
-    sizes[1] = num_channels;
-    return t.expand({group, -1, -1, pixels_of(x)}).reshape(sizes).to(x.scalar_type());
-  };
-  const Tensor xw = in_groups(x), vw = in_groups(v);
-  const Tensor t = in_groups(grad.narrow(1, x.size(1), num_channels)).sum({0, 3}, /*keepdim=*/true);
-  const Tensor d = xw - xw.mean(0, /*keepdim=*/true);
-  const Tensor sigma = (d.square().mean(0, /*keepdim=*/true) + eps).sqrt();
-  const Tensor a = (vw * d).sum(0, /*keepdim=*/true) / (group * sigma);
-  const Tensor h = a.mean(3, /*keepdim=*/true);
-  const double positions = static_cast<double>(xw.size(3));
-  const Tensor d_x = t * (vw - vw.mean(0, /*keepdim=*/true) - a * d / sigma) / (group * sigma) / positions;
-  return {at::cat({v, on_maps(h)}, 1), d_x.reshape(x.sizes()).to(x.scalar_type())};
+  if (records_gradient({v, grad, x}) && x.sym_size(0) != 0)
+    return double_backward_formula(v, grad, x, group_size, num_channels, eps);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return minibatch_stddev_double_backward_op().call(v, grad, x, group_size, num_channels, eps);
 }
 
 void register_kernels(torch::Library& m) {

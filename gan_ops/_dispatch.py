@@ -21,7 +21,7 @@ _reference_forced = reference_only
 
 @contextmanager
 def use_reference() -> Iterator[None]:
-    """Within this context every op runs its definition in :mod:`gan_ops.reference` instead of its kernel, in all threads."""
+    """Within this context every op, in all threads, runs its definition in :mod:`gan_ops.reference`."""
     global _reference_forced
     before = _reference_forced
     _reference_forced = True
@@ -32,10 +32,10 @@ def use_reference() -> Iterator[None]:
 
 
 def kernels_run() -> bool:
-    """True unless the reference is forced or a ``torch.func`` transform is active, which C++ autograd functions refuse."""
+    """False where the reference is forced or under a ``torch.func`` transform, which C++ autograd functions refuse."""
     return not (_reference_forced or torch._C._are_functorch_transforms_active())
 
 
 def kernels_run_eagerly() -> bool:
-    """As :func:`kernels_run`, for ops that a compiler fuses better than any kernel: in a graph they are their definition."""
+    """As :func:`kernels_run`, for ops that compilers fuse better than any kernel: in a graph, their definition."""
     return kernels_run() and not torch.compiler.is_compiling()

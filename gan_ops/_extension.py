@@ -1,4 +1,4 @@
-"""Finds and loads ``gan_ops._C``, the compiled ops, and refuses a build that does not belong to this torch or these sources."""
+"""Finds and loads ``gan_ops._C``, the compiled ops; refuses a build for another torch or from other sources."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class BuildError(ImportError):
 def find() -> Path:
     """The file of ``_C``: beside this package, else in an installed distribution of gan_ops.
 
-    The second matters in a checkout after a plain ``pip install .``: there the checkout's own ``gan_ops/`` comes first on the path and
-    has no ``_C``.
+    The second matters in a checkout after a plain ``pip install .``: there the checkout's own ``gan_ops/`` comes first
+    on the path and has no ``_C``.
     """
     names = ["_C" + suffix for suffix in EXTENSION_SUFFIXES]
     for name in names:
@@ -56,7 +56,8 @@ def check(path: Path) -> None:
     running = torch.__version__.split("+")[0]
     if built_against.split("+")[0] != running:
         raise BuildError(
-            f"gan_ops was built against torch {built_against}, but torch {running} is running; in the checkout, run: {MEND}"
+            f"gan_ops was built against torch {built_against}, but torch {running} is running; "
+            f"in the checkout, run: {MEND}"
         )
     if _CSRC.is_dir() and fingerprint(_CSRC) != built_from:
         raise BuildError(

@@ -24,7 +24,7 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def minibatch_stddev(x: Tensor, group_size: int | None = 4, num_channels: int = 1, eps: float = 1e-8) -> Tensor:
-    """x [N, C, *] with ``num_channels`` maps of its groups' mean deviation appended; see :func:`gan_ops.minibatch_stddev`."""
+    """x [N, C, *] with maps of its groups' mean deviation appended; see :func:`gan_ops.minibatch_stddev`."""
     check_feature_map(x)
     check_eps(eps)
     n, c, *spatial = x.shape

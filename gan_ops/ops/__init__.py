@@ -1,4 +1,4 @@
-"""The ops, as functions: kernels with exact first and second derivatives, and their definitions where kernels can't run."""
+"""The ops as functions: kernels with exact first and second derivatives, definitions where kernels can't run."""
 
 from gan_ops.ops.conv2d import conv2d
 from gan_ops.ops.minibatch_stddev import minibatch_stddev

@@ -11,10 +11,11 @@ from gan_ops._dispatch import kernels_run, reference_only
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
-    """``torch.nn.functional.conv2d(x, weight, bias, padding=padding)`` with derivatives of every order that are fast convolutions.
+    """``torch.nn.functional.conv2d(x, weight, bias, padding=padding)`` with fast derivatives of every order.
 
-    torch's own double backward takes the weight's gradient as a convolution with a kernel as large as the image; in a gradient penalty
-    that is most of the time. Here each derivative is one of three ordinary convolutions (csrc/conv2d.cpp).
+    torch's own double backward takes the weight's gradient as a convolution with a kernel as large as the image; in a
+    gradient penalty that is most of the time. Here each derivative is one of three ordinary convolutions
+    (csrc/conv2d.cpp).
 
     Args:
         x: feature maps [N, C_in, H, W]; float64, float32, float16 or bfloat16.

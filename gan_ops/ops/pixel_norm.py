@@ -19,8 +19,8 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
         eps: added to the mean square; not negative.
 
     Returns:
-        A tensor of x's shape and type, and of its memory layout where that is contiguous or channels_last. First and second derivatives
-        are kernels too; higher ones run as plain torch.
+        A tensor of x's shape and type, and of its memory layout where that is contiguous or channels_last. First and
+        second derivatives are kernels too; higher ones run as plain torch.
 
     Raises:
         ValueError: x has fewer than two axes or no channel, or eps is negative.

@@ -1,0 +1,223 @@
+"""The op contract, for every family: right to the second derivative in every dtype and layout, compilable,
+repeatable."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from families import FAMILIES, Family
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+
+import gan_ops
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+NARROW = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+
+pytestmark = [
+    pytest.mark.parametrize("family", FAMILIES, ids=str),
+    pytest.mark.parametrize("device", DEVICES),
+]
+
+
+def inputs_of(family: Family, device: str, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(t.to(device).requires_grad_() for t in family.inputs(generator, dtype))
+
+
+def derivatives(function, inputs: tuple[Tensor, ...], seed: int = 1) -> list[Tensor]:
+    """Output, gradients, and the gradients of <gradients, cotangents> to cotangent and inputs."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def cotangent(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like).requires_grad_()
+
+    output = function(*inputs)
+    first_cotangent = cotangent(output)
+    first = torch.autograd.grad(output, inputs, first_cotangent, create_graph=True)
+    second = torch.autograd.grad(
+        first, (first_cotangent, *inputs), [cotangent(g).detach() for g in first], materialize_grads=True
+    )
+    return [output, *first, *second]
+
+
+def assert_all_close(actual: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
+    """Largest error at most ``tolerance`` of each expected tensor's largest value."""
+    assert len(actual) == len(expected)
+    for a, e in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a.double(), e.double(), rtol=0, atol=tolerance * max(1.0, e.abs().max().item()))
+
+
+def test_first_derivative_is_exact(family: Family, device: str) -> None:
+    assert gradcheck(family.op, inputs_of(family, device))
+
+
+def test_second_derivative_is_exact(family: Family, device: str) -> None:
+    assert gradgradcheck(family.op, inputs_of(family, device))
+
+
+def test_kernels_equal_the_definition_in_float64(family: Family, device: str) -> None:
+    inputs = inputs_of(family, device)
+    assert_all_close(derivatives(family.op, inputs), derivatives(family.reference, inputs), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", NARROW, ids=str)
+def test_narrow_types_are_near_the_float64_definition(family: Family, device: str, dtype: torch.dtype) -> None:
+    narrow = inputs_of(family, device, dtype)
+    wide = tuple(t.detach().double().requires_grad_() for t in narrow)
+    rows = zip(
+        derivatives(family.op, narrow),
+        derivatives(family.reference, narrow),
+        derivatives(family.reference, wide),
+        strict=True,
+    )
+    for actual, torch_s_own, exact in rows:
+        # A few roundings of the largest value, or twice torch's own error where the formula itself cancels (the
+        # curvature of a deviation of two nearly equal samples).
+        error, bound = ((t.double() - exact).abs().max() for t in (actual, torch_s_own))
+        assert error <= NARROW[dtype] * max(1.0, exact.abs().max()) or error <= 2 * bound
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *NARROW], ids=str)
+def test_results_have_the_type_of_x(family: Family, device: str, dtype: torch.dtype) -> None:
+    assert {t.dtype for t in derivatives(family.op, inputs_of(family, device, dtype))} == {dtype}
+
+
+def test_channels_last_gives_the_same_values_and_stays_channels_last(family: Family, device: str) -> None:
+    inputs = inputs_of(family, device)
+    as_channels_last = tuple(
+        t.detach().to(memory_format=torch.channels_last).requires_grad_() if t.dim() == 4 else t for t in inputs
+    )
+    results = derivatives(family.op, as_channels_last)
+    assert_all_close(results, derivatives(family.op, inputs), 1e-12)
+    assert results[0].is_contiguous(memory_format=torch.channels_last)
+    assert results[1].is_contiguous(memory_format=torch.channels_last)  # the gradient of x
+
+
+def test_any_other_strides_give_the_same_values(family: Family, device: str) -> None:
+    x, *others = inputs_of(family, device)
+    expected = derivatives(family.op, (x, *others))
+    transposed = x.detach().transpose(0, 1).contiguous().transpose(0, 1).requires_grad_()
+    sliced = torch.stack([x.detach(), x.detach() + 1], dim=-1)[..., 0].requires_grad_()
+    offset = torch.cat([x.detach().new_zeros(1, *x.shape[1:]), x.detach()])[1:].requires_grad_()
+    for strided in (transposed, sliced, offset):
+        assert_all_close(derivatives(family.op, (strided, *others)), expected, 1e-12)
+
+
+def test_expanded_cotangents_are_read_right(family: Family, device: str) -> None:
+    inputs = inputs_of(family, device)
+    for function in (family.op, family.reference):
+        output = function(*inputs)
+        grads = torch.autograd.grad(output.sum(), inputs)  # the cotangent of a sum is one value, expanded
+        dense = torch.autograd.grad(function(*inputs), inputs, torch.ones_like(output))
+        assert_all_close(list(grads), list(dense), 1e-12)
+
+
+def test_an_empty_batch_works(family: Family, device: str) -> None:
+    x, *others = inputs_of(family, device)
+    empty = x.detach()[:0].requires_grad_()
+    results = derivatives(family.op, (empty, *others))
+    expected = derivatives(family.reference, (empty, *others))
+    assert [r.shape for r in results] == [e.shape for e in expected]
+
+
+def test_results_repeat_to_the_bit(family: Family, device: str) -> None:
+    inputs = inputs_of(family, device, torch.float32)
+    for first, second in zip(derivatives(family.op, inputs), derivatives(family.op, inputs), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("poison", [float("inf"), float("nan")])
+def test_inf_and_nan_spread_as_in_the_definition(family: Family, device: str, poison: float) -> None:
+    x, *others = inputs_of(family, device)
+    with torch.no_grad():
+        x[0, 0, 0, 0] = poison
+    actual, expected = family.op(x, *others), family.reference(x, *others)
+    torch.testing.assert_close(actual.detach(), expected.detach(), equal_nan=True)
+
+
+def test_every_registered_op_passes_opcheck(family: Family, device: str) -> None:
+    for op, arguments in family.registered():
+        on_device = tuple(
+            a.detach().to(device).requires_grad_(a.requires_grad) if isinstance(a, Tensor) else a for a in arguments
+        )
+        torch.library.opcheck(op, on_device)
+
+
+def test_the_third_derivative_is_that_of_the_definition(family: Family, device: str) -> None:
+    inputs = inputs_of(family, device)
+
+    def third(function) -> list[Tensor]:
+        # Squares between the orders make each derivative depend on the one before.
+        first = torch.autograd.grad(function(*inputs).square().sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs, create_graph=True)
+        return list(torch.autograd.grad(sum(g.square().sum() for g in second), inputs))
+
+    assert_all_close(third(family.op), third(family.reference), 1e-10)
+
+
+def test_compiles_as_one_graph(family: Family, device: str) -> None:
+    inputs = inputs_of(family, device)
+    torch._dynamo.reset()
+    compiled = torch.compile(family.op, fullgraph=True, backend="aot_eager")
+    for function in (compiled, family.op):
+        output = function(*inputs)
+        grads = torch.autograd.grad(output.square().sum(), inputs)
+        if function is compiled:
+            actual = [output, *grads]
+    assert_all_close(actual, [output, *grads], 1e-12)
+
+
+def test_a_graph_holds_the_kernel_only_where_the_compiler_does_worse(family: Family, device: str) -> None:
+    seen: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _):
+        seen.extend(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return graph.forward
+
+    torch._dynamo.reset()
+    torch.compile(family.op, fullgraph=True, backend=backend)(*inputs_of(family, device))
+    assert any("gan_ops" in target for target in seen) == family.kernels_in_graphs
+
+
+def penalised_step(function, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    output = function(*inputs)
+    gradients = torch.autograd.grad(output.square().sum(), inputs, create_graph=True)
+    loss = output.sum() + sum(g.square().sum() for g in gradients)
+    return torch.autograd.grad(loss, inputs)
+
+
+def test_second_derivative_inside_a_compiled_step(family: Family, device: str) -> None:
+    """design.md, Compiled steps: forward, create_graph and parameter gradients in one graph."""
+    inputs = inputs_of(family, device)
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        step = torch.compile(lambda *t: penalised_step(family.op, t), fullgraph=True, backend="aot_eager")
+        actual = step(*inputs)
+    assert_all_close(list(actual), list(penalised_step(family.reference, inputs)), 1e-10)
+
+
+def test_torch_func_transforms_work(family: Family, device: str) -> None:
+    inputs = tuple(t.detach() for t in inputs_of(family, device))
+    actual = torch.func.grad(lambda *tensors: family.op(*tensors).square().sum())(*inputs)
+    expected = torch.func.grad(lambda *tensors: family.reference(*tensors).square().sum())(*inputs)
+    torch.testing.assert_close(actual, expected)
+
+
+def test_use_reference_runs_the_definition(family: Family, device: str) -> None:
+    inputs = inputs_of(family, device)
+    with gan_ops.use_reference():
+        graph = family.op(*inputs).grad_fn
+    assert "gan_ops" not in type(graph).__name__ and torch.equal(
+        family.reference(*inputs), _in_reference(family, inputs)
+    )
+
+
+def _in_reference(family: Family, inputs: tuple[Tensor, ...]) -> Tensor:
+    with gan_ops.use_reference():
+        return family.op(*inputs)
+
+
+def test_no_graph_is_recorded_without_gradients(family: Family, device: str) -> None:
+    with torch.no_grad():
+        assert family.op(*inputs_of(family, device)).grad_fn is None
