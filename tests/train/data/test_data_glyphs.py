@@ -1,0 +1,92 @@
+"""Letters and digits drawn from matplotlib's fonts."""
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.ft2font import FT2Font
+
+from train.data import load_images
+from train.data.glyphs import CHARACTERS, CONTRAST, FACES, Glyphs, colour_pairs, contrast, font_folder
+
+
+@pytest.fixture(scope="module")
+def glyphs():
+    return load_images("glyphs", 32, size=360, seed=7)
+
+
+def test_what_the_set_is(glyphs):
+    assert glyphs.level(32).shape == (360, 3, 32, 32)
+    assert (glyphs.num_classes, glyphs.mirror, glyphs.name) == (36, False, "glyphs")
+
+
+def test_classes_are_balanced(glyphs):
+    assert glyphs.labels.bincount().tolist() == [10] * 36
+
+
+def test_a_seed_gives_the_same_images_again(glyphs):
+    assert torch.equal(load_images("glyphs", 32, size=360, seed=7).level(32), glyphs.level(32))
+
+
+def test_another_seed_gives_others(glyphs):
+    other = load_images("glyphs", 32, size=360, seed=8)
+    same = (other.level(32) == glyphs.level(32)).flatten(1).all(1)
+    assert not same.any()
+
+
+def test_an_image_does_not_depend_on_how_many_there_are(glyphs):
+    assert torch.equal(load_images("glyphs", 32, size=40, seed=7).level(32), glyphs.level(32)[:40])
+
+
+def test_an_image_does_not_depend_on_those_drawn_before():
+    assert np.array_equal(Glyphs(16, 100, 0).decode(50), [Glyphs(16, 100, 0).decode(n) for n in range(51)][50])
+
+
+def test_no_two_images_of_a_class_are_alike(glyphs):
+    ones = glyphs.level(32)[glyphs.labels == 0].flatten(1)
+    assert len(ones.unique(dim=0)) == 10
+
+
+@pytest.mark.parametrize("resolution", [4, 16, 64, 256])
+def test_drawn_at_any_resolution(resolution):
+    images = load_images("glyphs", resolution, size=36)
+    assert images.level(resolution).shape == (36, 3, resolution, resolution)
+
+
+def test_a_larger_picture_shows_the_same(glyphs):
+    large = load_images("glyphs", 64, size=36, seed=7).level(32).float()
+    assert (large - glyphs.level(32)[:36].float()).abs().mean() < 4
+
+
+def test_every_glyph_is_there_whole_and_stands_out(glyphs):
+    images = glyphs.level(32).float()
+    paper = images[:, :, :1, :1]
+    border = torch.ones(32, 32, dtype=torch.bool)
+    border[1:-1, 1:-1] = False
+    assert ((images - paper)[:, :, border] == 0).all()  # nothing is cut off at the border
+    ink = ((images - paper).abs().amax(1) > 60).flatten(1).float().mean(1)  # share of pixels unlike the paper
+    assert ink.min() > 0.02
+    assert ink.max() < 0.6
+
+
+def test_edges_are_antialiased():
+    images = load_images("glyphs", 32, size=36).level(32)
+    assert all(len(image.flatten(1).unique(dim=1).T) > 10 for image in images)  # more than paper and ink
+
+
+def test_colours_contrast():
+    pairs = colour_pairs() / 255
+    assert min(contrast(tuple(dark), tuple(light)) for dark, light in pairs) > 0.95 * CONTRAST
+
+
+def test_black_on_white_is_the_largest_contrast():
+    assert contrast((0, 0, 0), (1, 1, 1)) == pytest.approx(21)
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_every_face_has_every_character(face):
+    available = FT2Font(str(font_folder() / face)).get_charmap()
+    assert all(ord(character) in available for character in CHARACTERS)
+
+
+def test_negative_seeds_are_seeds():
+    assert len(load_images("glyphs", 8, size=2, seed=-3)) == 2

@@ -1,0 +1,1 @@
+"""Training programs and the parts they share; run from the checkout."""

@@ -1,0 +1,19 @@
+"""Images to train on; `load_images` is the door."""
+
+from .errors import DataError
+from .image_set import ImageSet
+from .load import MEMORY_LIMIT, NAMES, UNREADABLE_LIMIT, load_images
+from .order import ShuffledOrder
+from .pixels import to_float, to_uint8
+
+__all__ = [
+    "MEMORY_LIMIT",
+    "NAMES",
+    "UNREADABLE_LIMIT",
+    "DataError",
+    "ImageSet",
+    "ShuffledOrder",
+    "load_images",
+    "to_float",
+    "to_uint8",
+]

@@ -1,0 +1,181 @@
+"""Letters and digits drawn on demand: real pictures to learn from with nothing to download.
+
+Faces are those that matplotlib ships: DejaVu and STIX.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from PIL import __version__ as pillow_version
+
+from .errors import DataError
+from .source import digest
+
+CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+FACES = (
+    "DejaVuSans.ttf",
+    "DejaVuSans-Bold.ttf",
+    "DejaVuSans-Oblique.ttf",
+    "DejaVuSans-BoldOblique.ttf",
+    "DejaVuSansMono.ttf",
+    "DejaVuSansMono-Bold.ttf",
+    "DejaVuSansMono-Oblique.ttf",
+    "DejaVuSansMono-BoldOblique.ttf",
+    "DejaVuSerif.ttf",
+    "DejaVuSerif-Bold.ttf",
+    "DejaVuSerif-Italic.ttf",
+    "DejaVuSerif-BoldItalic.ttf",
+    "STIXGeneral.ttf",
+    "STIXGeneralBol.ttf",
+    "STIXGeneralItalic.ttf",
+    "STIXGeneralBolIta.ttf",
+)
+HEIGHT = (0.60, 0.80)  # of a capital, as a part of the image
+ANGLE = 12.0  # degrees, either way
+SHIFT = 0.10  # of the image, either way
+MARGIN = 1 / 32  # of the image, kept free around the glyph
+CONTRAST = 6.0  # least ratio of luminances (WCAG 2 asks 4.5 of text; thin strokes lose some at 32 px)
+
+MASK_CACHE_BYTES = 2**28
+
+
+class Glyphs:
+    """`length` images, RGB, labelled with their place in CHARACTERS; classes take turns.
+
+    Image n depends on (seed, n) alone, apart from the resolution: not on the length, nor on what was drawn before.
+    """
+
+    name = "glyphs"
+    mirror = False
+    parallel = False  # drawing is quick, and FreeType's faces are not for two threads at once
+    num_classes = len(CHARACTERS)
+
+    def __init__(self, resolution: int, length: int, seed: int) -> None:
+        self.resolution = resolution
+        self.length = length
+        self.seed = seed % 2**64
+        self.labels = np.arange(length, dtype=np.int64) % len(CHARACTERS)
+        # Drawn larger and averaged: 4 times at 32 px; where pixels are plenty, twice is enough.
+        self._supersampling = max(2, 128 // resolution)
+        self._canvas = resolution * self._supersampling
+        self._mask = _mask_maker(font_folder(), round(self._canvas * HEIGHT[1]))
+        self._colours = colour_pairs()
+
+    def __len__(self) -> int:
+        return self.length
+
+    def channels(self) -> int:
+        return 3
+
+    def fingerprint(self) -> str:
+        # The cache's version stands for this file; the faces and what draws them have versions of their own.
+        return digest([self.name, self.resolution, self.length, self.seed, pillow_version, matplotlib_version()])
+
+    def describe(self, index: int) -> str:
+        return f"{self.name}[{index}]"
+
+    def decode(self, index: int, channels: int = 3) -> np.ndarray:
+        """uint8 [3, resolution, resolution]."""
+        # Uniform numbers only, which NumPy keeps the same from release to release.
+        face, height, angle, right, down, colour, swap = np.random.default_rng([self.seed, index]).random(7)
+        mask, capital = self._mask(int(face * len(FACES)), self.labels[index])
+        ink = self._place(mask, capital, height, angle, right, down)  # [R, R] in 0..255
+        pair = self._colours[int(colour * len(self._colours))].astype(np.int32)  # [2, 3]
+        paper, glyph = pair if swap < 0.5 else pair[::-1]
+        blend = paper[:, None, None] * 255 + (glyph - paper)[:, None, None] * ink + 127  # [3, R, R]
+        return (blend // 255).astype(np.uint8)
+
+    def _place(
+        self, mask: Image.Image, capital: float, height: float, angle: float, right: float, down: float
+    ) -> np.ndarray:
+        """The mask, scaled, turned and moved as the uniform numbers say, averaged to int32 [R, R]."""
+        canvas = self._canvas
+        radians = math.radians(ANGLE * (2 * angle - 1))
+        cos, sin = math.cos(radians), math.sin(radians)
+        scale = (HEIGHT[0] + (HEIGHT[1] - HEIGHT[0]) * height) * canvas / capital
+        half_width = (mask.width * cos + mask.height * abs(sin)) / 2
+        half_height = (mask.width * abs(sin) + mask.height * cos) / 2
+        free = canvas * (0.5 - MARGIN)
+        scale = min(scale, free / half_width, free / half_height)
+        x = canvas / 2 + (2 * right - 1) * min(SHIFT * canvas, free - half_width * scale)
+        y = canvas / 2 + (2 * down - 1) * min(SHIFT * canvas, free - half_height * scale)
+        # Pillow asks where in the mask each pixel of the canvas comes from.
+        a, b = cos / scale, sin / scale
+        inverse = (a, b, mask.width / 2 - a * x - b * y, -b, a, mask.height / 2 + b * x - a * y)
+        drawn = mask.transform((canvas, canvas), Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
+        return np.asarray(drawn.reduce(self._supersampling), dtype=np.int32)
+
+
+def font_folder() -> Path:
+    """Where matplotlib keeps its fonts. DataError if that is not installed, or lacks one of FACES."""
+    try:
+        from matplotlib import get_data_path
+    except ImportError as error:
+        raise DataError("glyphs use matplotlib's fonts, and it is not installed: pip install matplotlib") from error
+    folder = Path(get_data_path()) / "fonts" / "ttf"
+    missing = [face for face in FACES if not (folder / face).is_file()]
+    if missing:
+        raise DataError(f"glyphs: {folder} lacks {', '.join(missing)}: pip install --force-reinstall matplotlib")
+    return folder
+
+
+def matplotlib_version() -> str:
+    """Of the installed one."""
+    from matplotlib import __version__
+
+    return __version__
+
+
+@lru_cache(maxsize=1)
+def colour_pairs(count: int = 4096) -> np.ndarray:
+    """uint8 [count, 2, 3]: (dark, light) pairs of colours of any hue that stand out from one another."""
+    generator = np.random.default_rng(0)
+    pairs: list[tuple] = []
+    while len(pairs) < count:
+        hues = generator.random(2)
+        dark = colorsys.hsv_to_rgb(hues[0], 0.3 + 0.7 * generator.random(), 0.6 * generator.random())
+        light = colorsys.hsv_to_rgb(hues[1], 0.7 * generator.random(), 0.75 + 0.25 * generator.random())
+        if contrast(dark, light) >= CONTRAST:
+            pairs.append((dark, light))
+    return np.rint(np.array(pairs) * 255).astype(np.uint8)
+
+
+def contrast(dark: tuple, light: tuple) -> float:
+    """Ratio of luminances of two sRGB colours in 0..1, from 1 to 21 (WCAG 2)."""
+    first, second = (0.05 + _luminance(colour) for colour in (dark, light))
+    return max(first, second) / min(first, second)
+
+
+def _luminance(colour: tuple) -> float:
+    red, green, blue = (v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _mask_maker(folder: Path, capital: int) -> Callable[[int, int], tuple[Image.Image, float]]:
+    """A function (face, character) → the character's shape, tightly framed, in a face whose capitals are about as high
+    as `capital`, and how high exactly they are; it remembers as many as may be kept."""
+
+    @cache
+    def font(face: int) -> tuple[ImageFont.FreeTypeFont, float]:
+        path = folder / FACES[face]
+        probe = ImageFont.truetype(path, 1000, layout_engine=ImageFont.Layout.BASIC)
+        height = -probe.getbbox("H", anchor="ls")[1] / 1000
+        size = max(1, round(capital / height))
+        return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC), size * height
+
+    @lru_cache(maxsize=max(64, MASK_CACHE_BYTES // (capital * capital)))
+    def mask(face: int, character: int) -> tuple[Image.Image, float]:
+        face_font, height = font(face)
+        left, top, right, bottom = face_font.getbbox(CHARACTERS[character], anchor="ls")
+        image = Image.new("L", (right - left + 2, bottom - top + 2))  # a pixel of air around, for interpolation
+        ImageDraw.Draw(image).text((1 - left, 1 - top), CHARACTERS[character], 255, face_font, anchor="ls")
+        return image, height
+
+    return mask

@@ -1,0 +1,72 @@
+"""From what the user wrote after --data to images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .digits import open_digits
+from .errors import DataError
+from .folder import open_path
+from .glyphs import Glyphs
+from .image_set import ImageSet
+from .pyramid import check_resolution
+from .source import Source, at_most, check_size
+from .store import store
+from .torchvision_sets import TORCHVISION_SETS
+
+MEMORY_LIMIT = 4 * 2**30
+UNREADABLE_LIMIT = 100
+GLYPHS = 20_000  # images in the default set
+
+NAMES = ("glyphs", "digits", *TORCHVISION_SETS)
+
+
+def load_images(
+    spec: str,
+    resolution: int,
+    *,
+    data_root: Path | None = None,
+    download: bool = False,
+    resize: bool = False,
+    seed: int = 0,
+    size: int | None = None,
+    cache: Path | None = None,
+    unreadable_limit: int = UNREADABLE_LIMIT,
+    memory_limit: int = MEMORY_LIMIT,
+) -> ImageSet:
+    """Images at `resolution` (a power of two ≥ 4) and every smaller power of two down to 4, decoded once.
+
+    spec: `glyphs`, `digits`, `mnist`, `cifar10`, `svhn`, `celeba`, `lsun`, or the path of a folder or a zip file
+        (`./mnist` for a folder of such a name).
+    data_root: folder where torchvision's sets are, or with `download` will be.
+    resize: squash images that are not square instead of cutting out their centre square.
+    seed: of the glyphs, and of the choice that `size` makes.
+    size: how many glyphs to draw (20 000); of any other set, take this many at random if it has more.
+    cache: folder for decoded sets that need more than `memory_limit` bytes, `~/.cache/gan_ops` if not given.
+    unreadable_limit: how many files may be skipped, with a warning that names them.
+
+    DataError, a ValueError with a message of one line, for all that the user can mend.
+    """
+    check_resolution(resolution)
+    check_size(size)
+    source = _open(spec, resolution, data_root, download, resize, seed, size)
+    return store(source, memory_limit=memory_limit, cache=cache, unreadable_limit=unreadable_limit)
+
+
+def _open(
+    spec: str, resolution: int, data_root: Path | None, download: bool, resize: bool, seed: int, size: int | None
+) -> Source:
+    if spec == "glyphs":
+        return Glyphs(resolution, GLYPHS if size is None else size, seed)
+    if spec == "digits":
+        return at_most(open_digits(resolution), size, seed)
+    if spec in TORCHVISION_SETS:
+        if data_root is None:
+            raise DataError(f"{spec} needs --data-root, the folder that holds its files or will with --download")
+        options = {"resize": resize} if spec in ("celeba", "lsun") else {}
+        return at_most(TORCHVISION_SETS[spec](Path(data_root), resolution, download=download, **options), size, seed)
+    path = os.path.expanduser(spec)
+    if not os.path.exists(path):
+        raise DataError(f"data {spec!r} is neither a folder or zip file that exists nor one of {', '.join(NAMES)}")
+    return at_most(open_path(Path(path), resolution, resize=resize), size, seed)

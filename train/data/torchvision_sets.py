@@ -1,0 +1,134 @@
+"""The sets that torchvision knows how to find, check and download: mnist, cifar10, svhn, celeba; and lsun."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError
+from .folder import read_file, stamp_file
+from .source import ArraySource, FileSource, Source
+
+
+def open_mnist(root: Path, resolution: int, *, download: bool = False) -> ArraySource:
+    """60 000 training digits, grey, with a frame of 2 black pixels: 28 x 28 → 32 x 32, as in the PGGAN paper."""
+    from torchvision.datasets import MNIST
+
+    data = _open("mnist", root / "MNIST" / "raw", download, lambda: MNIST(root, train=True, download=download))
+    images = np.pad(data.data.numpy(), ((0, 0), (2, 2), (2, 2)))[:, None]
+    return ArraySource("mnist", images, resolution, labels=data.targets.numpy(), num_classes=10, mirror=False)
+
+
+def open_cifar10(root: Path, resolution: int, *, download: bool = False) -> ArraySource:
+    """50 000 training images, RGB 32 x 32, ten classes."""
+    from torchvision.datasets import CIFAR10
+
+    folder = root / CIFAR10.base_folder
+    data = _open("cifar10", folder, download, lambda: CIFAR10(root, train=True, download=download))
+    return ArraySource(
+        "cifar10", data.data.transpose(0, 3, 1, 2), resolution, labels=np.array(data.targets), num_classes=10
+    )
+
+
+def open_svhn(root: Path, resolution: int, *, download: bool = False) -> ArraySource:
+    """73 257 training house numbers, RGB 32 x 32, labelled with their middle digit. Needs scipy."""
+    from torchvision.datasets import SVHN
+
+    data = _open("svhn", root, download, lambda: SVHN(root, split="train", download=download))
+    return ArraySource("svhn", data.data, resolution, labels=data.labels, num_classes=10, mirror=False)
+
+
+def open_celeba(root: Path, resolution: int, *, download: bool = False, resize: bool = False) -> FileSource:
+    """All 202 599 aligned faces, RGB 178 x 218. No labels: CelebA has 40 attributes, not classes."""
+    from torchvision.datasets import CelebA
+
+    folder = root / CelebA.base_folder
+    data = _open("celeba", folder, download, lambda: CelebA(root, split="all", target_type=[], download=download))
+    files = [folder / "img_align_celeba" / name for name in data.filename]
+    return FileSource(
+        "celeba",
+        [str(file) for file in files],
+        lambda n: read_file(files[n]),
+        lambda n: stamp_file(files[n]),
+        resolution,
+        resize=resize,
+    )
+
+
+def open_lsun(root: Path, resolution: int, *, download: bool = False, resize: bool = False) -> FileSource:
+    """The training databases `<category>_train_lmdb` in `root`, as many as are there; several make labelled classes.
+
+    Read directly: torchvision's class writes a pickle of each database's keys into the working directory, and reads one
+    found there without checking it.
+    """
+    try:
+        import lmdb
+    except ImportError as error:
+        raise DataError("lsun is read with lmdb, which is not installed: pip install lmdb") from error
+    folders = sorted(path.parent for path in root.glob("*_train_lmdb/data.mdb"))
+    if not folders:
+        raise DataError(
+            f"lsun: no folder like bedroom_train_lmdb with a data.mdb in {root}"
+            + (": LSUN cannot be downloaded here" if download else "")
+            + "; fetch and unzip one as https://github.com/fyu/lsun says"
+        )
+    databases, keys = [], []
+    for folder in folders:
+        try:
+            database = lmdb.open(str(folder), readonly=True, lock=False, readahead=False, meminit=False)
+            with database.begin() as transaction:
+                keys.append(list(transaction.cursor().iternext(keys=True, values=False)))
+        except lmdb.Error as error:
+            raise DataError(f"lsun: {folder} cannot be read: {error}") from error
+        databases.append(database)
+    owner = np.repeat(np.arange(len(folders)), [len(part) for part in keys])  # [N] database of each image
+    flat = [key for part in keys for key in part]
+    if not flat:
+        raise DataError(f"lsun: the databases in {root} are empty")
+
+    def read(index: int) -> bytes:
+        with databases[owner[index]].begin() as transaction:
+            return transaction.get(flat[index])
+
+    stamps = [(str(folder.resolve()), stamp_file(folder / "data.mdb")) for folder in folders]
+    several = len(folders) > 1
+    return FileSource(
+        "lsun",
+        [key.decode("ascii", "backslashreplace") for key in flat],
+        read,
+        lambda n: stamps[owner[n]],
+        resolution,
+        resize=resize,
+        labels=owner.astype(np.int64) if several else None,
+        num_classes=len(folders) if several else 0,
+    )
+
+
+TORCHVISION_SETS: dict[str, Callable[..., Source]] = {
+    "mnist": open_mnist,
+    "cifar10": open_cifar10,
+    "svhn": open_svhn,
+    "celeba": open_celeba,
+    "lsun": open_lsun,
+}
+
+
+def _open(name: str, folder: Path, download: bool, construct: Callable[[], Any]) -> Any:
+    """What `construct` makes, with torchvision's troubles told as ours."""
+    try:
+        return construct()
+    except ImportError as error:
+        raise DataError(f"{name} needs {error.name}, which is not installed: pip install {error.name}") from error
+    # What torchvision and the parsers under it raise: for what is missing or has a wrong checksum RuntimeError, for
+    # the network and the disk OSError, for damaged files the rest.
+    except (RuntimeError, OSError, ValueError, AssertionError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        if download:
+            raise DataError(f"{name} could not be downloaded to {folder}: {error}") from error
+        raise DataError(
+            f"{name} is missing or damaged in {folder}: pass --download to fetch it, or --data-root with the folder "
+            "that torchvision has put it in"
+        ) from error
