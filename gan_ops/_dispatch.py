@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,13 @@ reference_only = os.environ.get("GAN_OPS_REFERENCE", "0") not in ("", "0")
 """Set by ``GAN_OPS_REFERENCE=1``: the compiled part is not even loaded."""
 
 if not reference_only:
-    _extension.load()
+    try:
+        _extension.load()
+    except _extension.BuildError:
+        # The doctor is in this package and must be importable to say what is wrong; nobody else goes on without.
+        if sys.orig_argv[1:3] != ["-m", "gan_ops.doctor"]:
+            raise
+        reference_only = True
 
 _reference_forced = reference_only
 

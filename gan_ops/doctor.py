@@ -1,0 +1,120 @@
+"""``python -m gan_ops.doctor``: what this installation is, and whether its kernels agree with their definitions here.
+
+Exit code 0 when everything agrees, 1 when an op does not or the compiled part does not load.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+import gan_ops
+from gan_ops import _extension
+
+TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest error that passes, in units of the largest value of the float64 definition's results."""
+
+
+def main() -> int:
+    """Prints the report and returns the exit code."""
+    for name, value in environment():
+        print(f"{name:<16}{value}")
+    try:
+        module = _extension.load()
+    except _extension.BuildError as error:
+        print(f"{'kernels':<16}{error}")
+        return 1
+    print(f"{'gan_ops':<16}{gan_ops.__version__}, {_extension.find()}")
+    print(f"{'built with':<16}torch {module.torch_version}, gcc {module.compiler}, {cuda_build(module)}")
+    print(f"{'CPU kernels':<16}{module.instruction_set}, {torch.get_num_threads()} threads")
+    failures = 0
+    for device in devices():
+        for name, op, reference, shapes in cases():
+            results = [(dtype, disagreement(op, reference, shapes, device, dtype)) for dtype in TOLERANCES]
+            bad = [f"{dtype} is off by {error:.1e}" for dtype, error in results if not error <= TOLERANCES[dtype]]
+            failures += bool(bad)
+            verdict = "; ".join(bad) or "agrees with its definition, first and second derivatives too"
+            print(f"{device + ':':<16}{name:<18}{verdict}")
+    return 1 if failures else 0
+
+
+def environment() -> Iterator[tuple[str, str]]:
+    """What surrounds gan_ops: names and values."""
+    yield "python", f"{platform.python_version()} on {platform.platform()}"
+    yield "torch", f"{torch.__version__}, CUDA {torch.version.cuda or 'none'}"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = [
+        f"{torch.cuda.get_device_name(i)} ({'.'.join(map(str, torch.cuda.get_device_capability(i)))})"
+        for i in range(count)
+    ]
+    yield "GPUs", ", ".join(names) or "none visible"
+    settings = [f"{name}={os.environ[name]}" for name in ("GAN_OPS_REFERENCE", "GAN_OPS_CPU") if name in os.environ]
+    yield "settings", ", ".join(settings) or "none"
+    for package in ("numpy", "torchvision"):
+        try:
+            yield package, importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield package, "not installed"
+
+
+def cuda_build(module) -> str:
+    """The CUDA part of a build, in words."""
+    if not module.cuda_version:
+        return "no CUDA kernels"
+    major, minor = divmod(module.cuda_version, 1000)
+    return f"CUDA {major}.{minor // 10} for {module.cuda_architectures}"
+
+
+def devices() -> list[str]:
+    """The kinds of device to check: the CPU, and CUDA when a GPU is visible."""
+    return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], list[list[int]]]]:
+    """Each op with its definition and the shapes of its inputs."""
+    return [
+        ("pixel_norm", gan_ops.pixel_norm, gan_ops.reference.pixel_norm, [[4, 37, 5, 3]]),
+        ("minibatch_stddev", gan_ops.minibatch_stddev, gan_ops.reference.minibatch_stddev, [[8, 6, 5, 3]]),
+        (
+            "conv2d",
+            lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1),
+            lambda x, w, b: gan_ops.reference.conv2d(x, w, b, padding=1),
+            [[4, 6, 5, 3], [7, 6, 3, 3], [7]],
+        ),
+    ]
+
+
+def disagreement(op, reference, shapes: list[list[int]], device: str, dtype: torch.dtype) -> float:
+    """The largest error of op's output and derivatives in ``dtype``, against the definition in float64."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
+    narrow = [t.to(device).requires_grad_() for t in inputs]
+    wide = [t.double().requires_grad_() for t in inputs]
+    worst = 0.0
+    for actual, expected in zip(derivatives(op, narrow), derivatives(reference, wide), strict=True):
+        error = (actual.detach().cpu().double() - expected).abs().max() / expected.abs().max().clamp(min=1)
+        worst = max(worst, float("inf") if error.isnan() else error.item())
+    return worst
+
+
+def derivatives(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    """Output, gradients, and gradients of the gradients, with fixed cotangents."""
+
+    def cotangent(like: Tensor) -> Tensor:
+        return torch.cos(torch.arange(like.numel(), device=like.device)).view(like.shape).to(like.dtype)
+
+    output = function(*inputs)
+    first = torch.autograd.grad(output, inputs, cotangent(output), create_graph=True)
+    curved = [g for g in first if g.requires_grad]  # a bias's gradient depends on nothing
+    second = torch.autograd.grad(curved, inputs, [cotangent(g) for g in curved], materialize_grads=True)
+    return [output, *first, *second]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

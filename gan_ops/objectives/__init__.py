@@ -1,0 +1,6 @@
+"""What discriminator and generator minimise: small objects that know scores and gradients, and nothing of trainers."""
+
+from gan_ops.objectives.adversarial import LeastSquares, Objective, Wasserstein, classification_loss
+from gan_ops.objectives.gradient_penalty import GradientPenalty
+
+__all__ = ["GradientPenalty", "LeastSquares", "Objective", "Wasserstein", "classification_loss"]

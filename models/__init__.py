@@ -1,0 +1,1 @@
+"""Network families, one file each, built from :mod:`gan_ops.nn`."""

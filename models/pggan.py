@@ -1,0 +1,384 @@
+"""Generator and discriminator of "Progressive Growing of GANs" (Karras et al. 2018, arXiv 1710.10196, tables 2 and 6).
+
+Networks of every resolution up to the last exist from the start: growing changes which of them run, never a parameter
+or its name, so optimizers and moving averages survive it. After ``module.to(memory_format=torch.channels_last)`` all
+activations are channels_last, which is the faster layout on CPU and, in half precision, on CUDA.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_ops import nn as gnn
+
+__all__ = ["Discriminator", "Generator", "Scores", "fade_reals", "feature_maps"]
+
+
+class Scores(NamedTuple):
+    """What the discriminator says about N images."""
+
+    score: Tensor  # [N], float32 (float64 of float64), higher is more real
+    class_logits: Tensor | None  # [N, num_classes] with conditioning="acgan"
+
+
+def feature_maps(stage: int, fmap_base: int = 8192, fmap_decay: float = 1.0, fmap_max: int = 512) -> int:
+    """min(fmap_base / 2^(stage·fmap_decay), fmap_max); layers at resolution 2^r have those of stage r − 1."""
+    maps = min(int(fmap_base / 2 ** (stage * fmap_decay)), fmap_max)
+    if maps < 1:
+        raise ValueError(
+            f"fmap_base={fmap_base}, fmap_decay={fmap_decay}, fmap_max={fmap_max} leave no feature map at stage {stage}"
+        )
+    return maps
+
+
+def fade_reals(x: Tensor, fade: float | Tensor) -> Tensor:
+    """Real images [N, C, H, W] as soft as the generator's are in mid-fade: lerp(x, up(down(x)), fade).
+
+    ``fade`` is a number or a 0-d tensor, as in :meth:`Generator.grow`; H and W are even.
+    """
+    return _lerp(x, _up(_down(x)), fade) if _is_fading(fade) else x
+
+
+class _Progressive(nn.Module):
+    """Growth as state of a network: its resolution and how far the newest one has been faded in."""
+
+    def __init__(self, max_resolution: int):
+        super().__init__()
+        _check_power_of_two(max_resolution)
+        self.max_resolution = max_resolution
+        self.resolution = 4
+        self.fade: float | Tensor = 0.0
+
+    def grow(self, resolution: int, fade: float | Tensor = 0.0) -> None:
+        """Makes ``resolution`` the present one, with the weight ``fade`` on the path through the resolution below.
+
+        ``fade`` falls from 1 (that path alone counts) to 0 (only the new one does). The number 0 runs the new path
+        alone. A 0-d tensor is kept, not copied, so that changing it in place changes the fade; both paths run whatever
+        its value, which is never read on the host. At 4 px there is no path below: a tensor is ignored there.
+        """
+        self._check_growth(resolution, fade)
+        self.resolution = resolution
+        self.fade = fade if isinstance(fade, Tensor) else float(fade)
+
+    def _check_growth(self, resolution: int, fade: float | Tensor) -> None:
+        _check_power_of_two(resolution)
+        if resolution > self.max_resolution:
+            raise ValueError(f"resolution={resolution} is above {self.max_resolution}, the highest this network has")
+        if isinstance(fade, Tensor):
+            if fade.dim() != 0 or not fade.is_floating_point() or fade.requires_grad:
+                raise ValueError(
+                    "fade must be a 0-d floating-point tensor that requires no gradient, "
+                    f"but is {fade.dtype} {list(fade.shape)}, requires_grad={fade.requires_grad}"
+                )
+        elif not 0 <= fade <= 1:
+            raise ValueError(f"fade={fade} is not between 0 and 1")
+        elif fade and resolution == 4:
+            raise ValueError(f"fade={fade} at 4 px, which has no lower resolution to fade from")
+
+    def _fading(self) -> bool:
+        return self.resolution > 4 and _is_fading(self.fade)
+
+    def _resolutions(self) -> list[int]:
+        """Resolutions above 4 px that have a block now."""
+        return [2**r for r in range(3, self.resolution.bit_length())]
+
+    def _active_modules(self) -> list[nn.Module]:
+        raise NotImplementedError
+
+    def active_parameters(self) -> list[nn.Parameter]:
+        """The parameters that the present resolution and fade use: after ``backward`` these have a gradient."""
+        return [p for module in self._active_modules() for p in module.parameters()]
+
+    def get_extra_state(self) -> dict[str, int | float]:
+        return {"resolution": self.resolution, "fade": float(self.fade) if self._fading() else 0.0}
+
+    def set_extra_state(self, state: Mapping[str, int | float]) -> None:
+        self.grow(state["resolution"], state["fade"])
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False):
+        """As in torch, but a state of another shape is refused in one line, before anything is changed."""
+        if strict and (problem := _misfit(self.state_dict(), state_dict)):
+            raise ValueError(f"the checkpoint does not fit this {type(self).__name__}: {problem}")
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+class Generator(_Progressive):
+    """Latents z [N, latent_dim] → images [N, image_channels, r, r] at the present resolution r.
+
+    Images lie roughly in [−1, 1], as real ones do. ``resolution`` is the highest that it can grow to; it starts at 4.
+    With ``num_classes`` the labels' one-hot vectors are joined to z.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        *,
+        image_channels: int = 3,
+        latent_dim: int = 512,
+        fmap_base: int = 8192,
+        fmap_decay: float = 1.0,
+        fmap_max: int = 512,
+        num_classes: int = 0,
+    ):
+        super().__init__(resolution)
+        self.latent_dim = latent_dim
+        self.num_classes = num_classes
+        maps = {2**r: feature_maps(r - 1, fmap_base, fmap_decay, fmap_max) for r in range(2, resolution.bit_length())}
+        self.norm = gnn.PixelNorm()
+        self.dense = _DenseTo4x4(latent_dim + num_classes, maps[4])
+        self.conv = gnn.EqualizedConv2d(maps[4], maps[4], 3, padding=1)
+        self.blocks = nn.ModuleDict({str(r): _GeneratorBlock(maps[r // 2], maps[r]) for r in maps if r > 4})
+        self.to_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(maps[r], image_channels, 1, gain=1) for r in maps})
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """z [N, latent_dim], labels int64 [N] → images, float32 (float64 of float64) also under autocast."""
+        if z.dim() != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
+        if self.num_classes:
+            z = torch.cat((z, _one_hot(labels, self.num_classes, z)), dim=1)
+        elif labels is not None:
+            raise ValueError("labels were given to a generator with num_classes=0")
+
+        x = self.norm(self.dense(self.norm(z)))  # → [N, C, 4, 4]
+        x = self.norm(_activate(self.conv(x)))
+        before = x
+        for r in self._resolutions():
+            before = x
+            x = self.blocks[str(r)](x)
+        images = _widen(self.to_rgb[str(self.resolution)](x))
+        if not self._fading():
+            return images
+        return _lerp(images, _up(_widen(self.to_rgb[str(self.resolution // 2)](before))), self.fade)
+
+    def _active_modules(self) -> list[nn.Module]:
+        rgb = [self.resolution, self.resolution // 2] if self._fading() else [self.resolution]
+        return [
+            self.dense,
+            self.conv,
+            *(self.blocks[str(r)] for r in self._resolutions()),
+            *(self.to_rgb[str(r)] for r in rgb),
+        ]
+
+
+class Discriminator(_Progressive):
+    """Images [N, image_channels, r, r] at the present resolution r → :class:`Scores`.
+
+    ``resolution`` is the highest that it can grow to; it starts at 4. ``group_size`` is the minibatch stddev's, None
+    for the whole batch. ``conditioning``: "none"; "concat" joins the labels' one-hot planes to the features at 4×4;
+    "acgan" adds class logits to the last layer.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        *,
+        image_channels: int = 3,
+        fmap_base: int = 8192,
+        fmap_decay: float = 1.0,
+        fmap_max: int = 512,
+        num_classes: int = 0,
+        conditioning: str = "none",
+        group_size: int | None = 4,
+    ):
+        super().__init__(resolution)
+        if conditioning not in ("none", "concat", "acgan"):
+            raise ValueError(f'conditioning="{conditioning}" is none of "none", "concat", "acgan"')
+        if (conditioning == "none") != (num_classes == 0):
+            raise ValueError(f'num_classes={num_classes} does not go with conditioning="{conditioning}"')
+        self.image_channels = image_channels
+        self.num_classes = num_classes
+        self.conditioning = conditioning
+        maps = {2**r: feature_maps(r - 1, fmap_base, fmap_decay, fmap_max) for r in range(2, resolution.bit_length())}
+        hidden = feature_maps(0, fmap_base, fmap_decay, fmap_max)
+        planes = num_classes if conditioning == "concat" else 0
+        logits = num_classes if conditioning == "acgan" else 0
+        self.from_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(image_channels, maps[r], 1) for r in maps})
+        self.blocks = nn.ModuleDict({str(r): _DiscriminatorBlock(maps[r], maps[r // 2]) for r in maps if r > 4})
+        self.stddev = gnn.MinibatchStddev(group_size)
+        self.conv = gnn.EqualizedConv2d(maps[4] + self.stddev.num_channels + planes, maps[4], 3, padding=1)
+        self.dense = _DenseFrom4x4(maps[4], hidden)
+        self.out = gnn.EqualizedLinear(hidden, 1 + logits, gain=1)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
+        """Scores of x [N, image_channels, r, r], with labels int64 [N] if conditioned by "concat" ("acgan" needs none).
+
+        ``batches`` > 1: x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and the
+        result is what they would give one by one, in one pass.
+        """
+        r = self.resolution
+        if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
+            raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
+        if labels is not None and self.conditioning == "none":
+            raise ValueError('labels were given to a discriminator with conditioning="none"')
+
+        h = _activate(self.from_rgb[str(r)](x))
+        for i in reversed(self._resolutions()):
+            h = self.blocks[str(i)](h)
+            if i == r and self._fading():
+                h = _lerp(h, _activate(self.from_rgb[str(r // 2)](_down(x))), self.fade)
+        h = self.stddev(h, batches)  # [N, C, 4, 4] → [N, C + 1, 4, 4]
+        if self.conditioning == "concat":
+            planes = _one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
+            h = torch.cat((h, planes), dim=1)  # → [N, C + 1 + num_classes, 4, 4]
+        h = _activate(self.conv(h))
+        h = _activate(self.dense(h))  # → [N, hidden]
+        out = _widen(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
+        return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None)
+
+    def _active_modules(self) -> list[nn.Module]:
+        rgb = [self.resolution, self.resolution // 2] if self._fading() else [self.resolution]
+        return [
+            *(self.from_rgb[str(r)] for r in rgb),
+            *(self.blocks[str(r)] for r in self._resolutions()),
+            self.conv,
+            self.dense,
+            self.out,
+        ]
+
+
+class _GeneratorBlock(nn.Module):
+    """[N, C, H, W] → [N, C', 2H, 2W]: up, then twice conv → leaky ReLU → pixel norm."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv0 = gnn.EqualizedUpConv2d(in_channels, out_channels)
+        self.conv1 = gnn.EqualizedConv2d(out_channels, out_channels, 3, padding=1)
+        self.norm = gnn.PixelNorm()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(_activate(self.conv0(x)))
+        return self.norm(_activate(self.conv1(x)))
+
+
+class _DiscriminatorBlock(nn.Module):
+    """[N, C, H, W] → [N, C', H/2, W/2]: twice conv → leaky ReLU, then down."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv0 = gnn.EqualizedConv2d(in_channels, in_channels, 3, padding=1)
+        self.conv1 = gnn.EqualizedConv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = _activate(self.conv0(x))
+        return _down(_activate(self.conv1(x)))
+
+
+class _DenseTo4x4(nn.Module):
+    """Equalized dense layer from z to a 4×4 image, with one bias a channel, and its leaky ReLU: [N, L] → [N, C, 4, 4].
+
+    The weight is [L, C, 4, 4], so that ``to(memory_format=torch.channels_last)`` orders it such that the product comes
+    out channels_last without a copy.
+    """
+
+    def __init__(self, in_features: int, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(in_features, channels, 4, 4))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        # √2/4 and not √2: the gain of the paper's first implementation.
+        self.scale = math.sqrt(2) / 4 / math.sqrt(in_features)
+
+    def forward(self, z: Tensor) -> Tensor:
+        features, channels = self.weight.shape[:2]
+        z, weight = gnn.scale_smaller(z, self.weight, self.scale)
+        if _is_channels_last(weight):
+            weight = weight.permute(0, 2, 3, 1).reshape(features, -1)  # a view: [L, 4·4·C]
+            x = _activate(torch.addmm(self.bias.repeat(16), z, weight))
+            return x.view(-1, 4, 4, channels).permute(0, 3, 1, 2)
+        x = _activate(torch.addmm(self.bias.repeat_interleave(16), z, weight.reshape(features, -1)))
+        return x.view(-1, channels, 4, 4)
+
+
+class _DenseFrom4x4(nn.Module):
+    """Equalized dense layer over a whole 4×4 image: [N, C, 4, 4] → [N, out_features].
+
+    The weight is [out_features, C, 4, 4] and is flattened in the order in which it and x lie in memory.
+    """
+
+    def __init__(self, channels: int, out_features: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, channels, 4, 4))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.scale = math.sqrt(2) / math.sqrt(channels * 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x, weight = gnn.scale_smaller(x, self.weight, self.scale)
+        if _is_channels_last(weight):
+            x, weight = x.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)
+        return F.linear(x.flatten(1), weight.flatten(1), self.bias)
+
+
+def _activate(x: Tensor) -> Tensor:
+    """Leaky ReLU in place: neither a convolution nor a matrix product keeps its output for the backward pass."""
+    return F.leaky_relu(x, 0.2, inplace=True)
+
+
+def _up(x: Tensor) -> Tensor:
+    """Nearest 2× enlargement: [N, C, H, W] → [N, C, 2H, 2W]."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _down(x: Tensor) -> Tensor:
+    """2×2 box filter: [N, C, H, W] → [N, C, H/2, W/2]."""
+    return F.avg_pool2d(x, 2)
+
+
+def _is_fading(fade: float | Tensor) -> bool:
+    """Whether the old path has to run. Of a tensor that is not asked: it would wait for the device."""
+    return isinstance(fade, Tensor) or fade != 0
+
+
+def _lerp(new: Tensor, old: Tensor, fade: float | Tensor) -> Tensor:
+    """new + fade·(old − new), exact at both ends."""
+    if isinstance(fade, Tensor):
+        fade = fade.to(new)
+    return torch.lerp(new, old, fade)
+
+
+def _widen(x: Tensor) -> Tensor:
+    """Half precision → float32."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _is_channels_last(weight: Tensor) -> bool:
+    return weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+
+
+def _one_hot(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
+    """labels int64 [N] → [N, num_classes] in the type and on the device of ``like`` [N, …].
+
+    The range is checked on CPU alone, since reading labels on the host waits for the device; on CUDA a label out of
+    range trips the device's own assertion.
+    """
+    if labels is None:
+        raise ValueError(f"labels are needed by a network with num_classes={num_classes}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels are {labels.dtype}, not torch.int64")
+    n = like.shape[0]
+    if labels.shape != (n,):
+        raise ValueError(f"labels are {list(labels.shape)}, not [{n}]")
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and n:
+        low, high = torch.aminmax(labels)
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"labels reach from {int(low)} to {int(high)}, outside 0 to {num_classes - 1}")
+    return like.new_zeros(n, num_classes).scatter_(1, labels[:, None], 1.0)
+
+
+def _check_power_of_two(resolution: int) -> None:
+    if not isinstance(resolution, int) or resolution < 4 or resolution & (resolution - 1):
+        raise ValueError(f"resolution={resolution} is not a power of two from 4 on")
+
+
+def _misfit(own: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
+    """The first reason why the state ``given`` cannot be loaded over ``own``, or None."""
+    for name, value in own.items():
+        if name not in given:
+            return f"{name} is missing"
+        if isinstance(value, Tensor) and value.shape != given[name].shape:
+            return f"{name} is {list(given[name].shape)} there but {list(value.shape)} here"
+    return next((f"{name} is not known here" for name in given if name not in own), None)

@@ -1,0 +1,103 @@
+"""The gradient penalty: values, derivatives, and its behaviour at zero and at the ends of float32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from gan_ops.objectives import GradientPenalty
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def test_loss_is_the_mean_over_samples_of_the_norm_over_all_other_axes():
+    gradient = torch.zeros(2, 1, 2, 2)
+    gradient[0, 0] = torch.tensor([[1.0, 2.0], [2.0, 4.0]])  # norm 5
+    gradient[1, 0, 1, 1] = 3.0  # norm 3
+    assert GradientPenalty().loss(gradient).item() == pytest.approx(10 * (16 + 4) / 2)
+
+
+def test_target_is_divided_out():
+    gradient = torch.tensor([[3.0, 4.0]])
+    assert GradientPenalty(weight=2.0, target=4.0).loss(gradient).item() == pytest.approx(2 * 1 / 16)
+
+
+def test_first_and_second_derivatives_are_right():
+    gradient = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    loss = GradientPenalty(weight=3.0, target=2.0).loss
+    assert gradcheck(loss, gradient)
+    assert gradgradcheck(loss, gradient)
+
+
+def test_first_and_second_derivatives_are_zero_where_the_gradient_is():
+    gradient = torch.randn(3, 2, 2, 2)
+    gradient[1] = 0
+    gradient.requires_grad_()
+    (first,) = torch.autograd.grad(GradientPenalty().loss(gradient), gradient, create_graph=True)
+    (second,) = torch.autograd.grad((first * torch.randn_like(first)).sum(), gradient)
+    for derivative in (first, second):
+        assert not derivative[1].any()
+        assert derivative.isfinite().all()
+        assert derivative[[0, 2]].all()
+
+
+def test_a_zero_gradient_is_penalised_as_a_norm_of_zero():
+    assert GradientPenalty(weight=3.0).loss(torch.zeros(2, 3)).item() == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_derivative_is_that_of_unit_vectors_for_tiny_and_huge_gradients(scale):
+    unit = torch.nn.functional.normalize(torch.randn(2, 12, dtype=torch.float64))
+    gradient = (unit * scale).float().requires_grad_()
+    GradientPenalty(weight=1.0).loss(gradient).backward()
+    torch.testing.assert_close(gradient.grad, (unit * (scale - 1)).float())  # 2/N·(‖g‖ − 1)·g/‖g‖ with N = 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_loss_is_float32_also_under_autocast(dtype):
+    gradient = torch.randn(4, 3, 2, 2).to(dtype)
+    expected = GradientPenalty().loss(gradient.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = GradientPenalty().loss(gradient)
+    assert loss.dtype == torch.float32
+    assert expected.dtype == torch.float64
+    torch.testing.assert_close(loss, expected.float())
+
+
+def test_points_take_one_weight_a_sample():
+    real, fake = torch.zeros(64, 3, 2, 2), torch.ones(64, 3, 2, 2)
+    weights = GradientPenalty().points(real, fake, None).flatten(1)
+    assert torch.equal(weights, weights[:, :1].expand_as(weights))
+    assert weights[:, 0].unique().numel() == 64
+    assert (weights >= 0).all()
+    assert (weights < 1).all()
+
+
+def test_points_lie_between_real_and_fake():
+    real, fake = torch.randn(2, 8, 3, 4, 4)
+    x = GradientPenalty().points(real, fake, None)
+    u = (x - real) / (fake - real)
+    torch.testing.assert_close(u, u[:, :1, :1, :1].expand_as(u), rtol=1e-2, atol=1e-3)
+
+
+def test_points_repeat_with_the_generator():
+    real, fake = torch.randn(2, 8, 3, 4, 4)
+    draws = [GradientPenalty().points(real, fake, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_points_want_equal_shapes():
+    with pytest.raises(ValueError, match=r"real is \[2, 3\] but fake is \[1, 3\]"):
+        GradientPenalty().points(torch.zeros(2, 3), torch.zeros(1, 3), None)
+
+
+@pytest.mark.parametrize("bad", [{"weight": -1.0}, {"target": 0.0}, {"target": float("nan")}])
+def test_bad_settings_are_named(bad):
+    (name,) = bad
+    with pytest.raises(ValueError, match=f"{name}="):
+        GradientPenalty(**bad)

@@ -1,0 +1,72 @@
+"""Adversarial losses against values worked out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import tensor
+
+from gan_ops.objectives import LeastSquares, Objective, Wasserstein, classification_loss
+
+REAL, FAKE = tensor([1.0, 3.0]), tensor([-1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("objective", "discriminator", "generator"),
+    [
+        (Wasserstein(drift=0.0), -0.5 - 2.0, 0.5),
+        (Wasserstein(), -0.5 - 2.0 + 0.001 * 5.0, 0.5),
+        (Wasserstein(drift=0.1), -0.5 - 2.0 + 0.1 * 5.0, 0.5),
+        (LeastSquares(), 0.5 * 2.0 + 0.5 * 0.5, 0.5 * 2.5),
+    ],
+    ids=str,
+)
+def test_losses(objective: Objective, discriminator, generator):
+    assert objective.discriminator_loss(REAL, FAKE).item() == pytest.approx(discriminator)
+    assert objective.generator_loss(FAKE).item() == pytest.approx(generator)
+    assert objective.generator_loss(FAKE, REAL).item() == pytest.approx(generator)
+
+
+@pytest.mark.parametrize("objective", [Wasserstein(), LeastSquares()], ids=str)
+def test_losses_are_means_and_not_sums(objective):
+    once = objective.discriminator_loss(REAL, FAKE), objective.generator_loss(FAKE)
+    twice = objective.discriminator_loss(REAL.repeat(2), FAKE.repeat(2)), objective.generator_loss(FAKE.repeat(2))
+    torch.testing.assert_close(twice, once)
+
+
+def test_drift_acts_on_real_scores_alone():
+    fake = FAKE.clone().requires_grad_()
+    Wasserstein(drift=7.0).discriminator_loss(REAL, fake).backward()
+    torch.testing.assert_close(fake.grad, tensor([0.5, 0.5]))
+
+
+def test_drift_must_not_be_negative():
+    with pytest.raises(ValueError, match=r"drift=-1\.0"):
+        Wasserstein(drift=-1.0)
+
+
+@pytest.mark.parametrize("objective", [Wasserstein(), LeastSquares()], ids=str)
+def test_objectives_are_frozen(objective):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        objective.drift = 1.0
+
+
+LOGITS = tensor([[math.log(3.0), 0.0], [0.0, 0.0]])  # P(class 0) = 3/4, 1/2
+
+
+def test_class_term_of_the_generator_is_the_cross_entropy_of_fakes():
+    loss = classification_loss(LOGITS, tensor([0, 1]))
+    assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+
+
+def test_class_term_of_the_discriminator_adds_that_of_reals():
+    loss = classification_loss(LOGITS, tensor([0, 1]), LOGITS[:1], tensor([1]))
+    assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2 + math.log(4))
+
+
+def test_class_term_wants_real_labels_with_real_logits():
+    with pytest.raises(ValueError, match="real_logits and real_labels"):
+        classification_loss(LOGITS, tensor([0, 1]), LOGITS)

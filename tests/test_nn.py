@@ -1,0 +1,166 @@
+"""Layers of gan_ops.nn against their formulas."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.autograd import gradcheck, gradgradcheck
+
+from gan_ops import nn as gnn
+from gan_ops import reference
+
+
+def double(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def test_pixel_norm_layer_is_the_op():
+    x = double(3, 5, 2, 2)
+    torch.testing.assert_close(gnn.PixelNorm(eps=0.1)(x), reference.pixel_norm(x, 0.1))
+
+
+def test_stddev_layer_is_the_op():
+    x = double(4, 6, 2, 2)
+    torch.testing.assert_close(gnn.MinibatchStddev(2, 3)(x), reference.minibatch_stddev(x, 2, 3))
+
+
+@pytest.mark.parametrize("group_size", [1, 2, 4, 6, 100, None])
+@pytest.mark.parametrize("batches", [2, 3])
+def test_stddev_of_interleaved_minibatches_equals_one_by_one(group_size, batches):
+    layer = gnn.MinibatchStddev(group_size)
+    parts = [double(12, 2, 3, 3) for _ in range(batches)]
+    together = layer(torch.stack(parts, 1).flatten(0, 1), batches)
+    for m, part in enumerate(parts):
+        torch.testing.assert_close(together[m::batches], layer(part), rtol=0, atol=1e-14)
+
+
+def test_stddev_group_must_divide_each_minibatch_and_not_just_all_of_them():
+    with pytest.raises(ValueError, match="group_size=4 does not divide the batch of 6"):
+        gnn.MinibatchStddev(4)(double(12, 2, 3, 3), batches=2)
+
+
+@pytest.mark.parametrize("batches", [0, 2])
+def test_stddev_batches_must_divide_the_samples(batches):
+    with pytest.raises(ValueError, match=f"batches={batches} does not divide x, which has 3 samples"):
+        gnn.MinibatchStddev()(double(3, 2, 3, 3), batches=batches)
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_stddev_of_no_samples_is_empty(batches):
+    assert gnn.MinibatchStddev()(double(0, 2, 3, 3), batches=batches).shape == (0, 3, 3, 3)
+
+
+def test_stddev_group_size_is_checked_at_once():
+    with pytest.raises(ValueError, match="group_size=0"):
+        gnn.MinibatchStddev(0)
+
+
+def test_stddev_group_of_a_batch_is_known_beforehand():
+    assert [gnn.MinibatchStddev(g).group(8) for g in (4, 100, None)] == [4, 8, 8]
+    with pytest.raises(ValueError, match="group_size=3 does not divide the batch of 8"):
+        gnn.MinibatchStddev(3).group(8)
+
+
+LAYERS = {
+    "linear": (lambda **kw: gnn.EqualizedLinear(6, 5, **kw), (3, 6), 6),
+    "conv": (lambda **kw: gnn.EqualizedConv2d(6, 5, 3, padding=1, **kw), (2, 6, 4, 4), 54),
+    "conv1x1": (lambda **kw: gnn.EqualizedConv2d(6, 5, 1, **kw), (2, 6, 4, 4), 6),
+    "up_conv": (lambda **kw: gnn.EqualizedUpConv2d(6, 5, **kw), (2, 6, 4, 4), 54),
+}
+
+
+def plain(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    if name == "linear":
+        return F.linear(x, weight, bias)
+    if name == "up_conv":
+        x = x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("copies", [1, 100])  # few and many samples: either the input or the weight is the smaller one
+def test_weight_is_scaled_by_gain_over_root_fan_in_and_bias_is_not(name, copies):
+    make, (n, *shape), fan_in = LAYERS[name]
+    layer = make(gain=3.0).double()
+    torch.nn.init.normal_(layer.bias)
+    x = double(n * copies, *shape)
+    expected = plain(name, x, layer.weight * (3 / math.sqrt(fan_in)), layer.bias)
+    torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_default_gain_is_root_two(name):
+    make, _, fan_in = LAYERS[name]
+    assert make().scale == pytest.approx(math.sqrt(2 / fan_in))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_bias_can_be_left_out(name):
+    make, shape, _ = LAYERS[name]
+    layer = make(bias=False).double()
+    assert layer.bias is None
+    assert not layer(torch.zeros(*shape, dtype=torch.float64)).any()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [gnn.EqualizedLinear(512, 512), gnn.EqualizedConv2d(128, 128, 3), gnn.EqualizedUpConv2d(128, 128)],
+    ids=["linear", "conv", "up_conv"],
+)
+def test_weights_start_standard_normal_and_biases_zero(layer):
+    assert layer.weight.std().item() == pytest.approx(1, abs=0.01)
+    assert layer.weight.mean().item() == pytest.approx(0, abs=0.01)
+    assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("copies", [1, 40])
+def test_layers_differentiate_twice(name, copies):
+    make, (n, *shape), _ = LAYERS[name]
+    layer = make().double()
+    x = double(n * copies, *shape).requires_grad_()
+
+    def run(x, weight, bias):
+        return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, x)
+
+    inputs = (x, layer.weight, layer.bias)
+    assert gradcheck(run, inputs, fast_mode=True)
+    assert gradgradcheck(run, inputs, fast_mode=True)
+
+
+def test_up_conv_is_the_same_on_both_its_paths():
+    layer = gnn.EqualizedUpConv2d(6, 5).double()
+    torch.nn.init.normal_(layer.bias)
+    few, many = double(2, 6, 4, 4), double(2, 6, 32, 32)
+    for x in (few, many):
+        fused = x.shape[0] * x.shape[2] * x.shape[3] >= layer._FUSED_FROM_PIXELS
+        assert fused == (x is many)
+        expected = plain("up_conv", x, layer.weight * layer.scale, layer.bias)
+        torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("size", [4, 32])
+@pytest.mark.parametrize("layer", [gnn.EqualizedConv2d(6, 5, 3, padding=1), gnn.EqualizedUpConv2d(6, 5)], ids=str)
+def test_convolutions_keep_channels_last(layer, size):
+    layer = layer.to(memory_format=torch.channels_last)
+    x = torch.randn(2, 6, size, size).to(memory_format=torch.channels_last)
+    assert layer(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_layers_run_in_half_precision_under_autocast(name, dtype):
+    make, shape, _ = LAYERS[name]
+    layer, x = make(), torch.randn(shape)
+    with torch.autocast("cpu", dtype):
+        y = layer(x)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), layer(x), rtol=0.05, atol=0.05)
