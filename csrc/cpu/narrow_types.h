@@ -9,20 +9,15 @@
 
 namespace gan_ops {
 
-GAN_OPS_INLINE float widen(c10::Half value) {
-  return static_cast<float>(value);
-}
-GAN_OPS_INLINE float widen(c10::BFloat16 value) {
-  return static_cast<float>(value);
-}
-
 template <>
-struct Narrow<c10::Half> {
-  static GAN_OPS_INLINE c10::Half from(float value) { return c10::Half(value); }
+struct Convert<c10::Half> {
+  static GAN_OPS_INLINE float widen(c10::Half value) { return static_cast<float>(value); }
+  static GAN_OPS_INLINE c10::Half narrow(float value) { return c10::Half(value); }
 };
 template <>
-struct Narrow<c10::BFloat16> {
-  static GAN_OPS_INLINE c10::BFloat16 from(float value) { return c10::BFloat16(value); }
+struct Convert<c10::BFloat16> {
+  static GAN_OPS_INLINE float widen(c10::BFloat16 value) { return static_cast<float>(value); }
+  static GAN_OPS_INLINE c10::BFloat16 narrow(float value) { return c10::BFloat16(value); }
 };
 
 namespace cpu {

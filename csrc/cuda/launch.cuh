@@ -13,20 +13,15 @@
 
 namespace gan_ops {
 
-GAN_OPS_INLINE float widen(__half value) {
-  return __half2float(value);
-}
-GAN_OPS_INLINE float widen(__nv_bfloat16 value) {
-  return __bfloat162float(value);
-}
-
 template <>
-struct Narrow<__half> {
-  static GAN_OPS_INLINE __half from(float value) { return __float2half_rn(value); }
+struct Convert<__half> {
+  static GAN_OPS_INLINE float widen(__half value) { return __half2float(value); }
+  static GAN_OPS_INLINE __half narrow(float value) { return __float2half_rn(value); }
 };
 template <>
-struct Narrow<__nv_bfloat16> {
-  static GAN_OPS_INLINE __nv_bfloat16 from(float value) { return __float2bfloat16_rn(value); }
+struct Convert<__nv_bfloat16> {
+  static GAN_OPS_INLINE float widen(__nv_bfloat16 value) { return __bfloat162float(value); }
+  static GAN_OPS_INLINE __nv_bfloat16 narrow(float value) { return __float2bfloat16_rn(value); }
 };
 
 namespace cuda {

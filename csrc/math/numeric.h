@@ -23,27 +23,21 @@ struct AccumulateOf<double> {
 template <class T>
 using Accumulate = typename AccumulateOf<T>::type;
 
-GAN_OPS_INLINE double widen(double value) {
-  return value;
-}
-GAN_OPS_INLINE float widen(float value) {
-  return value;
-}
-
-/// Rounds to nearest, ties to even. Specialised beside each narrow type (cpu/narrow_types.h, cuda/narrow_types.cuh).
+/// The way from T to its accumulate type and back, rounding to nearest with ties to even. Specialised beside each
+/// narrow type (cpu/narrow_types.h, cuda/launch.cuh).
 template <class T>
-struct Narrow;
-template <>
-struct Narrow<double> {
-  static GAN_OPS_INLINE double from(double value) { return value; }
+struct Convert {
+  static GAN_OPS_INLINE T widen(T value) { return value; }
+  static GAN_OPS_INLINE T narrow(T value) { return value; }
 };
-template <>
-struct Narrow<float> {
-  static GAN_OPS_INLINE float from(float value) { return value; }
-};
-template <class T, class A>
-GAN_OPS_INLINE T narrow(A value) {
-  return Narrow<T>::from(value);
+
+template <class T>
+GAN_OPS_INLINE Accumulate<T> widen(T value) {
+  return Convert<T>::widen(value);
+}
+template <class T>
+GAN_OPS_INLINE T narrow(Accumulate<T> value) {
+  return Convert<T>::narrow(value);
 }
 
 }  // namespace gan_ops

@@ -1,0 +1,55 @@
+# make train and make test are all that a new checkout needs; the rest is for working on it.
+#
+#   make train [ARGS="--kimg 50"]   trains the default glyphs run
+#   make test [ARGS="-k stddev"]    the test suite
+#   make lint | format              ruff and clang-format: check | rewrite
+#   make bench                      the benchmarks, into benchmarks/results/
+#   make build                      compiles csrc/ again where it changed
+#   make clean                      removes what was built, the virtual environment too
+#
+# TORCH="torch==2.13.0" chooses the torch to install, PYTHON=python3.12 the interpreter, GAN_OPS_CUDA=0|1 the CUDA kernels.
+
+PYTHON ?= python3
+TORCH ?= torch>=2.11,<2.16
+ARGS ?=
+
+BIN := .venv/bin
+SOURCES := $(wildcard csrc/*.* csrc/*/*.*)
+
+.PHONY: train test lint format bench build clean
+
+train: build
+	$(BIN)/python -m train.pggan $(ARGS)
+
+test: build
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES)
+
+format: build
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(SOURCES)
+
+bench: build
+	$(BIN)/python -m benchmarks $(ARGS)
+
+build: .venv/built
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip "setuptools>=77"
+	$(BIN)/pip install --quiet "$(TORCH)" ninja pybind11 numpy
+	$(BIN)/pip install --no-build-isolation --editable ".[train,test,dev]"
+	touch $@ .venv/built
+
+# Installing has built the extension; later only what changed is compiled.
+.venv/built: .venv/installed setup.py $(SOURCES)
+	@if [ -n "$$(find setup.py csrc -newer $@)" ]; then $(BIN)/python setup.py --quiet build_ext --inplace; fi
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info gan_ops/_C.*
