@@ -1,0 +1,72 @@
+"""Networks of a few hundred weights and a handful of images, so that a whole run takes a second."""
+
+import pytest
+import torch
+
+from train.data import ImageSet
+from train.pggan import build_trainer
+from train.pggan_config import PgganConfig
+
+# 4x4, a fade to 8x8 and 8x8: 48 images, 12 steps.
+TINY = {
+    "resolution": 8,
+    "fade_kimg": "0.016",
+    "stable_kimg": "0.016",
+    "batch": "4",
+    "latent": 6,
+    "fmap_base": 16,
+    "fmap_max": 6,
+    "ema_kimg": "0.02",
+    "log_kimg": "0.008",
+    "image_kimg": "0.016",
+    "checkpoint_kimg": "0.016",
+    "grid": "2x3",
+    "tensorboard": False,
+    "device": "cpu",
+    "data_size": 40,
+}
+
+
+@pytest.fixture
+def tiny_config():
+    """PgganConfig for a tiny run, with changes."""
+
+    def make(**changes) -> PgganConfig:
+        return PgganConfig(**{**TINY, **changes})
+
+    return make
+
+
+@pytest.fixture
+def tiny_images() -> ImageSet:
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (20, 3, 8, 8), generator=random).to(torch.uint8)
+    return ImageSet.from_images(pixels, name="noise", labels=torch.arange(20) % 3)
+
+
+@pytest.fixture
+def tiny_trainer(tiny_config, tiny_images):
+    """A fresh trainer, with changes to its options."""
+
+    def make(**changes):
+        trainer, _ = build_trainer(tiny_config(**changes), tiny_images, torch.device("cpu"))
+        return trainer
+
+    return make
+
+
+@pytest.fixture
+def tiny_options():
+    """Command-line options for a tiny run; a change to None leaves an option out."""
+
+    def make(*more: str, **changes) -> list[str]:
+        options = []
+        for name, value in {**TINY, **changes}.items():
+            dashed = name.replace("_", "-")
+            if isinstance(value, bool):
+                options.append(f"--{dashed}" if value else f"--no-{dashed}")
+            elif value is not None:
+                options += [f"--{dashed}", str(value)]
+        return [*options, *more]
+
+    return make

@@ -1,0 +1,127 @@
+"""One update of one player: skipping, loss scaling, learning rate."""
+
+import pytest
+import torch
+from torch import nn
+
+from train.player import Player
+from train.precision import LossScale
+
+
+class Weights(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used = nn.Parameter(torch.tensor([1.0, 2.0]))
+        self.later = nn.Parameter(torch.tensor([3.0]))
+
+    def active_parameters(self):
+        return [self.used]
+
+
+def player(**options) -> Player:
+    made = Player(Weights(), **options)
+    made.set_lr(0.1)
+    return made
+
+
+def step(p: Player, *gradient: float):
+    p.network.used.grad = p.scaled(torch.tensor(gradient))
+    return p.update()
+
+
+@pytest.mark.parametrize("loss_scaling", [False, True])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_an_update_with_a_non_finite_gradient_is_skipped_and_counted(loss_scaling, bad):
+    p = player(loss_scaling=loss_scaling)
+    step(p, 1.0, 1.0)
+    before = p.network.used.clone()
+    moments = {k: v.clone() for k, v in p.optimizer.state[p.network.used].items()}
+    _, skipped = step(p, 1.0, bad)
+    assert skipped == 1
+    assert torch.equal(p.network.used, before)
+    assert all(torch.equal(v, moments[k]) for k, v in p.optimizer.state[p.network.used].items())
+    assert (p.skipped, p.streak) == (1, 1)
+
+
+def test_the_streak_ends_with_a_finite_step_and_the_count_stays():
+    p = player()
+    for value in (float("nan"), float("nan"), 1.0):
+        step(p, 1.0, value)
+    assert (p.skipped, p.streak) == (2, 0)
+
+
+def test_a_first_step_that_is_skipped_leaves_adam_at_its_start():
+    p, q = player(), player()
+    step(p, float("nan"), 1.0)
+    step(p, 1.0, 2.0)
+    step(q, 1.0, 2.0)
+    assert torch.equal(p.network.used, q.network.used)
+
+
+def test_loss_scaling_changes_neither_step_nor_norm():
+    p, q = player(loss_scaling=True), player()
+    for gradient in ((3.0, 4.0), (-1.0, 0.5)):
+        norm_p, _ = step(p, *gradient)
+        norm_q, _ = step(q, *gradient)
+        assert norm_p == norm_q
+    assert torch.equal(p.network.used, q.network.used)
+
+
+def test_gradients_are_gone_after_an_update():
+    p = player()
+    step(p, 1.0, 1.0)
+    assert p.network.used.grad is None
+
+
+def test_parameters_not_in_use_are_left_alone():
+    p = player()
+    step(p, 1.0, 1.0)
+    assert torch.equal(p.network.later, torch.tensor([3.0]))
+    assert p.network.later not in p.optimizer.state
+
+
+def test_the_loss_scale_halves_after_a_bad_step_and_doubles_after_enough_good_ones():
+    scale = LossScale(torch.device("cpu"), initial=8.0, interval=3)
+    seen = []
+    for bad in (1, 0, 0, 1, 0, 0, 0, 0):
+        scale.update(torch.tensor(float(bad)))
+        seen.append(float(scale.scale))
+    assert seen == [4, 4, 4, 2, 2, 2, 4, 4]
+
+
+def test_the_loss_scale_stays_where_a_penaltys_inner_gradient_fits_into_fp16():
+    scale = LossScale(torch.device("cpu"), interval=1)
+    for _ in range(3):
+        scale.update(torch.tensor(0.0))
+    assert torch.isfinite(scale.scale.half())
+
+
+def test_processes_meet_in_one_place_before_the_step_is_judged():
+    def average(gradients):
+        for gradient in gradients:
+            gradient.fill_(float("nan"))
+
+    p = player(average_gradients=average)
+    step(p, 1.0, 1.0)
+    assert p.skipped == 1
+
+
+def test_the_learning_rate_reaches_adam_also_after_loading():
+    p, q = player(), player()
+    step(p, 1.0, 1.0)
+    q.load_state_dict(p.state_dict())
+    for each in (p, q):
+        each.set_lr(0.5)
+        before = each.network.used.clone()
+        step(each, 1.0, 1.0)
+        assert torch.allclose(before - each.network.used, torch.tensor(0.5), rtol=1e-3)
+    assert torch.equal(p.network.used, q.network.used)
+
+
+def test_resetting_the_optimizer_makes_the_next_step_like_a_first_one():
+    p = player()
+    step(p, 100.0, 100.0)
+    p.reset_optimizer()
+    before = p.network.used.clone()
+    step(p, 1.0, 1.0)
+    assert torch.allclose(before - p.network.used, torch.tensor(0.1), rtol=1e-3)

@@ -1,0 +1,223 @@
+"""The gradients of D and of G are the textbook's, and no work is done for gradients that nobody uses."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gan_ops.objectives import GradientPenalty, LeastSquares, Wasserstein
+from models.pggan import Discriminator, Generator, Scores
+from train.player import Player
+from train.precision import DTYPES, Autocast
+from train.steps import Losses, discriminator_gradients, generator_gradients
+
+CPU = torch.device("cpu")
+N = 8
+
+
+class Setting:
+    """Small networks in mid-fade and a batch for them."""
+
+    def __init__(self, conditioning: str = "none", precision: str = "float32", loss: str = "wgan-gp"):
+        torch.manual_seed(1)
+        classes = 3 if conditioning != "none" else 0
+        sizes = {"image_channels": 2, "fmap_base": 32, "fmap_max": 8, "num_classes": classes}
+        g = Generator(8, latent_dim=6, **sizes)
+        d = Discriminator(8, conditioning=conditioning, group_size=4, **sizes)
+        for network in (g, d):
+            network.grow(8, 0.4)
+            network.to(memory_format=torch.channels_last)
+        self.generator, self.discriminator = (Player(x, loss_scaling=precision == "fp16") for x in (g, d))
+        wasserstein = loss == "wgan-gp"
+        self.losses = Losses(
+            Wasserstein() if wasserstein else LeastSquares(),
+            GradientPenalty() if wasserstein else None,
+            class_weight=0.7,
+        )
+        if precision == "fp16":
+            for player in (self.generator, self.discriminator):
+                player.loss_scale.scale.fill_(1024)  # as low as it soon falls with weights as few as these
+        self.autocast = Autocast(CPU, DTYPES[precision])
+        self.real, self.z, self.z2 = torch.randn(N, 2, 8, 8), torch.randn(N, 6), torch.randn(N, 6)
+        self.labels = torch.arange(N) % 3 if classes else None
+
+    def run_d(self, microbatch=None):
+        return discriminator_gradients(
+            self.discriminator,
+            self.generator,
+            self.real,
+            self.z,
+            self.labels,
+            losses=self.losses,
+            autocast=self.autocast,
+            random=torch.Generator().manual_seed(3),
+            microbatch=microbatch,
+        )
+
+    def run_g(self, microbatch=None):
+        return generator_gradients(
+            self.generator,
+            self.discriminator,
+            self.z2,
+            self.labels,
+            losses=self.losses,
+            autocast=self.autocast,
+            microbatch=microbatch,
+        )
+
+    def d_gradients(self) -> torch.Tensor:
+        """Of D's active parameters as one vector, with the loss scale taken out."""
+        return self.discriminator.unscaled(torch.cat([p.grad.flatten() for p in self.discriminator.active]))
+
+    def g_gradients(self) -> torch.Tensor:
+        return self.generator.unscaled(torch.cat([p.grad.flatten() for p in self.generator.active]))
+
+
+def textbook_d(s: Setting) -> torch.Tensor:
+    """D's gradients with separate passes and one loss."""
+    d, g = s.discriminator.network, s.generator.network
+    fake = g(s.z, s.labels).detach()
+    real_out, fake_out = d(s.real, s.labels), d(fake, s.labels)
+    loss = s.losses.objective.discriminator_loss(real_out.score, fake_out.score)
+    if real_out.class_logits is not None:
+        for out in (real_out, fake_out):
+            loss = loss + s.losses.class_weight * F.cross_entropy(out.class_logits, s.labels)
+    if s.losses.penalty is not None:
+        u = torch.rand(N, 1, 1, 1, generator=torch.Generator().manual_seed(3))
+        x = ((1 - u) * s.real + u * fake).requires_grad_()
+        (gradient,) = torch.autograd.grad(d(x, s.labels).score.sum(), x, create_graph=True)
+        loss = loss + 10 * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
+    gradients = torch.autograd.grad(loss, d.active_parameters())
+    return torch.cat([x.flatten() for x in gradients])
+
+
+def textbook_g(s: Setting) -> torch.Tensor:
+    d, g = s.discriminator.network, s.generator.network
+    out = d(g(s.z2, s.labels), s.labels)
+    loss = s.losses.objective.generator_loss(out.score)
+    if out.class_logits is not None:
+        loss = loss + s.losses.class_weight * F.cross_entropy(out.class_logits, s.labels)
+    return torch.cat([x.flatten() for x in torch.autograd.grad(loss, g.active_parameters())])
+
+
+@pytest.mark.parametrize("loss", ["wgan-gp", "lsgan"])
+@pytest.mark.parametrize("conditioning", ["none", "concat", "acgan"])
+def test_gradients_are_the_textbooks(conditioning, loss):
+    s = Setting(conditioning, loss=loss)
+    expected_d, expected_g = textbook_d(s), textbook_g(s)
+    s.run_d()
+    assert torch.allclose(s.d_gradients(), expected_d, rtol=1e-4, atol=1e-5)
+    s.run_g()
+    assert torch.allclose(s.g_gradients(), expected_g, rtol=1e-4, atol=1e-5)
+
+
+def test_ds_half_gives_g_no_gradients_and_builds_no_graph_through_it():
+    s = Setting()
+    recording = []
+    s.generator.network.register_forward_hook(lambda *_: recording.append(torch.is_grad_enabled()))
+    s.run_d()
+    assert recording == [False]
+    assert all(p.grad is None for p in s.generator.network.parameters())
+
+
+def test_gs_half_gives_d_no_gradients_and_leaves_its_weights_trainable():
+    s = Setting()
+    frozen = []
+    s.discriminator.network.register_forward_hook(
+        lambda *_: frozen.append(not any(p.requires_grad for p in s.discriminator.active))
+    )
+    s.run_g()
+    assert frozen == [True]
+    assert all(p.grad is None and p.requires_grad for p in s.discriminator.network.parameters())
+
+
+def test_ds_half_scores_reals_and_fakes_in_one_pass():
+    s = Setting()
+    sizes = []
+    s.discriminator.network.register_forward_hook(lambda _, args, __: sizes.append(len(args[0])))
+    s.run_d()
+    assert sizes == [2 * N, N]  # scores, then the penalty's points
+
+
+def test_every_active_parameter_gets_a_gradient_and_no_other():
+    s = Setting()
+    for player in (s.generator, s.discriminator):
+        player.network.grow(8, 0.0)
+        player.refresh()
+    s.run_d()
+    s.run_g()
+    for player in (s.generator, s.discriminator):
+        with_gradient = {p for p in player.network.parameters() if p.grad is not None}
+        assert with_gradient == set(player.active) != set(player.network.parameters())
+
+
+class PerSample(nn.Module):
+    """A discriminator without batch statistics."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, 8)
+
+    def active_parameters(self):
+        return list(self.parameters())
+
+    def forward(self, x, labels=None, batches=1):
+        return Scores(self.conv(x).flatten().square(), None)
+
+
+@pytest.mark.parametrize("loss", ["wgan-gp", "lsgan"])
+@pytest.mark.parametrize("microbatch", [1, 2, 4])
+def test_microbatches_add_up_to_the_whole_batch(microbatch, loss):
+    whole, parts = Setting(loss=loss), Setting(loss=loss)
+    for s in (whole, parts):
+        torch.manual_seed(2)
+        s.discriminator = Player(PerSample())
+    values = whole.run_d()
+    values_of_parts = parts.run_d(microbatch)
+    assert torch.allclose(torch.stack(values), torch.stack(values_of_parts), rtol=1e-4)
+    assert torch.allclose(whole.d_gradients(), parts.d_gradients(), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(whole.run_g(), parts.run_g(microbatch), rtol=1e-4)
+    assert torch.allclose(whole.g_gradients(), parts.g_gradients(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_microbatch_must_divide_the_batch():
+    with pytest.raises(ValueError, match="microbatch=3 does not divide the batch of 8"):
+        Setting().run_d(3)
+
+
+@pytest.mark.parametrize(("precision", "alike"), [("bf16", 0.95), ("fp16", 0.998)])  # 8 and 11 bits
+def test_half_precision_points_the_same_way(precision, alike):
+    full, half = Setting(), Setting(precision=precision)
+    for s in (full, half):
+        s.run_d()
+        s.run_g()
+    assert F.cosine_similarity(full.d_gradients(), half.d_gradients(), dim=0) > alike
+    assert F.cosine_similarity(full.g_gradients(), half.g_gradients(), dim=0) > alike
+    assert full.d_gradients().norm() == pytest.approx(half.d_gradients().norm().item(), rel=0.05)
+
+
+def test_the_penalty_sees_the_true_gradient_in_float32():
+    seen = []
+
+    class Spy(GradientPenalty):
+        def loss(self, gradient):
+            seen.append(gradient.detach())
+            return super().loss(gradient)
+
+    for precision in ("float32", "bf16", "fp16"):
+        s = Setting(precision=precision)
+        s.losses = Losses(s.losses.objective, Spy())
+        s.run_d()
+    assert all(gradient.dtype == torch.float32 for gradient in seen)
+    for half in seen[1:]:
+        assert F.cosine_similarity(half.flatten(), seen[0].flatten(), dim=0) > 0.99
+        assert half.norm() == pytest.approx(seen[0].norm().item(), rel=0.05)
+
+
+def test_reported_values_are_means_without_a_graph():
+    s = Setting()
+    values = s.run_d()
+    assert all(v.dim() == 0 and not v.requires_grad and v.dtype == torch.float32 for v in values)
+    with torch.no_grad():
+        score = s.discriminator.network(s.real).score.mean()
+    assert values.real_score == pytest.approx(score.item(), abs=1e-5)

@@ -1,0 +1,133 @@
+"""One step of a run: what the players are shown and in which order they move."""
+
+import os
+import signal
+
+import pytest
+import torch
+
+import train.trainer
+from models.pggan import fade_reals
+from train.data import to_float
+from train.interrupt import StopSignals
+
+
+def spy(monkeypatch, name: str, look):
+    """Calls ``look`` with the arguments of one of the gradient functions before it runs."""
+    function = getattr(train.trainer, name)
+
+    def call(*args, **options):
+        look(*args, **options)
+        return function(*args, **options)
+
+    monkeypatch.setattr(train.trainer, name, call)
+
+
+def weights(player) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in player.network.parameters()])
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_g_moves_against_the_updated_d_unless_they_move_together(tiny_trainer, monkeypatch, joint):
+    trainer = tiny_trainer(joint=joint)
+    before = weights(trainer.game.discriminator)
+    seen = []
+    spy(monkeypatch, "generator_gradients", lambda g, d, *_, **__: seen.append(weights(d)))
+    trainer.step()
+    assert torch.equal(seen[0], before) == joint
+    assert not torch.equal(weights(trainer.game.discriminator), before)
+
+
+def test_real_images_fade_as_the_networks_do(tiny_trainer, tiny_images, monkeypatch):
+    trainer = tiny_trainer(mirror=False)
+    seen = []
+    spy(monkeypatch, "discriminator_gradients", lambda d, g, real, *_, **__: seen.append(real))
+    monkeypatch.setattr(trainer._order, "next", torch.arange)
+    for _ in range(6):
+        trainer.step()
+    assert (trainer.game.discriminator.network.resolution, trainer.game.discriminator.network.fade) == (8, 0.75)
+    assert torch.equal(seen[-1], fade_reals(to_float(tiny_images.level(8)[:4]), 0.75))
+    assert torch.equal(seen[0], to_float(tiny_images.level(4)[:4]))
+
+
+@pytest.mark.parametrize(
+    ("option", "allowed", "mirrored"), [(True, True, True), (False, True, False), (True, False, False)]
+)
+def test_images_are_mirrored_where_option_and_data_allow_it(
+    tiny_trainer, tiny_images, monkeypatch, option, allowed, mirrored
+):
+    tiny_images.mirror = allowed
+    trainer = tiny_trainer(mirror=option, batch="16")
+    monkeypatch.setattr(trainer._order, "next", lambda count: torch.zeros(count, dtype=torch.int64))
+    seen = []
+    spy(monkeypatch, "discriminator_gradients", lambda d, g, real, *_, **__: seen.append(real))
+    trainer.step()
+    plain = to_float(tiny_images.level(4)[:1])
+    as_they_are = sum(torch.equal(image, plain[0]) for image in seen[0])
+    flipped = sum(torch.equal(image, plain[0].flip(2)) for image in seen[0])
+    assert as_they_are + flipped == 16
+    assert (flipped > 0) == mirrored
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_the_optimizers_start_anew_where_the_active_resolutions_change(tiny_trainer, reset):
+    trainer = tiny_trainer(reset_optimizer=reset)
+    weight = trainer.game.generator.network.conv.weight
+    counts = []
+    while not trainer.done:
+        trainer.step()
+        counts.append(int(trainer.game.generator.optimizer.state[weight]["step"]))
+    assert counts == ([1, 2, 3, 4] * 3 if reset else list(range(1, 13)))
+
+
+def test_growth_rebuilds_no_parameter(tiny_trainer):
+    trainer = tiny_trainer()
+    networks = (trainer.game.generator.network, trainer.game.discriminator.network, trainer.game.ema)
+    before = [list(network.parameters()) for network in networks]
+    while not trainer.done:
+        trainer.step()
+    for network, parameters in zip(networks, before, strict=True):
+        assert network.resolution == 8
+        assert all(a is b for a, b in zip(network.parameters(), parameters, strict=True))
+
+
+def test_labels_of_fakes_come_from_the_data(tiny_trainer, tiny_images, monkeypatch):
+    tiny_images.labels.fill_(2)
+    seen = []
+    spy(monkeypatch, "generator_gradients", lambda g, d, z, labels, **_: seen.append(labels))
+    tiny_trainer(conditioning="acgan").step()
+    assert seen[0].tolist() == [2] * 4
+
+
+def test_measurements_are_means_since_the_last_call(tiny_trainer, monkeypatch):
+    trainer = tiny_trainer()
+    for value in (1.0, float("nan"), 3.0):
+        trainer._measure(*[torch.tensor(value)] * 7)
+    assert set(trainer.measurements().values()) == {2.0}
+    trainer._measure(*[torch.tensor(7.0)] * 7)
+    assert set(trainer.measurements().values()) == {7.0}
+
+
+def test_a_skipped_update_of_one_player_is_counted_and_training_goes_on(tiny_trainer, monkeypatch):
+    trainer = tiny_trainer()
+    spoil = iter([True])
+
+    def look(d, g, real, *_, **__):
+        if next(spoil, False):
+            real.fill_(float("nan"))
+
+    spy(monkeypatch, "discriminator_gradients", look)
+    for _ in range(3):
+        trainer.step()
+    assert trainer.skipped() == (1, 0)
+    assert torch.isfinite(weights(trainer.game.discriminator)).all()
+
+
+def test_the_first_signal_is_a_wish_and_the_second_an_order():
+    before = signal.getsignal(signal.SIGINT)
+    with StopSignals() as stop:
+        assert stop.received is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before

@@ -1,0 +1,111 @@
+"""Checkpoints: plain dicts of tensors, numbers and strings in files that are complete or absent."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from train.errors import CheckpointError
+from train.files import TEMPORARY, write_atomically
+
+FORMAT = 1
+
+
+def path_for(folder: Path, images: int) -> Path:
+    """The file for the checkpoint at so many images shown; names sort as the counts do."""
+    return folder / f"checkpoint_{images:09d}.pt"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The folder's checkpoints, oldest first."""
+    return sorted(folder.glob("checkpoint_*.pt"))
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; it appears under its name only when all of it is on the disk.
+
+    Raises:
+        OSError: if it cannot be written; earlier checkpoints are untouched.
+    """
+    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: if there is none, or it is truncated, damaged or of another format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"checkpoint {path} is truncated or damaged ({reason})") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else None
+        raise CheckpointError(f"checkpoint {path} has format {found}; this program reads format {FORMAT}")
+    return state
+
+
+def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """The folder's newest complete checkpoint, its content, and a warning for each newer one that is damaged.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    warnings: list[str] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            return path, load(path), warnings
+        except CheckpointError as error:
+            warnings.append(str(error))
+    raise CheckpointError(warnings[0] if warnings else f"{folder} holds no checkpoint")
+
+
+def find(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """:func:`load_newest` for a run's folder, :func:`load` for a checkpoint file."""
+    return load_newest(path) if path.is_dir() else (path, load(path), [])
+
+
+def clear_after(kept: Path) -> list[Path]:
+    """Renames the checkpoints newer than ``kept`` so that they no longer count, and removes unfinished files.
+
+    A run that goes on from an older checkpoint would otherwise find its abandoned future there when next resumed.
+
+    Returns:
+        The new names.
+    """
+    aside: list[Path] = []
+    for path in checkpoints(kept.parent):
+        if path.name > kept.name:
+            aside.append(path.rename(path.with_name(path.name + ".set-aside")))
+    for path in kept.parent.glob(f"checkpoint_*{TEMPORARY}"):
+        path.unlink()
+    return aside
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Removes all but the newest ``keep`` checkpoints."""
+    for path in checkpoints(folder)[: -max(keep, 1)]:
+        path.unlink()
+
+
+def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: Path) -> None:
+    """Sees to it that a network's saved tensors have its own names and shapes.
+
+    Raises:
+        CheckpointError: naming the first that differs.
+    """
+    mine = {k: v.shape for k, v in network.state_dict().items() if isinstance(v, torch.Tensor)}
+    theirs = {k: v.shape for k, v in saved.items() if isinstance(v, torch.Tensor)}
+    for key in [*mine, *theirs]:
+        if mine.get(key) != theirs.get(key):
+            there, here = (f"of shape {list(shapes[key])}" if key in shapes else "absent" for shapes in (theirs, mine))
+            raise CheckpointError(f"checkpoint {path} has another shape: {name} {key} is {there} there, {here} here")

@@ -1,0 +1,208 @@
+"""Options that every trainer has, and the command line made from a dataclass of options.
+
+A trainer's options are one frozen dataclass; a preset is an instance of it. ``--preset`` chooses the instance whose
+values the other options replace, ``--resume`` takes them from the run's own ``config.json``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from train.errors import UsageError
+
+Precision = Literal["float32", "bf16", "fp16"]
+# One value, or values by resolution: see train.schedule.parse_table.
+Table = Annotated[str, tyro.conf.arg(metavar="TABLE")]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What every trainer can be told."""
+
+    preset: str = "glyphs"
+    """The set of defaults that the other options change."""
+    data: str = "glyphs"
+    """Images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun."""
+    data_root: Path = Path("data")
+    """Folder that holds (or gets) torchvision's datasets."""
+    download: bool = False
+    """Fetch a torchvision dataset that data-root does not hold."""
+    resize: bool = False
+    """Squeeze non-square images instead of cropping their centre."""
+    data_size: int = 0
+    """Use so many of the images, or draw so many glyphs (0: all, 20 000 glyphs)."""
+    mirror: bool = True
+    """Mirror images at random where the data allows it."""
+    resolution: int = 32
+    """Height and width of the images in the end, a power of two."""
+    kimg: float = 0.0
+    """Thousands of images to show; stretches the last phase or cuts the run (0: the sum of the phases)."""
+    seed: int = 0
+    """Seed of everything random."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
+    precision: Precision = "float32"
+    """Type that the networks compute in; parameters stay float32."""
+    deterministic: bool = True
+    """Choose only repeatable algorithms on a GPU (on the CPU they all are)."""
+    log_kimg: Table = "1"
+    """Thousands of images between progress lines."""
+    image_kimg: Table = "10"
+    """Thousands of images between grids of samples."""
+    checkpoint_kimg: Table = "10"
+    """Thousands of images between checkpoints."""
+    keep: int = 2
+    """Checkpoints to keep."""
+    grid: str = "8x8"
+    """Rows and columns of the sample grids."""
+    tensorboard: bool = True
+    """Write TensorBoard events too."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What concerns this start of a program, not the run: it is not saved."""
+
+    out: Path | None = None
+    """Folder for the run, new or empty (default: runs/<preset or data>-<resolution>-<n>)."""
+    resume: Path | None = None
+    """Run folder or checkpoint to go on with; options given beside it change the run's own."""
+    dry_run: bool = False
+    """Print the resolved options and the schedule, then stop."""
+
+
+Config = TypeVar("Config", bound=TrainConfig)
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The options as plain types, as ``config.json`` and the checkpoints hold them."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+
+
+def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Config:
+    """The options that :func:`to_dict` wrote. ``source`` is named in the UsageError for an unknown option."""
+    hints = typing.get_type_hints(kind)
+    if unknown := [name for name in values if name not in hints]:
+        raise UsageError(f"{source}: unknown option {unknown[0]!r}")
+    return kind(**{k: Path(v) if hints[k] is Path else v for k, v in values.items()})
+
+
+def read_config(kind: type[Config], path: Path) -> Config:
+    """The options in a ``config.json``."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist: --resume takes the folder of a run") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is damaged: {error}") from None
+    return from_dict(kind, values, str(path))
+
+
+def parse_command_line(
+    presets: Mapping[str, Config], args: Sequence[str], *, prog: str, description: str
+) -> tuple[Config, RunOptions]:
+    """The options in force.
+
+    ``presets`` holds at least one entry, the first being the default. Exits with 0 for ``--help``.
+
+    Raises:
+        UsageError: for an unknown option, a bad value or an unknown preset.
+    """
+    start = _starting_point(presets, args)
+    kind = type(start)
+    # One flat class of both kinds of options makes a flat command line.
+    command = dataclasses.make_dataclass("Options", [], bases=(RunOptions, kind), frozen=True)
+    command.__doc__ = description
+    default = command(**{field.name: getattr(start, field.name) for field in dataclasses.fields(kind)})
+    options = parse_options(command, args, prog=prog, default=default)
+    config, run = (
+        part(**{field.name: getattr(options, field.name) for field in dataclasses.fields(part)})
+        for part in (kind, RunOptions)
+    )
+    return config, run
+
+
+Options = TypeVar("Options")
+
+
+def parse_options(kind: type[Options], args: Sequence[str], *, prog: str, default: Options | None = None) -> Options:
+    """An instance of a dataclass from command-line options; whatever is wrong is a UsageError of one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            options, unknown = tyro.cli(
+                kind,
+                args=list(args),
+                default=tyro.MISSING_NONPROP if default is None else default,
+                prog=prog,
+                description=kind.__doc__,
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UsageError(_first_paragraph(complaint.getvalue())) from None
+    if unknown:
+        names = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(kind)]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"{prog} --help lists them all"
+        raise UsageError(f"unknown option {unknown[0]} ({hint})")
+    return options
+
+
+def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Config:
+    """The defaults that ``--preset`` or ``--resume`` in ``args`` asks for."""
+    preset, resume = _value(args, "--preset"), _value(args, "--resume")
+    first = next(iter(presets))
+    if resume is None:
+        if preset is not None and preset not in presets:
+            raise UsageError(f"unknown preset {preset!r}: there are {', '.join(presets)}")
+        return presets[preset or first]
+    for option in ("--preset", "--out"):
+        if _value(args, option) is not None:
+            raise UsageError(f"{option} cannot be given with --resume: the run goes on in its folder, as it was set up")
+    run = Path(resume)
+    if not run.exists():
+        raise UsageError(f"--resume {run} does not exist")
+    return read_config(type(presets[first]), (run if run.is_dir() else run.parent) / "config.json")
+
+
+def _value(args: Sequence[str], option: str) -> str | None:
+    """The last value that ``args`` gives an option, as ``--option value`` or ``--option=value``."""
+    value = None
+    for i, here in enumerate(args):
+        if here == option and i + 1 < len(args):
+            value = args[i + 1]
+        elif here.startswith(option + "="):
+            value = here.split("=", 1)[1]
+    return value
+
+
+def _first_paragraph(box: str) -> str:
+    """What tyro says in a box of several lines, without the box and the advice below its first rule."""
+    lines = [line.strip("│╭╮╰╯ \n") for line in box.splitlines()]
+    body: list[str] = []
+    for line in lines[1:]:
+        if line and set(line) <= {"─"}:
+            break
+        body.append(line)
+    return " ".join(" ".join(body).split()) or " ".join(box.split())
+
+
+def parse_grid(text: str, option: str = "grid") -> tuple[int, int]:
+    """``"8x10"`` → (8, 10)."""
+    rows, _, columns = text.partition("x")
+    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
+        raise UsageError(f"{option}: {text!r} is not ROWSxCOLUMNS, such as 8x8")
+    return int(rows), int(columns)

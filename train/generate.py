@@ -1,0 +1,155 @@
+"""``python -m train.generate``: draws images, grids and latent interpolations from a checkpoint."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+import models.pggan
+from train import checkpoint
+from train.config import parse_grid, parse_options
+from train.device import resolve_device
+from train.errors import CheckpointError, UsageError, run_program
+from train.pictures import draw, grid, latents, row_labels, save_gif, save_png
+
+PROG = "python -m train.generate"
+FAMILIES: dict[str, type[nn.Module]] = {"pggan": models.pggan.Generator}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Draws images from a checkpoint: one grid unless --images or --interpolate asks for something else."""
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT_OR_RUN")]
+    """A checkpoint, or the folder of a run for its newest."""
+    out: Path | None = None
+    """File (.png, .gif) or, for --images, folder to write (default: grid.png, images or interpolation.png)."""
+    images: int = 0
+    """Write so many single images instead of a grid."""
+    grid: str = "8x8"
+    """ROWSxCOLUMNS of the grid."""
+    interpolate: str = ""
+    """KEYSxSTEPS: walk in so many steps from each of the keys to the next and back to the first; a .png has a row
+    for each key, a .gif is a loop."""
+    seed: int = 0
+    """Seed of the latents."""
+    classes: str = ""
+    """Classes to draw, such as 3 or 0,1,7, for networks with labels (default: all in turn)."""
+    ema: bool = True
+    """Draw from the averaged generator, as is better nearly always."""
+    scale: int = 1
+    """Enlarge images so many times by repeating pixels."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
+    batch: int = 32
+    """Images to draw at once."""
+
+
+def load_generator(source: Path, device: torch.device, *, ema: bool = True) -> nn.Module:
+    """The generator in a checkpoint, or in the newest one of a run's folder, at the resolution that it has reached.
+
+    Raises:
+        CheckpointError: if there is none that is whole and of a known family.
+    """
+    path, state, warnings = checkpoint.find(source)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    try:
+        generator = FAMILIES[state["family"]](**state["generator_options"])
+        tensors = state["trainer"]["ema"] if ema else state["trainer"]["generator"]["network"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path} does not describe a generator known here: {error}") from error
+    checkpoint.check_shapes("generator", generator, tensors, path)
+    generator.load_state_dict(tensors)
+    return generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Points on the great arc from a to b, both [L], at the fractions t [N] → [N, L]; lengths go linearly.
+
+    Normal latents lie near a sphere, whose inside a straight line would cross (White 2016, arXiv 1609.04468).
+    """
+    length_a, length_b = a.norm(), b.norm()
+    unit_a, unit_b = a / length_a, b / length_b
+    angle = torch.acos((unit_a @ unit_b).clamp(-1, 1))
+    t = t[:, None]
+    if angle.sin() < 1e-6:  # the same direction or the opposite one: every arc is as good
+        return torch.lerp(a, b, t)
+    direction = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / angle.sin()
+    return direction * torch.lerp(length_a, length_b, t)
+
+
+def closed_walk(keys: Tensor, steps: int) -> Tensor:
+    """From each key [K, L] in ``steps`` steps to the next, from the last to the first → [K · steps, L]."""
+    t = torch.arange(steps) / steps
+    return torch.cat([slerp(key, following, t) for key, following in zip(keys, keys.roll(-1, 0), strict=True)])
+
+
+def parse_classes(text: str, num_classes: int) -> list[int]:
+    """``"0,1,7"`` → [0, 1, 7], ``""`` → all."""
+    if not text:
+        return list(range(num_classes))
+    try:
+        classes = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"classes: {text!r} is no list of whole numbers such as 0,1,7") from None
+    if wrong := [c for c in classes if not 0 <= c < num_classes]:
+        raise UsageError(f"classes: {wrong[0]} is not one of the {num_classes} classes of this generator")
+    return classes
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
+    for name in ("batch", "scale"):
+        if getattr(options, name) < 1:
+            raise UsageError(f"{name}={getattr(options, name)} is less than 1")
+    if options.images < 0:
+        raise UsageError(f"images={options.images} is negative")
+    if options.images and options.interpolate:
+        raise UsageError("--images and --interpolate exclude each other")
+    rows, columns = parse_grid(options.interpolate or options.grid, "interpolate" if options.interpolate else "grid")
+    device = resolve_device(options.device)
+    generator = load_generator(options.source, device, ema=options.ema)
+    classes = parse_classes(options.classes, generator.num_classes)
+
+    def pictures(z: Tensor, labels: Tensor | None) -> Any:
+        for batch in draw(generator, z.to(device), None if labels is None else labels.to(device), options.batch):
+            yield from batch.repeat_interleave(options.scale, 2).repeat_interleave(options.scale, 3)
+
+    if options.images:
+        folder = options.out or Path("images")
+        folder.mkdir(parents=True, exist_ok=True)
+        z = latents(options.images, generator.latent_dim, options.seed)
+        labels = row_labels(options.images, 1, classes) if classes else None
+        for i, picture in enumerate(pictures(z, labels)):
+            save_png(folder / f"{i:06d}.png", picture)
+        print(f"{options.images} images in {folder}")
+        return 0
+
+    out = options.out or Path("interpolation.png" if options.interpolate else "grid.png")
+    if out.suffix not in (".png", ".gif") or (out.suffix == ".gif" and not options.interpolate):
+        raise UsageError(f"--out {out}: a grid is a .png, an interpolation a .png or a .gif")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    labels = row_labels(rows, columns, classes) if classes else None
+    if options.interpolate:
+        z = closed_walk(latents(rows, generator.latent_dim, options.seed), columns)
+    else:
+        z = latents(rows * columns, generator.latent_dim, options.seed)
+    frames = torch.stack(list(pictures(z, labels)))
+    if out.suffix == ".gif":
+        save_gif(out, frames)
+    else:
+        save_png(out, grid(frames, columns))
+    print(out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

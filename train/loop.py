@@ -1,0 +1,274 @@
+"""Runs a trainer to the end of its schedule: progress, statistics, grids, checkpoints, and stopping in good order."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from train import checkpoint
+from train.config import TrainConfig, parse_grid
+from train.data import ImageSet
+from train.errors import CheckpointError, TrainingError, UsageError
+from train.interrupt import StopSignals
+from train.logs import RunLog, duration, peak_memory
+from train.pictures import draw, grid, latents, row_labels, save_png
+from train.schedule import Position, Schedule, lookup, parse_table
+from train.trainer import Trainer, stream_seed
+
+SKIPPED_IN_A_ROW = 100
+"""So many updates skipped one after another end a run: it does not recover from there."""
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """Thousands of images between the things a loop does beside training, by resolution, and their sizes."""
+
+    log: dict[int, float]
+    image: dict[int, float]
+    checkpoint: dict[int, float]
+    keep: int
+    rows: int
+    columns: int
+
+    @staticmethod
+    def of(config: TrainConfig) -> Cadence:
+        """UsageError for a value that makes no sense."""
+        tables = {}
+        for option in ("log_kimg", "image_kimg", "checkpoint_kimg"):
+            tables[option] = parse_table(getattr(config, option), float, option)
+        if config.keep < 1:
+            raise UsageError(f"keep={config.keep}: at least 1 checkpoint has to stay")
+        return Cadence(*tables.values(), config.keep, *parse_grid(config.grid))
+
+
+def due(table: Mapping[int, float], before: int, after: int, resolution: int) -> bool:
+    """Whether the step from ``before`` to ``after`` images reached a multiple of the table's interval (0: never)."""
+    every = round(1000 * lookup(dict(table), resolution))
+    return every > 0 and before // every != after // every
+
+
+def time_left(schedule: Schedule, images: int, seconds_per_image: Mapping[int, float]) -> float:
+    """Seconds to the schedule's end, judged from the resolutions seen so far.
+
+    A resolution not yet seen is taken to cost so many times the one before as the last one seen did, at most 4 times,
+    as its pixels; twice where only one was seen.
+    """
+    seen = sorted(seconds_per_image)
+    here = seconds_per_image[seen[-1]]
+    growth = 2.0
+    if len(seen) > 1:
+        growth = min(max(here / seconds_per_image[seen[-2]], 1.0), 4.0)
+    total = 0.0
+    for phase in schedule.phases:
+        doublings = (phase.resolution // seen[-1]).bit_length() - 1 if phase.resolution > seen[-1] else 0
+        cost = seconds_per_image.get(phase.resolution, here * growth**doublings)
+        total += max(phase.end - max(phase.start, images), 0) * cost
+    return total
+
+
+class Loop:
+    """One run in its folder.
+
+    Args:
+        trainer: what trains.
+        folder: the run's folder, which exists.
+        cadence: how often to write what.
+        description: plain types that go into every checkpoint: what is needed to rebuild the networks.
+        resume_command: what to tell someone who stopped the run.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        cadence: Cadence,
+        *,
+        description: Mapping[str, Any],
+        seed: int = 0,
+        tensorboard: bool = True,
+        resume_command: str = "--resume",
+    ) -> None:
+        self.trainer, self.folder, self.cadence = trainer, folder, cadence
+        self._description, self._seed, self._tensorboard = dict(description), seed, tensorboard
+        self._resume_command = resume_command
+        self._seconds = 0.0
+        self._rates: dict[int, float] = {}
+        self._sizes: dict[str, int] | None = None
+        self._last_saved = -1
+
+    def restore(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Takes over what :func:`train.checkpoint.load` read.
+
+        Raises:
+            CheckpointError: if it does not fit these networks.
+            UsageError: if it does not fit this data.
+        """
+        saved, game = state["trainer"], self.trainer.game
+        for name, network, tensors in (
+            ("generator", game.generator.network, saved["generator"]["network"]),
+            ("discriminator", game.discriminator.network, saved["discriminator"]["network"]),
+            ("ema", game.ema, saved["ema"]),
+        ):
+            checkpoint.check_shapes(name, network, tensors, path)
+        if saved["order"]["length"] != len(self.trainer.data):
+            raise UsageError(
+                f"checkpoint {path} was trained on {saved['order']['length']} images, but data now has"
+                f" {len(self.trainer.data)}"
+            )
+        try:
+            self.trainer.load_state_dict(saved)
+        except KeyError as error:
+            raise CheckpointError(f"checkpoint {path} lacks {error}") from error
+        self._seconds = state["seconds"]
+        self._rates = dict(state["rates"])
+        self._sizes = dict(state["log_sizes"])
+        self._last_saved = self.trainer.images
+
+    def run(self, *notes: str) -> int:
+        """Trains to the end and returns 0, or to a signal and returns 128 plus its number.
+
+        ``notes`` are said first. A resumed run's logs are cut back to its checkpoint.
+
+        Raises:
+            TrainingError: when nothing but non-finite gradients comes.
+            OSError: when something cannot be written; the checkpoints written before stay.
+        """
+        trainer = self.trainer
+        resumed = self._sizes is not None
+        self._log = RunLog(
+            self.folder,
+            sizes=self._sizes,
+            purge_step=trainer.images if resumed else None,
+            tensorboard=self._tensorboard,
+        )
+        try:
+            for note in notes:
+                self._log.line(note)
+            if not (self.folder / "reals.png").exists():
+                save_png(self.folder / "reals.png", real_grid(trainer.data, self.cadence, self._seed))
+            return self._train()
+        finally:
+            self._log.close()
+
+    def _train(self) -> int:
+        trainer, cadence = self.trainer, self.cadence
+        if trainer.done:
+            self._log.line(f"nothing left to do after {trainer.images / 1000:g} kimg: give a larger --kimg to go on")
+            return 0
+        start = time.perf_counter()
+        before_start = self._seconds
+        self._restart_tick()
+        position = trainer.position
+        with StopSignals() as stop:
+            while not trainer.done and stop.received is None:
+                if trainer.position.resolution != position.resolution:
+                    self._restart_tick()  # else its speed is a mixture
+                before = trainer.images
+                position = trainer.step()
+                after, resolution = trainer.images, position.resolution
+                self._seconds = before_start + time.perf_counter() - start
+                if due(cadence.log, before, after, resolution) or trainer.done:
+                    self._tick(position)
+                if due(cadence.image, before, after, resolution) or trainer.done:
+                    self._save_grid(position)
+                if due(cadence.checkpoint, before, after, resolution) or trainer.done:
+                    self._save()
+        if trainer.done:
+            self._log.line(f"done: {trainer.images / 1000:g} kimg in {duration(self._seconds)}, in {self.folder}")
+            return 0
+        self._save()
+        name = signal.Signals(stop.received).name
+        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to go on: {self._resume_command}")
+        return 128 + stop.received
+
+    def _restart_tick(self) -> None:
+        self._tick_time, self._tick_images = time.perf_counter(), self.trainer.images
+
+    def _tick(self, position: Position) -> None:
+        """Reads the meters and says how training goes."""
+        trainer = self.trainer
+        values = trainer.measurements()  # waits for the device
+        skipped, streak = trainer.skipped()
+        per_image = (time.perf_counter() - self._tick_time) / (trainer.images - self._tick_images)
+        self._restart_tick()
+        smooth = self._rates.get(position.resolution, per_image)
+        self._rates[position.resolution] = 0.7 * smooth + 0.3 * per_image
+        left = time_left(trainer.schedule, trainer.images, self._rates)
+        memory = peak_memory(trainer.device)
+
+        kimg, total = trainer.images / 1000, trainer.schedule.total / 1000
+        self._log.progress(
+            f"{position.resolution}x{position.resolution}  fade {position.fade:.2f}  kimg {kimg:.1f}/{total:g}"
+            f"  {1000 * per_image:.2f} s/kimg  {1 / per_image:.0f} img/s  {memory / 2**30:.2f} GB"
+            f"  left {duration(left)}  D {values['d_loss']:.3f}  G {values['g_loss']:.3f}  skipped {skipped}"
+        )
+        self._log.stats(
+            trainer.images,
+            {
+                "kimg": kimg,
+                "step": trainer.steps,
+                "resolution": position.resolution,
+                "fade": position.fade,
+                "batch": position.batch,
+                "lr": position.lr,
+                # JSON has no NaN.
+                **{name: value if value == value else None for name, value in values.items()},
+                "skipped": skipped,
+                "seconds": self._seconds,
+                "seconds_per_kimg": 1000 * per_image,
+                "images_per_second": 1 / per_image,
+                "memory_bytes": memory,
+                "seconds_left": left,
+            },
+        )
+        if streak >= SKIPPED_IN_A_ROW:
+            raise TrainingError(
+                f"the last {streak} updates in a row had non-finite gradients, at {kimg:g} kimg"
+                f" (lr={position.lr:g}): go on from a checkpoint in {self.folder} with a lower --lr"
+            )
+
+    def _save_grid(self, position: Position) -> None:
+        """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
+        game, cadence, device = self.trainer.game, self.cadence, self.trainer.device
+        num_classes = self.trainer.data.num_classes if game.conditional else 0
+        z, labels = fixed_inputs(game.latent, num_classes, cadence, self._seed)
+        fakes = draw(game.ema, z.to(device), None if labels is None else labels.to(device))
+        picture = grid(torch.cat(list(fakes)), cadence.columns, self.trainer.data.resolution)
+        save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
+        self._log.image("fakes", picture, self.trainer.images)
+
+    def _save(self) -> None:
+        """Writes a checkpoint, unless this moment has one."""
+        if self.trainer.images == self._last_saved:
+            return
+        state = {
+            **self._description,
+            "trainer": self.trainer.state_dict(),
+            "seconds": self._seconds,
+            "rates": dict(self._rates),
+            "log_sizes": self._log.sizes(),
+        }
+        checkpoint.save(checkpoint.path_for(self.folder, self.trainer.images), state)
+        checkpoint.prune(self.folder, self.cadence.keep)
+        self._last_saved = self.trainer.images
+
+
+def fixed_inputs(latent: int, num_classes: int, cadence: Cadence, seed: int) -> tuple[Tensor, Tensor | None]:
+    """Latents [N, latent] and, with classes, labels [N] of a run's grids: a row of a grid has one class."""
+    z = latents(cadence.rows * cadence.columns, latent, stream_seed(seed, "grid"))
+    labels = row_labels(cadence.rows, cadence.columns, list(range(num_classes))) if num_classes else None
+    return z, labels
+
+
+def real_grid(images: ImageSet, cadence: Cadence, seed: int) -> Tensor:
+    """Some of the images, uint8 [C, H, W]."""
+    random = torch.Generator().manual_seed(stream_seed(seed, "reals"))
+    chosen = torch.randint(len(images), (cadence.rows * cadence.columns,), generator=random)
+    return grid(images.batch(chosen, images.resolution), cadence.columns)

@@ -1,0 +1,112 @@
+"""``python -m train.pggan``: trains a progressively growing GAN (Karras et al. 2018)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gan_ops.objectives import GradientPenalty, LeastSquares, Objective, Wasserstein
+from models.pggan import Discriminator, Generator, fade_reals
+from train.config import parse_command_line
+from train.data import ImageSet
+from train.ema import averaged_copy
+from train.errors import UsageError, run_program
+from train.folder import run_name
+from train.pggan_config import PRESETS, PgganConfig, schedule_of
+from train.player import Player
+from train.precision import DTYPES, Autocast
+from train.schedule import Position, parse_table
+from train.session import train
+from train.steps import Losses
+from train.trainer import Game, Trainer, stream_seed
+
+PROG = "python -m train.pggan"
+DESCRIPTION = (
+    "Trains a progressively growing GAN. A TABLE is one value for all resolutions, or values from a resolution on:"
+    " 4:128,32:64 is 128 up to 16x16 and 64 from 32x32."
+)
+
+
+def generator_options(config: PgganConfig, image_channels: int, num_classes: int) -> dict[str, Any]:
+    """The arguments of :class:`models.pggan.Generator`; checkpoints hold them, so that they say what they are of."""
+    return {
+        "resolution": config.resolution,
+        "image_channels": image_channels,
+        "latent_dim": config.latent,
+        "fmap_base": config.fmap_base,
+        "fmap_decay": config.fmap_decay,
+        "fmap_max": config.fmap_max,
+        "num_classes": num_classes,
+    }
+
+
+def losses_of(config: PgganConfig) -> Losses:
+    """What the options say to minimise."""
+    try:
+        wasserstein = config.loss == "wgan-gp"
+        objective: Objective = Wasserstein(config.drift) if wasserstein else LeastSquares()
+        penalty = GradientPenalty(config.gp_weight, config.gp_target) if wasserstein and config.gp_weight else None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return Losses(objective, penalty, config.class_weight)
+
+
+def build_game(config: PgganConfig, image_channels: int, num_classes: int, device: torch.device) -> Game:
+    """Fresh networks for the options; ``num_classes`` is 0 unless the networks take labels."""
+    torch.manual_seed(stream_seed(config.seed, "weights"))
+    options = generator_options(config, image_channels, num_classes)
+    generator = Generator(**options)
+    del options["latent_dim"]
+    discriminator = Discriminator(**options, conditioning=config.conditioning, group_size=config.group_size or None)
+    networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
+    ema = averaged_copy(generator)
+    players = [Player(network, loss_scaling=config.precision == "fp16") for network in networks]
+
+    def grow(position: Position) -> None:
+        for network in (*networks, ema):
+            network.grow(position.resolution, position.fade)
+
+    return Game(*players, ema, losses_of(config), grow, fade_reals, config.latent, conditional=num_classes > 0)
+
+
+def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
+    """Everything that trains, from options and data, and the generator's arguments.
+
+    Raises:
+        UsageError: if the options contradict each other or the data.
+    """
+    schedule = schedule_of(config)
+    conditional = config.conditioning != "none"
+    if conditional and not images.num_classes:
+        raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {images.name} has none")
+    num_classes = images.num_classes if conditional else 0
+    trainer = Trainer(
+        build_game(config, images.channels, num_classes, device),
+        schedule,
+        images,
+        device=device,
+        autocast=Autocast(device, DTYPES[config.precision]),
+        ema_kimg=parse_table(config.ema_kimg, float, "ema_kimg"),
+        seed=config.seed,
+        joint=config.joint,
+        reset_optimizer=config.reset_optimizer,
+        mirror=config.mirror,
+    )
+    return trainer, generator_options(config, images.channels, num_classes)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    args = sys.argv[1:] if args is None else args
+    config, run = parse_command_line(PRESETS, args, prog=PROG, description=DESCRIPTION)
+    schedule = schedule_of(config)
+    losses_of(config)  # only to say at once what is wrong with them
+    parse_table(config.ema_kimg, float, "ema_kimg")
+    name = run_name(config, PRESETS.get(config.preset, config))
+    return train(config, run, schedule, program=PROG, family="pggan", name=name, build=build_trainer)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,161 @@
+"""Options and presets of ``python -m train.pggan``; every default of progressive growing is here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from train.config import Table, TrainConfig
+from train.errors import UsageError
+from train.schedule import Schedule, growing_schedule, parse_table
+
+
+def half_life(batch: int, decay: float) -> float:
+    """Thousands of images after which an average with this decay per step has forgotten half."""
+    return batch / 1000 * math.log(0.5) / math.log(decay)
+
+
+def half_lives(batches: dict[int, int], decay: float) -> str:
+    """TABLE of the half-life at each resolution for the same decay at every step."""
+    return ",".join(f"{resolution}:{half_life(batch, decay):.4g}" for resolution, batch in batches.items())
+
+
+@dataclass(frozen=True)
+class PgganConfig(TrainConfig):
+    """What progressive growing can be told."""
+
+    start_resolution: int = 4
+    """Resolution to start at (the same as resolution: no growing)."""
+    fade_kimg: Table = "4:8,16:12,32:15"
+    """Thousands of images over which a resolution fades in."""
+    stable_kimg: Table = "4:8,16:12,32:25"
+    """Thousands of images for which it then trains."""
+    batch: Table = "16"
+    """Images of a step."""
+    microbatch: Table = "0"
+    """Images to handle at once, adding gradients up; batch statistics see these only (0: the batch)."""
+    lr: Table = "0.002"
+    """Learning rate of both networks."""
+    lr_ramp_kimg: float = 0.0
+    """Thousands of images over which each phase ramps its learning rate up."""
+    reset_optimizer: bool = False
+    """Forget the optimizers' state whenever the set of active resolutions changes."""
+    joint: bool = False
+    """Update D and G together instead of G against the updated D."""
+    ema_kimg: Table = "1"
+    """Half-life of the averaged generator, in thousands of images."""
+    loss: Literal["wgan-gp", "lsgan"] = "wgan-gp"
+    """Wasserstein loss with gradient penalty, or least squares."""
+    gp_weight: float = 10.0
+    """Weight of the gradient penalty (wgan-gp)."""
+    gp_target: float = 1.0
+    """Norm that the penalty pulls gradients to (wgan-gp)."""
+    drift: float = 0.001
+    """Weight of the mean squared score of real images (wgan-gp)."""
+    conditioning: Literal["none", "concat", "acgan"] = "none"
+    """Use of labels: none, joined to the inputs, or an auxiliary classifier."""
+    class_weight: float = 1.0
+    """Weight of the classifier's loss (acgan)."""
+    latent: int = 64
+    """Length of the latent vector."""
+    fmap_base: int = 512
+    """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
+    fmap_decay: float = 1.0
+    """How fast feature maps fall with resolution."""
+    fmap_max: int = 64
+    """Most feature maps of a layer."""
+    group_size: int = 4
+    """Images that share a minibatch deviation (0: the whole batch)."""
+
+
+_PAPER_BATCH = {4: 16, 256: 14, 512: 6, 1024: 3}
+
+# The numbers are those of the paper's reference implementations; see their table in Karras et al. 2018, appendix A.
+PRESETS: dict[str, PgganConfig] = {
+    # Sized for two CPU cores: about eight minutes.
+    "glyphs": PgganConfig(),
+    "celebahq-1024": PgganConfig(
+        preset="celebahq-1024",
+        data="data/celeba-hq",
+        resolution=1024,
+        kimg=12000.0,
+        fade_kimg="600",
+        stable_kimg="600",
+        batch="4:128,32:64,64:32,128:16,256:8,512:4",
+        lr="4:0.001,1024:0.0015",
+        ema_kimg="10",
+        latent=512,
+        fmap_base=8192,
+        fmap_max=512,
+        group_size=4,
+        log_kimg="4:40,32:20,128:10,512:4",
+        image_kimg="4:200,128:100,512:40",
+        checkpoint_kimg="4:200,128:100,512:40",
+    ),
+    "celebahq-1024-paper": PgganConfig(
+        preset="celebahq-1024-paper",
+        data="data/celeba-hq",
+        resolution=1024,
+        kimg=19000.0,
+        fade_kimg="800",
+        stable_kimg="800",
+        batch=",".join(f"{resolution}:{batch}" for resolution, batch in _PAPER_BATCH.items()),
+        lr="0.001",
+        lr_ramp_kimg=40.0,
+        reset_optimizer=True,
+        ema_kimg=half_lives(_PAPER_BATCH, 0.999),
+        latent=512,
+        fmap_base=8192,
+        fmap_max=512,
+        group_size=0,
+        log_kimg="4:40,32:20,128:10,512:4",
+        image_kimg="4:200,128:100,512:40",
+        checkpoint_kimg="4:200,128:100,512:40",
+    ),
+    "cifar10": PgganConfig(
+        preset="cifar10",
+        data="cifar10",
+        mirror=False,
+        kimg=20000.0,
+        fade_kimg="400",
+        stable_kimg="400",
+        batch="16",
+        lr="0.001",
+        reset_optimizer=True,
+        joint=True,
+        ema_kimg=f"{half_life(16, 0.999):.4g}",
+        gp_target=750.0,
+        latent=128,
+        fmap_base=4096,
+        fmap_max=128,
+        group_size=0,
+        log_kimg="20",
+        image_kimg="200",
+        checkpoint_kimg="200",
+    ),
+}
+
+
+def schedule_of(config: PgganConfig) -> Schedule:
+    """The schedule that the options describe, checked against the groups of the minibatch deviation."""
+    schedule = growing_schedule(
+        config.start_resolution,
+        config.resolution,
+        fade=parse_table(config.fade_kimg, float, "fade_kimg"),
+        stable=parse_table(config.stable_kimg, float, "stable_kimg"),
+        batch=parse_table(config.batch, int, "batch"),
+        microbatch=parse_table(config.microbatch, int, "microbatch"),
+        lr=parse_table(config.lr, float, "lr"),
+        lr_ramp=config.lr_ramp_kimg,
+        total=config.kimg,
+    )
+    if config.group_size:
+        for phase in schedule.phases:
+            if phase.microbatch % min(config.group_size, phase.microbatch):
+                what = "batch" if phase.microbatch == phase.batch else "microbatch"
+                raise UsageError(
+                    f"group_size={config.group_size} does not divide the {what} of {phase.microbatch}"
+                    f" at {phase.resolution}x{phase.resolution}"
+                )
+    return schedule

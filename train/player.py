@@ -1,0 +1,117 @@
+"""One of the two networks of a game together with what updates it: optimizer, loss scale, counters of skipped steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from train.precision import LossScale
+
+Reduce = Callable[[Sequence[Tensor]], None]
+
+
+class Player:
+    """A network and its Adam.
+
+    The optimizer knows all parameters from the start and passes over those without a gradient, so a network may use
+    more of them as it grows and nothing is rebuilt.
+
+    Args:
+        network: has ``active_parameters()``, the parameters in use at present.
+        loss_scaling: scale losses, as fp16 needs.
+        average_gradients: with several processes, replaces gradients by their mean over the processes. This is the
+            one place where processes meet: whether a step is skipped is decided after it, so they all decide alike.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        betas: tuple[float, float] = (0.0, 0.99),
+        eps: float = 1e-8,
+        loss_scaling: bool = False,
+        average_gradients: Reduce | None = None,
+    ) -> None:
+        self.network = network
+        parameters = list(network.parameters())
+        device = parameters[0].device
+        self._lr = torch.tensor(0.0, device=device)
+        self._lr_value = 0.0
+        self.optimizer = torch.optim.Adam(parameters, lr=self._lr, betas=betas, eps=eps, fused=True)
+        self.loss_scale = LossScale(device) if loss_scaling else None
+        self._average_gradients = average_gradients
+        # Read by the host only when a line is logged.
+        self.skipped = torch.tensor(0.0, device=device)
+        self.streak = torch.tensor(0.0, device=device)
+        self.active: list[nn.Parameter] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Looks up the active parameters anew; to be called when the network has grown."""
+        self.active = self.network.active_parameters()
+
+    def set_lr(self, lr: float) -> None:
+        if lr != self._lr_value:
+            self._lr.fill_(lr)
+            self._lr_value = lr
+
+    def reset_optimizer(self) -> None:
+        self.optimizer.state.clear()
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.loss_scale is None else loss * self.loss_scale.scale
+
+    def unscaled(self, gradient: Tensor) -> Tensor:
+        return gradient if self.loss_scale is None else gradient / self.loss_scale.scale
+
+    def update(self) -> tuple[Tensor, Tensor]:
+        """Applies and clears the gradients, unless they are not all finite: then the step is skipped and counted.
+
+        A norm that float32 cannot hold counts as not finite. Nothing is read back to the host.
+
+        Returns:
+            The gradients' norm and 1 if the step was skipped, else 0; 0-d float tensors.
+        """
+        gradients = [p.grad for p in self.active if p.grad is not None]
+        if self._average_gradients is not None:
+            self._average_gradients(gradients)
+        norm = get_total_norm(gradients)
+        found_inf = torch.isfinite(norm).logical_not().float()
+        # The fused kernel reads both on the device, as it does for torch's own GradScaler.
+        self.optimizer.found_inf = found_inf
+        self.optimizer.grad_scale = None if self.loss_scale is None else self.loss_scale.scale
+        self.optimizer.step()
+        norm = self.unscaled(norm)
+        if self.loss_scale is not None:
+            self.loss_scale.update(found_inf)
+        self.skipped.add_(found_inf)
+        self.streak.add_(1).mul_(found_inf)
+        for parameter in self.active:
+            parameter.grad = None
+        return norm, found_inf
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            # The learning rate is the schedule's to say, and nothing else in the groups ever changes.
+            "optimizer": self.optimizer.state_dict()["state"],
+            "loss_scale": None if self.loss_scale is None else self.loss_scale.state_dict(),
+            "skipped": self.skipped.clone(),
+            "streak": self.streak.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        # Loading replaces the groups' tensors by copies.
+        self._lr = self.optimizer.param_groups[0]["lr"]
+        if self.loss_scale is not None and state["loss_scale"] is not None:
+            self.loss_scale.load_state_dict(state["loss_scale"])
+        self.skipped.copy_(state["skipped"])
+        self.streak.copy_(state["streak"])
+        self.refresh()

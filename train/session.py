@@ -1,0 +1,85 @@
+"""From parsed options to a finished run: what the programs of all network families share."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train import checkpoint
+from train.config import Config, RunOptions, to_dict
+from train.data import ImageSet, load_images
+from train.device import describe, resolve_device, set_determinism
+from train.folder import new_folder, write_config
+from train.loop import Cadence, Loop
+from train.schedule import Schedule
+from train.trainer import Trainer
+
+
+def train(
+    config: Config,
+    run: RunOptions,
+    schedule: Schedule,
+    *,
+    program: str,
+    family: str,
+    name: str,
+    build: Callable[[Config, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]],
+) -> int:
+    """Prints (``--dry-run``), starts or resumes a run; returns the exit code.
+
+    Args:
+        schedule: made from ``config``, and so checked, before anything is loaded or written.
+        program: the command to type, for messages.
+        family: of the networks, as :mod:`train.generate` knows it.
+        name: of the run, for a folder nobody named.
+        build: makes the trainer, and the generator's arguments that go into the checkpoints.
+
+    Raises:
+        UsageError, DataError: what the user can mend; exit code 2.
+        TrainingError, OSError: what failed on the way; exit code 1.
+    """
+    cadence, device = Cadence.of(config), resolve_device(config.device)
+    if run.dry_run:
+        print(json.dumps(to_dict(config), indent=2))
+        print(schedule.table())
+        return 0
+
+    saved = checkpoint.find(run.resume) if run.resume else None
+    images = load_images(
+        config.data,
+        config.resolution,
+        data_root=config.data_root,
+        download=config.download,
+        resize=config.resize,
+        seed=config.seed,
+        size=config.data_size or None,
+    )
+    set_determinism(config.deterministic)
+    trainer, generator_options = build(config, images, device)
+    folder: Path = saved[0].parent if saved else new_folder(run.out, name)
+    loop = Loop(
+        trainer,
+        folder,
+        cadence,
+        description={"family": family, "config": to_dict(config), "generator_options": generator_options},
+        seed=config.seed,
+        tensorboard=config.tensorboard,
+        resume_command=f"{program} --resume {shlex.quote(str(folder))}",
+    )
+    notes = [describe(device), f"{len(images)} images of {images.name} for {folder}"]
+    if saved:
+        path, state, warnings = saved
+        loop.restore(path, state)
+        notes += [f"warning: {warning}" for warning in warnings]
+        notes += [f"set aside: {aside}" for aside in checkpoint.clear_after(path)]
+        notes.append(f"resumed from {path} at {trainer.images / 1000:g} kimg")
+    last = schedule.phases[-1].resolution
+    if last < config.resolution:
+        notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
+    write_config(folder, config)
+    return loop.run(*notes)
