@@ -56,6 +56,12 @@ inline int64_t pixels_of(const at::Tensor& tensor) {
   return pixels;
 }
 
+inline ChannelLayout channel_layout(const at::Tensor& dense_tensor) {
+  const int64_t samples = dense_tensor.size(0), channels = dense_tensor.size(1), pixels = pixels_of(dense_tensor);
+  if (is_channels_last(dense_tensor)) return {samples * pixels, channels, 1};
+  return {samples, channels, pixels};
+}
+
 inline void check_feature_map(const at::Tensor& x, const char* name) {
   TORCH_CHECK_VALUE(x.dim() >= 2 && x.size(1) >= 1, name,
                     " must be [N, C, *] with at least one channel, but its shape is ", x.sizes());
@@ -73,6 +79,10 @@ inline void check_matches(const at::Tensor& tensor, const char* name, at::IntArr
   TORCH_CHECK_TYPE(tensor.scalar_type() == type, name, " must be ", type, ", but is ", tensor.scalar_type());
   TORCH_CHECK_VALUE(tensor.device() == device, name, " must be on ", device, ", but is on ", tensor.device());
 }
+
+// Autograd functions here do not turn an undefined cotangent, which stands for zero, into a tensor of zeros: they pass on
+// "undefined", so that layers whose gradient is zero for certain cost nothing (in a gradient penalty: all above the last
+// nonlinear one).
 
 /// Whether autograd would record an op on these tensors.
 inline bool records_gradient(std::initializer_list<at::Tensor> tensors) {

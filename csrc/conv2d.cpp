@@ -102,11 +102,13 @@ auto conv2d_weight_grad_op() {
 struct InputGrad : torch::autograd::Function<InputGrad> {
   static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& weight, int64_t padding) {
     const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({grad, weight});
     ctx->saved_data["padding"] = padding;
     return conv2d_input_grad_op().call(grad, weight, padding);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    if (!v[0].defined()) return variable_list(3);
     const auto saved = ctx->get_saved_variables();
     const int64_t padding = ctx->saved_data["padding"].toInt();
     Tensor d_grad, d_weight;
@@ -119,11 +121,13 @@ struct InputGrad : torch::autograd::Function<InputGrad> {
 struct WeightGrad : torch::autograd::Function<WeightGrad> {
   static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, int64_t padding) {
     const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({grad, x});
     ctx->saved_data["padding"] = padding;
     return conv2d_weight_grad_op().call(grad, x, padding);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    if (!v[0].defined()) return variable_list(3);
     const auto saved = ctx->get_saved_variables();
     const int64_t padding = ctx->saved_data["padding"].toInt();
     Tensor d_grad, d_x;
@@ -137,12 +141,14 @@ struct Convolution : torch::autograd::Function<Convolution> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
                         int64_t padding) {
     const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({x, weight});
     ctx->saved_data["padding"] = padding;
     ctx->saved_data["has_bias"] = bias.has_value();
     return conv2d_op().call(x, weight, bias, padding);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    if (!grads[0].defined()) return variable_list(4);
     const auto saved = ctx->get_saved_variables();
     const int64_t padding = ctx->saved_data["padding"].toInt();
     Tensor d_x, d_weight, d_bias;

@@ -131,11 +131,13 @@ struct Backward : torch::autograd::Function<Backward> {
   static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, GroupSize group_size,
                         int64_t num_channels, double eps) {
     const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({grad, x});
     save_options(ctx, group_size, num_channels, eps);
     return minibatch_stddev_backward_op().call(grad, x, group_size, num_channels, eps);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    if (!v[0].defined()) return variable_list(5);
     const auto saved = ctx->get_saved_variables();
     const auto [group_size, num_channels, eps] = saved_options(ctx);
     auto [d_grad, d_x] =
@@ -147,11 +149,13 @@ struct Backward : torch::autograd::Function<Backward> {
 struct Forward : torch::autograd::Function<Forward> {
   static Tensor forward(AutogradContext* ctx, const Tensor& x, GroupSize group_size, int64_t num_channels, double eps) {
     const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({x});
     save_options(ctx, group_size, num_channels, eps);
     return minibatch_stddev_op().call(x, group_size, num_channels, eps);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    if (!grads[0].defined()) return variable_list(4);
     const auto [group_size, num_channels, eps] = saved_options(ctx);
     return {minibatch_stddev_backward_op().call(grads[0], ctx->get_saved_variables()[0], group_size, num_channels, eps),
             Tensor(), Tensor(), Tensor()};

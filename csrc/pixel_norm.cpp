@@ -16,12 +16,6 @@ using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-ChannelLayout channel_layout(const Tensor& x) {
-  const int64_t pixels = pixels_of(x);
-  if (is_channels_last(x)) return {x.size(0) * pixels, x.size(1), 1};
-  return {x.size(0), x.size(1), pixels};
-}
-
 std::vector<int64_t> scale_sizes(const Tensor& x) {
   auto sizes = x.sizes().vec();
   sizes[1] = 1;
@@ -95,11 +89,13 @@ auto pixel_norm_double_backward_op() {
 struct Backward : torch::autograd::Function<Backward> {
   static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, const Tensor& r, double eps) {
     const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({grad, x, r});
     ctx->saved_data["eps"] = eps;
     return pixel_norm_backward_op().call(grad, x, r, eps);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    if (!v[0].defined()) return variable_list(4);
     const auto saved = ctx->get_saved_variables();
     auto [d_grad, d_x] =
         pixel_norm_double_backward_op().call(v[0], saved[0], saved[1], saved[2], ctx->saved_data["eps"].toDouble());
@@ -110,6 +106,7 @@ struct Backward : torch::autograd::Function<Backward> {
 struct Forward : torch::autograd::Function<Forward> {
   static variable_list forward(AutogradContext* ctx, const Tensor& x, double eps) {
     const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
     auto [y, r] = pixel_norm_op().call(x, eps);
     ctx->save_for_backward({x, r});
     ctx->saved_data["eps"] = eps;
@@ -117,6 +114,7 @@ struct Forward : torch::autograd::Function<Forward> {
     return {y, r};
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    if (!grads[0].defined()) return variable_list(2);
     const auto saved = ctx->get_saved_variables();
     return {pixel_norm_backward_op().call(grads[0], saved[0], saved[1], ctx->saved_data["eps"].toDouble()), Tensor()};
   }

@@ -26,8 +26,8 @@ constexpr int kCudaVersion = 0;
 // Also readable in the file itself, for when a mismatched torch keeps it from loading (gan_ops/_extension.py).
 constexpr const char* kBuild = "gan_ops-build:torch=" TORCH_VERSION ";fingerprint=" GAN_OPS_FINGERPRINT ";";
 
-// Every family is three ops: the op, its backward, and its double backward. The backward of each is registered in
-// <family>.cpp.
+// A family is the op, its backward, and its double backward where that is neither of the two. How they differentiate
+// one another is registered in <family>.cpp.
 TORCH_LIBRARY(gan_ops, m) {
   m.def("pixel_norm(Tensor x, float eps) -> (Tensor y, Tensor r)");
   m.def("pixel_norm_backward(Tensor grad, Tensor x, Tensor r, float eps) -> Tensor");
@@ -38,6 +38,11 @@ TORCH_LIBRARY(gan_ops, m) {
   m.def(
       "minibatch_stddev_double_backward(Tensor v, Tensor grad, Tensor x, int? group_size, int num_channels, float eps)"
       " -> (Tensor, Tensor)");
+
+  m.def("bias_act(Tensor x, Tensor? bias, float negative_slope, float gain) -> Tensor");
+  m.def(
+      "bias_act_backward(Tensor grad, Tensor y, bool with_bias, float negative_slope, float gain)"
+      " -> (Tensor d_x, Tensor d_bias)");
 
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding) -> Tensor");

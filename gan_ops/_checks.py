@@ -22,6 +22,20 @@ def check_eps(eps: float) -> None:
         raise ValueError(f"eps must not be negative, but is {eps:g}")
 
 
+def check_bias_act(x: Tensor, bias: Tensor | None, negative_slope: float, gain: float) -> None:
+    """bias is [C] of a floating-point type; slope and gain keep the sign."""
+    if not negative_slope >= 0:
+        raise ValueError(f"negative_slope must not be negative, but is {negative_slope:g}")
+    if not gain > 0:
+        raise ValueError(f"gain must be positive, but is {gain:g}")
+    if bias is None:
+        return
+    if bias.dtype not in _FLOATS:
+        raise TypeError(f"bias must be float64, float32, float16 or bfloat16, but is {bias.dtype}")
+    if bias.shape != (x.shape[1],):
+        raise ValueError(f"bias must have the shape [{x.shape[1]}], but has {list(bias.shape)}")
+
+
 def check_stddev_groups(batch: int, channels: int, group_size: int | None, num_channels: int) -> None:
     """Groups and maps of minibatch stddev divide the batch and the channels."""
     if group_size is not None and group_size < 1:

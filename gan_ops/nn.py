@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_ops.ops import conv2d, minibatch_stddev, pixel_norm
+from gan_ops.ops import bias_act, conv2d, minibatch_stddev, pixel_norm
 
 __all__ = ["EqualizedConv2d", "EqualizedLinear", "EqualizedUpConv2d", "MinibatchStddev", "PixelNorm"]
 
@@ -96,7 +96,7 @@ class EqualizedConv2d(nn.Module):
     """Stride-1 convolution by (gain/√fan_in)·W, with W ~ N(0, 1) and bias 0 at the start (Karras et al. 2018, §4.1).
 
     x [N, in_channels, H, W] → [N, out_channels, H + 2·padding − kernel_size + 1, …]; fan_in = in_channels·kernel_size².
-    The bias is not scaled.
+    The bias is not scaled. With ``negative_slope`` a leaky ReLU follows, in one pass with the bias.
     """
 
     def __init__(
@@ -108,22 +108,26 @@ class EqualizedConv2d(nn.Module):
         padding: int = 0,
         bias: bool = True,
         gain: float = math.sqrt(2),
+        negative_slope: float | None = None,
     ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.padding = padding
+        self.negative_slope = negative_slope
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
         x, weight = scale_smaller(x, self.weight, self.scale)
-        return conv2d(x, weight, self.bias, self.padding)
+        if self.negative_slope is None:
+            return conv2d(x, weight, self.bias, self.padding)
+        return bias_act(conv2d(x, weight, None, self.padding), self.bias, self.negative_slope)
 
     def extra_repr(self) -> str:
         out_channels, in_channels, size, _ = self.weight.shape
         return (
             f"{in_channels}, {out_channels}, kernel_size={size}, padding={self.padding}, "
-            f"bias={self.bias is not None}, scale={self.scale:.4g}"
+            f"bias={self.bias is not None}, scale={self.scale:.4g}, negative_slope={self.negative_slope}"
         )
 
 
@@ -138,8 +142,16 @@ class EqualizedUpConv2d(EqualizedConv2d):
     # Below this many input pixels in the batch, spreading the kernel costs more than it saves (128 and 512 channels).
     _FUSED_FROM_PIXELS = 1024
 
-    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True, gain: float = math.sqrt(2)):
-        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, gain=gain)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        bias: bool = True,
+        gain: float = math.sqrt(2),
+        negative_slope: float | None = None,
+    ):
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, gain=gain, negative_slope=negative_slope)
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
@@ -147,7 +159,9 @@ class EqualizedUpConv2d(EqualizedConv2d):
         if full_precision and x.device.type == "cpu" and n * height * width >= self._FUSED_FROM_PIXELS:
             # The 4×4 kernel sums the 3×3 one over 2×2 shifts; average pooling divides by 4.
             spread = F.avg_pool2d((self.weight * (4 * self.scale)).flip(2, 3), 2, stride=1, padding=1)
-            return F.conv_transpose2d(x, spread.transpose(0, 1), self.bias, stride=2, padding=1)
+            bias = self.bias if self.negative_slope is None else None
+            x = F.conv_transpose2d(x, spread.transpose(0, 1), bias, stride=2, padding=1)
+            return x if self.negative_slope is None else bias_act(x, self.bias, self.negative_slope)
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 

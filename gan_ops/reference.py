@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_ops._checks import check_eps, check_feature_map, check_stddev_groups
+from gan_ops._checks import check_bias_act, check_eps, check_feature_map, check_stddev_groups
 
 
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
@@ -39,6 +39,16 @@ def minibatch_stddev(x: Tensor, group_size: int | None = 4, num_channels: int = 
     maps = stddev.to(x.dtype).repeat(group, 1)  # → [N, F]
     maps = maps.reshape(n, num_channels, *[1] * len(spatial)).expand(n, num_channels, *spatial)  # → [N, F, *]
     return torch.cat([x, maps], dim=1)
+
+
+def bias_act(x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, gain: float = 1.0) -> Tensor:
+    """gain · leaky_relu(x + bias) for x [N, C, *], bias [C]; see :func:`gan_ops.bias_act`."""
+    check_feature_map(x)
+    check_bias_act(x, bias, negative_slope, gain)
+    t = _accumulable(x)
+    if bias is not None:
+        t = t + bias.to(t.dtype).view(-1, *[1] * (x.dim() - 2))  # [C] → [C, 1, …]
+    return (gain * F.leaky_relu(t, negative_slope)).to(x.dtype)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:

@@ -1,8 +1,8 @@
 """Generator and discriminator of "Progressive Growing of GANs" (Karras et al. 2018, arXiv 1710.10196, tables 2 and 6).
 
 Networks of every resolution up to the last exist from the start: growing changes which of them run, never a parameter
-or its name, so optimizers and moving averages survive it. After ``module.to(memory_format=torch.channels_last)`` all
-activations are channels_last, which is the faster layout on CPU and, in half precision, on CUDA.
+or its name, so optimizers and moving averages survive it. Activations are channels_last, which is the faster layout on
+CPU and, in half precision, on CUDA.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_ops import bias_act
 from gan_ops import nn as gnn
 
 __all__ = ["Discriminator", "Generator", "Scores", "fade_reals", "feature_maps"]
+
+SLOPE = 0.2
+"""Of every leaky ReLU, below zero."""
 
 
 class Scores(NamedTuple):
@@ -132,7 +136,7 @@ class Generator(_Progressive):
         maps = {2**r: feature_maps(r - 1, fmap_base, fmap_decay, fmap_max) for r in range(2, resolution.bit_length())}
         self.norm = gnn.PixelNorm()
         self.dense = _DenseTo4x4(latent_dim + num_classes, maps[4])
-        self.conv = gnn.EqualizedConv2d(maps[4], maps[4], 3, padding=1)
+        self.conv = gnn.EqualizedConv2d(maps[4], maps[4], 3, padding=1, negative_slope=SLOPE)
         self.blocks = nn.ModuleDict({str(r): _GeneratorBlock(maps[r // 2], maps[r]) for r in maps if r > 4})
         self.to_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(maps[r], image_channels, 1, gain=1) for r in maps})
 
@@ -146,7 +150,7 @@ class Generator(_Progressive):
             raise ValueError("labels were given to a generator with num_classes=0")
 
         x = self.norm(self.dense(self.norm(z)))  # → [N, C, 4, 4]
-        x = self.norm(_activate(self.conv(x)))
+        x = self.norm(self.conv(x))
         before = x
         for r in self._resolutions():
             before = x
@@ -198,10 +202,11 @@ class Discriminator(_Progressive):
         hidden = feature_maps(0, fmap_base, fmap_decay, fmap_max)
         planes = num_classes if conditioning == "concat" else 0
         logits = num_classes if conditioning == "acgan" else 0
-        self.from_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(image_channels, maps[r], 1) for r in maps})
+        self.from_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(image_channels, maps[r], 1, negative_slope=SLOPE) for r in maps})
         self.blocks = nn.ModuleDict({str(r): _DiscriminatorBlock(maps[r], maps[r // 2]) for r in maps if r > 4})
         self.stddev = gnn.MinibatchStddev(group_size)
-        self.conv = gnn.EqualizedConv2d(maps[4] + self.stddev.num_channels + planes, maps[4], 3, padding=1)
+        in_channels = maps[4] + self.stddev.num_channels + planes
+        self.conv = gnn.EqualizedConv2d(in_channels, maps[4], 3, padding=1, negative_slope=SLOPE)
         self.dense = _DenseFrom4x4(maps[4], hidden)
         self.out = gnn.EqualizedLinear(hidden, 1 + logits, gain=1)
 
@@ -217,17 +222,16 @@ class Discriminator(_Progressive):
         if labels is not None and self.conditioning == "none":
             raise ValueError('labels were given to a discriminator with conditioning="none"')
 
-        h = _activate(self.from_rgb[str(r)](x))
+        h = self.from_rgb[str(r)](x)
         for i in reversed(self._resolutions()):
             h = self.blocks[str(i)](h)
             if i == r and self._fading():
-                h = _lerp(h, _activate(self.from_rgb[str(r // 2)](_down(x))), self.fade)
+                h = _lerp(h, self.from_rgb[str(r // 2)](_down(x)), self.fade)
         h = self.stddev(h, batches)  # [N, C, 4, 4] → [N, C + 1, 4, 4]
         if self.conditioning == "concat":
             planes = _one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
             h = torch.cat((h, planes), dim=1)  # → [N, C + 1 + num_classes, 4, 4]
-        h = _activate(self.conv(h))
-        h = _activate(self.dense(h))  # → [N, hidden]
+        h = self.dense(self.conv(h))  # → [N, hidden]
         out = _widen(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
         return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None)
 
@@ -247,13 +251,13 @@ class _GeneratorBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.conv0 = gnn.EqualizedUpConv2d(in_channels, out_channels)
-        self.conv1 = gnn.EqualizedConv2d(out_channels, out_channels, 3, padding=1)
+        self.conv0 = gnn.EqualizedUpConv2d(in_channels, out_channels, negative_slope=SLOPE)
+        self.conv1 = gnn.EqualizedConv2d(out_channels, out_channels, 3, padding=1, negative_slope=SLOPE)
         self.norm = gnn.PixelNorm()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(_activate(self.conv0(x)))
-        return self.norm(_activate(self.conv1(x)))
+        x = self.norm(self.conv0(x))
+        return self.norm(self.conv1(x))
 
 
 class _DiscriminatorBlock(nn.Module):
@@ -261,61 +265,47 @@ class _DiscriminatorBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.conv0 = gnn.EqualizedConv2d(in_channels, in_channels, 3, padding=1)
-        self.conv1 = gnn.EqualizedConv2d(in_channels, out_channels, 3, padding=1)
+        self.conv0 = gnn.EqualizedConv2d(in_channels, in_channels, 3, padding=1, negative_slope=SLOPE)
+        self.conv1 = gnn.EqualizedConv2d(in_channels, out_channels, 3, padding=1, negative_slope=SLOPE)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = _activate(self.conv0(x))
-        return _down(_activate(self.conv1(x)))
+        return _down(self.conv1(self.conv0(x)))
 
 
 class _DenseTo4x4(nn.Module):
     """Equalized dense layer from z to a 4×4 image, with one bias a channel, and its leaky ReLU: [N, L] → [N, C, 4, 4].
 
-    The weight is [L, C, 4, 4], so that ``to(memory_format=torch.channels_last)`` orders it such that the product comes
-    out channels_last without a copy.
+    The weight's columns are ordered (row, column, channel): the product is a channels_last image as it stands.
     """
 
     def __init__(self, in_features: int, channels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(in_features, channels, 4, 4))
+        self.weight = nn.Parameter(torch.randn(in_features, 16 * channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         # √2/4 and not √2: the gain of the paper's first implementation.
         self.scale = math.sqrt(2) / 4 / math.sqrt(in_features)
 
     def forward(self, z: Tensor) -> Tensor:
-        features, channels = self.weight.shape[:2]
         z, weight = gnn.scale_smaller(z, self.weight, self.scale)
-        if _is_channels_last(weight):
-            weight = weight.permute(0, 2, 3, 1).reshape(features, -1)  # a view: [L, 4·4·C]
-            x = _activate(torch.addmm(self.bias.repeat(16), z, weight))
-            return x.view(-1, 4, 4, channels).permute(0, 3, 1, 2)
-        x = _activate(torch.addmm(self.bias.repeat_interleave(16), z, weight.reshape(features, -1)))
-        return x.view(-1, channels, 4, 4)
+        x = torch.mm(z, weight).view(-1, 4, 4, len(self.bias)).permute(0, 3, 1, 2)  # [N, 16·C] → [N, C, 4, 4]
+        return bias_act(x, self.bias, SLOPE)
 
 
 class _DenseFrom4x4(nn.Module):
-    """Equalized dense layer over a whole 4×4 image: [N, C, 4, 4] → [N, out_features].
+    """Equalized dense layer over a whole 4×4 image, and its leaky ReLU: [N, C, 4, 4] → [N, out_features].
 
-    The weight is [out_features, C, 4, 4] and is flattened in the order in which it and x lie in memory.
+    The weight is [16·C, out_features], its rows ordered (row, column, channel) as a channels_last image is.
     """
 
     def __init__(self, channels: int, out_features: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, channels, 4, 4))
+        self.weight = nn.Parameter(torch.randn(16 * channels, out_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.scale = math.sqrt(2) / math.sqrt(channels * 16)
 
     def forward(self, x: Tensor) -> Tensor:
         x, weight = gnn.scale_smaller(x, self.weight, self.scale)
-        if _is_channels_last(weight):
-            x, weight = x.permute(0, 2, 3, 1), weight.permute(0, 2, 3, 1)
-        return F.linear(x.flatten(1), weight.flatten(1), self.bias)
-
-
-def _activate(x: Tensor) -> Tensor:
-    """Leaky ReLU in place: neither a convolution nor a matrix product keeps its output for the backward pass."""
-    return F.leaky_relu(x, 0.2, inplace=True)
+        return bias_act(torch.mm(x.permute(0, 2, 3, 1).flatten(1), weight), self.bias, SLOPE)
 
 
 def _up(x: Tensor) -> Tensor:
@@ -343,10 +333,6 @@ def _lerp(new: Tensor, old: Tensor, fade: float | Tensor) -> Tensor:
 def _widen(x: Tensor) -> Tensor:
     """Half precision → float32."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-
-
-def _is_channels_last(weight: Tensor) -> bool:
-    return weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
 
 
 def _one_hot(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:

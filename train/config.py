@@ -21,7 +21,7 @@ import tyro
 
 from train.errors import UsageError
 
-Precision = Literal["float32", "bf16", "fp16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 # One value, or values by resolution: see train.schedule.parse_table.
 Table = Annotated[str, tyro.conf.arg(metavar="TABLE")]
 
@@ -53,7 +53,7 @@ class TrainConfig:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     precision: Precision = "float32"
-    """Type that the networks compute in; parameters stay float32."""
+    """Type that the networks compute in; parameters stay float32 (auto: bf16 where the device is made for it)."""
     deterministic: bool = True
     """Choose only repeatable algorithms on a GPU (on the CPU they all are)."""
     log_kimg: Table = "1"

@@ -22,6 +22,20 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32, and not by way of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported()  # torch has no public question for this before 2.12
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """``auto`` is bf16 where the device has it, else float32."""
+    if name != "auto":
+        return name
+    return "bf16" if has_bf16(device) else "float32"
+
+
 def set_determinism(deterministic: bool) -> None:
     """Repeatable convolution algorithms on a GPU, or the fastest; on the CPU all are repeatable."""
     torch.backends.cudnn.deterministic = deterministic

@@ -261,7 +261,7 @@ class Loop:
 
 
 def fixed_inputs(latent: int, num_classes: int, cadence: Cadence, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, latent] and, with classes, labels [N] of a run's grids: a row of a grid has one class."""
+    """Latents [N, latent] and, with classes, labels [N] of a run's grids."""
     z = latents(cadence.rows * cadence.columns, latent, stream_seed(seed, "grid"))
     labels = row_labels(cadence.rows, cadence.columns, list(range(num_classes))) if num_classes else None
     return z, labels

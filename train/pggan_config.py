@@ -74,7 +74,17 @@ _PAPER_BATCH = {4: 16, 256: 14, 512: 6, 1024: 3}
 # The numbers are those of the paper's reference implementations; see their table in Karras et al. 2018, appendix A.
 PRESETS: dict[str, PgganConfig] = {
     # Sized for two CPU cores: about eight minutes.
-    "glyphs": PgganConfig(),
+    "glyphs": PgganConfig(
+        precision="auto",
+        conditioning="concat",
+        fade_kimg="4:6,16:8,32:12",
+        stable_kimg="4:6,16:10,32:46",
+        batch="16",
+        ema_kimg="2",
+        latent=64,
+        fmap_base=512,
+        fmap_max=64,
+    ),
     "celebahq-1024": PgganConfig(
         preset="celebahq-1024",
         data="data/celeba-hq",

@@ -29,7 +29,9 @@ def latents(count: int, length: int, seed: int) -> Tensor:
 
 
 def row_labels(rows: int, columns: int, classes: list[int]) -> Tensor:
-    """Labels of a grid whose rows go through the classes, int64 [rows · columns]."""
+    """Labels of a grid, int64 [rows · columns]: its rows go through the classes, or its cells if rows are too few."""
+    if rows < len(classes):
+        return torch.tensor([classes[cell % len(classes)] for cell in range(rows * columns)])
     return torch.tensor([classes[row % len(classes)] for row in range(rows)]).repeat_interleave(columns)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from collections.abc import Callable
@@ -13,9 +14,10 @@ import torch
 from train import checkpoint
 from train.config import Config, RunOptions, to_dict
 from train.data import ImageSet, load_images
-from train.device import describe, resolve_device, set_determinism
+from train.device import describe, resolve_device, resolve_precision, set_determinism
 from train.folder import new_folder, write_config
 from train.loop import Cadence, Loop
+from train.memory import keep_freed_memory
 from train.schedule import Schedule
 from train.trainer import Trainer
 
@@ -44,6 +46,9 @@ def train(
         TrainingError, OSError: what failed on the way; exit code 1.
     """
     cadence, device = Cadence.of(config), resolve_device(config.device)
+    config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
+    if device.type == "cpu":
+        keep_freed_memory()
     if run.dry_run:
         print(json.dumps(to_dict(config), indent=2))
         print(schedule.table())

@@ -112,8 +112,8 @@ def test_generator_is_the_recipe_written_out():
     def epilogue(x):
         return reference.pixel_norm(F.leaky_relu(x, 0.2))
 
-    weight = g.dense.weight * (math.sqrt(2) / 4 / math.sqrt(LATENT))  # [L, C, 4, 4]
-    x = torch.einsum("nl,lchw->nchw", reference.pixel_norm(z), weight) + g.dense.bias[:, None, None]
+    weight = g.dense.weight.unflatten(1, (4, 4, -1)) * (math.sqrt(2) / 4 / math.sqrt(LATENT))  # [L, 4, 4, C]
+    x = torch.einsum("nl,lhwc->nchw", reference.pixel_norm(z), weight) + g.dense.bias[:, None, None]
     x = epilogue(scaled_conv(epilogue(x), g.conv))
     x = epilogue(scaled_conv(up(x), g.blocks["8"].conv0))
     x = epilogue(scaled_conv(x, g.blocks["8"].conv1))
@@ -133,7 +133,8 @@ def test_discriminator_is_the_recipe_written_out():
     h = down(activate(scaled_conv(h, d.blocks["8"].conv1)))
     h = activate(scaled_conv(reference.minibatch_stddev(h, 2), d.conv))
     fan_in = h[0].numel()
-    h = activate(torch.einsum("nchw,ochw->no", h, d.dense.weight) * math.sqrt(2 / fan_in) + d.dense.bias)
+    weight = d.dense.weight.unflatten(0, (4, 4, -1)) * math.sqrt(2 / fan_in)  # [4, 4, C, O]
+    h = activate(torch.einsum("nchw,hwco->no", h, weight) + d.dense.bias)
     score = h @ d.out.weight[0] / math.sqrt(h.shape[1]) + d.out.bias
     torch.testing.assert_close(d(x).score, score)
 
@@ -142,7 +143,7 @@ def test_discriminator_widens_towards_low_resolutions():
     d = discriminator(32, fmap_base=64, fmap_max=512)
     shapes = {r: [tuple(c.weight.shape[:2]) for c in (b.conv0, b.conv1)] for r, b in d.blocks.items()}
     assert shapes == {"8": [(16, 16), (32, 16)], "16": [(8, 8), (16, 8)], "32": [(4, 4), (8, 4)]}
-    assert (d.dense.weight.shape[0], d.out.weight.shape[1]) == (64, 64)
+    assert (d.dense.weight.shape[1], d.out.weight.shape[1]) == (64, 64)
 
 
 @pytest.mark.parametrize(
@@ -202,8 +203,8 @@ def test_discriminator_fades_between_new_block_and_old_input(fade):
     hook = d.stddev.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     d(x)
     hook.remove()
-    new = d.blocks["8"](F.leaky_relu(d.from_rgb["8"](x), 0.2))
-    old = F.leaky_relu(d.from_rgb["4"](down(x)), 0.2)
+    new = d.blocks["8"](F.leaky_relu(scaled_conv(x, d.from_rgb["8"]), 0.2))
+    old = F.leaky_relu(scaled_conv(down(x), d.from_rgb["4"]), 0.2)
     torch.testing.assert_close(seen[0], (1 - fade) * new + fade * old)
 
 

@@ -67,6 +67,17 @@ def _minibatch_stddev_registered() -> list[tuple[Callable, tuple]]:
     return cases
 
 
+def _bias_act_registered() -> list[tuple[Callable, tuple]]:
+    x, b, g = _grad_input(3, 5, 4, 3), _grad_input(5), _grad_input(3, 5, 4, 3)
+    y = ops.bias_act(x.detach(), b.detach(), 0.2, 1.5)
+    return [
+        (ops.bias_act.default, (x, b, 0.2, 1.5)),
+        (ops.bias_act.default, (x, None, 0.2, 1.5)),
+        (ops.bias_act_backward.default, (g, y, True, 0.2, 1.5)),
+        (ops.bias_act_backward.default, (g, y, False, 0.2, 1.5)),
+    ]
+
+
 def _conv2d_registered() -> list[tuple[Callable, tuple]]:
     x, w, b, g = _grad_input(2, 3, 5, 4), _grad_input(4, 3, 3, 3), _grad_input(4), _grad_input(2, 4, 5, 4)
     return [
@@ -98,6 +109,13 @@ FAMILIES = [
         gan_ops.reference.pixel_norm,
         _feature_map(4, 19, 3, 5),
         _pixel_norm_registered,
+    ),
+    Family(
+        "bias_act",
+        lambda x, b: gan_ops.bias_act(x, b, 0.2, 1.5),
+        lambda x, b: gan_ops.reference.bias_act(x, b, 0.2, 1.5),
+        lambda generator, dtype: (rand(generator, dtype, 4, 19, 3, 5), rand(generator, dtype, 19)),
+        _bias_act_registered,
     ),
     _stddev(4, 1),
     _stddev(None, 1),

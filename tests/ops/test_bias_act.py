@@ -1,0 +1,105 @@
+"""What is bias_act's own: the kink, mixed types, what it does not compute, its errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.profiler import ProfilerActivity, profile
+
+import gan_ops
+
+
+@pytest.mark.parametrize("negative_slope", [0.0, 0.2, 1.0, 3.0])
+def test_is_torch_s_leaky_relu_with_a_bias_and_a_gain(negative_slope: float) -> None:
+    x, b = torch.randn(3, 5, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    expected = 1.5 * F.leaky_relu(x + b[:, None], negative_slope)
+    torch.testing.assert_close(gan_ops.bias_act(x, b, negative_slope, 1.5), expected)
+
+
+@pytest.mark.parametrize("negative_slope", [0.0, 0.2])
+def test_the_slope_at_zero_is_torch_s(negative_slope: float) -> None:
+    gradients = []
+    for function in (gan_ops.bias_act, gan_ops.reference.bias_act):
+        x = torch.tensor([[-1.0, -0.0, 0.0, 1.0]], requires_grad=True)
+        function(x, None, negative_slope).sum().backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients)
+
+
+def test_narrow_features_take_a_wide_bias_and_give_it_a_wide_gradient() -> None:
+    x, b = torch.randn(64, 3, 8, 8, dtype=torch.bfloat16), torch.randn(3, requires_grad=True)
+    y = gan_ops.bias_act(x, b)
+    y.backward(torch.ones_like(y))
+    assert y.dtype == torch.bfloat16 and b.grad.dtype == torch.float32
+    slopes = torch.where(y > 0, 1.0, 0.2)
+    torch.testing.assert_close(b.grad, slopes.sum((0, 2, 3)))  # a sum in bfloat16 would stop at 256
+
+
+def test_a_constant_bias_costs_no_reduction() -> None:
+    x, b = torch.randn(4, 3, 8, 8, requires_grad=True), torch.randn(3)
+    y = gan_ops.bias_act(x, b)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as trace:
+        y.backward(torch.ones_like(y))
+    assert b.grad is None and x.grad is not None
+    assert not any(event.name == "aten::sum" for event in trace.events())
+
+
+def test_the_second_derivative_makes_no_zeros() -> None:
+    x, g = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
+    (first,) = torch.autograd.grad(gan_ops.bias_act(x), x, g, create_graph=True)
+    to_g, to_x = torch.autograd.grad(first.sum(), (g, x), allow_unused=True)
+    assert to_x is None and torch.equal(to_g, torch.where(x > 0, 1.0, 0.2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(0, 5),
+    channels=st.integers(1, 70),
+    spatial=st.lists(st.integers(1, 9), max_size=3),
+    channels_last=st.booleans(),
+    with_bias=st.booleans(),
+)
+def test_equals_the_definition_on_any_shape(batch, channels, spatial, channels_last, with_bias) -> None:
+    x = torch.randn(batch, channels, *spatial, dtype=torch.float64)
+    if channels_last and len(spatial) >= 2:
+        x = x.contiguous(memory_format={2: torch.channels_last, 3: torch.channels_last_3d}[len(spatial)])
+    inputs = [x.requires_grad_(), *([torch.randn(channels, dtype=x.dtype, requires_grad=True)] if with_bias else [])]
+    g, v = torch.randn_like(x).requires_grad_(), [torch.randn_like(t) for t in inputs]
+    results = []
+    for function in (gan_ops.bias_act, gan_ops.reference.bias_act):
+        y = function(*inputs)
+        first = torch.autograd.grad(y, inputs, g, create_graph=True)
+        results.append([y, *first, *torch.autograd.grad(first, g, v)])
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_a_large_bias_gradient_does_not_depend_on_the_number_of_threads() -> None:
+    y, g = torch.randn(8, 16, 64, 64).to(memory_format=torch.channels_last), torch.randn(8, 16, 64, 64)
+    before = torch.get_num_threads()
+    sums = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        sums.append(torch.ops.gan_ops.bias_act_backward(g, y, True, 0.2, 1.0)[1])
+    torch.set_num_threads(before)
+    assert torch.equal(*sums)
+    torch.testing.assert_close(sums[0], (g * torch.where(y > 0, 1.0, 0.2)).sum((0, 2, 3)), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("wrapped", [gan_ops.bias_act, gan_ops.reference.bias_act], ids=["kernel", "reference"])
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"negative_slope": -0.1}, ValueError, "negative_slope must not be negative, but is -0.1"),
+        ({"gain": 0.0}, ValueError, "gain must be positive, but is 0"),
+        ({"bias": torch.ones(4)}, ValueError, r"bias must have the shape \[3\], but has \[4\]"),
+        ({"bias": torch.ones(3, dtype=torch.int64)}, TypeError, "bias must be float64"),
+        ({"x": torch.ones(3)}, ValueError, r"x must be \[N, C, \*\].*but its shape is \[3\]"),
+    ],
+)
+def test_bad_arguments_are_named(wrapped, options, error, message) -> None:
+    with pytest.raises(error, match=message):
+        wrapped(**({"x": torch.ones(2, 3, 4, 4)} | options))
