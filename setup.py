@@ -21,6 +21,7 @@ from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
+USUAL_TOOLKIT = Path("/usr/local/cuda")
 
 
 def load_fingerprint():
@@ -39,8 +40,8 @@ def find_toolkit() -> tuple[Path, int]:
     """The toolkit's root folder and its version as 1000·major + 10·minor."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = Path(home, "bin", "nvcc") if home else shutil.which("nvcc")
-    if nvcc is None and Path("/usr/local/cuda/bin/nvcc").exists():
-        nvcc = "/usr/local/cuda/bin/nvcc"
+    if nvcc is None and (USUAL_TOOLKIT / "bin" / "nvcc").exists():
+        nvcc = USUAL_TOOLKIT / "bin" / "nvcc"
     if nvcc is None:
         raise NoToolkit("nvcc is not on PATH and CUDA_HOME is not set")
     try:

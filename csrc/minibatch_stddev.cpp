@@ -194,7 +194,7 @@ std::tuple<Tensor, Tensor> double_backward_formula(const Tensor& v, const Tensor
   };
   const Tensor xw = in_groups(x, positions), vw = in_groups(v, positions);
   const Tensor maps = grad.narrow_symint(1, x.sym_size(1), num_channels);
-  const Tensor t = in_groups(maps, pixels).sum({0, 3}, /*keepdim=*/true);
+  const Tensor t = in_groups(maps, pixels).sum(at::IntArrayRef{0, 3}, /*keepdim=*/true);
   const Tensor d = xw - xw.mean(0, /*keepdim=*/true);
   const Tensor sigma = (d.square().mean(0, /*keepdim=*/true) + eps).sqrt();
   const Tensor a = (vw * d / sigma).mean(0, /*keepdim=*/true);

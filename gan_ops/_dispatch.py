@@ -19,28 +19,27 @@ if not reference_only:
         _extension.load()
     except _extension.BuildError:
         # The doctor is in this package and must be importable to say what is wrong; nobody else goes on without.
-        if sys.orig_argv[1:3] != ["-m", "gan_ops.doctor"]:
+        if ("-m", "gan_ops.doctor") not in zip(sys.orig_argv, sys.orig_argv[1:], strict=False):
             raise
         reference_only = True
 
-_reference_forced = reference_only
+_contexts: list[None] = []
+"""One entry for each use_reference() that some thread is in (a list: its append and pop are atomic)."""
 
 
 @contextmanager
 def use_reference() -> Iterator[None]:
     """Within this context every op, in all threads, runs its definition in :mod:`gan_ops.reference`."""
-    global _reference_forced
-    before = _reference_forced
-    _reference_forced = True
+    _contexts.append(None)
     try:
         yield
     finally:
-        _reference_forced = before
+        _contexts.pop()
 
 
 def kernels_run() -> bool:
     """False where the reference is forced or under a ``torch.func`` transform, which C++ autograd functions refuse."""
-    return not (_reference_forced or torch._C._are_functorch_transforms_active())
+    return not (reference_only or _contexts or torch._C._are_functorch_transforms_active())
 
 
 def kernels_run_eagerly() -> bool:

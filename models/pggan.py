@@ -202,7 +202,9 @@ class Discriminator(_Progressive):
         hidden = feature_maps(0, fmap_base, fmap_decay, fmap_max)
         planes = num_classes if conditioning == "concat" else 0
         logits = num_classes if conditioning == "acgan" else 0
-        self.from_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(image_channels, maps[r], 1, negative_slope=SLOPE) for r in maps})
+        self.from_rgb = nn.ModuleDict(
+            {str(r): gnn.EqualizedConv2d(image_channels, maps[r], 1, negative_slope=SLOPE) for r in maps}
+        )
         self.blocks = nn.ModuleDict({str(r): _DiscriminatorBlock(maps[r], maps[r // 2]) for r in maps if r > 4})
         self.stddev = gnn.MinibatchStddev(group_size)
         in_channels = maps[4] + self.stddev.num_channels + planes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -79,6 +80,8 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
         UsageError: if the options contradict each other or the data.
     """
     schedule = schedule_of(config)
+    if config.conditioning == "auto":
+        config = dataclasses.replace(config, conditioning="concat" if images.num_classes else "none")
     conditional = config.conditioning != "none"
     if conditional and not images.num_classes:
         raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {images.name} has none")

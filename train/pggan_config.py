@@ -53,8 +53,8 @@ class PgganConfig(TrainConfig):
     """Norm that the penalty pulls gradients to (wgan-gp)."""
     drift: float = 0.001
     """Weight of the mean squared score of real images (wgan-gp)."""
-    conditioning: Literal["none", "concat", "acgan"] = "none"
-    """Use of labels: none, joined to the inputs, or an auxiliary classifier."""
+    conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
+    """Use of labels: none, joined to the inputs, an auxiliary classifier, or joined if there are any (auto)."""
     class_weight: float = 1.0
     """Weight of the classifier's loss (acgan)."""
     latent: int = 64
@@ -76,10 +76,9 @@ PRESETS: dict[str, PgganConfig] = {
     # Sized for two CPU cores: about eight minutes.
     "glyphs": PgganConfig(
         precision="auto",
-        conditioning="concat",
-        fade_kimg="4:6,16:8,32:12",
-        stable_kimg="4:6,16:10,32:46",
-        batch="16",
+        fade_kimg="4:6,16:8,32:10",
+        stable_kimg="4:6,16:14,32:48",
+        batch="4:16,32:8",
         ema_kimg="2",
         latent=64,
         fmap_base=512,

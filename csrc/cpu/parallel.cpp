@@ -1,5 +1,7 @@
 #include "parallel.h"
 
+#include <c10/util/Exception.h>
+
 #include <cstdlib>
 #include <string_view>
 
@@ -10,6 +12,8 @@ InstructionSet detect() {
 #if defined(__x86_64__)
   const char* wanted = std::getenv("GAN_OPS_CPU");
   const std::string_view limit = wanted == nullptr ? "" : wanted;
+  TORCH_CHECK_VALUE(limit == "" || limit == "baseline" || limit == "avx2" || limit == "avx512",
+                    "GAN_OPS_CPU must be baseline, avx2 or avx512, but is ", limit);
   if (limit == "baseline") return InstructionSet::baseline;
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -9,7 +9,8 @@ namespace gan_ops::cpu {
 
 enum class InstructionSet { baseline, avx2, avx512 };
 
-/// What this processor has, or less if the environment variable GAN_OPS_CPU says so ("baseline", "avx2").
+/// What this processor has, or less if the environment variable GAN_OPS_CPU says so ("baseline", "avx2"; ValueError for
+/// anything else).
 InstructionSet instruction_set();
 const char* instruction_set_name();
 

@@ -1,0 +1,77 @@
+"""``python -m gan_ops.doctor`` says what is installed, and exits with 1 when something is wrong with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import gan_ops
+from gan_ops import _extension, doctor
+
+ROOT = Path(__file__).parent.parent
+AGREES = "agrees with its definition"
+
+
+def test_healthy_installation_passes(capsys) -> None:
+    assert doctor.main() == 0
+    report = capsys.readouterr().out
+    assert report.count(AGREES) == len(doctor.cases()) * len(doctor.devices())
+
+
+def test_report_says_torch_cuda_compiler_and_architectures(capsys) -> None:
+    doctor.main()
+    report = capsys.readouterr().out
+    build = _extension.load()
+    cuda = build.cuda_architectures if build.cuda_version else "no CUDA kernels"
+    for fact in (torch.__version__, str(torch.version.cuda or "none"), build.compiler, build.instruction_set, cuda):
+        assert fact in report
+
+
+def test_every_op_is_examined() -> None:
+    assert {name for name, *_ in doctor.cases()} == set(gan_ops.ops.__all__)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "complaint"),
+    [
+        (lambda x, eps=1e-8: gan_ops.reference.pixel_norm(x, eps) * 1.001, "float64 is off by 1"),
+        (lambda x, eps=1e-8: gan_ops.reference.pixel_norm(x, eps) * float("nan"), "float32 is off by inf"),
+        (lambda x, eps=1e-8: x / gan_ops.reference.pixel_norm(x, eps).detach(), "float64 is off by"),
+    ],
+    ids=["value", "nan", "derivative"],
+)
+def test_op_that_disagrees_is_named(wrong, complaint: str, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gan_ops, "pixel_norm", wrong)
+    assert doctor.main() == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "pixel_norm" in line]
+    assert complaint in line and AGREES not in line
+
+
+def test_op_that_does_not_run_is_named(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
+        raise RuntimeError("no kernel image is available\nfor execution on the device")
+
+    monkeypatch.setattr(gan_ops, "pixel_norm", fail)
+    assert doctor.main() == 1
+    report = capsys.readouterr().out
+    assert "float16 fails: no kernel image is available;" in report and report.count(AGREES) == len(doctor.cases()) - 1
+
+
+@pytest.mark.parametrize("options", [[], ["-W", "default"]], ids=" ".join)
+def test_missing_kernels_are_reported_with_all_else(options: list[str], tmp_path: Path, run_python) -> None:
+    package = tmp_path / "gan_ops"
+    shutil.copytree(ROOT / "gan_ops", package, ignore=shutil.ignore_patterns("_C.*", "__pycache__"))
+    (package / _extension.find().name).write_text("not a library")
+    result = run_python(*options, "-m", "gan_ops.doctor", cwd=tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert torch.__version__ in result.stdout and "run: pip install --no-build-isolation" in result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_forced_reference_is_not_taken_for_agreement(run_python) -> None:
+    result = run_python("-m", "gan_ops.doctor", GAN_OPS_REFERENCE="1")
+    assert result.returncode == 0 and "because of GAN_OPS_REFERENCE" in result.stdout
+    assert AGREES not in result.stdout

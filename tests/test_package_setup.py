@@ -1,0 +1,134 @@
+"""setup.py's choices: which toolkit, which architectures, and what GAN_OPS_CUDA may say."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def setup(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """setup.py, imported without building anything, in a torch for CUDA 13.0 and with no toolkit in sight."""
+    spec = importlib.util.spec_from_file_location("gan_ops_setup", ROOT / "setup.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name in ("GAN_OPS_CUDA", "CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(module, "USUAL_TOOLKIT", Path("no such folder"))
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    return module
+
+
+@pytest.fixture
+def install_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """``install_nvcc("13.0")``: puts a wrapper script on PATH, and returns the toolkit's root, which lies elsewhere."""
+
+    def install(release: str) -> Path:
+        root, wrapper = tmp_path / "toolkit", tmp_path / "wrappers" / "nvcc"
+        (root / "bin").mkdir(parents=True)
+        wrapper.parent.mkdir()
+        wrapper.write_text(
+            "#!/bin/sh\n"
+            f'case "$1" in --version) echo "Cuda compilation tools, release {release}, V{release}.88";;\n'
+            f'*) echo "#$ _HERE_={root}/bin" >&2; echo "#$ TOP={root}/bin/.." >&2;; esac\n'
+        )
+        wrapper.chmod(0o755)
+        monkeypatch.setenv("PATH", str(wrapper.parent))
+        return root
+
+    return install
+
+
+@pytest.mark.parametrize("wish", ["banana", "2", "yes"])
+def test_unknown_wish_is_refused(setup: ModuleType, monkeypatch: pytest.MonkeyPatch, wish: str) -> None:
+    monkeypatch.setenv("GAN_OPS_CUDA", wish)
+    with pytest.raises(SystemExit, match=f"GAN_OPS_CUDA must be 0 or 1, but is '{wish}'"):
+        setup.choose_cuda()
+
+
+def test_without_nvcc_the_cpu_kernels_are_built_and_the_reason_said(setup: ModuleType, capsys) -> None:
+    assert setup.choose_cuda() is None
+    assert "for the CPU only: nvcc is not on PATH and CUDA_HOME is not set" in capsys.readouterr().out
+
+
+def test_cuda_asked_for_without_nvcc_is_an_error(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GAN_OPS_CUDA", "1")
+    with pytest.raises(SystemExit, match="GAN_OPS_CUDA=1, but nvcc is not on PATH and CUDA_HOME is not set"):
+        setup.choose_cuda()
+
+
+def test_cuda_asked_for_in_a_torch_without_cuda_is_an_error(
+    setup: ModuleType, install_nvcc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_nvcc("13.0")
+    monkeypatch.setenv("GAN_OPS_CUDA", "1")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(SystemExit, match=r"GAN_OPS_CUDA=1, but torch .* is a build without CUDA"):
+        setup.choose_cuda()
+
+
+def test_cuda_home_without_a_compiler_is_named(
+    setup: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GAN_OPS_CUDA", "1")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    with pytest.raises(SystemExit, match=f"{tmp_path}/bin/nvcc does not run"):
+        setup.choose_cuda()
+
+
+def test_cuda_can_be_left_out(setup: ModuleType, install_nvcc, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_nvcc("13.0")
+    monkeypatch.setenv("GAN_OPS_CUDA", "0")
+    assert setup.choose_cuda() is None
+
+
+def test_toolkit_is_found_through_a_wrapper_script(setup: ModuleType, install_nvcc) -> None:
+    root = install_nvcc("13.2")
+    assert setup.choose_cuda() == (root, 13020)
+
+
+def test_cuda_home_comes_before_path(
+    setup: ModuleType, install_nvcc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_nvcc("13.2")
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    os.symlink(tmp_path / "wrappers" / "nvcc", home / "bin" / "nvcc")
+    monkeypatch.setenv("CUDA_HOME", str(home))
+    assert setup.choose_cuda() == (home, 13020)
+
+
+def test_toolkit_of_another_major_version_is_not_used(setup: ModuleType, install_nvcc, capsys) -> None:
+    install_nvcc("12.8")
+    assert setup.choose_cuda() is None
+    assert "for the CPU only: nvcc is of CUDA 12.8, but torch is built for 13.0" in capsys.readouterr().out
+
+
+def test_toolkit_of_another_major_version_is_an_error_when_cuda_is_asked_for(
+    setup: ModuleType, install_nvcc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_nvcc("12.8")
+    monkeypatch.setenv("GAN_OPS_CUDA", "1")
+    with pytest.raises(SystemExit, match=r"GAN_OPS_CUDA=1, but nvcc is of CUDA 12\.8"):
+        setup.choose_cuda()
+
+
+@pytest.mark.parametrize(
+    ("toolkit", "architectures"),
+    [
+        (12000, "7.5;8.0;8.6;9.0+PTX"),
+        (12060, "7.5;8.0;8.6;9.0+PTX"),
+        (12080, "7.5;8.0;8.6;9.0;10.0;12.0+PTX"),
+        (13000, "7.5;8.0;8.6;9.0;10.0;12.0+PTX"),
+    ],
+)
+def test_default_architectures_are_those_the_toolkit_knows(setup: ModuleType, toolkit: int, architectures: str) -> None:
+    assert setup.default_architectures(toolkit) == architectures
