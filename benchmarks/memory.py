@@ -1,0 +1,82 @@
+"""``python -m benchmarks.memory``: the most memory that a training step takes, measured in a process of its own.
+
+What counts is the growth of resident memory over what the process held when its networks were built: activations,
+gradients, optimizer state, and what libraries keep for themselves. Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.steps import Ours
+from benchmarks.textbook import Textbook
+from train.memory import keep_freed_memory
+from train.precision import DTYPES
+
+STEPS = 5
+"""Two that allocate what stays, and some that show the peak."""
+
+
+def step_memory(
+    alternative: str, *, resolution: int, channels: int, latent: int, batch: int, precision: str
+) -> int | None:
+    """Bytes that steps of "ours" or the "textbook" take at most; None where the system does not tell."""
+    if not Path("/proc/self/clear_refs").exists():
+        return None
+    numbers = [str(number) for number in (resolution, channels, latent, batch)]
+    command = [sys.executable, "-m", "benchmarks.memory", alternative, *numbers, precision]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def a_step(
+    alternative: str, resolution: int, channels: int, latent: int, batch: int, precision: str
+) -> Callable[[], None]:
+    """A step of "ours" or the "textbook" on made-up images, new latents each time."""
+    if alternative == "ours":
+        keep_freed_memory()  # as the trainer does
+    kind = {"ours": Ours, "textbook": Textbook}[alternative]
+    player = kind(resolution, channels, latent, DTYPES[precision])
+    real = torch.rand(batch, 3, resolution, resolution) * 2 - 1
+
+    def step() -> None:
+        z = [torch.randn(batch, latent) for _ in range(2)]
+        if alternative == "textbook":
+            player.step(real, *z, torch.rand(batch, 1, 1, 1))
+        else:
+            player.step(real, *z)
+
+    return step
+
+
+def growth(call: Callable[[], None]) -> int:
+    """Bytes by which calls raise this process's resident memory at most."""
+    Path("/proc/self/clear_refs").write_text("5")  # lowers the recorded peak to the present size
+    before = _status("VmRSS")
+    for _ in range(STEPS):
+        call()
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    """A size from the kernel's account of this process, in bytes."""
+    return 1024 * int(re.search(rf"^{field}:\s*(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description="Prints bytes.")
+    parser.add_argument("alternative", choices=["ours", "textbook"])
+    for number in ("resolution", "channels", "latent", "batch"):
+        parser.add_argument(number, type=int)
+    parser.add_argument("precision", choices=DTYPES)
+    print(growth(a_step(**vars(parser.parse_args()))))
+
+
+if __name__ == "__main__":
+    main()
