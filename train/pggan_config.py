@@ -73,11 +73,11 @@ _PAPER_BATCH = {4: 16, 256: 14, 512: 6, 1024: 3}
 
 # The numbers are those of the paper's reference implementations; see their table in Karras et al. 2018, appendix A.
 PRESETS: dict[str, PgganConfig] = {
-    # Sized for two CPU cores: about eight minutes.
+    # Sized for two CPU cores: about nine minutes.
     "glyphs": PgganConfig(
         precision="auto",
         fade_kimg="4:6,16:8,32:10",
-        stable_kimg="4:6,16:14,32:48",
+        stable_kimg="4:6,16:14,32:56",
         batch="4:16,32:8",
         ema_kimg="2",
         latent=64,
