@@ -30,6 +30,37 @@ void for_runs(const ChannelLayout& s, const Body& body) {
   });
 }
 
+// The loops. What they read besides the arrays is copied into locals first: a store to an array might change members,
+// for all the compiler knows, and then nothing is vectorised.
+
+template <class T, class A>
+GAN_OPS_INLINE void activate(const T* x, T* y, int64_t width, const A* bias, BiasAct<A> f) {
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) y[i] = narrow<T>(f.value(widen(x[i]) + bias[i]));
+}
+template <class T, class A>
+GAN_OPS_INLINE void activate(const T* x, T* y, int64_t width, A bias, BiasAct<A> f) {
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) y[i] = narrow<T>(f.value(widen(x[i]) + bias));
+}
+template <class T, class A>
+GAN_OPS_INLINE void differentiate(const T* g, const T* y, T* d_x, int64_t width, BiasAct<A> f) {
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) d_x[i] = narrow<T>(widen(g[i]) * f.derivative(widen(y[i])));
+}
+template <class T, class A>
+GAN_OPS_INLINE void add_each(const T* g, const T* y, A* sums, int64_t width, BiasAct<A> f) {
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) sums[i] += widen(g[i]) * f.derivative(widen(y[i]));
+}
+template <class T, class A>
+GAN_OPS_INLINE A add_all(const T* g, const T* y, int64_t width, BiasAct<A> f) {
+  A sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < width; ++i) sum += widen(g[i]) * f.derivative(widen(y[i]));
+  return sum;
+}
+
 template <class T>
 struct Forward {
   using A = Accumulate<T>;
@@ -39,14 +70,11 @@ struct Forward {
   BiasAct<A> f;
 
   GAN_OPS_INLINE void pixel(int64_t first, int64_t channels, int64_t, bool) const {
-    if (bias == nullptr) return plane(first, channels, 0, 0);
-#pragma omp simd
-    for (int64_t c = 0; c < channels; ++c) y[first + c] = narrow<T>(f.value(widen(x[first + c]) + bias[c]));
+    if (bias == nullptr) return activate(x + first, y + first, channels, A(0), f);
+    activate(x + first, y + first, channels, bias, f);
   }
   GAN_OPS_INLINE void plane(int64_t first, int64_t width, int64_t, int64_t channel) const {
-    const A b = bias == nullptr ? A(0) : bias[channel];
-#pragma omp simd
-    for (int64_t i = first; i < first + width; ++i) y[i] = narrow<T>(f.value(widen(x[i]) + b));
+    activate(x + first, y + first, width, bias == nullptr ? A(0) : bias[channel], f);
   }
 };
 
@@ -61,25 +89,15 @@ struct Backward {
   BiasAct<A> f;
 
   GAN_OPS_INLINE void pixel(int64_t first, int64_t width, int64_t chunk, bool starts_chunk) const {
-    if (partial == nullptr) return plane(first, width, 0, 0);
+    differentiate(g + first, y + first, d_x + first, width, f);
+    if (partial == nullptr) return;
     A* sums = partial + chunk * channels;
     if (starts_chunk) std::fill_n(sums, width, A(0));
-#pragma omp simd
-    for (int64_t c = 0; c < width; ++c) {
-      const A d = widen(g[first + c]) * f.derivative(widen(y[first + c]));
-      d_x[first + c] = narrow<T>(d);
-      sums[c] += d;
-    }
+    add_each(g + first, y + first, sums, width, f);  // out of cache
   }
   GAN_OPS_INLINE void plane(int64_t first, int64_t width, int64_t sample, int64_t channel) const {
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = first; i < first + width; ++i) {
-      const A d = widen(g[i]) * f.derivative(widen(y[i]));
-      d_x[i] = narrow<T>(d);
-      sum += d;
-    }
-    if (partial != nullptr) partial[sample * channels + channel] = sum;
+    differentiate(g + first, y + first, d_x + first, width, f);
+    if (partial != nullptr) partial[sample * channels + channel] = add_all(g + first, y + first, width, f);
   }
 };
 
@@ -96,10 +114,8 @@ void sum_rows(const A* partial, A* total, int64_t rows, int64_t channels) {
 void run_on_cpu(const BiasActForwardArgs& a, Dtype dtype) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
-    for_runs(
-        a.layout,
-        Forward<T>{
-            static_cast<const T*>(a.x), static_cast<const A*>(a.bias), static_cast<T*>(a.y), {A(a.slope), A(a.gain)}});
+    for_runs(a.layout, Forward<T>{static_cast<const T*>(a.x), static_cast<const A*>(a.bias), static_cast<T*>(a.y),
+                                  make_bias_act<A>(a.slope, a.gain)});
   });
 }
 
@@ -107,12 +123,8 @@ void run_on_cpu(const BiasActBackwardArgs& a, Dtype dtype) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
     A* partial = a.d_bias == nullptr ? nullptr : static_cast<A*>(a.partial);
-    for_runs(a.layout, Backward<T>{static_cast<const T*>(a.g),
-                                   static_cast<const T*>(a.y),
-                                   static_cast<T*>(a.d_x),
-                                   partial,
-                                   a.layout.channels,
-                                   {A(a.slope), A(a.gain)}});
+    for_runs(a.layout, Backward<T>{static_cast<const T*>(a.g), static_cast<const T*>(a.y), static_cast<T*>(a.d_x),
+                                   partial, a.layout.channels, make_bias_act<A>(a.slope, a.gain)});
     if (partial != nullptr)
       sum_rows(partial, static_cast<A*>(a.d_bias), bias_partial_rows(a.layout), a.layout.channels);
   });

@@ -102,7 +102,7 @@ void run_on_cuda(const BiasActForwardArgs& a, Dtype dtype, CudaStream stream) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
     launch(forward<T, A>, grid_of_elements(a.layout), kThreads, stream, static_cast<const T*>(a.x),
-           static_cast<const A*>(a.bias), static_cast<T*>(a.y), BiasAct<A>{A(a.slope), A(a.gain)}, a.layout,
+           static_cast<const A*>(a.bias), static_cast<T*>(a.y), make_bias_act<A>(a.slope, a.gain), a.layout,
            element_count(a.layout));
   });
 }
@@ -111,7 +111,7 @@ void run_on_cuda(const BiasActBackwardArgs& a, Dtype dtype, CudaStream stream) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
     const ChannelLayout s = a.layout;
-    const BiasAct<A> f{A(a.slope), A(a.gain)};
+    const BiasAct<A> f = make_bias_act<A>(a.slope, a.gain);
     const T* g = static_cast<const T*>(a.g);
     const T* y = static_cast<const T*>(a.y);
     T* d_x = static_cast<T*>(a.d_x);

@@ -11,10 +11,17 @@ namespace gan_ops {
 
 template <class A>
 struct BiasAct {
-  A slope, gain;
-  GAN_OPS_INLINE A value(A t) const { return gain * (t > A(0) ? t : slope * t); }
-  GAN_OPS_INLINE A derivative(A y) const { return y > A(0) ? gain : gain * slope; }
+  A above, below;  // the derivative above and below zero: gain, gain · slope
+  /// Of t or of y, whose signs are the same.
+  GAN_OPS_INLINE A derivative(A t) const { return t > A(0) ? above : below; }
+  // A choice between constants, not between products: compilers vectorise it.
+  GAN_OPS_INLINE A value(A t) const { return t * derivative(t); }
 };
+
+template <class A>
+GAN_OPS_INLINE BiasAct<A> make_bias_act(double slope, double gain) {
+  return {A(gain), A(gain * slope)};
+}
 
 /// Adjacent pixels whose bias gradient is summed in one piece when channels are adjacent; fixed, so that results
 /// repeat.
