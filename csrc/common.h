@@ -80,9 +80,9 @@ inline void check_matches(const at::Tensor& tensor, const char* name, at::IntArr
   TORCH_CHECK_VALUE(tensor.device() == device, name, " must be on ", device, ", but is on ", tensor.device());
 }
 
-// Autograd functions here do not turn an undefined cotangent, which stands for zero, into a tensor of zeros: they pass on
-// "undefined", so that layers whose gradient is zero for certain cost nothing (in a gradient penalty: all above the last
-// nonlinear one).
+// Autograd functions here do not turn an undefined cotangent, which stands for zero, into a tensor of zeros: they pass
+// on "undefined", so that layers whose gradient is zero for certain cost nothing (in a gradient penalty: all above the
+// last nonlinear one).
 
 /// Whether autograd would record an op on these tensors.
 inline bool records_gradient(std::initializer_list<at::Tensor> tensors) {
