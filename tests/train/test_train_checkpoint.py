@@ -111,6 +111,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoints(tmp_path):
 
 
 def _save_for_ever(folder):
+    torch.set_num_threads(1)  # a fork has none of its parent's OpenMP threads and would wait for them for ever
     images = 0
     while True:
         images += 1
@@ -125,7 +126,9 @@ def test_after_kill_9_at_any_moment_the_last_complete_checkpoint_loads(tmp_path)
         folder.mkdir()
         process = context.Process(target=_save_for_ever, args=(folder,))
         process.start()
+        deadline = time.monotonic() + 60
         while not checkpoint.checkpoints(folder):
+            assert process.is_alive() and time.monotonic() < deadline
             time.sleep(0.001)
         time.sleep(0.003 * attempt)
         os.kill(process.pid, signal.SIGKILL)
