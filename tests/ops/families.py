@@ -1,5 +1,5 @@
-"""What the matrix in test_contract.py needs to know of each op family: the op, its definition, inputs, and its
-registered ops."""
+"""What the matrix (test_contract.py, test_contract_shapes.py) needs to know of each op family: the op, its definition,
+inputs, and its registered ops."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor
 
 import gan_ops
 
 ops = torch.ops.gan_ops
+
+Shapes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -21,20 +24,28 @@ class Family:
     name: str
     op: Callable[..., Tensor]
     reference: Callable[..., Tensor]
-    inputs: Callable[[torch.Generator, torch.dtype], tuple[Tensor, ...]]
+    sizes: Shapes  # of the inputs, where one case is enough; the first is a batch
+    shapes: st.SearchStrategy[Shapes]  # of any inputs
     registered: Callable[[], list[tuple[Callable, tuple]]]
     kernels_in_graphs: bool = False  # whether a compiled function keeps the op; else it holds the definition
+    domain: Callable[..., tuple[Tensor, ...]] = lambda *inputs: inputs  # from normal numbers to what the op is for
 
     def __str__(self) -> str:
         return self.name
 
+    def inputs(
+        self, generator: torch.Generator, dtype: torch.dtype, shapes: Shapes | None = None
+    ) -> tuple[Tensor, ...]:
+        values = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes or self.sizes)
+        return tuple(t.to(dtype) for t in self.domain(*values))
 
-def rand(generator: torch.Generator, dtype: torch.dtype, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
-
-def _feature_map(*shape: int) -> Callable[[torch.Generator, torch.dtype], tuple[Tensor]]:
-    return lambda generator, dtype: (rand(generator, dtype, *shape),)
+def feature_maps(
+    batch: st.SearchStrategy[int] = st.integers(0, 5),  # noqa: B008 (a strategy is a constant)
+    channels: st.SearchStrategy[int] = st.integers(1, 70),  # noqa: B008
+) -> st.SearchStrategy[tuple[int, ...]]:
+    """Shapes [N, C, *] of two to five axes: across register widths and tiles, size 1 and empty batches among them."""
+    return st.tuples(batch, channels, st.lists(st.integers(1, 9), max_size=3)).map(lambda s: (s[0], s[1], *s[2]))
 
 
 def _grad_input(*shape: int) -> Tensor:
@@ -88,8 +99,12 @@ def _conv2d_registered() -> list[tuple[Callable, tuple]]:
     ]
 
 
-def _conv2d_inputs(generator: torch.Generator, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    return rand(generator, dtype, 4, 6, 5, 4), rand(generator, dtype, 3, 6, 3, 3), rand(generator, dtype, 3)
+@st.composite
+def _conv2d_shapes(draw: st.DrawFn) -> Shapes:
+    batch, out_channels = draw(st.integers(0, 3)), draw(st.integers(1, 9))
+    channels, kernel = draw(st.integers(1, 9)), draw(st.sampled_from([2, 3]))  # padding=1 must be less
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    return (batch, channels, height, width), (out_channels, channels, kernel, kernel), (out_channels,)
 
 
 def _stddev(group_size: int | None, num_channels: int) -> Family:
@@ -97,7 +112,11 @@ def _stddev(group_size: int | None, num_channels: int) -> Family:
         name=f"minibatch_stddev(group_size={group_size}, num_channels={num_channels})",
         op=lambda x: gan_ops.minibatch_stddev(x, group_size, num_channels),
         reference=lambda x: gan_ops.reference.minibatch_stddev(x, group_size, num_channels),
-        inputs=_feature_map(8, 6, 3, 5),
+        sizes=((8, 6, 3, 5),),
+        shapes=feature_maps(
+            st.integers(0, 3).map(lambda groups: groups * (group_size or 2)),
+            st.integers(1, 40).map(lambda channels: channels * num_channels),
+        ).map(lambda shape: (shape,)),
         registered=_minibatch_stddev_registered,
     )
 
@@ -107,15 +126,25 @@ FAMILIES = [
         "pixel_norm",
         gan_ops.pixel_norm,
         gan_ops.reference.pixel_norm,
-        _feature_map(4, 19, 3, 5),
-        _pixel_norm_registered,
+        sizes=((4, 19, 3, 5),),
+        shapes=feature_maps().map(lambda shape: (shape,)),
+        registered=_pixel_norm_registered,
     ),
     Family(
         "bias_act",
         lambda x, b: gan_ops.bias_act(x, b, 0.2, 1.5),
         lambda x, b: gan_ops.reference.bias_act(x, b, 0.2, 1.5),
-        lambda generator, dtype: (rand(generator, dtype, 4, 19, 3, 5), rand(generator, dtype, 19)),
-        _bias_act_registered,
+        sizes=((4, 19, 3, 5), (19,)),
+        shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
+        registered=_bias_act_registered,
+    ),
+    Family(
+        "bias_act without bias",
+        lambda x: gan_ops.bias_act(x, None, 0.0, 1.5),
+        lambda x: gan_ops.reference.bias_act(x, None, 0.0, 1.5),
+        sizes=((4, 19, 3, 5),),
+        shapes=feature_maps().map(lambda shape: (shape,)),
+        registered=_bias_act_registered,
     ),
     _stddev(4, 1),
     _stddev(None, 1),
@@ -124,8 +153,9 @@ FAMILIES = [
         "conv2d",
         lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1),
         lambda x, w, b: gan_ops.reference.conv2d(x, w, b, padding=1),
-        _conv2d_inputs,
-        _conv2d_registered,
+        sizes=((4, 6, 5, 4), (3, 6, 3, 3), (3,)),
+        shapes=_conv2d_shapes(),
+        registered=_conv2d_registered,
         kernels_in_graphs=True,
     ),
 ]

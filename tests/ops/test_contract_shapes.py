@@ -1,0 +1,49 @@
+"""The op contract on any shape and in any memory layout: kernels equal their definitions to the second derivative."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from comparing import assert_all_close, derivatives
+from families import FAMILIES, Family
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+LAYOUTS = ["contiguous", "channels_last", "transposed", "sliced", "expanded"]
+
+
+def laid_out(values: Tensor, layout: str) -> Tensor:
+    """``values`` with the strides of ``layout``; "expanded" repeats the values of the first index of the last axis."""
+    if layout == "channels_last" and values.dim() in CHANNELS_LAST:
+        return values.contiguous(memory_format=CHANNELS_LAST[values.dim()])
+    if layout == "transposed" and values.dim() >= 2:
+        return values.transpose(0, -1).contiguous().transpose(0, -1)
+    if layout == "sliced":  # every second value of a storage, from an odd offset on
+        storage = values.new_zeros(1 + 2 * values.numel())
+        sliced = storage[1::2].view(values.shape)
+        return sliced.copy_(values)
+    if layout == "expanded":
+        return values[..., :1].expand_as(values)
+    return values
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=str)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_kernels_equal_the_definition_on_any_shape_and_layout(family: Family, data: st.DataObject) -> None:
+    shapes = data.draw(family.shapes, label="shapes")
+    layouts = [data.draw(st.sampled_from(LAYOUTS), label="layout") for _ in shapes]
+    of_cotangents = data.draw(st.sampled_from(LAYOUTS), label="layout of the cotangents")
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99), label="seed"))
+    values = family.inputs(generator, torch.float64, shapes)
+    inputs = tuple(laid_out(t, layout).requires_grad_() for t, layout in zip(values, layouts, strict=True))
+
+    actual, expected = (
+        derivatives(function, inputs, lay_out=lambda tensor: laid_out(tensor, of_cotangents))
+        for function in (family.op, family.reference)
+    )
+    # Sums in another order. Derivatives of one channel's norm, or of a deviation of equal samples (an expanded batch),
+    # are what is left of larger numbers, so the bound is wider than for the fixed inputs of test_contract.py.
+    assert_all_close(actual, expected, 1e-9)
