@@ -30,24 +30,10 @@ struct Convert<c10::BFloat16> {
 
 namespace cpu {
 
-template <class T>
-struct Type {
-  using type = T;
-};
-
 /// Calls `body` with a Type<T> for the host type of `dtype`.
 template <class Body>
 void with_type(Dtype dtype, const Body& body) {
-  switch (dtype) {
-    case Dtype::float64:
-      return body(Type<double>{});
-    case Dtype::float32:
-      return body(Type<float>{});
-    case Dtype::float16:
-      return body(Type<c10::Half>{});
-    case Dtype::bfloat16:
-      return body(Type<c10::BFloat16>{});
-  }
+  with_type_among<c10::Half, c10::BFloat16>(dtype, body);
 }
 
 }  // namespace cpu

@@ -26,24 +26,10 @@ struct Convert<__nv_bfloat16> {
 
 namespace cuda {
 
-template <class T>
-struct Type {
-  using type = T;
-};
-
 /// Calls `body` with a Type<T> for the device type of `dtype`.
 template <class Body>
 void with_type(Dtype dtype, const Body& body) {
-  switch (dtype) {
-    case Dtype::float64:
-      return body(Type<double>{});
-    case Dtype::float32:
-      return body(Type<float>{});
-    case Dtype::float16:
-      return body(Type<__half>{});
-    case Dtype::bfloat16:
-      return body(Type<__nv_bfloat16>{});
-  }
+  with_type_among<__half, __nv_bfloat16>(dtype, body);
 }
 
 constexpr int kThreads = 256;
