@@ -39,6 +39,12 @@ TORCH_LIBRARY(gan_ops, m) {
       "minibatch_stddev_double_backward(Tensor v, Tensor grad, Tensor x, int? group_size, int num_channels, float eps)"
       " -> (Tensor, Tensor)");
 
+  m.def("minibatch_discrimination(Tensor m, bool include_self) -> Tensor");
+  m.def("minibatch_discrimination_backward(Tensor grad, Tensor m) -> Tensor");
+  m.def(
+      "minibatch_discrimination_double_backward(Tensor v, Tensor grad, Tensor m)"
+      " -> (Tensor d_grad, Tensor d_m)");
+
   m.def("bias_act(Tensor x, Tensor? bias, float negative_slope, float gain) -> Tensor");
   m.def(
       "bias_act_backward(Tensor grad, Tensor y, bool with_bias, float negative_slope, float gain)"

@@ -3,7 +3,16 @@
 from gan_ops import reference
 from gan_ops._dispatch import use_reference
 from gan_ops._extension import BuildError
-from gan_ops.ops import bias_act, conv2d, minibatch_stddev, pixel_norm
+from gan_ops.ops import bias_act, conv2d, minibatch_discrimination, minibatch_stddev, pixel_norm
 
-__all__ = ["BuildError", "bias_act", "conv2d", "minibatch_stddev", "pixel_norm", "reference", "use_reference"]
+__all__ = [
+    "BuildError",
+    "bias_act",
+    "conv2d",
+    "minibatch_discrimination",
+    "minibatch_stddev",
+    "pixel_norm",
+    "reference",
+    "use_reference",
+]
 __version__ = "0.1.0"

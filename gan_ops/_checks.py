@@ -22,6 +22,16 @@ def check_eps(eps: float) -> None:
         raise ValueError(f"eps must not be negative, but is {eps:g}")
 
 
+def check_discrimination_features(m: Tensor) -> None:
+    """m is [N, B, C] with B, C ≥ 1, of a floating-point type that the kernels know."""
+    if m.dim() != 3 or m.shape[1] < 1 or m.shape[2] < 1:
+        raise ValueError(
+            f"m must be [N, B, C] with at least one kernel and one dimension, but its shape is {list(m.shape)}"
+        )
+    if m.dtype not in _FLOATS:
+        raise TypeError(f"m must be float64, float32, float16 or bfloat16, but is {m.dtype}")
+
+
 def check_bias_act(x: Tensor, bias: Tensor | None, negative_slope: float, gain: float) -> None:
     """bias is [C] of a floating-point type; slope and gain keep the sign."""
     if not negative_slope >= 0:

@@ -84,6 +84,12 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
     return [
         ("pixel_norm", gan_ops.pixel_norm, gan_ops.reference.pixel_norm, [[4, 37, 5, 3]]),
         ("minibatch_stddev", gan_ops.minibatch_stddev, gan_ops.reference.minibatch_stddev, [[8, 6, 5, 3]]),
+        (
+            "minibatch_discrimination",
+            gan_ops.minibatch_discrimination,
+            gan_ops.reference.minibatch_discrimination,
+            [[21, 6, 5]],
+        ),
         ("bias_act", gan_ops.bias_act, gan_ops.reference.bias_act, [[4, 19, 5, 3], [19]]),
         (
             "conv2d",

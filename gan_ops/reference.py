@@ -11,7 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_ops._checks import check_bias_act, check_eps, check_feature_map, check_stddev_groups
+from gan_ops._checks import (
+    check_bias_act,
+    check_discrimination_features,
+    check_eps,
+    check_feature_map,
+    check_stddev_groups,
+)
 
 
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
@@ -39,6 +45,19 @@ def minibatch_stddev(x: Tensor, group_size: int | None = 4, num_channels: int = 
     maps = stddev.to(x.dtype).repeat(group, 1)  # → [N, F]
     maps = maps.reshape(n, num_channels, *[1] * len(spatial)).expand(n, num_channels, *spatial)  # → [N, F, *]
     return torch.cat([x, maps], dim=1)
+
+
+def minibatch_discrimination(m: Tensor, include_self: bool = True) -> Tensor:
+    """o_ib = Σ_j exp(−‖m_ib − m_jb‖₁) for m [N, B, C]; see :func:`gan_ops.minibatch_discrimination`."""
+    check_discrimination_features(m)
+    n, b, c = m.shape
+    m_wide = _accumulable(m)
+    differences = m_wide[:, None] - m_wide[None]  # [N, N, B, C]
+    if not include_self:
+        # After its first element the flattened [N, N] is N − 1 rows of N + 1, with the diagonal as the last column.
+        others = differences.flatten(0, 1)[1:].view(max(n - 1, 0), n + 1, b, c)[:, :-1]
+        differences = others.reshape(n, max(n - 1, 0), b, c)  # [N, N − 1, B, C]
+    return torch.exp(-differences.abs().sum(dim=3)).sum(dim=1).to(m.dtype)  # → [N, N, B] → [N, B]
 
 
 def bias_act(x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, gain: float = 1.0) -> Tensor:

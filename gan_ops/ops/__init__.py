@@ -2,7 +2,8 @@
 
 from gan_ops.ops.bias_act import bias_act
 from gan_ops.ops.conv2d import conv2d
+from gan_ops.ops.minibatch_discrimination import minibatch_discrimination
 from gan_ops.ops.minibatch_stddev import minibatch_stddev
 from gan_ops.ops.pixel_norm import pixel_norm
 
-__all__ = ["bias_act", "conv2d", "minibatch_stddev", "pixel_norm"]
+__all__ = ["bias_act", "conv2d", "minibatch_discrimination", "minibatch_stddev", "pixel_norm"]
