@@ -32,9 +32,11 @@ std::vector<int64_t> out_sizes(const Tensor& m) {
   return {m.size(0), m.size(1)};
 }
 
-Tensor workspace_for(const Tensor& m) {
-  const int64_t size = m.is_cpu() ? discrimination_workspace(layout_of(m), at::get_num_threads()) : 0;
-  return at::empty({size}, m.options().dtype(accumulate_type(m)));
+Tensor workspace_for(const Tensor& m, bool for_d_m) {
+  const auto type = accumulate_type(m);
+  int64_t size = for_d_m && m.scalar_type() != type ? m.numel() : 0;
+  if (m.is_cpu()) size = discrimination_workspace(layout_of(m), at::get_num_threads());
+  return at::empty({size}, m.options().dtype(type));
 }
 
 // ---- Kernels' entry points ----
@@ -44,7 +46,7 @@ Tensor minibatch_discrimination(const Tensor& m_any, bool include_self) {
   const Tensor m = m_any.contiguous();
   Tensor out = at::empty(out_sizes(m), m.options());
   if (m.numel() == 0) return out;
-  Tensor workspace = workspace_for(m);
+  Tensor workspace = workspace_for(m, /*for_d_m=*/false);
   run_kernel(DiscriminationForwardArgs{m.const_data_ptr(), out.mutable_data_ptr(), workspace.mutable_data_ptr(),
                                        layout_of(m), include_self},
              m);
@@ -57,7 +59,7 @@ Tensor minibatch_discrimination_backward(const Tensor& grad_any, const Tensor& m
   const Tensor m = m_any.contiguous(), grad = grad_any.contiguous();
   Tensor d_m = at::empty_like(m);
   if (m.numel() == 0) return d_m;
-  Tensor workspace = workspace_for(m);
+  Tensor workspace = workspace_for(m, /*for_d_m=*/true);
   run_kernel(DiscriminationBackwardArgs{grad.const_data_ptr(), m.const_data_ptr(), d_m.mutable_data_ptr(),
                                         workspace.mutable_data_ptr(), layout_of(m)},
              m);
@@ -72,7 +74,7 @@ std::tuple<Tensor, Tensor> minibatch_discrimination_double_backward(const Tensor
   const Tensor m = m_any.contiguous(), grad = grad_any.contiguous(), v = v_any.contiguous();
   Tensor d_grad = at::empty_like(grad), d_m = at::empty_like(m);
   if (m.numel() == 0) return {d_grad, d_m};
-  Tensor workspace = workspace_for(m);
+  Tensor workspace = workspace_for(m, /*for_d_m=*/true);
   run_kernel(DiscriminationDoubleBackwardArgs{v.const_data_ptr(), grad.const_data_ptr(), m.const_data_ptr(),
                                               d_grad.mutable_data_ptr(), d_m.mutable_data_ptr(),
                                               workspace.mutable_data_ptr(), layout_of(m)},

@@ -8,8 +8,8 @@
 namespace gan_ops {
 
 /// m: [N, B, C]; out: [N, B].
-/// workspace, here and below: discrimination_workspace(layout, threads) values of the accumulate type on the CPU,
-/// nothing on CUDA.
+/// workspace, here and below: scratch in the accumulate type. On the CPU discrimination_workspace(layout, threads)
+/// values; on CUDA N·B·C where d_m is of a narrower type, else none.
 struct DiscriminationForwardArgs {
   const void* m;
   void* out;

@@ -1,4 +1,4 @@
-"""Layers built on the ops: pixel norm, minibatch stddev, linear and convolution layers with equalized learning rate.
+"""Layers built on the ops: pixel norm, minibatch stddev and discrimination, layers with equalized learning rate.
 
 Every layer is a function of its inputs and parameters alone (no buffers, no modes), differentiable twice, and keeps the
 memory format: after ``module.to(memory_format=torch.channels_last)`` activations are channels_last throughout.
@@ -12,9 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_ops.ops import bias_act, conv2d, minibatch_stddev, pixel_norm
+from gan_ops.ops import bias_act, conv2d, minibatch_discrimination, minibatch_stddev, pixel_norm
 
-__all__ = ["EqualizedConv2d", "EqualizedLinear", "EqualizedUpConv2d", "MinibatchStddev", "PixelNorm"]
+__all__ = [
+    "EqualizedConv2d",
+    "EqualizedLinear",
+    "EqualizedUpConv2d",
+    "MinibatchDiscrimination",
+    "MinibatchStddev",
+    "PixelNorm",
+]
 
 
 class PixelNorm(nn.Module):
@@ -163,6 +170,93 @@ class EqualizedUpConv2d(EqualizedConv2d):
             x = F.conv_transpose2d(x, spread.transpose(0, 1), bias, stride=2, padding=1)
             return x if self.negative_slope is None else bias_act(x, self.bias, self.negative_slope)
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Appends to features how close each sample is to the others of its minibatch (Salimans et al. 2016, §3.2).
+
+    x [N, A] → concat(x, o) [N, A + num_kernels], with M = x·T, T [A, B, C] = [in_features, num_kernels, kernel_dim] and
+    o_ib = Σ_j exp(−‖M_ib − M_jb‖₁). T starts normal, so that for independent inputs of unit variance two samples are
+    about 1 apart. The minibatch is what this process passes in: under DDP its own share, not all processes'.
+
+    The three options together are the authors' code, which differs from the paper.
+
+    Args:
+        include_self: whether the sum counts j = i, which adds 1 to every feature.
+        weight_norm: T's columns (over A) are divided by their L2 norms and multiplied by the exponential of
+            ``log_scale`` [B, C], which is learnt and starts at 0.
+        bias: learnt [B], added to o; starts at −1.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_kernels: int = 100,
+        kernel_dim: int = 5,
+        *,
+        include_self: bool = True,
+        weight_norm: bool = False,
+        bias: bool = False,
+    ):
+        super().__init__()
+        deviation = 1 / (kernel_dim * math.sqrt(in_features))
+        self.weight = nn.Parameter(torch.randn(in_features, num_kernels, kernel_dim) * deviation)
+        self.log_scale = nn.Parameter(torch.zeros(num_kernels, kernel_dim)) if weight_norm else None
+        self.bias = nn.Parameter(-torch.ones(num_kernels)) if bias else None
+        self.include_self = include_self
+
+    def forward(self, x: Tensor, batches: int = 1) -> Tensor:
+        """x [N, A] → [N, A + B].
+
+        x may interleave several minibatches (sample n belongs to minibatch n mod ``batches``): each sample is compared
+        with its own.
+        """
+        o = minibatch_discrimination(self._features(x, batches), self.include_self)  # [N/batches, batches·B]
+        o = o.view(x.shape[0], -1)  # → [N, B]
+        return torch.cat([x, o if self.bias is None else o + self.bias], dim=1)
+
+    @torch.no_grad()
+    def fit_scale(self, x: Tensor, batches: int = 1) -> None:
+        """Scales each kernel so that on x [N, A] the mean distance to the nearest other sample is 2.
+
+        The authors' data-dependent start: a forward pass then sees neighbours, neither all samples as equal nor all as
+        infinitely far. With several processes, call it before DDP wraps the network, which hands out one process's
+        parameters. ValueError where a minibatch has one sample or all have an equal one.
+        """
+        m = self._features(x, batches).float()  # [N/batches, batches·B, C]
+        if m.shape[0] < 2:
+            raise ValueError(f"x must have two samples in a minibatch at least, but has {x.shape[0]} in {batches}")
+        nearest = []  # for each sample: [batches·B]; all pairs at once would be N times the memory of m
+        for i, sample in enumerate(m):
+            distances = (m - sample).abs().sum(dim=2)  # [N/batches, batches·B, C] → [N/batches, batches·B]
+            distances[i] = math.inf
+            nearest.append(distances.amin(dim=0))
+        half = torch.stack(nearest).view(x.shape[0], -1).mean(dim=0) / 2  # → [N, B] → [B]
+        if not half.all():
+            raise ValueError(f"kernel {half.argmin().item()} gives every sample of x an equal one: no scale parts them")
+        if self.log_scale is None:
+            self.weight /= half[:, None]
+        else:
+            self.log_scale -= half.log()[:, None]
+
+    def _features(self, x: Tensor, batches: int) -> Tensor:
+        """M, with minibatches as kernels of their own: [N/batches, batches·B, C]."""
+        in_features, num_kernels, kernel_dim = self.weight.shape
+        if x.dim() != 2 or x.shape[1] != in_features:
+            raise ValueError(f"x must be [N, {in_features}], but its shape is {list(x.shape)}")
+        if batches < 1 or x.shape[0] % batches:
+            raise ValueError(f"batches={batches} does not divide x, which has {x.shape[0]} samples")
+        weight = self.weight
+        if self.log_scale is not None:
+            weight = weight * (self.log_scale.exp() / weight.norm(dim=0))  # norm over A: [A, B, C] → [B, C]
+        return (x @ weight.flatten(1)).view(x.shape[0] // batches, batches * num_kernels, kernel_dim)
+
+    def extra_repr(self) -> str:
+        in_features, num_kernels, kernel_dim = self.weight.shape
+        return (
+            f"{in_features}, num_kernels={num_kernels}, kernel_dim={kernel_dim}, include_self={self.include_self}, "
+            f"weight_norm={self.log_scale is not None}, bias={self.bias is not None}"
+        )
 
 
 def scale_smaller(x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor]:

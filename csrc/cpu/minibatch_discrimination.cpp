@@ -110,25 +110,25 @@ GAN_OPS_INLINE void pair_tile(const Slice<A>& s, int64_t i, int64_t j, A (*row_s
   A column_sums[kLanes] = {};
   for (int r = 0; r < kTileRows; ++r) {
     const int above = static_cast<int>(i + r - j), end = static_cast<int>(std::min<int64_t>(kLanes, s.samples - j));
-    const A g_row = has_weights(kPass) ? s.g[i + r] : A(0);
+    const A g_row = kHasWeights<kPass> ? s.g[i + r] : A(0);
     A *row_sum = row_sums[r], *row_weights = weights + r * stride + j;
 #pragma omp simd
     for (int lane = 0; lane < kLanes; ++lane) {
       const bool counts = !kMasked || ((lane > above) & (lane < end));
       A value = exp_of_minus(distance[r][lane]);
       if constexpr (kPass == Pass::double_backward) value *= -tilt[r][lane];
-      if constexpr (has_sums(kPass)) {
+      if constexpr (kHasSums<kPass>) {
         const A counted = counts ? value : A(0);
         row_sum[lane] += counted;
         column_sums[lane] += counted;
       }
-      if constexpr (has_weights(kPass)) {
+      if constexpr (kHasWeights<kPass>) {
         const A weight = -(g_row + g_columns[lane]) * value;
         row_weights[lane] = counts ? weight : A(0);
       }
     }
   }
-  if constexpr (has_sums(kPass)) {
+  if constexpr (kHasSums<kPass>) {
     A* sums = s.sums + j;
 #pragma omp simd
     for (int lane = 0; lane < kLanes; ++lane) sums[lane] += column_sums[lane];
@@ -162,8 +162,8 @@ GAN_OPS_INLINE void pull(const A* m, const A* weights, int64_t i, int64_t begin,
 template <Pass kPass, class A>
 GAN_OPS_INLINE void walk_pairs(const Slice<A>& s) {
   const int64_t stride = s.stride;
-  if constexpr (has_sums(kPass)) std::fill_n(s.sums, stride, A(0));
-  if constexpr (has_weights(kPass)) std::fill_n(s.d_m, s.dims * stride, A(0));
+  if constexpr (kHasSums<kPass>) std::fill_n(s.sums, stride, A(0));
+  if constexpr (kHasWeights<kPass>) std::fill_n(s.d_m, s.dims * stride, A(0));
   for (int64_t i = 0; i < s.samples; i += kRows) {
     const int64_t begin = i / kLanes * kLanes;
     A row_sums[kRows][kLanes] = {};
@@ -174,9 +174,9 @@ GAN_OPS_INLINE void walk_pairs(const Slice<A>& s) {
         else
           pair_tile<kPass, false>(s, i + r, j, row_sums + r, s.weights + r * stride);
       }
-    if constexpr (has_sums(kPass))
+    if constexpr (kHasSums<kPass>)
       for (int r = 0; r < kRows; ++r) s.sums[i + r] += sum_lanes(row_sums[r]);
-    if constexpr (has_weights(kPass))
+    if constexpr (kHasWeights<kPass>)
       for (int64_t c = 0; c < s.dims; ++c) pull(s.m + c * stride, s.weights, i, begin, stride, s.d_m + c * stride);
   }
 }

@@ -30,12 +30,10 @@ struct DiscriminationLayout {
 enum class DiscriminationPass { forward, backward, double_backward };
 
 /// Whether a pass adds up values (o, d_g), and whether it adds up weights (d_m).
-constexpr bool has_sums(DiscriminationPass pass) {
-  return pass != DiscriminationPass::backward;
-}
-constexpr bool has_weights(DiscriminationPass pass) {
-  return pass != DiscriminationPass::forward;
-}
+template <DiscriminationPass kPass>
+constexpr bool kHasSums = kPass != DiscriminationPass::backward;
+template <DiscriminationPass kPass>
+constexpr bool kHasWeights = kPass != DiscriminationPass::forward;
 
 template <class A>
 GAN_OPS_INLINE A sign(A x) {

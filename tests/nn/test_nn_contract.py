@@ -27,6 +27,10 @@ def feature_map(channels: int) -> Callable[[], Inputs]:
 LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
     "PixelNorm": (gnn.PixelNorm, feature_map(6)),
     "MinibatchStddev": (lambda: gnn.MinibatchStddev(2), feature_map(6)),
+    "MinibatchDiscrimination": (
+        lambda: gnn.MinibatchDiscrimination(6, 3, 2, include_self=False, weight_norm=True, bias=True),
+        lambda: (torch.randn(4, 6),),
+    ),
     "EqualizedLinear": (lambda: gnn.EqualizedLinear(6, 3), lambda: (torch.randn(4, 6),)),
     "EqualizedConv2d": (
         lambda: gnn.EqualizedConv2d(6, 3, 3, padding=1, negative_slope=0.2),

@@ -69,6 +69,98 @@ def test_stddev_group_of_a_batch_is_known_beforehand():
         gnn.MinibatchStddev(3).group(8)
 
 
+def test_discrimination_layer_appends_the_op_of_its_projection():
+    layer = gnn.MinibatchDiscrimination(6, 4, 3).double()
+    x = double(5, 6)
+    m = torch.einsum("na,abc->nbc", x, layer.weight)
+    torch.testing.assert_close(layer(x), torch.cat([x, reference.minibatch_discrimination(m)], dim=1))
+
+
+def test_discrimination_options_are_the_authors_code():
+    layer = gnn.MinibatchDiscrimination(6, 4, 3, include_self=False, weight_norm=True, bias=True).double()
+    assert not layer.log_scale.any() and (layer.bias == -1).all()
+    torch.nn.init.normal_(layer.log_scale)
+    torch.nn.init.normal_(layer.bias)
+    x = double(5, 6)
+    columns = layer.weight / layer.weight.square().sum(0).sqrt() * layer.log_scale.exp()
+    m = torch.einsum("na,abc->nbc", x, columns)
+    o = reference.minibatch_discrimination(m, include_self=False) + layer.bias
+    torch.testing.assert_close(layer(x), torch.cat([x, o], dim=1))
+
+
+def test_discrimination_starts_with_samples_about_one_apart():
+    layer = gnn.MinibatchDiscrimination(64, 50, 8)
+    m = (torch.randn(256, 64) @ layer.weight.flatten(1)).view(256, 50, 8)
+    assert (m[:128] - m[128:]).abs().sum(2).mean().item() == pytest.approx(1.13, abs=0.05)  # 2/√π
+
+
+@pytest.mark.parametrize("batches", [2, 3])
+def test_discrimination_of_interleaved_minibatches_equals_one_by_one(batches):
+    layer = gnn.MinibatchDiscrimination(6, 4, 3).double()
+    parts = [double(5, 6) for _ in range(batches)]
+    together = layer(torch.stack(parts, 1).flatten(0, 1), batches)
+    for m, part in enumerate(parts):
+        torch.testing.assert_close(together[m::batches], layer(part), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("weight_norm", [False, True])
+@pytest.mark.parametrize("batches", [1, 2])
+def test_discrimination_scale_fits_half_the_distance_to_the_nearest_neighbour(weight_norm, batches):
+    layer = gnn.MinibatchDiscrimination(6, 4, 3, weight_norm=weight_norm)
+    x = torch.randn(10, 6) * 100
+    layer.fit_scale(x, batches)
+    for _ in range(2):  # at the second time there is nothing to do
+        m = layer._features(x, batches)
+        distances = (m[:, None] - m[None]).abs().sum(3) + torch.diag(torch.full((len(m),), math.inf))[..., None]
+        means = distances.amin(1).view(10, 4).mean(0)
+        torch.testing.assert_close(means, torch.full((4,), 2.0))
+        layer.fit_scale(x, batches)
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_discrimination_of_no_samples_is_empty(batches):
+    assert gnn.MinibatchDiscrimination(6, 4, 3)(torch.ones(0, 6), batches).shape == (0, 10)
+
+
+@pytest.mark.parametrize(
+    ("shape", "batches", "message"),
+    [
+        ((4, 5), 1, r"x must be \[N, 6\], but its shape is \[4, 5\]"),
+        ((4, 6, 1), 1, r"x must be \[N, 6\], but its shape is \[4, 6, 1\]"),
+        ((4, 6), 3, "batches=3 does not divide x, which has 4 samples"),
+        ((4, 6), 0, "batches=0 does not divide x"),
+    ],
+)
+def test_discrimination_names_bad_arguments(shape, batches, message):
+    with pytest.raises(ValueError, match=message):
+        gnn.MinibatchDiscrimination(6, 4, 3)(torch.ones(shape), batches)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.randn(1, 6), "x must have two samples in a minibatch at least, but has 1 in 1"),
+        (torch.ones(4, 6), "kernel 0 gives every sample of x an equal one"),
+    ],
+)
+def test_discrimination_scale_is_not_fitted_to_what_has_no_distances(x, message):
+    with pytest.raises(ValueError, match=message):
+        gnn.MinibatchDiscrimination(6, 4, 3).fit_scale(x)
+
+
+@pytest.mark.parametrize("weight_norm", [False, True])
+def test_discrimination_layer_differentiates_twice(weight_norm):
+    layer = gnn.MinibatchDiscrimination(4, 3, 2, weight_norm=weight_norm, bias=True).double()
+    parameters = dict(layer.named_parameters())
+
+    def run(x, *values):
+        return torch.func.functional_call(layer, dict(zip(parameters, values, strict=True)), x)
+
+    inputs = (double(5, 4).requires_grad_(), *parameters.values())
+    assert gradcheck(run, inputs, fast_mode=True)
+    assert gradgradcheck(run, inputs, fast_mode=True)
+
+
 LAYERS = {
     "linear": (lambda **kw: gnn.EqualizedLinear(6, 5, **kw), (3, 6), 6),
     "conv": (lambda **kw: gnn.EqualizedConv2d(6, 5, 3, padding=1, **kw), (2, 6, 4, 4), 54),

@@ -28,6 +28,7 @@ class Family:
     shapes: st.SearchStrategy[Shapes]  # of any inputs
     registered: Callable[[], list[tuple[Callable, tuple]]]
     kernels_in_graphs: bool = False  # whether a compiled function keeps the op; else it holds the definition
+    third: bool = True  # whether there is a third derivative; else it is an error
     domain: Callable[..., tuple[Tensor, ...]] = lambda *inputs: inputs  # from normal numbers to what the op is for
 
     def __str__(self) -> str:
@@ -78,6 +79,17 @@ def _minibatch_stddev_registered() -> list[tuple[Callable, tuple]]:
     return cases
 
 
+def _minibatch_discrimination_registered() -> list[tuple[Callable, tuple]]:
+    m, g, v = _grad_input(5, 3, 2), _grad_input(5, 3), _grad_input(5, 3, 2)
+    return [
+        (ops.minibatch_discrimination.default, (m, True)),
+        (ops.minibatch_discrimination.default, (m, False)),
+        (ops.minibatch_discrimination_backward.default, (g, m)),
+        # Without gradients, which this one refuses to have.
+        (ops.minibatch_discrimination_double_backward.default, (v.detach(), g.detach(), m.detach())),
+    ]
+
+
 def _bias_act_registered() -> list[tuple[Callable, tuple]]:
     x, b, g = _grad_input(3, 5, 4, 3), _grad_input(5), _grad_input(3, 5, 4, 3)
     y = ops.bias_act(x.detach(), b.detach(), 0.2, 1.5)
@@ -121,6 +133,20 @@ def _stddev(group_size: int | None, num_channels: int) -> Family:
     )
 
 
+def _discrimination(include_self: bool) -> Family:
+    return Family(
+        name=f"minibatch_discrimination(include_self={include_self})",
+        op=lambda m: gan_ops.minibatch_discrimination(m, include_self),
+        reference=lambda m: gan_ops.reference.minibatch_discrimination(m, include_self),
+        sizes=((19, 3, 4),),
+        # Across tiles of rows and columns, and a last one that is full or not.
+        shapes=st.tuples(st.integers(0, 50), st.integers(1, 5), st.integers(1, 9)).map(lambda shape: (shape,)),
+        registered=_minibatch_discrimination_registered,
+        kernels_in_graphs=True,
+        third=False,
+    )
+
+
 FAMILIES = [
     Family(
         "pixel_norm",
@@ -149,6 +175,8 @@ FAMILIES = [
     _stddev(4, 1),
     _stddev(None, 1),
     _stddev(2, 3),
+    _discrimination(include_self=True),
+    _discrimination(include_self=False),
     Family(
         "conv2d",
         lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1),

@@ -62,6 +62,8 @@ def test_results_have_the_type_of_x(family: Family, device: str, dtype: torch.dt
 
 def test_channels_last_gives_the_same_values_and_stays_channels_last(family: Family, device: str) -> None:
     inputs = inputs_of(family, device)
+    if inputs[0].dim() != 4:
+        pytest.skip("not an op of feature maps")
     as_channels_last = tuple(
         t.detach().to(memory_format=torch.channels_last).requires_grad_() if t.dim() == 4 else t for t in inputs
     )
@@ -121,7 +123,7 @@ def test_every_registered_op_passes_opcheck(family: Family, device: str) -> None
         torch.library.opcheck(op, on_device)
 
 
-def test_the_third_derivative_is_that_of_the_definition(family: Family, device: str) -> None:
+def test_the_third_derivative_is_that_of_the_definition_or_an_error(family: Family, device: str) -> None:
     inputs = inputs_of(family, device)
 
     def third(function) -> list[Tensor]:
@@ -130,7 +132,11 @@ def test_the_third_derivative_is_that_of_the_definition(family: Family, device: 
         second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs, create_graph=True)
         return list(torch.autograd.grad(sum(g.square().sum() for g in second), inputs))
 
-    assert_all_close(third(family.op), third(family.reference), 1e-10)
+    if family.third:
+        assert_all_close(third(family.op), third(family.reference), 1e-10)
+    else:
+        with pytest.raises(NotImplementedError, match="has no third derivative"):
+            third(family.op)
 
 
 def test_compiles_as_one_graph(family: Family, device: str) -> None:
