@@ -1,7 +1,8 @@
-"""``python -m benchmarks.memory``: the most memory that a training step takes, measured in a process of its own.
+"""The most memory that a call takes.
 
-What counts is the growth of resident memory over what the process held when its networks were built: activations,
-gradients, optimizer state, and what libraries keep for themselves. Linux only.
+``python -m benchmarks.memory`` measures a training step in a process of its own: the growth of resident memory over
+what the process held when its networks were built, which is activations, gradients, optimizer state, and what libraries
+keep for themselves. Linux only. A single op's is what torch's allocator hands out (:func:`peak_of`).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.steps import Ours
 from benchmarks.textbook import Textbook
@@ -33,6 +36,22 @@ def step_memory(
     numbers = [str(number) for number in (resolution, channels, latent, batch)]
     command = [sys.executable, "-m", "benchmarks.memory", alternative, *numbers, precision]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def peak_of(call: Callable[[], object]) -> int:
+    """Bytes of tensors that a call holds at most beside those there before; its results are counted."""
+    call()  # a first call compiles
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        held = call()  # until the profile ends
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    del held
+    events.sort(key=lambda event: event.start_ns())
+    return max(accumulate((event.nbytes() for event in events), initial=0))
 
 
 def a_step(

@@ -29,6 +29,8 @@ def race(
     rounds: tuple[int, int] = (7, 60),
     units: Mapping[str, float] | None = None,
     memory: Mapping[str, int] | None = None,
+    roles: Mapping[str, str] | None = None,
+    work: Mapping[str, float] | None = None,
 ) -> None:
     """Measures all alternatives and leaves the seconds of a call of each, by round, in ``benchmark.extra_info``.
 
@@ -40,6 +42,8 @@ def race(
         budget: seconds to spend, as far as the least and the most ``rounds`` allow.
         units: what one call deals with, such as {"images": 16}, for rates.
         memory: bytes that each alternative takes, measured elsewhere.
+        roles: what kind of alternative each is, for tables that choose among them.
+        work: the part of a call that counts, for alternatives that do more than is asked (or less: above 1).
     """
     if subject not in alternatives:
         raise ValueError(f"subject={subject!r} is none of the alternatives {list(alternatives)}")
@@ -79,12 +83,15 @@ def race(
     if benchmark.stats is None:  # --benchmark-disable: everything has run once
         return
     seconds[subject] = [turn_seconds / calls[subject] for turn_seconds in benchmark.stats.stats.data]
+    for name, part in (work or {}).items():
+        seconds[name] = [part * of_call for of_call in seconds[name]]
     benchmark.extra_info.update(
         params=dict(params),
         subject=subject,
         seconds=seconds,
         units=dict(units or {}),
         memory=dict(memory or {}),
+        roles=dict(roles or {}),
     )
 
 

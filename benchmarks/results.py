@@ -15,7 +15,8 @@
         "ratios": {"textbook": {"of_medians": …, "q1": …, "q3": …}},
         "units": {"images": 16},             what a call deals with
         "rates": {"ours": {"images": …}},    units a second, by the median
-        "memory": {"ours": …}}]}             bytes
+        "memory": {"ours": …},               bytes
+        "roles": {"compiled": "compiled"}}]} what kind an alternative is, where there are kinds
 
 A ratio is the rival's time over the subject's: above 1 the subject is faster. It is that of the medians; its quartiles
 are those of the ratios within rounds, each of which times all alternatives one after another.
@@ -58,6 +59,7 @@ def row(name: str, measured: Row) -> Row:
             for alternative, spread in spreads.items()
         },
         "memory": measured["memory"],
+        "roles": measured.get("roles", {}),
     }
 
 
@@ -66,8 +68,7 @@ def rows_of(report: Row) -> list[Row]:
     found = []
     for entry in report["benchmarks"]:
         if "seconds" in entry["extra_info"]:
-            name = entry["name"].partition("[")[0].removeprefix("test_")
-            found.append(row(name, entry["extra_info"]))
+            found.append(row(_name(entry["fullname"]), entry["extra_info"]))
     return found
 
 
@@ -107,6 +108,13 @@ def save(content: Row, folder: Path = FOLDER) -> Path:
         parts.append(f"  {json.dumps(key)}: {text}")
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
     return path
+
+
+def _name(fullname: str) -> str:
+    """``benchmarks/ops/test_pixel_norm.py::test_pixel_norm[…]`` → ``ops/pixel_norm``."""
+    path, _, test = fullname.partition("[")[0].partition("::")
+    folders = path.split("/")[1:-1]
+    return "/".join([*folders, test.removeprefix("test_")])
 
 
 def _identity(entry: Row) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
+from benchmarks import op_tables
+from benchmarks.markdown import markdown, three_digits
 from benchmarks.results import Row
 
 README = Path(__file__).parent / "README.md"
@@ -31,7 +32,7 @@ def render(machines: Iterable[Row]) -> str:
 
 
 def section(machine: Row) -> str:
-    """One machine: what it is, then a table for each benchmark and set of alternatives."""
+    """One machine: what it is, then a table for each benchmark and set of alternatives, then those of single ops."""
     hardware = machine["hardware"]
     where = f"{hardware['processor']}, {hardware['cores']} cores, {hardware['instruction_set']}"
     gpu = "" if hardware["gpu"] == "none" else f", {hardware['gpu']}"
@@ -42,10 +43,15 @@ def section(machine: Row) -> str:
             f"- {run['date']}, commit {run['commit']}: `{run['command']}` on {run['versions']['os']}; {software}"
         )
     groups: dict[tuple[str, ...], list[Row]] = {}
+    ops = []
     for entry in machine["benchmarks"]:
-        groups.setdefault((entry["name"], *entry["seconds"]), []).append(entry)
+        if op_tables.is_op(entry):
+            ops.append(entry)
+        else:
+            groups.setdefault((entry["name"], *entry["seconds"]), []).append(entry)
     for (name, *_), entries in groups.items():
         lines += ["", f"### {name}", "", *table(entries)]
+    lines += op_tables.render(ops)
     return "\n".join(lines) + "\n"
 
 
@@ -77,25 +83,14 @@ def table(entries: Sequence[Row]) -> list[str]:
             ]
         )
     caption = "; ".join(filter(None, [", ".join(shared), what]))
-    return [f"{caption[0].upper()}{caption[1:]}.", "", *_markdown(header, body)]
+    return [f"{caption[0].upper()}{caption[1:]}.", "", *markdown(header, body)]
 
 
 def _speed(entry: Row, alternative: str, unit: str | None) -> str:
     if unit is None:
-        return _three_digits(1000 * entry["seconds"][alternative]["median"])
-    return _three_digits(entry["rates"][alternative][unit])
+        return three_digits(1000 * entry["seconds"][alternative]["median"])
+    return three_digits(entry["rates"][alternative][unit])
 
 
 def _ratio(ratio: dict[str, float]) -> str:
     return f"**{ratio['of_medians']:.2f}** ({ratio['q1']:.2f}–{ratio['q3']:.2f})"
-
-
-def _three_digits(number: float) -> str:
-    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
-
-
-def _markdown(header: Sequence[str], body: Sequence[Sequence[Any]]) -> list[str]:
-    def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cells) + " |"
-
-    return [line(header), "|" + "---:|" * len(header), *map(line, body)]

@@ -56,6 +56,13 @@ def test_all_seconds_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(benchmark.extra_info["seconds"]["b"]) == 2
 
 
+def test_of_an_alternative_that_does_more_a_part_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark = Benchmark()
+    monkeypatch.setattr(race_module, "_warmed_up", lambda call: 1.0)  # so that a turn is one call
+    race(benchmark, "a", {"a": lambda: None}, params={}, rounds=(2, 2), work={"a": 0.25})
+    assert benchmark.extra_info["seconds"]["a"] == [0.5 * 0.25] * 2
+
+
 def test_a_subject_that_does_not_race_is_an_error() -> None:
     with pytest.raises(ValueError, match="subject='ours' is none of the alternatives"):
         race(Benchmark(), "ours", {"theirs": lambda: None}, params={})

@@ -38,11 +38,20 @@ def test_rates_are_units_a_second() -> None:
 def test_a_report_gives_the_benchmarks_that_raced() -> None:
     report = {
         "benchmarks": [
-            {"name": "test_training_step[8-bf16]", "extra_info": MEASURED},
-            {"name": "test_something_else", "extra_info": {}},
+            {"fullname": "benchmarks/test_training_step.py::test_training_step[8-bf16]", "extra_info": MEASURED},
+            {"fullname": "benchmarks/test_something_else.py::test_something_else", "extra_info": {}},
         ]
     }
     assert results.rows_of(report) == [results.row("training_step", MEASURED)]
+
+
+def test_a_benchmark_in_a_folder_is_called_after_both() -> None:
+    report = {"benchmarks": [{"fullname": "benchmarks/ops/test_op.py::test_op[4x4-forward]", "extra_info": MEASURED}]}
+    assert [row["name"] for row in results.rows_of(report)] == ["ops/op"]
+
+
+def test_what_kind_an_alternative_is_stays_with_it() -> None:
+    assert results.row("step", {**MEASURED, "roles": {"textbook": "eager"}})["roles"] == {"textbook": "eager"}
 
 
 def test_a_new_measurement_replaces_the_one_of_the_same_parameters() -> None:

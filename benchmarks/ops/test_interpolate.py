@@ -1,0 +1,23 @@
+"""Points between real and generated samples."""
+
+from __future__ import annotations
+
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from benchmarks.ops.family import Family, cells
+from benchmarks.ops.sizes import IMAGES, Size
+
+FAMILY = Family(
+    "interpolate",
+    inputs=lambda size: (size.randn(), size.randn()),
+    constants=lambda size: (torch.rand(size.numbers[0]),),
+    # Forward reads both and writes one; backward reads one and writes both gradients; double backward as forward.
+    traffic=lambda real, fake, weight: (3 * real.nbytes,) * 3,
+    rivals={"lerp": lambda real, fake, weight: torch.lerp(real, fake, weight.view(-1, 1, 1, 1))},
+)
+
+
+@cells(FAMILY, IMAGES)
+def test_interpolate(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
+    FAMILY.race(benchmark, mode, size)

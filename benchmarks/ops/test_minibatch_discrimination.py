@@ -1,0 +1,48 @@
+"""Minibatch discrimination: sizes are N, B (kernels) and C (their dimension)."""
+
+from __future__ import annotations
+
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from benchmarks.ops.family import Family, cells
+from benchmarks.ops.sizes import Size
+
+SIZES = [Size((8, 20, 5)), Size((64, 100, 5)), Size((128, 100, 5)), Size((256, 100, 16)), Size((512, 300, 50))]
+
+
+def distances(m: Tensor) -> Tensor:
+    """By torch.cdist, which has a second derivative from torch 2.14 on."""
+    rows = m.transpose(0, 1)  # [N, B, C] → [B, N, C]
+    return torch.cdist(rows, rows, p=1).neg().exp().sum(dim=2).t()  # [B, N, N] → [N, B]
+
+
+def fits(mode: str, m: Tensor) -> bool:
+    """Whether [N, N, B, C] does: op by op at all, and several times over for derivatives."""
+    return m.shape[0] * m.nbytes < 1 << 30
+
+
+def o(m: Tensor) -> int:
+    """Bytes of the result."""
+    return m.nbytes // m.shape[2]
+
+
+FAMILY = Family(
+    "minibatch_discrimination",
+    inputs=lambda size: (size.randn(),),
+    # Forward reads m and writes o; backward reads g and m, writes dm; double backward reads v, g and m, writes dg and
+    # dm.
+    traffic=lambda m: (m.nbytes + o(m), 2 * m.nbytes + o(m), 3 * m.nbytes + 2 * o(m)),
+    # Each of the three must know every pair's distance and may keep none: N²·B numbers are too many. A distance is C
+    # differences, absolute values and sums, and half of the pairs mirror the others.
+    operations=lambda m: (3 * m.shape[0] * m.numel() / 2,) * 3,
+    rivals={"cdist": distances},
+    compiled_rivals=["cdist"],
+    fits=fits,
+)
+
+
+@cells(FAMILY, SIZES)
+def test_minibatch_discrimination(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
+    FAMILY.race(benchmark, mode, size)

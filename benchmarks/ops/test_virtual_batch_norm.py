@@ -1,0 +1,50 @@
+"""Virtual batch norm, by a reference batch of 64."""
+
+from __future__ import annotations
+
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from benchmarks.ops.family import Family, cells
+from benchmarks.ops.sizes import FEATURE_MAPS, Size
+
+REFERENCES, EPS = 64, 1e-5
+
+
+def inputs(size: Size) -> tuple[Tensor, ...]:
+    """x, the reference's mean and variance, weight and bias."""
+    channels = size.numbers[1]
+    return size.randn(), torch.randn(channels), torch.rand(channels) + 0.5, torch.randn(channels), torch.randn(channels)
+
+
+def combined(x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance [N, C] of each sample with the reference batch."""
+    own_var, own_mean = torch.var_mean(x, dim=(2, 3), correction=0)  # [N, C, H, W] → [N, C]
+    a = 1 / (REFERENCES + 1)
+    m = torch.lerp(mean, own_mean, a)
+    return m, torch.lerp(var, own_var, a) + a * (1 - a) * (own_mean - mean).square()
+
+
+def scale_and_shift(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Statistics and parameters folded into one multiply-add a pixel."""
+    m, v = combined(x, mean, var)
+    scale = torch.rsqrt(v + EPS) * weight
+    return torch.addcmul((bias - m * scale)[..., None, None], x, scale[..., None, None])
+
+
+FAMILY = Family(
+    "virtual_batch_norm",
+    inputs=inputs,
+    # Forward reads x and writes y; backward reads g and x, writes dx; double backward reads v, g and x, writes dg and
+    # dx. What is a number a channel is left out of account.
+    traffic=lambda x, *_: (2 * x.nbytes, 3 * x.nbytes, 5 * x.nbytes),
+    call=lambda op, x, mean, var, weight, bias: op(x, mean, var, REFERENCES, weight, bias, EPS),
+    rivals={"scale and shift": scale_and_shift},
+    compiled_rivals=["scale and shift"],
+)
+
+
+@cells(FAMILY, FEATURE_MAPS)
+def test_virtual_batch_norm(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
+    FAMILY.race(benchmark, mode, size)
