@@ -118,11 +118,10 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t map_chunks = stddev_chunks(s.group * s.map_positions());
   for_chunks(s, static_cast<A*>(nullptr), [=](int64_t m, int64_t f, Position at) {
     const Moments<A> stat = moments(s, x, m, f, at, eps);
-    const A t = totals[(m * s.features + f) * map_chunks] / A(s.positions());
+    const A scale = totals[(m * s.features + f) * map_chunks] / A(s.positions()) * stddev_slope(stat.sigma, A(s.group));
     for (int64_t member = 0; member < s.group; ++member) {
       const int64_t n = s.sample(member, m), i = s.in_run(n, at.row, f) + at.offset;
-      d_x[i] = narrow<T>(widen(g[s.out_run(n, at.row, f) + at.offset]) +
-                         t * stddev_slope(widen(x[i]) - stat.mean, stat.sigma, A(s.group)));
+      d_x[i] = narrow<T>(widen(g[s.out_run(n, at.row, f) + at.offset]) + scale * (widen(x[i]) - stat.mean));
     }
     return A(0);
   });
@@ -135,18 +134,19 @@ __global__ void __launch_bounds__(kThreads)
   for_chunks(s, h_partial, [=](int64_t m, int64_t f, Position at) {
     const Moments<A> stat = moments(s, x, m, f, at, eps);
     const A t = totals[(m * s.features + f) * map_chunks] / A(s.positions());
+    const A slope = stddev_slope(stat.sigma, A(s.group));
     A v_mean = 0, a = 0;
     for (int64_t member = 0; member < s.group; ++member) {
       const int64_t n = s.sample(member, m), i = s.in_run(n, at.row, f) + at.offset;
       v_mean += widen(v[i]);
-      a += widen(v[i]) * stddev_slope(widen(x[i]) - stat.mean, stat.sigma, A(s.group));
+      a += widen(v[i]) * (widen(x[i]) - stat.mean);
       d_g[s.out_run(n, at.row, f) + at.offset] = v[i];
     }
     v_mean /= A(s.group);
+    a *= slope;
     for (int64_t member = 0; member < s.group; ++member) {
       const int64_t i = s.in_run(s.sample(member, m), at.row, f) + at.offset;
-      d_x[i] =
-          narrow<T>(t * stddev_curvature(widen(v[i]) - v_mean, widen(x[i]) - stat.mean, a, stat.sigma, A(s.group)));
+      d_x[i] = narrow<T>(t * stddev_curvature(widen(v[i]) - v_mean, widen(x[i]) - stat.mean, a, slope, A(s.group)));
     }
     return a;
   });

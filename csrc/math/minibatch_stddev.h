@@ -28,6 +28,9 @@ struct StddevLayout {
   GAN_OPS_INLINE int64_t positions() const { return rows * width; }      // channels · pixels behind one stat
   GAN_OPS_INLINE int64_t map_positions() const { return rows * plane; }  // pixels
   GAN_OPS_INLINE int64_t sample(int64_t member, int64_t m) const { return member * groups + m; }
+  /// From one of the group's samples to the next, in x and in the output.
+  GAN_OPS_INLINE int64_t in_stride() const { return groups * rows * features * width; }
+  GAN_OPS_INLINE int64_t out_stride() const { return groups * rows * features * (width + plane); }
   GAN_OPS_INLINE int64_t in_run(int64_t n, int64_t row, int64_t f) const {
     return (n * rows + row) * features * width + f * width;
   }
@@ -47,16 +50,16 @@ GAN_OPS_INLINE int64_t stddev_chunks(int64_t positions) {
   return (positions + kStddevChunk - 1) / kStddevChunk;
 }
 
-/// ∂σ/∂x_n for d = x_n − μ.
+/// 1/(G σ): σ's derivative by x_n is x_n − μ times this.
 template <class A>
-GAN_OPS_INLINE A stddev_slope(A d, A sigma, A group) {
-  return d / (group * sigma);
+GAN_OPS_INLINE A stddev_slope(A sigma, A group) {
+  return A(1) / (group * sigma);
 }
 
-/// ∂a/∂x_n for a = Σ v ∂σ/∂x, d = x_n − μ and v_centred = v_n − mean v.
+/// ∂a/∂x_n for a = Σ v ∂σ/∂x, d = x_n − μ, v_centred = v_n − mean v and slope = 1/(G σ).
 template <class A>
-GAN_OPS_INLINE A stddev_curvature(A v_centred, A d, A a, A sigma, A group) {
-  return (v_centred - a * d / sigma) / (group * sigma);
+GAN_OPS_INLINE A stddev_curvature(A v_centred, A d, A a, A slope, A group) {
+  return slope * (v_centred - group * slope * a * d);
 }
 
 }  // namespace gan_ops
