@@ -8,6 +8,7 @@ keep for themselves. Linux only. A single op's is what torch's allocator hands o
 from __future__ import annotations
 
 import argparse
+import ctypes
 import re
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from benchmarks.textbook import Textbook
 from train.memory import keep_freed_memory
 from train.precision import DTYPES
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
+
 STEPS = 5
 """Two that allocate what stays, and some that show the peak."""
 
@@ -36,6 +39,18 @@ def step_memory(
     numbers = [str(number) for number in (resolution, channels, latent, batch)]
     command = [sys.executable, "-m", "benchmarks.memory", alternative, *numbers, precision]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def keep_all_freed_memory() -> None:
+    """Makes malloc keep whatever is freed, of any size.
+
+    As the trainer sets it (train.memory), blocks of 32 MB and more are mapped anew or not, as the heap happens to be;
+    an op at that size takes less time than the page faults.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def peak_of(call: Callable[[], object]) -> int:

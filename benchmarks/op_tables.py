@@ -74,23 +74,22 @@ def times_limit(entry: Row) -> float:
 
 
 def render(entries: Sequence[Row]) -> list[str]:
-    """All tables of ops; nothing where none was measured."""
-    if not entries:
-        return []
-    lines = ["", "### Single ops: the targets", "", *summary(entries)]
-    lines += ["", "### Single ops: small tensors", "", *small_calls(entries)]
-    lines += ["", "### Single ops in compiled graphs", "", *compiled_graphs(entries)]
+    """All tables of ops; none where nothing was measured for it."""
     families: dict[str, list[Row]] = {}
     for entry in entries:
         families.setdefault(family(entry), []).append(entry)
-    for name, of_family in families.items():
-        lines += ["", f"### {name}", "", *family_table(of_family)]
-    return lines
+    sections = {
+        "Single ops: the targets": summary(entries),
+        "Single ops: small tensors": small_calls(entries),
+        "Single ops in compiled graphs": compiled_graphs(entries),
+        **{name: family_table(of_family) for name, of_family in families.items()},
+    }
+    return [line for title, lines in sections.items() if lines for line in ("", f"### {title}", "", *lines)]
 
 
 def family_table(entries: Sequence[Row]) -> list[str]:
     """A line for each size and mode."""
-    header = ["mode", "size", "ours, ms", "vs. torch op by op", "vs. torch compiled", "times the limit"]
+    header = ["mode", "size", "ours, ms", "vs. op by op", "vs. compiled", "times the limit"]
     header += ["MB, ours", "MB, fastest"]
     body = []
     for entry in entries:
@@ -133,8 +132,11 @@ def summary(entries: Sequence[Row]) -> list[str]:
             of_target = [entry for entry in pairs if target.applies(entry)]
             body.append(_counts(target, target.discrimination, of_target))
             short += _shortfalls(target, target.discrimination, of_target)
-        lines += ["", "Minibatch discrimination of 128 samples and more.", "", *markdown(header, body, words=2)]
-    return [*lines, "", "Short of what is asked of each:" if short else "Nothing falls short.", "", *short]
+        lines += [""] if lines else []
+        lines += ["Minibatch discrimination of 128 samples and more.", "", *markdown(header, body, words=2)]
+    if not lines:
+        return []
+    return [*lines, "", *(["Short of what is asked of each:", "", *short] if short else ["Nothing falls short."])]
 
 
 def small_calls(entries: Sequence[Row]) -> list[str]:
@@ -157,7 +159,7 @@ def small_calls(entries: Sequence[Row]) -> list[str]:
         f"Microseconds of a call under {SMALL / 1e3:.0f} kB. Asked is to be faster than the definition, "
         f"or within {1e6 * CALL:.0f} µs of it where that is one ATen op ({', '.join(sorted(ONE_ATEN_OP))})."
     )
-    return [caption, "", *markdown(["family", "mode", "size", "ours", "definition", "reached"], body, words=3)]
+    return body and [caption, "", *markdown(["family", "mode", "size", "ours", "definition", "reached"], body, words=3)]
 
 
 def compiled_graphs(entries: Sequence[Row]) -> list[str]:
@@ -173,7 +175,11 @@ def compiled_graphs(entries: Sequence[Row]) -> list[str]:
         spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
         body.append([name, mode, f"**{_mean(ratios):.2f}**", spread, "kernel" if used else "definition"])
     caption = "The definition's time over the kernel's inside a compiled function: above 1 the kernel is faster."
-    return [caption, "", *markdown(["family", "mode", "mean", "over sizes", "the op becomes its"], body, words=2)]
+    return body and [
+        caption,
+        "",
+        *markdown(["family", "mode", "mean", "over sizes", "the op becomes its"], body, words=2),
+    ]
 
 
 def _met(target: Target, asked: float, entry: Row) -> bool:

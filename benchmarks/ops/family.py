@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 import gan_ops
-from benchmarks.memory import peak_of
+from benchmarks.memory import keep_all_freed_memory, peak_of
 from benchmarks.ops import limits
 from benchmarks.ops.modes import MODES, Call, Function, Problem
 from benchmarks.ops.sizes import Size
@@ -29,6 +29,7 @@ class Family:
 
     Args:
         name: the function's, in gan_ops and in gan_ops.reference.
+        sizes: those to measure, the least first.
         inputs: the tensors that derivatives are taken by, of a size.
         traffic: bytes that forward, backward and double backward must each read and write, for a call's tensors.
         constants: tensors that follow the inputs in a call, of a size.
@@ -36,11 +37,12 @@ class Family:
         rivals: other ways in torch, by name, taking the tensors; exact to the definition.
         compiled_rivals: those of them that torch.compile does better than the definition.
         operations: operations that each of the three must do, where arithmetic is the limit.
-        fits: whether the definition's intermediates fit in memory, for a mode and a call's tensors.
+        can_run: whether an alternative has the derivatives of a mode and the memory for a call's tensors, by its name.
         modes: those that the op has.
     """
 
     name: str
+    sizes: Sequence[Size]
     inputs: Callable[[Size], Tensors]
     traffic: Callable[..., PerOrder]
     constants: Callable[[Size], Tensors] = lambda size: ()
@@ -48,7 +50,7 @@ class Family:
     rivals: Mapping[str, Function] = field(default_factory=dict)
     compiled_rivals: Sequence[str] = ()
     operations: Callable[..., PerOrder] | None = None
-    fits: Callable[..., bool] = lambda mode, *tensors: True
+    can_run: Callable[..., bool] = lambda name, mode, *tensors: True
     modes: Sequence[str] = MODES
 
     def op(self) -> Function:
@@ -96,6 +98,7 @@ class Family:
                 memory=memory,
                 roles=roles,
                 work=work,
+                keep_memory=keep_all_freed_memory,
             )
 
     def _function(self, op: Function) -> Function:
@@ -106,11 +109,11 @@ class Family:
         alternatives, roles = {"ours": problem.call(self.op())}, {}
 
         def add(name: str, role: str, call: Call) -> None:
-            alternatives[name], roles[name] = call, role
+            if self.can_run(name, problem.mode, *problem.tensors):
+                alternatives[name], roles[name] = call, role
 
-        if self.fits(problem.mode, *problem.tensors):
-            add("definition", "eager", problem.call(self.definition()))
-            add("compiled", "compiled", problem.compiled_call(self.definition()))
+        add("definition", "eager", problem.call(self.definition()))
+        add("compiled", "compiled", problem.compiled_call(self.definition()))
         for name, rival in self.rivals.items():
             add(name, "eager", problem.call(rival))
         for name in self.compiled_rivals:
@@ -123,11 +126,11 @@ class Family:
         return alternatives, roles
 
 
-def cells(family: Family, sizes: Sequence[Size]) -> Callable[[Function], Function]:
-    """Makes a test of a mode and a size run over all of them."""
+def cells(family: Family) -> Callable[[Function], Function]:
+    """Makes a test of a mode and a size run over all that the family has."""
 
     def decorate(test: Function) -> Function:
         test = pytest.mark.parametrize("mode", family.modes, ids=lambda mode: mode.replace(" ", "_"))(test)
-        return pytest.mark.parametrize("size", sizes, ids=str)(test)
+        return pytest.mark.parametrize("size", family.sizes, ids=str)(test)
 
     return decorate

@@ -15,7 +15,7 @@ def copy(nbytes: int, piece: int) -> Call:
 
     The copies go to newly allocated memory, as an op's results do.
     """
-    pieces = torch.rand(max(1, nbytes // 8)).split(max(1, piece // 4))
+    pieces = torch.rand(max(1, nbytes // 8), dtype=torch.float32).split(max(1, piece // 4))
     return lambda: [tensor.clone() for tensor in pieces]
 
 
@@ -26,5 +26,5 @@ def operations(count: float) -> tuple[Call, float]:
     additions, differences and absolute values at the rate of multiply-adds, not faster. SIDE³ multiply-adds thus stand
     for SIDE³ operations.
     """
-    a, b = torch.randn(2, SIDE, SIDE)
+    a, b = torch.randn(2, SIDE, SIDE, dtype=torch.float32)
     return lambda: a @ b, count / SIDE**3

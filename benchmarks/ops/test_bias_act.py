@@ -25,6 +25,7 @@ def chain_in_place(x: Tensor, bias: Tensor) -> Tensor:
 
 FAMILY = Family(
     "bias_act",
+    sizes=FEATURE_MAPS,
     inputs=lambda size: (size.randn(), torch.randn(size.numbers[1])),
     # Forward reads x and writes y; backward reads g and y (or x), writes dx; double backward reads v and y, writes dg.
     # A bias is left out of account.
@@ -34,6 +35,6 @@ FAMILY = Family(
 )
 
 
-@cells(FAMILY, FEATURE_MAPS)
+@cells(FAMILY)
 def test_bias_act(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     FAMILY.race(benchmark, mode, size)

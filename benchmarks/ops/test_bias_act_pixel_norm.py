@@ -22,6 +22,7 @@ def with_rms_norm(x: Tensor, bias: Tensor) -> Tensor:
 
 FAMILY = Family(
     "bias_act_pixel_norm",
+    sizes=FEATURE_MAPS,
     inputs=lambda size: (size.randn(), torch.randn(size.numbers[1])),
     # Forward reads x and writes y; backward reads g and x, writes dx; double backward reads v, g and x, writes dg and
     # dx. Bias and scales are left out of account.
@@ -31,6 +32,6 @@ FAMILY = Family(
 )
 
 
-@cells(FAMILY, FEATURE_MAPS)
+@cells(FAMILY)
 def test_bias_act_pixel_norm(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     FAMILY.race(benchmark, mode, size)

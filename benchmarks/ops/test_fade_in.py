@@ -33,6 +33,7 @@ def broadcast(new: Tensor, old: Tensor, fraction: Tensor) -> Tensor:
 
 FAMILY = Family(
     "fade_in",
+    sizes=SIZES,
     inputs=inputs,
     constants=lambda size: (torch.tensor(0.3),),
     # Forward reads new and old and writes y, of new's size; backward reads g and writes dnew and dold; double backward
@@ -42,6 +43,6 @@ FAMILY = Family(
 )
 
 
-@cells(FAMILY, SIZES)
+@cells(FAMILY)
 def test_fade_in(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     FAMILY.race(benchmark, mode, size)

@@ -16,6 +16,7 @@ def as_written(gradient: Tensor) -> Tensor:
 
 FAMILY = Family(
     "gradient_penalty",
+    sizes=IMAGES,
     inputs=lambda size: (size.randn(),),
     # Forward reads the gradient; backward reads it and writes its own; double backward reads v and the gradient and
     # writes its own. What is a number a sample is left out of account.
@@ -24,6 +25,6 @@ FAMILY = Family(
 )
 
 
-@cells(FAMILY, IMAGES)
+@cells(FAMILY)
 def test_gradient_penalty(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     FAMILY.race(benchmark, mode, size)

@@ -44,6 +44,7 @@ def foreach_update(*tensors: Tensor) -> None:
 
 DISTANCE = Family(
     "historical_distance",
+    sizes=SIZES,
     inputs=parameters,
     constants=parameters,
     # Forward reads parameters and averages; backward reads both and writes the gradient; double backward reads v too,
@@ -54,6 +55,7 @@ DISTANCE = Family(
 )
 UPDATE = Family(
     "historical_update_",
+    sizes=SIZES,
     inputs=parameters,
     constants=parameters,
     # Reads parameters and averages, writes averages.
@@ -64,11 +66,11 @@ UPDATE = Family(
 )
 
 
-@cells(DISTANCE, SIZES)
+@cells(DISTANCE)
 def test_historical_distance(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     DISTANCE.race(benchmark, mode, size)
 
 
-@cells(UPDATE, SIZES)
+@cells(UPDATE)
 def test_historical_update_(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     UPDATE.race(benchmark, mode, size)

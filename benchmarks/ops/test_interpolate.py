@@ -10,6 +10,7 @@ from benchmarks.ops.sizes import IMAGES, Size
 
 FAMILY = Family(
     "interpolate",
+    sizes=IMAGES,
     inputs=lambda size: (size.randn(), size.randn()),
     constants=lambda size: (torch.rand(size.numbers[0]),),
     # Forward reads both and writes one; backward reads one and writes both gradients; double backward as forward.
@@ -18,6 +19,6 @@ FAMILY = Family(
 )
 
 
-@cells(FAMILY, IMAGES)
+@cells(FAMILY)
 def test_interpolate(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     FAMILY.race(benchmark, mode, size)

@@ -25,6 +25,7 @@ def centred(x: Tensor) -> Tensor:
 
 FAMILY = Family(
     "minibatch_stddev",
+    sizes=SIZES,
     inputs=lambda size: (size.randn(),),
     # Forward reads x and writes it again; backward reads g and x, writes dx; double backward reads v and x and writes
     # dg and dx. Of g it needs the maps alone, and maps are left out of account.
@@ -35,6 +36,6 @@ FAMILY = Family(
 )
 
 
-@cells(FAMILY, SIZES)
+@cells(FAMILY)
 def test_minibatch_stddev(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     FAMILY.race(benchmark, mode, size)

@@ -26,6 +26,7 @@ def rms_norm(x: Tensor) -> Tensor:
 
 FAMILY = Family(
     "pixel_norm",
+    sizes=FEATURE_MAPS,
     inputs=lambda size: (size.randn(),),
     # Forward reads x and writes y; backward reads g and x, writes dx; double backward reads v, g and x, writes dg and
     # dx. One scale a pixel is left out of account.
@@ -34,6 +35,6 @@ FAMILY = Family(
 )
 
 
-@cells(FAMILY, FEATURE_MAPS)
+@cells(FAMILY)
 def test_pixel_norm(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
     FAMILY.race(benchmark, mode, size)

@@ -1,0 +1,92 @@
+"""The rivals of single ops compute what the ops compute."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+import torch
+from torch import Tensor
+
+import benchmarks.ops
+from benchmarks.ops import limits
+from benchmarks.ops.family import Family
+from benchmarks.ops.modes import Function, Problem
+
+MODULES = [
+    importlib.import_module(f"benchmarks.ops.{found.name}") for found in pkgutil.iter_modules(benchmarks.ops.__path__)
+]
+FAMILIES = {
+    value.name: value
+    for module in MODULES
+    for value in vars(module).values()
+    if isinstance(value, Family) and module.__name__.startswith("benchmarks.ops.test_")
+}
+WITH_RIVALS = [
+    pytest.param(family, mode, rival, id=f"{family.name}-{mode}-{rival}")
+    for family in FAMILIES.values()
+    for mode in family.modes
+    for rival in ("ours", *family.rivals)
+    if family.can_run(rival, mode, *family.inputs(family.sizes[0]))
+]
+
+
+@pytest.fixture(autouse=True)
+def in_float64() -> None:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def outcome(family: Family, mode: str, function: Function) -> list[Tensor | None]:
+    """What a call at the least size returns, and its tensors afterwards: some ops work in place."""
+    torch.manual_seed(0)
+    size = family.sizes[0]
+    problem = Problem(mode, family.definition(), family.inputs(size), family.constants(size))
+    return [*flat(problem.call(function)()), *problem.tensors]
+
+
+def flat(results: object) -> list[Tensor | None]:
+    if isinstance(results, (tuple, list)):
+        return [tensor for part in results for tensor in flat(part)]
+    return [results]
+
+
+@pytest.mark.parametrize(("family", "mode", "rival"), WITH_RIVALS)
+def test_every_rival_computes_the_definition_and_its_derivatives(family: Family, mode: str, rival: str) -> None:
+    expected = outcome(family, mode, family.definition())
+    found = outcome(family, mode, family.op() if rival == "ours" else family.rivals[rival])
+    for value, other in zip(found, expected, strict=True):
+        # An undefined gradient stands for zeros.
+        value = torch.zeros_like(other) if value is None and other is not None else value
+        other = torch.zeros_like(value) if other is None and value is not None else other
+        # Sums of some hundred numbers of size 1 in another order, differentiated twice.
+        torch.testing.assert_close(value, other, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_the_kernel_meant_for_graphs_is_in_the_graph(family: Family) -> None:
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Function:
+        graphs.append(str(graph.graph))
+        return graph.forward
+
+    kernel = family.in_graph_kernel()
+    if kernel is None:
+        pytest.skip("has no kernel")
+    size = family.sizes[0]
+    torch.compile(kernel[0], backend=backend, fullgraph=True)(*family.inputs(size), *family.constants(size))
+    assert f"gan_ops.{family.name}" in graphs[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_least_sizes_are_small(family: Family) -> None:
+    assert max(tensor.nbytes for tensor in family.inputs(family.sizes[0])) < 64e3
+
+
+def test_a_copy_reads_and_writes_the_bytes_asked_for() -> None:
+    copies = limits.copy(nbytes=4000, piece=800)()
+    assert sum(2 * tensor.nbytes for tensor in copies) == 4000
+    assert max(tensor.nbytes for tensor in copies) == 800
