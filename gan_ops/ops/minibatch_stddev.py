@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gan_ops import reference
-from gan_ops._dispatch import kernels_run_eagerly, reference_only
+from gan_ops._dispatch import kernels_run, reference_only
 from gan_ops.ops._layout import dense_like
 
 
@@ -34,7 +34,7 @@ def minibatch_stddev(x: Tensor, group_size: int | None = 4, num_channels: int = 
             divide the channels; one of them is below 1; eps is negative.
         TypeError: x is of another type.
     """
-    if kernels_run_eagerly():
+    if kernels_run():
         return _minibatch_stddev(x, group_size, num_channels, eps)
     return reference.minibatch_stddev(x, group_size, num_channels, eps)
 

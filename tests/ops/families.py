@@ -130,6 +130,7 @@ def _stddev(group_size: int | None, num_channels: int) -> Family:
             st.integers(1, 40).map(lambda channels: channels * num_channels),
         ).map(lambda shape: (shape,)),
         registered=_minibatch_stddev_registered,
+        kernels_in_graphs=True,
     )
 
 
