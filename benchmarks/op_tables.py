@@ -13,7 +13,7 @@ PREFIX = "ops/"
 NEAR_LIMIT = 1.2
 """Within this of the limit a target counts as met whatever the rivals do: more is not in the machine."""
 LARGE, SMALL = 1e6, 64e3
-"""Bytes of a call's largest tensor: targets hold from the first on, calls' own cost is compared up to the second."""
+"""Bytes of a call's inputs: targets hold from the first on, calls' own cost is compared up to the second."""
 CALL = 2e-6
 """Seconds that a small call may take beyond a definition of one ATen op."""
 ONE_ATEN_OP = {"interpolate"}
@@ -124,7 +124,7 @@ def summary(entries: Sequence[Row]) -> list[str]:
             body.append([*_counts(target, target.each, of_target), f"{target.mean:g}", f"**{mean:.2f}**"])
             body[-1].append(_yes(mean >= target.mean))
             short += _shortfalls(target, target.each, of_target)
-        lines += [f"All families but minibatch discrimination, tensors of {LARGE / 1e6:g} MB and more.", ""]
+        lines += [f"All families but minibatch discrimination, inputs of {LARGE / 1e6:g} MB and more.", ""]
         lines += markdown([*header, "asked of the geometric mean", "mean", "reached"], body, words=2)
     if pairs:
         body = []

@@ -73,7 +73,7 @@ def test_linear_ops_have_no_target_for_double_backward() -> None:
     assert line(lines, "double backward", "op by op")[3] == "1 of 1"
 
 
-def test_tensors_under_a_megabyte_do_not_count() -> None:
+def test_inputs_under_a_megabyte_do_not_count() -> None:
     lines = op_tables.summary([entry(), entry(nbytes=900_000)])
     assert line(lines, "| forward |")[3] == "1 of 1"
 
