@@ -50,6 +50,20 @@ TORCH_LIBRARY(gan_ops, m) {
       "bias_act_backward(Tensor grad, Tensor y, bool with_bias, float negative_slope, float gain)"
       " -> (Tensor d_x, Tensor d_bias)");
 
+  m.def(
+      "virtual_batch_norm(Tensor x, Tensor reference_mean, Tensor reference_var, Tensor? weight, Tensor? bias, float "
+      "own,"
+      " float eps) -> (Tensor y, Tensor mean, Tensor rstd)");
+  m.def(
+      "virtual_batch_norm_backward(Tensor grad, Tensor x, Tensor mean, Tensor rstd, Tensor reference_mean,"
+      " Tensor reference_var, Tensor? weight, float own, float eps, bool with_x, bool with_channels)"
+      " -> (Tensor d_x, Tensor d_weight, Tensor d_bias, Tensor d_reference_mean, Tensor d_reference_var)");
+  m.def(
+      "virtual_batch_norm_double_backward(Tensor? v, Tensor? v_weight, Tensor? v_bias, Tensor? v_reference_mean,"
+      " Tensor? v_reference_var, Tensor grad, Tensor x, Tensor mean, Tensor rstd, Tensor reference_mean,"
+      " Tensor reference_var, Tensor? weight, float own, float eps, bool with_channels)"
+      " -> (Tensor d_grad, Tensor d_x, Tensor d_weight, Tensor d_reference_mean, Tensor d_reference_var)");
+
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding) -> Tensor");
   m.def("conv2d_weight_grad(Tensor grad, Tensor x, int padding) -> Tensor");

@@ -3,7 +3,14 @@
 from gan_ops import reference
 from gan_ops._dispatch import use_reference
 from gan_ops._extension import BuildError
-from gan_ops.ops import bias_act, conv2d, minibatch_discrimination, minibatch_stddev, pixel_norm
+from gan_ops.ops import (
+    bias_act,
+    conv2d,
+    minibatch_discrimination,
+    minibatch_stddev,
+    pixel_norm,
+    virtual_batch_norm,
+)
 
 __all__ = [
     "BuildError",
@@ -14,5 +21,6 @@ __all__ = [
     "pixel_norm",
     "reference",
     "use_reference",
+    "virtual_batch_norm",
 ]
 __version__ = "0.1.0"

@@ -40,10 +40,23 @@ def check_bias_act(x: Tensor, bias: Tensor | None, negative_slope: float, gain: 
         raise ValueError(f"gain must be positive, but is {gain:g}")
     if bias is None:
         return
-    if bias.dtype not in _FLOATS:
-        raise TypeError(f"bias must be float64, float32, float16 or bfloat16, but is {bias.dtype}")
-    if bias.shape != (x.shape[1],):
-        raise ValueError(f"bias must have the shape [{x.shape[1]}], but has {list(bias.shape)}")
+    check_channels(bias, "bias", x)
+
+
+def check_channels(tensor: Tensor, name: str, x: Tensor) -> None:
+    """tensor is [C], on x's device and of a floating-point type that the kernels know."""
+    if tensor.dtype not in _FLOATS:
+        raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, but is {tensor.dtype}")
+    if tensor.shape != (x.shape[1],):
+        raise ValueError(f"{name} must have the shape [{x.shape[1]}], but has {list(tensor.shape)}")
+    if tensor.device != x.device:
+        raise ValueError(f"{name} must be on {x.device}, but is on {tensor.device}")
+
+
+def check_reference_size(reference_size: float) -> None:
+    """A number of examples, 0 or more."""
+    if not reference_size >= 0:
+        raise ValueError(f"reference_size must not be negative, but is {reference_size:g}")
 
 
 def check_stddev_groups(batch: int, channels: int, group_size: int | None, num_channels: int) -> None:

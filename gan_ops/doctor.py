@@ -92,6 +92,12 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
         ),
         ("bias_act", gan_ops.bias_act, gan_ops.reference.bias_act, [[4, 19, 5, 3], [19]]),
         (
+            "virtual_batch_norm",
+            lambda x, mean, root, w, b: gan_ops.virtual_batch_norm(x, mean, 1 + root.square(), 3, w, b),
+            lambda x, mean, root, w, b: gan_ops.reference.virtual_batch_norm(x, mean, 1 + root.square(), 3, w, b),
+            [[4, 19, 5, 3], [19], [19], [19], [19]],
+        ),
+        (
             "conv2d",
             lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1),
             lambda x, w, b: gan_ops.reference.conv2d(x, w, b, padding=1),

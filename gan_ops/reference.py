@@ -7,15 +7,19 @@ the kernels are tested against them in float64.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from gan_ops._checks import (
     check_bias_act,
+    check_channels,
     check_discrimination_features,
     check_eps,
     check_feature_map,
+    check_reference_size,
     check_stddev_groups,
 )
 
@@ -58,6 +62,40 @@ def minibatch_discrimination(m: Tensor, include_self: bool = True) -> Tensor:
         others = differences.flatten(0, 1)[1:].view(max(n - 1, 0), n + 1, b, c)[:, :-1]
         differences = others.reshape(n, max(n - 1, 0), b, c)  # [N, N − 1, B, C]
     return torch.exp(-differences.abs().sum(dim=3)).sum(dim=1).to(m.dtype)  # → [N, N, B] → [N, B]
+
+
+def virtual_batch_norm(
+    x: Tensor,
+    reference_mean: Tensor,
+    reference_var: Tensor,
+    reference_size: float,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """x [N, C, *] normalised by its own and a reference's statistics; see :func:`gan_ops.virtual_batch_norm`."""
+    check_reference_size(reference_size)
+    check_feature_map(x)
+    check_eps(eps)
+    channels = {"reference_mean": reference_mean, "reference_var": reference_var, "weight": weight, "bias": bias}
+    for name, tensor in channels.items():
+        if tensor is not None:
+            check_channels(tensor, name, x)
+    n, c, *spatial = x.shape
+    own = 1 / (reference_size + 1)
+    flat = _accumulable(x).reshape(n, c, math.prod(spatial))  # [N, C, P]
+    reference_mean, reference_var = (t.to(flat.dtype)[:, None] for t in (reference_mean, reference_var))  # [C, 1]
+    var, mean = torch.var_mean(flat, dim=2, correction=0, keepdim=True)  # → [N, C, 1]
+    delta = mean - reference_mean
+    mean = reference_mean + own * delta
+    var = own * var + (1 - own) * (reference_var + own * delta.square())
+    scale = torch.rsqrt(var + eps)
+    if weight is not None:
+        scale = scale * weight.to(flat.dtype)[:, None]
+    y = (flat - mean) * scale
+    if bias is not None:
+        y = y + bias.to(flat.dtype)[:, None]
+    return y.reshape(x.shape).to(x.dtype)
 
 
 def bias_act(x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, gain: float = 1.0) -> Tensor:

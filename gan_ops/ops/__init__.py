@@ -5,5 +5,13 @@ from gan_ops.ops.conv2d import conv2d
 from gan_ops.ops.minibatch_discrimination import minibatch_discrimination
 from gan_ops.ops.minibatch_stddev import minibatch_stddev
 from gan_ops.ops.pixel_norm import pixel_norm
+from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
 
-__all__ = ["bias_act", "conv2d", "minibatch_discrimination", "minibatch_stddev", "pixel_norm"]
+__all__ = [
+    "bias_act",
+    "conv2d",
+    "minibatch_discrimination",
+    "minibatch_stddev",
+    "pixel_norm",
+    "virtual_batch_norm",
+]

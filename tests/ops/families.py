@@ -3,6 +3,7 @@ inputs, and its registered ops."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -101,6 +102,44 @@ def _bias_act_registered() -> list[tuple[Callable, tuple]]:
     ]
 
 
+def _virtual_batch_norm_registered() -> list[tuple[Callable, tuple]]:
+    cases = []
+    own, eps = 0.25, 1e-5
+    for shape in ([3, 5, 4, 3], [4, 5]):
+        x, g, v = _grad_input(*shape), _grad_input(*shape), _grad_input(*shape)
+        mean, weight, bias, *of_channels = (_grad_input(5) for _ in range(7))
+        var = (1 + torch.rand(5, dtype=torch.float64)).requires_grad_()
+        saved = ops.virtual_batch_norm(x.detach(), mean.detach(), var.detach(), None, None, own, eps)[1:]
+        backward, double_backward = ops.virtual_batch_norm_backward, ops.virtual_batch_norm_double_backward
+        cases += [
+            (ops.virtual_batch_norm.default, (x, mean, var, weight, bias, own, eps)),
+            (ops.virtual_batch_norm.default, (x, mean, var, None, None, own, eps)),
+            (backward.default, (g, x, *saved, mean, var, weight, own, eps, True, True)),
+            (backward.default, (g, x, *saved, mean, var, None, own, eps, True, False)),
+            (backward.default, (g, x, *saved, mean, var, weight, own, eps, False, True)),
+            (double_backward.default, (v, *of_channels, g, x, *saved, mean, var, weight, own, eps, True)),
+            (double_backward.default, (v, *[None] * 4, g, x, *saved, mean, var, None, own, eps, False)),
+            (double_backward.default, (None, *of_channels, g, x, *saved, mean, var, weight, own, eps, True)),
+        ]
+    return cases
+
+
+def _virtual_batch_norm(affine: bool, reference_size: float) -> Family:
+    def make(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda x, mean, var, *affine: function(x, mean, var, reference_size, *affine)
+
+    of_channels = 4 if affine else 2
+    return Family(
+        f"virtual_batch_norm(affine={affine}, reference_size={reference_size})",
+        make(gan_ops.virtual_batch_norm),
+        make(gan_ops.reference.virtual_batch_norm),
+        ((4, 19, 3, 5), *[(19,)] * of_channels),
+        feature_maps().map(lambda x: (x, *[(x[1],)] * of_channels)),
+        _virtual_batch_norm_registered,
+        domain=lambda x, mean, var, *affine: (x, mean, 0.5 + var.square(), *affine),
+    )
+
+
 def _conv2d_registered() -> list[tuple[Callable, tuple]]:
     x, w, b, g = _grad_input(2, 3, 5, 4), _grad_input(4, 3, 3, 3), _grad_input(4), _grad_input(2, 4, 5, 4)
     return [
@@ -178,6 +217,9 @@ FAMILIES = [
     _stddev(2, 3),
     _discrimination(include_self=True),
     _discrimination(include_self=False),
+    _virtual_batch_norm(affine=True, reference_size=3),
+    _virtual_batch_norm(affine=False, reference_size=0),
+    _virtual_batch_norm(affine=True, reference_size=math.inf),
     Family(
         "conv2d",
         lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1),

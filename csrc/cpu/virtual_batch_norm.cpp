@@ -1,0 +1,241 @@
+// Virtual batch norm on the CPU: two walks over a tile, a few channels of one example, the second mostly out of cache;
+// between them the algebra of the tile's channels side by side.
+#include "../virtual_batch_norm.h"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "narrow_types.h"
+#include "parallel.h"
+
+namespace gan_ops {
+namespace {
+
+using namespace cpu;
+
+constexpr int kTile = 64;            // channels of a tile, at most
+constexpr int kFewChannels = 16;     // channels of a tile when there are few of them for the threads: one cache line
+constexpr int64_t kElements = 2048;  // of a tile of planes: three tensors of them fit in L1
+constexpr int64_t kChunk = 2048;     // pixels whose moments are taken together, while they are in L1
+
+template <class F>
+using Sums = typename F::A[F::kSums][kTile];
+template <class F>
+using Coefficients = typename F::A[F::kCoefficients][kTile];
+
+// ---- Pixels adjacent: a channel of an example is a plane ----
+
+/// values(i, out) for i in [0, count), summed in `kLanes` lanes and then pairwise.
+template <int kSums, int kLanes, class A, class Values>
+GAN_OPS_INLINE void sum_lanes(int64_t count, A* sums, const Values& values) {
+  A lanes[kSums][kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+    for (int lane = 0; lane < kLanes; ++lane) {
+      A out[kSums];
+      values(i + lane, out);
+      for (int k = 0; k < kSums; ++k) lanes[k][lane] += out[k];
+    }
+  for (int lane = 0; i + lane < count; ++lane) {
+    A out[kSums];
+    values(i + lane, out);
+    for (int k = 0; k < kSums; ++k) lanes[k][lane] += out[k];
+  }
+  for (int k = 0; k < kSums; ++k) {
+    for (int width = kLanes / 2; width > 0; width /= 2)
+      for (int lane = 0; lane < width; ++lane) lanes[k][lane] += lanes[k][lane + width];
+    sums[k] = lanes[k][0];
+  }
+}
+
+template <int kSums, class A, class Values>
+GAN_OPS_INLINE void sum_values(int64_t count, A* sums, const Values& values) {
+  if (count < 256) return sum_lanes<kSums, 16>(count, sums, values);
+  sum_lanes<kSums, 32>(count, sums, values);
+}
+
+template <class F>
+GAN_OPS_INLINE void sum_plane(const F f, int64_t first, int64_t pixels, int64_t row, int64_t channel,
+                              typename F::A* sums) {
+  using A = typename F::A;
+  if constexpr (F::kMoments) {
+    A mean = 0, squares = 0;
+    for (int64_t begin = 0; begin < pixels; begin += kChunk) {
+      const int64_t count = std::min(kChunk, pixels - begin), start = first + begin;
+      A chunk_mean, chunk_squares;
+      sum_values<1>(count, &chunk_mean,
+                    [=](int64_t i, A* out) GAN_OPS_LAMBDA_INLINE { out[0] = f.element(start + i); });
+      chunk_mean /= A(count);
+      sum_values<1>(count, &chunk_squares, [=](int64_t i, A* out) GAN_OPS_LAMBDA_INLINE {
+        const A distance = f.element(start + i) - chunk_mean;
+        out[0] = distance * distance;
+      });
+      join_moments(mean, squares, A(begin), chunk_mean, chunk_squares, A(count));
+    }
+    sums[0] = mean;
+    sums[1] = squares;
+  } else {
+    const A centre = f.centre(row, channel);
+    sum_values<F::kSums>(pixels, sums,
+                         [=](int64_t i, A* out) GAN_OPS_LAMBDA_INLINE { f.terms(first + i, centre, out); });
+  }
+}
+
+template <class F>
+GAN_OPS_INLINE void write_plane(const F f, int64_t first, int64_t pixels, const typename F::A* coefficients) {
+#pragma omp simd
+  for (int64_t i = first; i < first + pixels; ++i) f.write(i, coefficients);
+}
+
+// ---- Channels adjacent: a pixel of a tile is a run of `width` channels, the next one lies `stride` behind it ----
+
+template <class F>
+GAN_OPS_INLINE void sum_runs(const F f, int64_t first, int64_t stride, int64_t pixels, int64_t width, int64_t row,
+                             int64_t channel, Sums<F>& sums) {
+  using A = typename F::A;
+  for (int k = 0; k < F::kSums; ++k) std::fill_n(sums[k], width, A(0));
+  if constexpr (F::kMoments) {
+    const int64_t rows_per_chunk = kChunk / kFewChannels;
+    for (int64_t begin = 0; begin < pixels; begin += rows_per_chunk) {
+      const int64_t end = std::min(pixels, begin + rows_per_chunk);
+      A mean[kTile] = {}, squares[kTile] = {};
+      for (int64_t p = begin; p < end; ++p)
+#pragma omp simd
+        for (int64_t lane = 0; lane < width; ++lane) mean[lane] += f.element(first + p * stride + lane);
+      for (int64_t lane = 0; lane < width; ++lane) mean[lane] /= A(end - begin);
+      for (int64_t p = begin; p < end; ++p)
+#pragma omp simd
+        for (int64_t lane = 0; lane < width; ++lane) {
+          const A distance = f.element(first + p * stride + lane) - mean[lane];
+          squares[lane] += distance * distance;
+        }
+#pragma omp simd
+      for (int64_t lane = 0; lane < width; ++lane)
+        join_moments(sums[0][lane], sums[1][lane], A(begin), mean[lane], squares[lane], A(end - begin));
+    }
+  } else {
+    A centre[kTile];
+    for (int64_t lane = 0; lane < width; ++lane) centre[lane] = f.centre(row + lane, channel + lane);
+    for (int64_t p = 0; p < pixels; ++p)
+#pragma omp simd
+      for (int64_t lane = 0; lane < width; ++lane) {
+        A out[F::kSums];
+        f.terms(first + p * stride + lane, centre[lane], out);
+        for (int k = 0; k < F::kSums; ++k) sums[k][lane] += out[k];
+      }
+  }
+}
+
+template <class F>
+GAN_OPS_INLINE void write_runs(const F f, int64_t first, int64_t stride, int64_t pixels, int64_t width,
+                               const Coefficients<F>& coefficients) {
+  for (int64_t p = 0; p < pixels; ++p)
+#pragma omp simd
+    for (int64_t lane = 0; lane < width; ++lane) {
+      typename F::A own[F::kCoefficients];
+      for (int k = 0; k < F::kCoefficients; ++k) own[k] = coefficients[k][lane];
+      f.write(first + p * stride + lane, own);
+    }
+}
+
+// ---- Tiles ----
+
+/// Channels [channel, channel + width) of example n.
+template <class F>
+GAN_OPS_INLINE void run_tile(const F f, const VbnLayout s, int64_t n, int64_t channel, int64_t width) {
+  using A = typename F::A;
+  const int64_t row = n * s.channels + channel, first = s.first(n, channel);
+  Sums<F> sums;
+  if (s.channels_adjacent) {
+    sum_runs(f, first, s.channels, s.pixels, width, row, channel, sums);
+  } else {
+    for (int64_t lane = 0; lane < width; ++lane) {
+      A of_plane[F::kSums];
+      sum_plane(f, first + lane * s.pixels, s.pixels, row + lane, channel + lane, of_plane);
+      for (int k = 0; k < F::kSums; ++k) sums[k][lane] = of_plane[k];
+    }
+  }
+
+  Coefficients<F> coefficients;
+  A kept[F::kKept][kTile];
+#pragma omp simd
+  for (int64_t lane = 0; lane < width; ++lane) {
+    A own_sums[F::kSums], out[F::kCoefficients], keep[F::kKept];
+    for (int k = 0; k < F::kSums; ++k) own_sums[k] = sums[k][lane];
+    f.coefficients(row + lane, channel + lane, own_sums, out, keep);
+    for (int k = 0; k < F::kCoefficients; ++k) coefficients[k][lane] = out[k];
+    for (int k = 0; k < F::kKept; ++k) kept[k][lane] = keep[k];
+  }
+  if (f.keeps())
+    for (int k = 0; k < F::kKept; ++k) std::copy_n(kept[k], width, f.kept[k] + row);
+
+  if (!f.writes()) return;
+  if (s.channels_adjacent) return write_runs(f, first, s.channels, s.pixels, width, coefficients);
+  for (int64_t lane = 0; lane < width; ++lane) {
+    A of_plane[F::kCoefficients];
+    for (int k = 0; k < F::kCoefficients; ++k) of_plane[k] = coefficients[k][lane];
+    write_plane(f, first + lane * s.pixels, s.pixels, of_plane);
+  }
+}
+
+/// Channels of a tile. Sums are a channel's own, so that this changes no result.
+int64_t tile_width(const VbnLayout& s) {
+  if (!s.channels_adjacent) return std::clamp<int64_t>(kElements / s.pixels, 1, kTile);
+  const int64_t tiles = s.samples * ((s.channels + kTile - 1) / kTile);
+  return tiles < 2 * at::get_num_threads() ? kFewChannels : kTile;
+}
+
+template <class F>
+void walk(const F& f, const VbnLayout& s) {
+  const int64_t width = tile_width(s), tiles = (s.channels + width - 1) / width;
+  parallel_for(s.samples * tiles, std::min(width, s.channels) * s.pixels,
+               [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
+                 for (int64_t task = begin; task < end; ++task) {
+                   const int64_t channel = task % tiles * width;
+                   run_tile(f, s, task / tiles, channel, std::min(width, s.channels - channel));
+                 }
+               });
+}
+
+/// kept[k]: [N, C] → totals[k]: [C], in the order of the examples.
+template <class F>
+void sum_examples(const F& f, const VbnLayout& s, void* const (&totals)[F::kKept]) {
+  using A = typename F::A;
+  if (!f.keeps()) return;
+  const int64_t strips = (s.channels + kTile - 1) / kTile;
+  parallel_for(F::kKept * strips, s.samples * kTile, [=, &totals](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t channel = task % strips * kTile, width = std::min<int64_t>(kTile, s.channels - channel);
+      const A* kept = f.kept[task / strips] + channel;
+      A sums[kTile] = {};
+      for (int64_t n = 0; n < s.samples; ++n)
+#pragma omp simd
+        for (int64_t lane = 0; lane < width; ++lane) sums[lane] += kept[n * s.channels + lane];
+      std::copy_n(sums, width, static_cast<A*>(totals[task / strips]) + channel);
+    }
+  });
+}
+
+}  // namespace
+
+void run_on_cpu(const VbnForwardArgs& a, Dtype dtype) {
+  with_type(dtype, [&]<class T>(Type<T>) { walk(make_forward<T>(a), a.layout); });
+}
+
+void run_on_cpu(const VbnBackwardArgs& a, Dtype dtype) {
+  with_type(dtype, [&]<class T>(Type<T>) {
+    const auto f = make_backward<T>(a);
+    walk(f, a.layout);
+    sum_examples(f, a.layout, {a.d_weight, a.d_bias, a.d_reference_mean, a.d_reference_var});
+  });
+}
+
+void run_on_cpu(const VbnDoubleBackwardArgs& a, Dtype dtype) {
+  with_type(dtype, [&]<class T>(Type<T>) {
+    const auto f = make_double_backward<T>(a);
+    walk(f, a.layout);
+    sum_examples(f, a.layout, {a.d_weight, a.d_reference_mean, a.d_reference_var});
+  });
+}
+
+}  // namespace gan_ops

@@ -1,0 +1,439 @@
+// The virtual_batch_norm family: checks, allocation, dispatch, and how its ops differentiate one another.
+#include "virtual_batch_norm.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <optional>
+#include <tuple>
+
+#include "common.h"
+
+namespace gan_ops {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using MaybeTensor = std::optional<Tensor>;
+using FiveTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+// ---- Arguments ----
+
+/// A tensor [C] of any type that the kernels know.
+void check_channels(const Tensor& tensor, const char* name, const Tensor& x) {
+  dtype_of(tensor, name);
+  check_matches(tensor, name, {x.size(1)}, tensor.scalar_type(), x.device());
+}
+
+void check_arguments(const Tensor& x, const Tensor& reference_mean, const Tensor& reference_var,
+                     const MaybeTensor& weight, const MaybeTensor& bias, double own, double eps) {
+  check_feature_map(x, "x");
+  TORCH_CHECK_VALUE(own >= 0 && own <= 1, "own must be between 0 and 1, but is ", own);
+  check_eps(eps);
+  check_channels(reference_mean, "reference_mean", x);
+  check_channels(reference_var, "reference_var", x);
+  if (weight) check_channels(*weight, "weight", x);
+  if (bias) check_channels(*bias, "bias", x);
+}
+
+void check_saved(const Tensor& grad, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                 const Tensor& reference_mean, const Tensor& reference_var, const MaybeTensor& weight, double own,
+                 double eps) {
+  check_arguments(x, reference_mean, reference_var, weight, std::nullopt, own, eps);
+  check_matches(grad, "grad", x.sizes(), x.scalar_type(), x.device());
+  check_matches(mean, "mean", {x.size(0), x.size(1)}, accumulate_type(x), x.device());
+  check_matches(rstd, "rstd", {x.size(0), x.size(1)}, accumulate_type(x), x.device());
+}
+
+at::TensorOptions wide(const Tensor& x) {
+  return x.options().dtype(accumulate_type(x));
+}
+
+/// A tensor [C] as the kernels read it; `otherwise` where there is none.
+Tensor channels(const MaybeTensor& tensor, const Tensor& x, double otherwise) {
+  if (!tensor) return at::full({x.size(1)}, otherwise, wide(x));
+  return tensor->to(accumulate_type(x)).contiguous();
+}
+
+VbnLayout vbn_layout(const Tensor& x) {
+  const int64_t pixels = pixels_of(x);
+  return {x.size(0), x.size(1), pixels, is_channels_last(x) || pixels == 1};
+}
+
+/// Scratch of the CUDA kernels for `sums` sums; undefined where they need none.
+Tensor partial_sums(const Tensor& x, const VbnLayout& layout, int64_t sums) {
+  const int64_t chunks = vbn_cuda_chunks(layout);
+  if (!x.is_cuda() || chunks == 1) return Tensor();
+  return at::empty({sums * chunks * layout.rows()}, wide(x));
+}
+
+void* data(const Tensor& tensor) {
+  return tensor.defined() ? tensor.mutable_data_ptr() : nullptr;
+}
+
+// ---- Kernels' entry points ----
+
+/// y, and the examples' means and reciprocal deviations [N, C] in the accumulate type.
+std::tuple<Tensor, Tensor, Tensor> virtual_batch_norm(const Tensor& x_any, const Tensor& reference_mean_any,
+                                                      const Tensor& reference_var_any, const MaybeTensor& weight_any,
+                                                      const MaybeTensor& bias_any, double own, double eps) {
+  check_arguments(x_any, reference_mean_any, reference_var_any, weight_any, bias_any, own, eps);
+  const Tensor x = dense(x_any);
+  Tensor y = at::empty_like(x);
+  Tensor mean = at::empty({x.size(0), x.size(1)}, wide(x)), rstd = at::empty_like(mean);
+  if (x.numel() == 0) return {y, mean.zero_(), rstd.zero_()};
+  const Tensor reference_mean = channels(reference_mean_any, x, 0), reference_var = channels(reference_var_any, x, 0);
+  const Tensor weight = channels(weight_any, x, 1), bias = channels(bias_any, x, 0);
+  const auto layout = vbn_layout(x);
+  Tensor partial = partial_sums(x, layout, VbnForward<float>::kSums);
+  run_kernel(VbnForwardArgs{.x = x.const_data_ptr(),
+                            .reference_mean = reference_mean.const_data_ptr(),
+                            .reference_var = reference_var.const_data_ptr(),
+                            .weight = weight.const_data_ptr(),
+                            .bias = bias.const_data_ptr(),
+                            .y = data(y),
+                            .mean = data(mean),
+                            .rstd = data(rstd),
+                            .partial = data(partial),
+                            .layout = layout,
+                            .own = own,
+                            .eps = eps},
+             x);
+  return {y, mean, rstd};
+}
+
+/// Returns d_x and, in the accumulate type, the gradients [C] of weight, bias, reference_mean and reference_var. Those
+/// that are not asked for are empty.
+FiveTensors virtual_batch_norm_backward(const Tensor& grad_any, const Tensor& x_any, const Tensor& mean_any,
+                                        const Tensor& rstd_any, const Tensor& reference_mean_any,
+                                        const Tensor& reference_var_any, const MaybeTensor& weight_any, double own,
+                                        double eps, bool with_x, bool with_channels) {
+  check_saved(grad_any, x_any, mean_any, rstd_any, reference_mean_any, reference_var_any, weight_any, own, eps);
+  const Tensor x = dense(x_any), grad = dense_like(grad_any, x);
+  Tensor d_x = with_x ? at::empty_like(x) : at::empty({0}, x.options());
+  const auto channel_sums = [&] {
+    const int64_t size = with_channels ? x.size(1) : 0;
+    return x.numel() == 0 ? at::zeros({size}, wide(x)) : at::empty({size}, wide(x));
+  };
+  Tensor d_weight = channel_sums(), d_bias = channel_sums(), d_mean = channel_sums(), d_var = channel_sums();
+  if (x.numel() == 0) return {d_x, d_weight, d_bias, d_mean, d_var};
+  const Tensor mean = mean_any.contiguous(), rstd = rstd_any.contiguous();
+  const Tensor reference_mean = channels(reference_mean_any, x, 0), weight = channels(weight_any, x, 1);
+  const auto layout = vbn_layout(x);
+  using Formula = VbnBackward<float>;
+  Tensor kept = with_channels ? at::empty({Formula::kKept * layout.rows()}, wide(x)) : Tensor();
+  Tensor partial = partial_sums(x, layout, Formula::kSums);
+  run_kernel(VbnBackwardArgs{.g = grad.const_data_ptr(),
+                             .x = x.const_data_ptr(),
+                             .mean = mean.const_data_ptr(),
+                             .rstd = rstd.const_data_ptr(),
+                             .reference_mean = reference_mean.const_data_ptr(),
+                             .weight = weight.const_data_ptr(),
+                             .d_x = with_x ? data(d_x) : nullptr,
+                             .d_weight = data(d_weight),
+                             .d_bias = data(d_bias),
+                             .d_reference_mean = data(d_mean),
+                             .d_reference_var = data(d_var),
+                             .kept = data(kept),
+                             .partial = data(partial),
+                             .layout = layout,
+                             .own = own},
+             x);
+  return {d_x, d_weight, d_bias, d_mean, d_var};
+}
+
+/// Returns the gradients of grad and x and, in the accumulate type, those [C] of weight, reference_mean and
+/// reference_var, which are empty without `with_channels`.
+FiveTensors virtual_batch_norm_double_backward(const MaybeTensor& v_any, const MaybeTensor& v_weight_any,
+                                               const MaybeTensor& v_bias_any, const MaybeTensor& v_reference_mean_any,
+                                               const MaybeTensor& v_reference_var_any, const Tensor& grad_any,
+                                               const Tensor& x_any, const Tensor& mean_any, const Tensor& rstd_any,
+                                               const Tensor& reference_mean_any, const Tensor& reference_var_any,
+                                               const MaybeTensor& weight_any, double own, double eps,
+                                               bool with_channels) {
+  check_saved(grad_any, x_any, mean_any, rstd_any, reference_mean_any, reference_var_any, weight_any, own, eps);
+  if (v_any) check_matches(*v_any, "v", x_any.sizes(), x_any.scalar_type(), x_any.device());
+  const auto check_cotangent = [&](const MaybeTensor& cotangent, const char* name) {
+    if (cotangent) check_channels(*cotangent, name, x_any);
+  };
+  check_cotangent(v_weight_any, "v_weight");
+  check_cotangent(v_bias_any, "v_bias");
+  check_cotangent(v_reference_mean_any, "v_reference_mean");
+  check_cotangent(v_reference_var_any, "v_reference_var");
+
+  const Tensor x = dense(x_any), grad = dense_like(grad_any, x);
+  Tensor d_grad = at::empty_like(x), d_x = at::empty_like(x);
+  const auto channel_sums = [&] {
+    const int64_t size = with_channels ? x.size(1) : 0;
+    return x.numel() == 0 ? at::zeros({size}, wide(x)) : at::empty({size}, wide(x));
+  };
+  Tensor d_weight = channel_sums(), d_mean = channel_sums(), d_var = channel_sums();
+  if (x.numel() == 0) return {d_grad, d_x, d_weight, d_mean, d_var};
+  // A gradient penalty on nothing but parameters' gradients, the one case without v, is too rare for a kernel of its
+  // own.
+  const Tensor v = v_any ? dense_like(*v_any, x) : at::zeros_like(x);
+  const Tensor v_weight = channels(v_weight_any, x, 0), v_bias = channels(v_bias_any, x, 0);
+  const Tensor v_mean = channels(v_reference_mean_any, x, 0), v_var = channels(v_reference_var_any, x, 0);
+  const Tensor mean = mean_any.contiguous(), rstd = rstd_any.contiguous();
+  const Tensor reference_mean = channels(reference_mean_any, x, 0), weight = channels(weight_any, x, 1);
+  const auto layout = vbn_layout(x);
+  using Formula = VbnDoubleBackward<float>;
+  Tensor kept = with_channels ? at::empty({Formula::kKept * layout.rows()}, wide(x)) : Tensor();
+  Tensor partial = partial_sums(x, layout, Formula::kSums);
+  run_kernel(VbnDoubleBackwardArgs{.u = v.const_data_ptr(),
+                                   .u_weight = v_weight.const_data_ptr(),
+                                   .u_bias = v_bias.const_data_ptr(),
+                                   .u_reference_mean = v_mean.const_data_ptr(),
+                                   .u_reference_var = v_var.const_data_ptr(),
+                                   .g = grad.const_data_ptr(),
+                                   .x = x.const_data_ptr(),
+                                   .mean = mean.const_data_ptr(),
+                                   .rstd = rstd.const_data_ptr(),
+                                   .reference_mean = reference_mean.const_data_ptr(),
+                                   .weight = weight.const_data_ptr(),
+                                   .d_g = data(d_grad),
+                                   .d_x = data(d_x),
+                                   .d_weight = data(d_weight),
+                                   .d_reference_mean = data(d_mean),
+                                   .d_reference_var = data(d_var),
+                                   .kept = data(kept),
+                                   .partial = data(partial),
+                                   .layout = layout,
+                                   .own = own},
+             x);
+  return {d_grad, d_x, d_weight, d_mean, d_var};
+}
+
+// ---- Derivatives ----
+
+auto virtual_batch_norm_op() {
+  static const auto op = find_op<decltype(virtual_batch_norm)>("gan_ops::virtual_batch_norm");
+  return op;
+}
+auto virtual_batch_norm_backward_op() {
+  static const auto op = find_op<decltype(virtual_batch_norm_backward)>("gan_ops::virtual_batch_norm_backward");
+  return op;
+}
+auto virtual_batch_norm_double_backward_op() {
+  static const auto op =
+      find_op<decltype(virtual_batch_norm_double_backward)>("gan_ops::virtual_batch_norm_double_backward");
+  return op;
+}
+
+/// The tensor in an optional argument, undefined without one; and the way back.
+Tensor or_undefined(const MaybeTensor& tensor) {
+  return tensor.value_or(Tensor());
+}
+MaybeTensor or_none(const Tensor& tensor) {
+  return tensor.defined() ? MaybeTensor(tensor) : std::nullopt;
+}
+
+/// A gradient [C] in the type of what it belongs to; undefined for an argument that was absent.
+Tensor gradient_of(const Tensor& argument, const Tensor& gradient) {
+  return argument.defined() ? gradient.to(argument.scalar_type()) : Tensor();
+}
+
+// In the ops that take them, mean and rstd are the values that the forward pass kept, not variables of their own: the
+// derivatives to x and to the reference statistics count their dependence on these.
+struct Backward : torch::autograd::Function<Backward> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, const Tensor& mean,
+                               const Tensor& rstd, const Tensor& reference_mean, const Tensor& reference_var,
+                               const MaybeTensor& weight, double own, double eps, bool with_x, bool with_channels) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
+    ctx->save_for_backward({grad, x, mean, rstd, reference_mean, reference_var, or_undefined(weight)});
+    ctx->saved_data["own"] = own;
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["with_x"] = with_x;
+    ctx->saved_data["with_channels"] = with_channels;
+    auto [d_x, d_weight, d_bias, d_mean, d_var] = virtual_batch_norm_backward_op().call(
+        grad, x, mean, rstd, reference_mean, reference_var, weight, own, eps, with_x, with_channels);
+    return {d_x, d_weight, d_bias, d_mean, d_var};
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& cotangents) {
+    // Outputs that were not asked for are empty, and so are their cotangents.
+    const bool with_x = ctx->saved_data["with_x"].toBool(), with_channels = ctx->saved_data["with_channels"].toBool();
+    MaybeTensor v[5];
+    bool any = false;
+    for (int k = 0; k < 5; ++k) {
+      if (!cotangents[k].defined() || !(k == 0 ? with_x : with_channels)) continue;
+      v[k] = cotangents[k];
+      any = true;
+    }
+    if (!any) return variable_list(11);
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &reference_mean = saved[4], &reference_var = saved[5], &weight = saved[6];
+    const bool wants_channels =
+        ctx->needs_input_grad(4) || ctx->needs_input_grad(5) || (weight.defined() && ctx->needs_input_grad(6));
+    auto [d_grad, d_x, d_weight, d_mean, d_var] = virtual_batch_norm_double_backward_op().call(
+        v[0], v[1], v[2], v[3], v[4], saved[0], saved[1], saved[2], saved[3], reference_mean, reference_var,
+        or_none(weight), ctx->saved_data["own"].toDouble(), ctx->saved_data["eps"].toDouble(), wants_channels);
+    if (!wants_channels) d_weight = d_mean = d_var = Tensor();
+    variable_list gradients{d_grad, d_x, Tensor(), Tensor()};
+    gradients.resize(11);
+    if (wants_channels) {
+      gradients[4] = gradient_of(reference_mean, d_mean);
+      gradients[5] = gradient_of(reference_var, d_var);
+      gradients[6] = gradient_of(weight, d_weight);
+    }
+    return gradients;
+  }
+};
+
+struct Forward : torch::autograd::Function<Forward> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& reference_mean,
+                               const Tensor& reference_var, const MaybeTensor& weight, const MaybeTensor& bias,
+                               double own, double eps) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
+    auto [y, mean, rstd] = virtual_batch_norm_op().call(x, reference_mean, reference_var, weight, bias, own, eps);
+    ctx->save_for_backward({x, mean, rstd, reference_mean, reference_var, or_undefined(weight)});
+    ctx->saved_data["own"] = own;
+    ctx->saved_data["eps"] = eps;
+    if (bias) ctx->saved_data["bias_type"] = static_cast<int64_t>(bias->scalar_type());
+    ctx->mark_non_differentiable({mean, rstd});
+    return {y, mean, rstd};
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    if (!grads[0].defined()) return variable_list(7);
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &x = saved[0], &reference_mean = saved[3], &reference_var = saved[4], &weight = saved[5];
+    // Absent tensors have no edge to ask about.
+    const auto bias_type = ctx->saved_data.find("bias_type");
+    const int64_t edges = 3 + weight.defined() + (bias_type != ctx->saved_data.end());
+    bool with_channels = false;
+    for (int64_t edge = 1; edge < edges; ++edge) with_channels |= ctx->needs_input_grad(edge);
+    const bool with_x = ctx->needs_input_grad(0);
+    auto [d_x, d_weight, d_bias, d_mean, d_var] = virtual_batch_norm_backward_op().call(
+        grads[0], x, saved[1], saved[2], reference_mean, reference_var, or_none(weight),
+        ctx->saved_data["own"].toDouble(), ctx->saved_data["eps"].toDouble(), with_x, with_channels);
+    variable_list gradients(7);
+    if (with_x) gradients[0] = d_x;
+    if (!with_channels) return gradients;
+    gradients[1] = gradient_of(reference_mean, d_mean);
+    gradients[2] = gradient_of(reference_var, d_var);
+    gradients[3] = gradient_of(weight, d_weight);
+    if (bias_type != ctx->saved_data.end())
+      gradients[4] = d_bias.to(static_cast<at::ScalarType>(bias_type->second.toInt()));
+    return gradients;
+  }
+};
+
+std::tuple<Tensor, Tensor, Tensor> virtual_batch_norm_autograd(const Tensor& x, const Tensor& reference_mean,
+                                                               const Tensor& reference_var, const MaybeTensor& weight,
+                                                               const MaybeTensor& bias, double own, double eps) {
+  if (records_gradient({x, reference_mean, reference_var, or_undefined(weight), or_undefined(bias)})) {
+    auto outputs = Forward::apply(x, reference_mean, reference_var, weight, bias, own, eps);
+    return {outputs[0], outputs[1], outputs[2]};
+  }
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return virtual_batch_norm_op().call(x, reference_mean, reference_var, weight, bias, own, eps);
+}
+
+void check_constant(const Tensor& mean, const Tensor& rstd) {
+  TORCH_CHECK_VALUE(!mean.requires_grad() && !rstd.requires_grad(),
+                    "mean and rstd must be the values that virtual_batch_norm returned, which have no gradient");
+}
+
+FiveTensors virtual_batch_norm_backward_autograd(const Tensor& grad, const Tensor& x, const Tensor& mean,
+                                                 const Tensor& rstd, const Tensor& reference_mean,
+                                                 const Tensor& reference_var, const MaybeTensor& weight, double own,
+                                                 double eps, bool with_x, bool with_channels) {
+  check_constant(mean, rstd);
+  if (records_gradient({grad, x, reference_mean, reference_var, or_undefined(weight)})) {
+    auto outputs =
+        Backward::apply(grad, x, mean, rstd, reference_mean, reference_var, weight, own, eps, with_x, with_channels);
+    return {outputs[0], outputs[1], outputs[2], outputs[3], outputs[4]};
+  }
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return virtual_batch_norm_backward_op().call(grad, x, mean, rstd, reference_mean, reference_var, weight, own, eps,
+                                               with_x, with_channels);
+}
+
+// Third and higher derivatives are rare: there the formula of math/virtual_batch_norm.h in torch's own ops takes the
+// kernel's place, and torch differentiates it. It starts from x itself, so that mean and rstd are not constants in it.
+FiveTensors double_backward_formula(const MaybeTensor& v, const MaybeTensor& v_weight, const MaybeTensor& v_bias,
+                                    const MaybeTensor& v_reference_mean, const MaybeTensor& v_reference_var,
+                                    const Tensor& grad, const Tensor& x, const Tensor& reference_mean,
+                                    const Tensor& reference_var, const MaybeTensor& weight, double own, double eps,
+                                    bool with_channels) {
+  const auto type = accumulate_type(x);
+  c10::SymInt pixels = 1;
+  for (int64_t axis = 2; axis < x.dim(); ++axis) pixels = pixels * x.sym_size(axis);
+  const auto flat = [&](const Tensor& t) {  // [N, C, *] → [N, C, P]
+    return t.to(type).reshape_symint({x.sym_size(0), x.sym_size(1), pixels});
+  };
+  const auto on_channels = [&](const MaybeTensor& t, double otherwise) {  // [C] → [C, 1]
+    return t ? t->to(type).unsqueeze(1) : at::full({}, otherwise, x.options().dtype(type));
+  };
+  const auto sum = [](const Tensor& t) { return t.sum(2, /*keepdim=*/true); };  // [N, C, P] → [N, C, 1]
+  const double other = 1 - own;
+  const Tensor xw = flat(x), g = flat(grad), u = v ? flat(*v) : at::zeros_like(xw);
+  const Tensor w = on_channels(weight, 1), u_w = on_channels(v_weight, 0), u_b = on_channels(v_bias, 0);
+  const Tensor u_mean = on_channels(v_reference_mean, 0), u_var = on_channels(v_reference_var, 0);
+  const Tensor ref_mean = on_channels(reference_mean, 0), ref_var = on_channels(reference_var, 0);
+
+  const Tensor mean = xw.mean(2, /*keepdim=*/true), delta = mean - ref_mean;
+  const Tensor variance = (xw - mean).square().mean(2, /*keepdim=*/true);
+  const Tensor r = at::rsqrt(own * variance + other * (ref_var + own * delta * delta) + eps);
+  const Tensor x_hat = r * (xw - (ref_mean + own * delta));
+  const Tensor share = own / at::full_symint({}, pixels, xw.options());
+  const Tensor s = sum(g), h = sum(g * x_hat), mean_u = u.mean(2, /*keepdim=*/true);
+  const Tensor moved_mean = own * mean_u + other * u_mean;
+  const Tensor shrink = share * r * sum(u * x_hat) + other * r * r * (0.5 * u_var - own * delta * u_mean);
+  const Tensor kappa = u_w - w * shrink;
+  const Tensor e = r * (sum(u * g) - s * moved_mean);
+  const Tensor big_r = w * (e - 2 * h * shrink) + kappa * h;
+
+  const Tensor d_grad = w * r * (u - moved_mean) + kappa * x_hat + u_b;
+  const Tensor d_x = r * (kappa * (g - share * s) - share * (big_r * x_hat + w * r * h * (u - moved_mean)));
+  const auto as_x = [&](const Tensor& t) { return t.reshape_symint(x.sym_sizes()).to(x.scalar_type()); };
+  if (!with_channels) {
+    const Tensor none = at::empty({0}, xw.options());
+    return {as_x(d_grad), as_x(d_x), none, none.clone(), none.clone()};
+  }
+  const auto total = [](const Tensor& t) { return t.sum(at::IntArrayRef{0, 2}); };  // [N, C, 1] → [C]
+  const Tensor d_mean = other * r * (own * r * (delta * big_r - w * h * (u_mean - mean_u)) - kappa * s);
+  return {as_x(d_grad), as_x(d_x), total(e - h * shrink), total(d_mean), total(-0.5 * other * r * r * big_r)};
+}
+
+FiveTensors virtual_batch_norm_double_backward_autograd(const MaybeTensor& v, const MaybeTensor& v_weight,
+                                                        const MaybeTensor& v_bias, const MaybeTensor& v_reference_mean,
+                                                        const MaybeTensor& v_reference_var, const Tensor& grad,
+                                                        const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                                                        const Tensor& reference_mean, const Tensor& reference_var,
+                                                        const MaybeTensor& weight, double own, double eps,
+                                                        bool with_channels) {
+  check_constant(mean, rstd);
+  if (records_gradient({or_undefined(v), or_undefined(v_weight), or_undefined(v_bias), or_undefined(v_reference_mean),
+                        or_undefined(v_reference_var), grad, x, reference_mean, reference_var, or_undefined(weight)}))
+    return double_backward_formula(v, v_weight, v_bias, v_reference_mean, v_reference_var, grad, x, reference_mean,
+                                   reference_var, weight, own, eps, with_channels);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return virtual_batch_norm_double_backward_op().call(v, v_weight, v_bias, v_reference_mean, v_reference_var, grad, x,
+                                                      mean, rstd, reference_mean, reference_var, weight, own, eps,
+                                                      with_channels);
+}
+
+void register_kernels(torch::Library& m) {
+  m.impl("virtual_batch_norm", virtual_batch_norm);
+  m.impl("virtual_batch_norm_backward", virtual_batch_norm_backward);
+  m.impl("virtual_batch_norm_double_backward", virtual_batch_norm_double_backward);
+}
+
+TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
+  register_kernels(m);
+}
+TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
+  register_kernels(m);
+}
+TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
+  m.impl("virtual_batch_norm", virtual_batch_norm_autograd);
+  m.impl("virtual_batch_norm_backward", virtual_batch_norm_backward_autograd);
+  m.impl("virtual_batch_norm_double_backward", virtual_batch_norm_double_backward_autograd);
+}
+
+}  // namespace
+}  // namespace gan_ops
