@@ -1,7 +1,9 @@
-"""Layers built on the ops: pixel norm, minibatch stddev and discrimination, layers with equalized learning rate.
+"""Layers built on the ops: pixel norm, minibatch stddev and discrimination, layers with equalized learning rate, and,
+from reference_batch.py, virtual batch norm.
 
-Every layer is a function of its inputs and parameters alone (no buffers, no modes), differentiable twice, and keeps the
-memory format: after ``module.to(memory_format=torch.channels_last)`` activations are channels_last throughout.
+Every layer here is a function of its inputs and parameters alone (no buffers, no modes), differentiable twice, and
+keeps the memory format: after ``module.to(memory_format=torch.channels_last)`` activations are channels_last
+throughout.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_ops.ops import bias_act, conv2d, minibatch_discrimination, minibatch_stddev, pixel_norm
+from gan_ops.reference_batch import ReferenceSequential, VirtualBatchNorm
 
 __all__ = [
     "EqualizedConv2d",
@@ -21,6 +24,8 @@ __all__ = [
     "MinibatchDiscrimination",
     "MinibatchStddev",
     "PixelNorm",
+    "ReferenceSequential",
+    "VirtualBatchNorm",
 ]
 
 
