@@ -1,7 +1,7 @@
 """Virtual batch norm as layers: the norm, and the network that brings its reference batch to it.
 
-Apart from nn.py because these two know of something besides an input and parameters: a batch that is chosen once, stored
-with the network and sent through it beside every other one.
+Apart from nn.py because these two know of something besides an input and parameters: a batch that is chosen once,
+stored with the network and sent through it beside every other one.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class VirtualBatchNorm(nn.Module):
     """Normalises examples by themselves and a reference batch (Salimans et al. 2016, §3.4); for x [N, C, *].
 
     The layer keeps no reference batch and no statistics of it: they are given with every call, by the network that this
-    layer is in (:class:`ReferenceSequential`). Gradients flow through them too. With ``affine`` the result is multiplied
-    by a learnt weight, from N(1, 0.02²) at the start, and shifted by a learnt bias, from 0.
+    layer is in (:class:`ReferenceSequential`). Gradients flow through them too. With ``affine`` the result is
+    multiplied by a learnt weight, N(1, 0.02²) at the start, and shifted by a learnt bias, 0 at the start.
     """
 
     def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True):
@@ -79,8 +79,8 @@ class VirtualBatchNorm(nn.Module):
 class ReferenceSequential(nn.Sequential):
     """nn.Sequential for networks with VirtualBatchNorm: sends a reference batch through the layers beside the input.
 
-    ``set_reference(latents)`` stores the inputs that the reference batch is made from. They are a buffer, ``reference``,
-    so that checkpoints and copies hold them; with several processes every one must be given the same.
+    ``set_reference(latents)`` stores the inputs that the reference batch is made from. They are a buffer,
+    ``reference``, so that checkpoints and copies hold them; with several processes every one must be given the same.
 
     While a gradient can reach a parameter, every call sends the reference batch through the network, as far as the last
     VirtualBatchNorm, and gradients flow through it. Else (under ``no_grad``, or where no parameter requires a gradient,

@@ -248,7 +248,7 @@ def test_a_checkpoint_brings_its_reference_batch(latents: int | None) -> None:
 
 
 def test_a_checkpoint_without_a_reference_batch_does_not_fit_a_network_that_has_one() -> None:
-    with pytest.raises(RuntimeError, match='Missing key.*"reference"'):
+    with pytest.raises(RuntimeError, match=r'Missing key.*"reference"'):
         make_network().load_state_dict(make_network(None).state_dict())
 
 

@@ -3,7 +3,7 @@
 #include "../virtual_batch_norm.h"
 
 #include <algorithm>
-#include <type_traits>
+#include <utility>
 
 #include "narrow_types.h"
 #include "parallel.h"
@@ -16,6 +16,7 @@ using namespace cpu;
 constexpr int kTile = 64;            // channels of a tile, at most
 constexpr int kFewChannels = 16;     // channels of a tile when there are few of them for the threads: one cache line
 constexpr int64_t kElements = 2048;  // of a tile of planes: three tensors of them fit in L1
+constexpr int64_t kSmallPlane = 16;  // 4×4, where GANs start: loops of known length are worth a version of their own
 constexpr int64_t kChunk = 2048;     // pixels whose moments are taken together, while they are in L1
 
 template <class F>
@@ -24,6 +25,17 @@ template <class F>
 using Coefficients = typename F::A[F::kCoefficients][kTile];
 
 // ---- Pixels adjacent: a channel of an example is a plane ----
+
+template <int kLanes, class A>
+GAN_OPS_INLINE A sum_pairwise(const A* lanes) {
+  constexpr int kHalf = kLanes / 2;
+  A halves[kHalf];
+  for (int lane = 0; lane < kHalf; ++lane) halves[lane] = lanes[lane] + lanes[lane + kHalf];
+  if constexpr (kHalf == 1)
+    return halves[0];
+  else
+    return sum_pairwise<kHalf>(halves);
+}
 
 /// values(i, out) for i in [0, count), summed in `kLanes` lanes and then pairwise.
 template <int kSums, int kLanes, class A, class Values>
@@ -41,17 +53,35 @@ GAN_OPS_INLINE void sum_lanes(int64_t count, A* sums, const Values& values) {
     values(i + lane, out);
     for (int k = 0; k < kSums; ++k) lanes[k][lane] += out[k];
   }
-  for (int k = 0; k < kSums; ++k) {
-    for (int width = kLanes / 2; width > 0; width /= 2)
-      for (int lane = 0; lane < width; ++lane) lanes[k][lane] += lanes[k][lane + width];
-    sums[k] = lanes[k][0];
-  }
+  for (int k = 0; k < kSums; ++k) sums[k] = sum_pairwise<kLanes>(lanes[k]);
 }
 
 template <int kSums, class A, class Values>
 GAN_OPS_INLINE void sum_values(int64_t count, A* sums, const Values& values) {
-  if (count < 256) return sum_lanes<kSums, 16>(count, sums, values);
-  sum_lanes<kSums, 32>(count, sums, values);
+  if (count >= 256) return sum_lanes<kSums, 32>(count, sums, values);
+  // One sum after the other: gcc would lay the last steps of several side by side, which takes longer than the sums.
+  [&]<int... k>(std::integer_sequence<int, k...>) GAN_OPS_LAMBDA_INLINE {
+    (sum_lanes<1, 16>(count, sums + k,
+                      [&](int64_t i, A* out) GAN_OPS_LAMBDA_INLINE {
+                        A all[kSums];
+                        values(i, all);
+                        out[0] = all[k];
+                      }),
+     ...);
+  }(std::make_integer_sequence<int, kSums>{});
+}
+
+/// The mean of `count` elements and the sum of their squares about it.
+template <class F, class A>
+GAN_OPS_INLINE void take_moments(const F f, int64_t first, int64_t count, A& mean, A& squares) {
+  A total;
+  sum_values<1>(count, &total, [=](int64_t i, A* out) GAN_OPS_LAMBDA_INLINE { out[0] = f.element(first + i); });
+  const A centre = total / A(count);
+  sum_values<1>(count, &squares, [=](int64_t i, A* out) GAN_OPS_LAMBDA_INLINE {
+    const A distance = f.element(first + i) - centre;
+    out[0] = distance * distance;
+  });
+  mean = centre;
 }
 
 template <class F>
@@ -59,21 +89,13 @@ GAN_OPS_INLINE void sum_plane(const F f, int64_t first, int64_t pixels, int64_t 
                               typename F::A* sums) {
   using A = typename F::A;
   if constexpr (F::kMoments) {
-    A mean = 0, squares = 0;
-    for (int64_t begin = 0; begin < pixels; begin += kChunk) {
-      const int64_t count = std::min(kChunk, pixels - begin), start = first + begin;
-      A chunk_mean, chunk_squares;
-      sum_values<1>(count, &chunk_mean,
-                    [=](int64_t i, A* out) GAN_OPS_LAMBDA_INLINE { out[0] = f.element(start + i); });
-      chunk_mean /= A(count);
-      sum_values<1>(count, &chunk_squares, [=](int64_t i, A* out) GAN_OPS_LAMBDA_INLINE {
-        const A distance = f.element(start + i) - chunk_mean;
-        out[0] = distance * distance;
-      });
-      join_moments(mean, squares, A(begin), chunk_mean, chunk_squares, A(count));
+    take_moments(f, first, std::min(kChunk, pixels), sums[0], sums[1]);
+    for (int64_t begin = kChunk; begin < pixels; begin += kChunk) {
+      const int64_t count = std::min(kChunk, pixels - begin);
+      A mean, squares;
+      take_moments(f, first + begin, count, mean, squares);
+      join_moments(sums[0], sums[1], A(begin), mean, squares, A(count));
     }
-    sums[0] = mean;
-    sums[1] = squares;
   } else {
     const A centre = f.centre(row, channel);
     sum_values<F::kSums>(pixels, sums,
@@ -82,9 +104,24 @@ GAN_OPS_INLINE void sum_plane(const F f, int64_t first, int64_t pixels, int64_t 
 }
 
 template <class F>
-GAN_OPS_INLINE void write_plane(const F f, int64_t first, int64_t pixels, const typename F::A* coefficients) {
-#pragma omp simd
-  for (int64_t i = first; i < first + pixels; ++i) f.write(i, coefficients);
+GAN_OPS_INLINE void sum_planes(const F f, int64_t first, int64_t pixels, int64_t width, int64_t row, int64_t channel,
+                               Sums<F>& sums) {
+  for (int64_t lane = 0; lane < width; ++lane) {
+    typename F::A own[F::kSums];
+    sum_plane(f, first + lane * pixels, pixels, row + lane, channel + lane, own);
+    for (int k = 0; k < F::kSums; ++k) sums[k][lane] = own[k];
+  }
+}
+
+template <class F>
+GAN_OPS_INLINE void write_planes(const F f, int64_t first, int64_t pixels, int64_t width,
+                                 const Coefficients<F>& coefficients) {
+  for (int64_t lane = 0; lane < width; ++lane) {
+    typename F::A own[F::kCoefficients];
+    for (int k = 0; k < F::kCoefficients; ++k) own[k] = coefficients[k][lane];
+#pragma GCC ivdep
+    for (int64_t p = 0; p < pixels; ++p) f.write(first + lane * pixels + p, own);
+  }
 }
 
 // ---- Channels adjacent: a pixel of a tile is a run of `width` channels, the next one lies `stride` behind it ----
@@ -100,16 +137,16 @@ GAN_OPS_INLINE void sum_runs(const F f, int64_t first, int64_t stride, int64_t p
       const int64_t end = std::min(pixels, begin + rows_per_chunk);
       A mean[kTile] = {}, squares[kTile] = {};
       for (int64_t p = begin; p < end; ++p)
-#pragma omp simd
+#pragma GCC ivdep
         for (int64_t lane = 0; lane < width; ++lane) mean[lane] += f.element(first + p * stride + lane);
       for (int64_t lane = 0; lane < width; ++lane) mean[lane] /= A(end - begin);
       for (int64_t p = begin; p < end; ++p)
-#pragma omp simd
+#pragma GCC ivdep
         for (int64_t lane = 0; lane < width; ++lane) {
           const A distance = f.element(first + p * stride + lane) - mean[lane];
           squares[lane] += distance * distance;
         }
-#pragma omp simd
+#pragma GCC ivdep
       for (int64_t lane = 0; lane < width; ++lane)
         join_moments(sums[0][lane], sums[1][lane], A(begin), mean[lane], squares[lane], A(end - begin));
     }
@@ -117,7 +154,7 @@ GAN_OPS_INLINE void sum_runs(const F f, int64_t first, int64_t stride, int64_t p
     A centre[kTile];
     for (int64_t lane = 0; lane < width; ++lane) centre[lane] = f.centre(row + lane, channel + lane);
     for (int64_t p = 0; p < pixels; ++p)
-#pragma omp simd
+#pragma GCC ivdep
       for (int64_t lane = 0; lane < width; ++lane) {
         A out[F::kSums];
         f.terms(first + p * stride + lane, centre[lane], out);
@@ -130,7 +167,7 @@ template <class F>
 GAN_OPS_INLINE void write_runs(const F f, int64_t first, int64_t stride, int64_t pixels, int64_t width,
                                const Coefficients<F>& coefficients) {
   for (int64_t p = 0; p < pixels; ++p)
-#pragma omp simd
+#pragma GCC ivdep
     for (int64_t lane = 0; lane < width; ++lane) {
       typename F::A own[F::kCoefficients];
       for (int k = 0; k < F::kCoefficients; ++k) own[k] = coefficients[k][lane];
@@ -146,19 +183,16 @@ GAN_OPS_INLINE void run_tile(const F f, const VbnLayout s, int64_t n, int64_t ch
   using A = typename F::A;
   const int64_t row = n * s.channels + channel, first = s.first(n, channel);
   Sums<F> sums;
-  if (s.channels_adjacent) {
+  if (s.channels_adjacent)
     sum_runs(f, first, s.channels, s.pixels, width, row, channel, sums);
-  } else {
-    for (int64_t lane = 0; lane < width; ++lane) {
-      A of_plane[F::kSums];
-      sum_plane(f, first + lane * s.pixels, s.pixels, row + lane, channel + lane, of_plane);
-      for (int k = 0; k < F::kSums; ++k) sums[k][lane] = of_plane[k];
-    }
-  }
+  else if (s.pixels == kSmallPlane)
+    sum_planes(f, first, kSmallPlane, width, row, channel, sums);
+  else
+    sum_planes(f, first, s.pixels, width, row, channel, sums);
 
   Coefficients<F> coefficients;
   A kept[F::kKept][kTile];
-#pragma omp simd
+#pragma GCC ivdep
   for (int64_t lane = 0; lane < width; ++lane) {
     A own_sums[F::kSums], out[F::kCoefficients], keep[F::kKept];
     for (int k = 0; k < F::kSums; ++k) own_sums[k] = sums[k][lane];
@@ -171,11 +205,8 @@ GAN_OPS_INLINE void run_tile(const F f, const VbnLayout s, int64_t n, int64_t ch
 
   if (!f.writes()) return;
   if (s.channels_adjacent) return write_runs(f, first, s.channels, s.pixels, width, coefficients);
-  for (int64_t lane = 0; lane < width; ++lane) {
-    A of_plane[F::kCoefficients];
-    for (int k = 0; k < F::kCoefficients; ++k) of_plane[k] = coefficients[k][lane];
-    write_plane(f, first + lane * s.pixels, s.pixels, of_plane);
-  }
+  if (s.pixels == kSmallPlane) return write_planes(f, first, kSmallPlane, width, coefficients);
+  write_planes(f, first, s.pixels, width, coefficients);
 }
 
 /// Channels of a tile. Sums are a channel's own, so that this changes no result.
@@ -209,7 +240,7 @@ void sum_examples(const F& f, const VbnLayout& s, void* const (&totals)[F::kKept
       const A* kept = f.kept[task / strips] + channel;
       A sums[kTile] = {};
       for (int64_t n = 0; n < s.samples; ++n)
-#pragma omp simd
+#pragma GCC ivdep
         for (int64_t lane = 0; lane < width; ++lane) sums[lane] += kept[n * s.channels + lane];
       std::copy_n(sums, width, static_cast<A*>(totals[task / strips]) + channel);
     }
