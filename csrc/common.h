@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "kernel_types.h"
+#include "math/samples.h"
 
 namespace gan_ops {
 
@@ -62,9 +63,19 @@ inline ChannelLayout channel_layout(const at::Tensor& dense_tensor) {
   return {samples, channels, pixels};
 }
 
+inline SampleLayout sample_layout(const at::Tensor& dense_tensor) {
+  const int64_t samples = dense_tensor.size(0);
+  return {samples, samples == 0 ? 0 : dense_tensor.numel() / samples};
+}
+
 inline void check_feature_map(const at::Tensor& x, const char* name) {
   TORCH_CHECK_VALUE(x.dim() >= 2 && x.size(1) >= 1, name,
                     " must be [N, C, *] with at least one channel, but its shape is ", x.sizes());
+  dtype_of(x, name);
+}
+
+inline void check_samples(const at::Tensor& x, const char* name) {
+  TORCH_CHECK_VALUE(x.dim() >= 2, name, " must be [N, *] with at least two axes, but its shape is ", x.sizes());
   dtype_of(x, name);
 }
 

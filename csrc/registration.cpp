@@ -64,6 +64,25 @@ TORCH_LIBRARY(gan_ops, m) {
       " Tensor reference_var, Tensor? weight, float own, float eps, bool with_channels)"
       " -> (Tensor d_grad, Tensor d_x, Tensor d_weight, Tensor d_reference_mean, Tensor d_reference_var)");
 
+  m.def("gradient_penalty(Tensor gradient, float target, bool one_sided) -> (Tensor penalty, Tensor norm)");
+  m.def("gradient_penalty_backward(Tensor grad, Tensor gradient, Tensor norm, float target, bool one_sided) -> Tensor");
+  m.def(
+      "gradient_penalty_double_backward(Tensor v, Tensor grad, Tensor gradient, Tensor norm, float target,"
+      " bool one_sided) -> (Tensor, Tensor)");
+
+  m.def("interpolate(Tensor real, Tensor fake, Tensor weight) -> Tensor");
+  m.def(
+      "interpolate_backward(Tensor grad, Tensor weight, bool with_real, bool with_fake)"
+      " -> (Tensor d_real, Tensor d_fake)");
+  m.def("interpolate_weight_grad(Tensor grad, Tensor real, Tensor fake) -> Tensor");
+
+  m.def("historical_distance(Tensor[] parameters, Tensor[] averages, Tensor step) -> Tensor");
+  m.def("historical_distance_backward(Tensor grad, Tensor[] parameters, Tensor[] averages, Tensor step) -> Tensor[]");
+  m.def(
+      "historical_distance_double_backward(Tensor[] v, Tensor grad, Tensor[] parameters, Tensor[] averages,"
+      " Tensor step) -> (Tensor, Tensor[])");
+  m.def("historical_update_(Tensor[] parameters, Tensor(a!)[] averages, Tensor step) -> ()");
+
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding) -> Tensor");
   m.def("conv2d_weight_grad(Tensor grad, Tensor x, int padding) -> Tensor");

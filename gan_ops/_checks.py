@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, float16, float32, float64
 from torch import bfloat16 as _bfloat16
 
@@ -12,6 +14,18 @@ def check_feature_map(x: Tensor, name: str = "x") -> None:
     """x is [N, C, *] with C ≥ 1, of a floating-point type that the kernels know."""
     if x.dim() < 2 or x.shape[1] < 1:
         raise ValueError(f"{name} must be [N, C, *] with at least one channel, but its shape is {list(x.shape)}")
+    check_float(x, name)
+
+
+def check_samples(x: Tensor, name: str) -> None:
+    """x is [N, *] with at least two axes, of a floating-point type that the kernels know."""
+    if x.dim() < 2:
+        raise ValueError(f"{name} must be [N, *] with at least two axes, but its shape is {list(x.shape)}")
+    check_float(x, name)
+
+
+def check_float(x: Tensor, name: str) -> None:
+    """x is of a floating-point type that the kernels know."""
     if x.dtype not in _FLOATS:
         raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, but is {x.dtype}")
 
@@ -28,8 +42,7 @@ def check_discrimination_features(m: Tensor) -> None:
         raise ValueError(
             f"m must be [N, B, C] with at least one kernel and one dimension, but its shape is {list(m.shape)}"
         )
-    if m.dtype not in _FLOATS:
-        raise TypeError(f"m must be float64, float32, float16 or bfloat16, but is {m.dtype}")
+    check_float(m, "m")
 
 
 def check_bias_act(x: Tensor, bias: Tensor | None, negative_slope: float, gain: float) -> None:
@@ -45,8 +58,7 @@ def check_bias_act(x: Tensor, bias: Tensor | None, negative_slope: float, gain: 
 
 def check_channels(tensor: Tensor, name: str, x: Tensor) -> None:
     """tensor is [C], on x's device and of a floating-point type that the kernels know."""
-    if tensor.dtype not in _FLOATS:
-        raise TypeError(f"{name} must be float64, float32, float16 or bfloat16, but is {tensor.dtype}")
+    check_float(tensor, name)
     if tensor.shape != (x.shape[1],):
         raise ValueError(f"{name} must have the shape [{x.shape[1]}], but has {list(tensor.shape)}")
     if tensor.device != x.device:
@@ -69,3 +81,70 @@ def check_stddev_groups(batch: int, channels: int, group_size: int | None, num_c
         raise ValueError(f"num_channels={num_channels} does not divide the {channels} channels of x")
     if group_size is not None and batch and batch % min(group_size, batch):
         raise ValueError(f"group_size={group_size} does not divide the batch of {batch}")
+
+
+def check_target(target: float) -> None:
+    """target ≥ 0."""
+    if not target >= 0:
+        raise ValueError(f"target must not be negative, but is {target:g}")
+
+
+def check_interpolation(real: Tensor, fake: Tensor, weight: Tensor) -> None:
+    """real and fake are alike, weight has one value a sample."""
+    check_samples(real, "real")
+    _check_matches(fake, "fake", real)
+    check_float(weight, "weight")
+    n = real.shape[0]
+    if weight.dim() < 1 or weight.shape[0] != n or weight.numel() != n:
+        raise ValueError(
+            f"weight must have one value a sample, [{n}] or [{n}, 1, …], but its shape is {list(weight.shape)}"
+        )
+    if weight.device != real.device:
+        raise ValueError(f"weight must be on {real.device}, but is on {weight.device}")
+
+
+def check_step(step: float | Tensor) -> None:
+    """step is a number ≥ 1, or a 0-d tensor, whose value is not looked at: that would wait for its device."""
+    if isinstance(step, Tensor):
+        if step.dim():
+            raise ValueError(f"step must be a number or a 0-d tensor, but its shape is {list(step.shape)}")
+        if step.requires_grad:
+            raise ValueError("step must not require a gradient: it is a constant")
+    elif not step >= 1:
+        raise ValueError(f"step must be at least 1, but is {step:g}")
+
+
+def check_history(parameters: Sequence[Tensor], averages: Sequence[Tensor], step: float | Tensor) -> None:
+    """The lists match place by place; each average is of its parameter's type or of the one that sums are taken in."""
+    check_step(step)
+    if any(average.requires_grad for average in averages):
+        raise ValueError("averages must not require gradients: they are constants")
+    if not parameters:
+        raise ValueError("parameters must not be empty (an iterator that has been used up?)")
+    if len(averages) != len(parameters):
+        raise ValueError(f"averages must be as many as the {len(parameters)} parameters, but are {len(averages)}")
+    device = parameters[0].device
+    for i, (parameter, average) in enumerate(zip(parameters, averages, strict=True)):
+        check_float(parameter, f"parameters[{i}]")
+        if parameter.device != device:
+            raise ValueError(f"parameters[{i}] must be on {device}, but is on {parameter.device}")
+        if average.shape != parameter.shape:
+            raise ValueError(
+                f"averages[{i}] must have the shape {list(parameter.shape)}, but has {list(average.shape)}"
+            )
+        wide = float64 if parameter.dtype == float64 else float32
+        if average.dtype not in (parameter.dtype, wide):
+            raise TypeError(f"averages[{i}] must be {parameter.dtype} or {wide}, but is {average.dtype}")
+        if average.device != device:
+            raise ValueError(f"averages[{i}] must be on {device}, but is on {average.device}")
+    if isinstance(step, Tensor) and step.device.type != "cpu" and step.device != device:
+        raise ValueError(f"step must be on the CPU or on {device}, but is on {step.device}")
+
+
+def _check_matches(tensor: Tensor, name: str, like: Tensor) -> None:
+    if tensor.shape != like.shape:
+        raise ValueError(f"{name} must have the shape {list(like.shape)}, but has {list(tensor.shape)}")
+    if tensor.dtype != like.dtype:
+        raise TypeError(f"{name} must be {like.dtype}, but is {tensor.dtype}")
+    if tensor.device != like.device:
+        raise ValueError(f"{name} must be on {like.device}, but is on {tensor.device}")

@@ -91,6 +91,14 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
             [[21, 6, 5]],
         ),
         ("bias_act", gan_ops.bias_act, gan_ops.reference.bias_act, [[4, 19, 5, 3], [19]]),
+        ("gradient_penalty", gan_ops.gradient_penalty, gan_ops.reference.gradient_penalty, [[4, 37, 9, 7]]),
+        ("interpolate", gan_ops.interpolate, gan_ops.reference.interpolate, [[4, 37, 5, 3], [4, 37, 5, 3], [4]]),
+        (
+            "historical",
+            lambda *p: historical(gan_ops.historical_update_, gan_ops.historical_distance, p),
+            lambda *p: historical(gan_ops.reference.historical_update_, gan_ops.reference.historical_distance, p),
+            [[19, 6, 3, 3], [19]],
+        ),
         (
             "virtual_batch_norm",
             lambda x, mean, root, w, b: gan_ops.virtual_batch_norm(x, mean, 1 + root.square(), 3, w, b),
@@ -104,6 +112,14 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
             [[4, 6, 5, 3], [7, 6, 3, 3], [7]],
         ),
     ]
+
+
+def historical(update_, distance, parameters: tuple[Tensor, ...]) -> Tensor:
+    """The distance at step 3 from averages that have moved on the way."""
+    averages = [torch.empty_like(p) for p in parameters]
+    for step in (1, 2):
+        update_([p.detach() + step for p in parameters], averages, step)
+    return distance(parameters, averages, 3)
 
 
 def complaints(op, reference, shapes: list[list[int]], device: str) -> list[str]:

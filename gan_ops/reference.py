@@ -8,6 +8,7 @@ the kernels are tested against them in float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,12 @@ from gan_ops._checks import (
     check_discrimination_features,
     check_eps,
     check_feature_map,
+    check_history,
+    check_interpolation,
     check_reference_size,
+    check_samples,
     check_stddev_groups,
+    check_target,
 )
 
 
@@ -111,6 +116,55 @@ def bias_act(x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2,
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
     """Stride-1 convolution of x [N, C, H, W]; see :func:`gan_ops.conv2d`."""
     return F.conv2d(x, weight, bias, padding=padding)
+
+
+def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = False) -> Tensor:
+    """(‖g‖ − target)²/target² of each sample of g [N, *] → [N]; see :func:`gan_ops.gradient_penalty`."""
+    check_samples(gradient, "gradient")
+    check_target(target)
+    out_type = torch.float64 if gradient.dtype == torch.float64 else torch.float32
+    # Squares of float32 numbers neither overflow nor vanish in float64, and autocast leaves float64 alone.
+    square = gradient.double().square().sum(dim=tuple(range(1, gradient.dim())))  # [N, *] → [N]
+    if target == 0:
+        return square.to(out_type)
+    zero = square == 0
+    # At 0 the root is taken of 1 and then struck out, so no derivative of any order meets 1/0.
+    norm = (square + zero).sqrt().masked_fill(zero, 0.0)
+    excess = norm / target - 1
+    return (excess.relu() if one_sided else excess).square().to(out_type)
+
+
+def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
+    """real + weight·(fake − real) for images [N, *], weight [N]; see :func:`gan_ops.interpolate`."""
+    check_interpolation(real, fake, weight)
+    start, end = _accumulable(real), _accumulable(fake)
+    column = weight.to(start.dtype).reshape(-1, *[1] * (real.dim() - 1))  # [N] → [N, 1, …]
+    return torch.lerp(start, end, column).to(real.dtype)
+
+
+def historical_distance(parameters: Iterable[Tensor], averages: Iterable[Tensor], step: float | Tensor) -> Tensor:
+    """Σ ‖θ − mean of θ[1..step]‖²; see :func:`gan_ops.historical_distance`."""
+    parameters, averages = list(parameters), list(averages)
+    check_history(parameters, averages, step)
+    t = torch.as_tensor(step, dtype=torch.float64, device=parameters[0].device)
+    total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
+    for parameter, average in zip(parameters, averages, strict=True):
+        gap = (_accumulable(parameter) - average).masked_fill(t == 1, 0.0)
+        total = total + gap.square().sum()
+    distance = (1 - 1 / t).square() * total
+    return distance.to(torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32)
+
+
+@torch.no_grad()
+def historical_update_(parameters: Iterable[Tensor], averages: Iterable[Tensor], step: float | Tensor) -> None:
+    """average += (θ − average)/step, in place; see :func:`gan_ops.historical_update_`."""
+    parameters, averages = list(parameters), list(averages)
+    check_history(parameters, averages, step)
+    t = torch.as_tensor(step, dtype=torch.float64, device=parameters[0].device)
+    for parameter, average in zip(parameters, averages, strict=True):
+        wide = _accumulable(parameter)
+        moved = average + (wide - average) * (1 / t)
+        average.copy_(torch.where(t == 1, wide, moved))
 
 
 def _accumulable(x: Tensor) -> Tensor:

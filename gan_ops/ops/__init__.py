@@ -2,6 +2,9 @@
 
 from gan_ops.ops.bias_act import bias_act
 from gan_ops.ops.conv2d import conv2d
+from gan_ops.ops.gradient_penalty import gradient_penalty
+from gan_ops.ops.historical import historical_distance, historical_update_
+from gan_ops.ops.interpolate import interpolate
 from gan_ops.ops.minibatch_discrimination import minibatch_discrimination
 from gan_ops.ops.minibatch_stddev import minibatch_stddev
 from gan_ops.ops.pixel_norm import pixel_norm
@@ -10,6 +13,10 @@ from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
 __all__ = [
     "bias_act",
     "conv2d",
+    "gradient_penalty",
+    "historical_distance",
+    "historical_update_",
+    "interpolate",
     "minibatch_discrimination",
     "minibatch_stddev",
     "pixel_norm",

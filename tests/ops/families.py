@@ -4,7 +4,7 @@ inputs, and its registered ops."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,7 @@ class Family:
     sizes: Shapes  # of the inputs, where one case is enough; the first is a batch
     shapes: st.SearchStrategy[Shapes]  # of any inputs
     registered: Callable[[], list[tuple[Callable, tuple]]]
+    wide_output: bool = False  # whether the output is float32 for narrower inputs
     kernels_in_graphs: bool = False  # whether a compiled function keeps the op; else it holds the definition
     third: bool = True  # whether there is a third derivative; else it is an error
     domain: Callable[..., tuple[Tensor, ...]] = lambda *inputs: inputs  # from normal numbers to what the op is for
@@ -150,6 +151,49 @@ def _conv2d_registered() -> list[tuple[Callable, tuple]]:
     ]
 
 
+def _gradient_penalty_registered() -> list[tuple[Callable, tuple]]:
+    cases = []
+    for target, one_sided in ((1.0, False), (5.0, True), (0.0, False)):
+        x, g, v = _grad_input(3, 5, 4, 3), _grad_input(3), _grad_input(3, 5, 4, 3)
+        norm = ops.gradient_penalty(x.detach(), target, one_sided)[1]
+        cases += [
+            (ops.gradient_penalty.default, (x, target, one_sided)),
+            (ops.gradient_penalty_backward.default, (g, x, norm, target, one_sided)),
+            (ops.gradient_penalty_double_backward.default, (v, g, x, norm, target, one_sided)),
+        ]
+    return cases
+
+
+def _interpolate_registered() -> list[tuple[Callable, tuple]]:
+    real, fake, g, w = *(_grad_input(3, 5, 4) for _ in range(3)), _grad_input(3)
+    return [
+        (ops.interpolate.default, (real, fake, w)),
+        (ops.interpolate.default, (real, fake.detach(), w.detach())),
+        (ops.interpolate_backward.default, (g, w, True, True)),
+        (ops.interpolate_backward.default, (g, w.detach(), False, True)),
+        (ops.interpolate_weight_grad.default, (g, real, fake)),
+    ]
+
+
+def _averages_of(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Some averages that are functions of nothing but the parameters' shapes."""
+    return [torch.cos(torch.arange(p.numel()).to(p)).reshape(p.shape) for p in parameters]
+
+
+def _historical_registered() -> list[tuple[Callable, tuple]]:
+    cases = []
+    for parameters in ([_grad_input(3, 4)], [_grad_input(2, 3, 2), _grad_input(5)]):
+        averages, step = _averages_of([p.detach() for p in parameters]), torch.tensor(3.0)
+        grad, v = _grad_input(), [torch.randn_like(p).requires_grad_() for p in parameters]
+        cases += [
+            (ops.historical_distance.default, (parameters, averages, step)),
+            (ops.historical_distance_backward.default, (grad, parameters, averages, step)),
+            (ops.historical_distance_double_backward.default, (v, grad, parameters, averages, step)),
+            (ops.historical_update_.default, ([p.detach() for p in parameters], averages, step)),
+        ]
+    return cases
+
+
 @st.composite
 def _conv2d_shapes(draw: st.DrawFn) -> Shapes:
     batch, out_channels = draw(st.integers(0, 3)), draw(st.integers(1, 9))
@@ -187,6 +231,18 @@ def _discrimination(include_self: bool) -> Family:
     )
 
 
+def _penalty(target: float, one_sided: bool) -> Family:
+    return Family(
+        name=f"gradient_penalty(target={target:g}, one_sided={one_sided})",
+        op=lambda x: gan_ops.gradient_penalty(x, target, one_sided),
+        reference=lambda x: gan_ops.reference.gradient_penalty(x, target, one_sided),
+        sizes=((4, 19, 3, 5),),
+        shapes=feature_maps().map(lambda shape: (shape,)),
+        registered=_gradient_penalty_registered,
+        wide_output=True,
+    )
+
+
 FAMILIES = [
     Family(
         "pixel_norm",
@@ -220,6 +276,27 @@ FAMILIES = [
     _virtual_batch_norm(affine=True, reference_size=3),
     _virtual_batch_norm(affine=False, reference_size=0),
     _virtual_batch_norm(affine=True, reference_size=math.inf),
+    _penalty(1.0, False),
+    _penalty(17.0, True),  # norms of the usual inputs lie on both sides
+    _penalty(0.0, False),
+    Family(
+        "interpolate",
+        gan_ops.interpolate,
+        gan_ops.reference.interpolate,
+        sizes=((4, 19, 3, 5), (4, 19, 3, 5), (4,)),
+        shapes=feature_maps().map(lambda shape: (shape, shape, shape[:1])),
+        registered=_interpolate_registered,
+    ),
+    Family(
+        "historical_distance",
+        lambda *p: gan_ops.historical_distance(p, _averages_of(p), 3),
+        lambda *p: gan_ops.reference.historical_distance(p, _averages_of(p), 3),
+        sizes=((4, 19, 3, 5), (7,), (3, 2)),
+        shapes=st.lists(feature_maps(), min_size=1, max_size=4).map(tuple),
+        registered=_historical_registered,
+        wide_output=True,
+        kernels_in_graphs=True,
+    ),
     Family(
         "conv2d",
         lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1),

@@ -24,7 +24,7 @@ def laid_out(values: Tensor, layout: str) -> Tensor:
         storage = values.new_zeros(1 + 2 * values.numel())
         sliced = storage[1::2].view(values.shape)
         return sliced.copy_(values)
-    if layout == "expanded":
+    if layout == "expanded" and values.dim():
         return values[..., :1].expand_as(values)
     return values
 

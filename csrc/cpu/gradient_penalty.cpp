@@ -1,0 +1,142 @@
+// The gradient penalty on the CPU: tasks are chunks of samples; where a sample stays in cache, the double backward pass
+// takes it as a whole, one walk for <v, u> and one for the result.
+#include "../gradient_penalty.h"
+
+#include "lanes.h"
+#include "narrow_types.h"
+#include "samples.h"
+
+namespace gan_ops {
+namespace {
+
+using namespace cpu;
+
+template <class T>
+GAN_OPS_INLINE double sum_of_squares(const T* x, int64_t width) {
+  using A = Accumulate<T>;
+  const A sum = sum_in_lanes<A>(width, [x](int64_t i) GAN_OPS_LAMBDA_INLINE { return widen(x[i]) * widen(x[i]); });
+  if (squares_fit(sum)) return sum;
+  return sum_in_lanes<double>(width, [x](int64_t i) GAN_OPS_LAMBDA_INLINE {
+    const double wide = widen(x[i]);
+    return wide * wide;
+  });
+}
+
+/// <v, x> · scale
+template <class T, class A>
+GAN_OPS_INLINE double scaled_dot(const T* v, const T* x, int64_t width, A scale) {
+  return sum_in_lanes<A>(
+      width, [v, x, scale](int64_t i) GAN_OPS_LAMBDA_INLINE { return widen(v[i]) * (widen(x[i]) * scale); });
+}
+
+template <class T, class A>
+GAN_OPS_INLINE void write(const T* x, T* d_x, int64_t width, PenaltySlope<A> slope) {
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) d_x[i] = narrow<T>(slope(widen(x[i])));
+}
+template <class T, class A>
+GAN_OPS_INLINE void write(const T* v, const T* x, T* d_x, int64_t width, PenaltyCurvature<A> curvature) {
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) d_x[i] = narrow<T>(curvature(widen(v[i]), widen(x[i])));
+}
+
+template <class T>
+void forward(const PenaltyForwardArgs& args) {
+  using A = Accumulate<T>;
+  const T* x = static_cast<const T*>(args.x);
+  A* penalty = static_cast<A*>(args.penalty);
+  double* norm = args.norm;
+  double* partial = args.partial;
+  const SampleLayout s = args.layout;
+  const NormPenalty<A> p(args.target, args.one_sided);
+  const int64_t chunks = s.chunks();
+  const auto finish = [=](int64_t sample, double square) GAN_OPS_LAMBDA_INLINE {
+    norm[sample] = std::sqrt(square);
+    penalty[sample] = p.value(norm[sample]);
+  };
+  for_chunks(s, [=](int64_t sample, int64_t chunk, int64_t first, int64_t width) GAN_OPS_LAMBDA_INLINE {
+    const double square = sum_of_squares(x + first, width);
+    if (chunks == 1)
+      finish(sample, square);
+    else
+      partial[sample * chunks + chunk] = square;
+  });
+  if (chunks == 1) return;
+  for (int64_t sample = 0; sample < s.samples; ++sample)
+    finish(sample, sum_partials(partial + sample * chunks, chunks));
+}
+
+template <class T>
+void backward(const PenaltyBackwardArgs& args) {
+  using A = Accumulate<T>;
+  const A* g = static_cast<const A*>(args.g);
+  const T* x = static_cast<const T*>(args.x);
+  const double* norm = args.norm;
+  T* d_x = static_cast<T*>(args.d_x);
+  const NormPenalty<A> p(args.target, args.one_sided);
+  for_chunks(args.layout, [=](int64_t sample, int64_t, int64_t first, int64_t width) GAN_OPS_LAMBDA_INLINE {
+    write(x + first, d_x + first, width, penalty_slope(p, norm[sample], g[sample]));
+  });
+}
+
+constexpr int64_t kSampleInCache = 1 << 16;  // v, x and d_x of so many floats stay in L2
+
+template <class T>
+void double_backward(const PenaltyDoubleBackwardArgs& args) {
+  using A = Accumulate<T>;
+  const T* v = static_cast<const T*>(args.v);
+  const A* g = static_cast<const A*>(args.g);
+  const T* x = static_cast<const T*>(args.x);
+  const double* norm = args.norm;
+  A* d_g = static_cast<A*>(args.d_g);
+  T* d_x = static_cast<T*>(args.d_x);
+  double* partial = args.partial;
+  const SampleLayout s = args.layout;
+  const NormPenalty<A> p(args.target, args.one_sided);
+  const int64_t chunks = s.chunks();
+
+  const auto dot = [=](int64_t sample, int64_t first, int64_t width) GAN_OPS_LAMBDA_INLINE {
+    return scaled_dot(v + first, x + first, width, unit_vector<A>(norm[sample]).scale);
+  };
+  const auto finish_dot = [=](int64_t sample, double total) GAN_OPS_LAMBDA_INLINE {
+    const A a = static_cast<A>(total) * unit_vector<A>(norm[sample]).inverse;
+    d_g[sample] = p.slope(norm[sample]) * a;
+    return a;
+  };
+  const auto differentiate = [=](int64_t sample, int64_t first, int64_t width, A a) GAN_OPS_LAMBDA_INLINE {
+    write(v + first, x + first, d_x + first, width, penalty_curvature(p, norm[sample], g[sample], a));
+  };
+
+  if (s.size <= kSampleInCache) {
+    parallel_for(s.samples, s.size, [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
+      for (int64_t sample = begin; sample < end; ++sample) {
+        double total = 0;
+        for (int64_t chunk = 0; chunk < chunks; ++chunk)
+          total += dot(sample, sample * s.size + chunk * kSampleChunk, s.width(chunk));
+        differentiate(sample, sample * s.size, s.size, finish_dot(sample, total));
+      }
+    });
+    return;
+  }
+  double* of_sample = partial + s.samples * chunks;
+  for_chunks(s, [=](int64_t sample, int64_t chunk, int64_t first, int64_t width)
+                    GAN_OPS_LAMBDA_INLINE { partial[sample * chunks + chunk] = dot(sample, first, width); });
+  for (int64_t sample = 0; sample < s.samples; ++sample)
+    of_sample[sample] = finish_dot(sample, sum_partials(partial + sample * chunks, chunks));
+  for_chunks(s, [=](int64_t sample, int64_t, int64_t first, int64_t width)
+                    GAN_OPS_LAMBDA_INLINE { differentiate(sample, first, width, static_cast<A>(of_sample[sample])); });
+}
+
+}  // namespace
+
+void run_on_cpu(const PenaltyForwardArgs& args, Dtype dtype) {
+  with_type(dtype, [&]<class T>(Type<T>) { forward<T>(args); });
+}
+void run_on_cpu(const PenaltyBackwardArgs& args, Dtype dtype) {
+  with_type(dtype, [&]<class T>(Type<T>) { backward<T>(args); });
+}
+void run_on_cpu(const PenaltyDoubleBackwardArgs& args, Dtype dtype) {
+  with_type(dtype, [&]<class T>(Type<T>) { double_backward<T>(args); });
+}
+
+}  // namespace gan_ops

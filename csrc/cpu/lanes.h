@@ -1,0 +1,35 @@
+// Sums of many terms: fast, accurate and in an order that depends on their number alone.
+#pragma once
+
+#include "../math/numeric.h"
+#include "parallel.h"
+
+namespace gan_ops::cpu {
+
+constexpr int kLanes = 64;  // terms added side by side: four 512-bit registers of floats hide an addition's latency
+
+/// The sum of term(i) for i in [0, count).
+template <class A, class Term>
+GAN_OPS_INLINE A sum_in_lanes(int64_t count, const Term& term) {
+  A lanes[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes)
+#pragma omp simd
+    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
+  const int rest = static_cast<int>(count - i);
+#pragma omp simd
+  for (int lane = 0; lane < rest; ++lane) lanes[lane] += term(i + lane);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+#pragma omp simd
+    for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  return lanes[0];
+}
+
+/// The sum of chunks' sums.
+inline double sum_partials(const double* partial, int64_t chunks) {
+  double total = 0;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk];
+  return total;
+}
+
+}  // namespace gan_ops::cpu

@@ -1,0 +1,229 @@
+// The gradient_penalty family: checks, allocation, dispatch, and how its ops differentiate one another.
+#include "gradient_penalty.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <numeric>
+#include <tuple>
+
+#include "common.h"
+
+namespace gan_ops {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+void check_arguments(const Tensor& x, double target) {
+  check_samples(x, "gradient");
+  TORCH_CHECK_VALUE(target >= 0, "target must not be negative, but is ", target);
+}
+
+void check_saved(const Tensor& grad, const Tensor& x, const Tensor& norm, double target) {
+  check_arguments(x, target);
+  check_matches(grad, "grad", {x.size(0)}, accumulate_type(x), x.device());
+  check_matches(norm, "norm", {x.size(0)}, at::kDouble, x.device());
+}
+
+Tensor one_a_sample(const Tensor& x, at::ScalarType type) {
+  return at::empty({x.size(0)}, x.options().dtype(type));
+}
+
+/// Room for `per_sample` float64 values a sample where a sample is more than one chunk.
+Tensor scratch(const Tensor& x, const SampleLayout& layout, int64_t per_sample) {
+  return layout.chunks() == 1 ? Tensor() : at::empty({layout.samples * per_sample}, x.options().dtype(at::kDouble));
+}
+double* data_of(const Tensor& scratch) {
+  return scratch.defined() ? scratch.mutable_data_ptr<double>() : nullptr;
+}
+
+// ---- Kernels' entry points ----
+
+std::tuple<Tensor, Tensor> gradient_penalty(const Tensor& x_any, double target, bool one_sided) {
+  check_arguments(x_any, target);
+  const Tensor x = dense(x_any);
+  Tensor penalty = one_a_sample(x, accumulate_type(x)), norm = one_a_sample(x, at::kDouble);
+  const auto layout = sample_layout(x);
+  if (layout.samples == 0) return {penalty, norm};
+  const Tensor partial = scratch(x, layout, layout.chunks());
+  run_kernel(PenaltyForwardArgs{x.const_data_ptr(), penalty.mutable_data_ptr(), norm.mutable_data_ptr<double>(),
+                                data_of(partial), layout, target, one_sided},
+             x);
+  return {penalty, norm};
+}
+
+Tensor gradient_penalty_backward(const Tensor& grad_any, const Tensor& x_any, const Tensor& norm_any, double target,
+                                 bool one_sided) {
+  check_saved(grad_any, x_any, norm_any, target);
+  const Tensor x = dense(x_any), grad = grad_any.contiguous(), norm = norm_any.contiguous();
+  Tensor d_x = at::empty_like(x);
+  if (x.numel() > 0)
+    run_kernel(PenaltyBackwardArgs{grad.const_data_ptr(), x.const_data_ptr(), norm.const_data_ptr<double>(),
+                                   d_x.mutable_data_ptr(), sample_layout(x), target, one_sided},
+               x);
+  return d_x;
+}
+
+std::tuple<Tensor, Tensor> gradient_penalty_double_backward(const Tensor& v_any, const Tensor& grad_any,
+                                                            const Tensor& x_any, const Tensor& norm_any, double target,
+                                                            bool one_sided) {
+  check_saved(grad_any, x_any, norm_any, target);
+  check_matches(v_any, "v", x_any.sizes(), x_any.scalar_type(), x_any.device());
+  const Tensor x = dense(x_any), v = dense_like(v_any, x), grad = grad_any.contiguous(), norm = norm_any.contiguous();
+  Tensor d_grad = one_a_sample(x, accumulate_type(x)), d_x = at::empty_like(x);
+  const auto layout = sample_layout(x);
+  if (layout.samples == 0) return {d_grad, d_x};
+  const Tensor partial = scratch(x, layout, layout.chunks() + 1);
+  run_kernel(PenaltyDoubleBackwardArgs{v.const_data_ptr(), grad.const_data_ptr(), x.const_data_ptr(),
+                                       norm.const_data_ptr<double>(), d_grad.mutable_data_ptr(), d_x.mutable_data_ptr(),
+                                       data_of(partial), layout, target, one_sided},
+             x);
+  return {d_grad, d_x};
+}
+
+// ---- Derivatives ----
+
+auto gradient_penalty_op() {
+  static const auto op = find_op<decltype(gradient_penalty)>("gan_ops::gradient_penalty");
+  return op;
+}
+auto gradient_penalty_backward_op() {
+  static const auto op = find_op<decltype(gradient_penalty_backward)>("gan_ops::gradient_penalty_backward");
+  return op;
+}
+auto gradient_penalty_double_backward_op() {
+  static const auto op =
+      find_op<decltype(gradient_penalty_double_backward)>("gan_ops::gradient_penalty_double_backward");
+  return op;
+}
+
+/// The options that all three ops share, kept for the next derivative.
+void save_options(AutogradContext* ctx, double target, bool one_sided) {
+  ctx->saved_data["target"] = target;
+  ctx->saved_data["one_sided"] = one_sided;
+}
+std::tuple<double, bool> saved_options(AutogradContext* ctx) {
+  return {ctx->saved_data["target"].toDouble(), ctx->saved_data["one_sided"].toBool()};
+}
+
+// In the ops that take it, norm is the value that the forward pass kept for x, not a variable of its own: the
+// derivative to x counts the norm's dependence on x.
+struct Backward : torch::autograd::Function<Backward> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, const Tensor& norm, double target,
+                        bool one_sided) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
+    ctx->save_for_backward({grad, x, norm});
+    save_options(ctx, target, one_sided);
+    return gradient_penalty_backward_op().call(grad, x, norm, target, one_sided);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
+    if (!v[0].defined()) return variable_list(5);
+    const auto saved = ctx->get_saved_variables();
+    const auto [target, one_sided] = saved_options(ctx);
+    auto [d_grad, d_x] =
+        gradient_penalty_double_backward_op().call(v[0], saved[0], saved[1], saved[2], target, one_sided);
+    return {d_grad, d_x, Tensor(), Tensor(), Tensor()};
+  }
+};
+
+struct Forward : torch::autograd::Function<Forward> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& x, double target, bool one_sided) {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    ctx->set_materialize_grads(false);
+    auto [penalty, norm] = gradient_penalty_op().call(x, target, one_sided);
+    ctx->save_for_backward({x, norm});
+    save_options(ctx, target, one_sided);
+    ctx->mark_non_differentiable({norm});
+    return {penalty, norm};
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    if (!grads[0].defined()) return variable_list(3);
+    const auto saved = ctx->get_saved_variables();
+    const auto [target, one_sided] = saved_options(ctx);
+    return {gradient_penalty_backward_op().call(grads[0], saved[0], saved[1], target, one_sided), Tensor(), Tensor()};
+  }
+};
+
+std::tuple<Tensor, Tensor> gradient_penalty_autograd(const Tensor& x, double target, bool one_sided) {
+  if (records_gradient({x})) {
+    auto outputs = Forward::apply(x, target, one_sided);
+    return {outputs[0], outputs[1]};
+  }
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return gradient_penalty_op().call(x, target, one_sided);
+}
+
+void check_constant(const Tensor& norm) {
+  TORCH_CHECK_VALUE(!norm.requires_grad(),
+                    "norm must be the value that gradient_penalty returned, which has no gradient");
+}
+
+Tensor gradient_penalty_backward_autograd(const Tensor& grad, const Tensor& x, const Tensor& norm, double target,
+                                          bool one_sided) {
+  check_constant(norm);
+  if (records_gradient({grad, x})) return Backward::apply(grad, x, norm, target, one_sided);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return gradient_penalty_backward_op().call(grad, x, norm, target, one_sided);
+}
+
+// Third and higher derivatives are rare: there the formula in torch's own ops takes the kernel's place, and torch
+// differentiates it. In float64 neither squares of float32 nor quotients by a norm leave the range.
+std::tuple<Tensor, Tensor> double_backward_formula(const Tensor& v, const Tensor& grad, const Tensor& x, double target,
+                                                   bool one_sided) {
+  std::vector<int64_t> axes(x.dim() - 1), column(x.dim(), 1);
+  std::iota(axes.begin(), axes.end(), 1);
+  column[0] = -1;
+  const Tensor xw = x.to(at::kDouble), vw = v.to(at::kDouble), g = grad.to(at::kDouble).reshape(column);
+  const auto of_sample = [&](const Tensor& t) { return t.sum(axes, /*keepdim=*/true); };  // [N, *] → [N, 1, …]
+  Tensor d_grad, d_x;
+  if (target == 0) {
+    d_grad = 2 * of_sample(vw * xw);
+    d_x = 2 * g * vw;
+  } else {
+    const Tensor square = of_sample(xw * xw), zero = square == 0;
+    const Tensor norm = (square + zero).sqrt(), u = xw / norm, a = of_sample(vw * u);
+    Tensor excess = norm / target - 1, curvature = at::full_like(excess, 2 / (target * target));
+    if (one_sided) {
+      curvature = curvature * (excess > 0);
+      excess = excess.relu();
+    }
+    const Tensor slope = 2 * excess / target;
+    d_grad = slope * a;
+    d_x = (g * (curvature * a * u + slope / norm * (vw - a * u))).masked_fill(zero, 0);
+  }
+  return {d_grad.reshape(-1).to(grad.scalar_type()), d_x.to(x.scalar_type())};
+}
+
+std::tuple<Tensor, Tensor> gradient_penalty_double_backward_autograd(const Tensor& v, const Tensor& grad,
+                                                                     const Tensor& x, const Tensor& norm, double target,
+                                                                     bool one_sided) {
+  check_constant(norm);
+  if (records_gradient({v, grad, x})) return double_backward_formula(v, grad, x, target, one_sided);
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  return gradient_penalty_double_backward_op().call(v, grad, x, norm, target, one_sided);
+}
+
+void register_kernels(torch::Library& m) {
+  m.impl("gradient_penalty", gradient_penalty);
+  m.impl("gradient_penalty_backward", gradient_penalty_backward);
+  m.impl("gradient_penalty_double_backward", gradient_penalty_double_backward);
+}
+
+TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
+  register_kernels(m);
+}
+TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
+  register_kernels(m);
+}
+TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
+  m.impl("gradient_penalty", gradient_penalty_autograd);
+  m.impl("gradient_penalty_backward", gradient_penalty_backward_autograd);
+  m.impl("gradient_penalty_double_backward", gradient_penalty_double_backward_autograd);
+}
+
+}  // namespace
+}  // namespace gan_ops
