@@ -32,12 +32,8 @@ Tensor one_a_sample(const Tensor& x, at::ScalarType type) {
   return at::empty({x.size(0)}, x.options().dtype(type));
 }
 
-/// Room for `per_sample` float64 values a sample where a sample is more than one chunk.
-Tensor scratch(const Tensor& x, const SampleLayout& layout, int64_t per_sample) {
-  return layout.chunks() == 1 ? Tensor() : at::empty({layout.samples * per_sample}, x.options().dtype(at::kDouble));
-}
-double* data_of(const Tensor& scratch) {
-  return scratch.defined() ? scratch.mutable_data_ptr<double>() : nullptr;
+Tensor scratch(const Tensor& x, int64_t count) {
+  return at::empty({count}, x.options().dtype(at::kDouble));
 }
 
 // ---- Kernels' entry points ----
@@ -48,9 +44,9 @@ std::tuple<Tensor, Tensor> gradient_penalty(const Tensor& x_any, double target, 
   Tensor penalty = one_a_sample(x, accumulate_type(x)), norm = one_a_sample(x, at::kDouble);
   const auto layout = sample_layout(x);
   if (layout.samples == 0) return {penalty, norm};
-  const Tensor partial = scratch(x, layout, layout.chunks());
+  const Tensor partial = scratch(x, layout.samples * layout.chunks());
   run_kernel(PenaltyForwardArgs{x.const_data_ptr(), penalty.mutable_data_ptr(), norm.mutable_data_ptr<double>(),
-                                data_of(partial), layout, target, one_sided},
+                                partial.mutable_data_ptr<double>(), layout, target, one_sided},
              x);
   return {penalty, norm};
 }
@@ -76,10 +72,11 @@ std::tuple<Tensor, Tensor> gradient_penalty_double_backward(const Tensor& v_any,
   Tensor d_grad = one_a_sample(x, accumulate_type(x)), d_x = at::empty_like(x);
   const auto layout = sample_layout(x);
   if (layout.samples == 0) return {d_grad, d_x};
-  const Tensor partial = scratch(x, layout, layout.chunks() + 1);
+  const Tensor along = scratch(x, layout.samples), partial = scratch(x, layout.samples * layout.chunks());
   run_kernel(PenaltyDoubleBackwardArgs{v.const_data_ptr(), grad.const_data_ptr(), x.const_data_ptr(),
                                        norm.const_data_ptr<double>(), d_grad.mutable_data_ptr(), d_x.mutable_data_ptr(),
-                                       data_of(partial), layout, target, one_sided},
+                                       along.mutable_data_ptr<double>(), partial.mutable_data_ptr<double>(), layout,
+                                       target, one_sided},
              x);
   return {d_grad, d_x};
 }

@@ -8,7 +8,7 @@
 namespace gan_ops {
 
 /// x: [samples, size] in the tensor's dtype. penalty: [samples] in the accumulate type; norm: [samples] in float64.
-/// partial: scratch of [samples, chunks] in float64; unused where a sample is one chunk.
+/// partial: scratch of [samples, chunks] in float64.
 struct PenaltyForwardArgs {
   const void* x;
   void* penalty;
@@ -31,7 +31,7 @@ struct PenaltyBackwardArgs {
 };
 
 /// v: cotangent of the backward pass's d_x; d_g, d_x: gradients of its g and x.
-/// partial: scratch of [samples, chunks + 1] in float64; unused where a sample is one chunk.
+/// along, partial: scratch of [samples] and [samples, chunks] in float64.
 struct PenaltyDoubleBackwardArgs {
   const void* v;
   const void* g;
@@ -39,6 +39,7 @@ struct PenaltyDoubleBackwardArgs {
   const double* norm;
   void* d_g;
   void* d_x;
+  double* along;
   double* partial;
   SampleLayout layout;
   double target;

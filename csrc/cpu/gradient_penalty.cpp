@@ -12,21 +12,9 @@ namespace {
 using namespace cpu;
 
 template <class T>
-GAN_OPS_INLINE double sum_of_squares(const T* x, int64_t width) {
-  using A = Accumulate<T>;
-  const A sum = sum_in_lanes<A>(width, [x](int64_t i) GAN_OPS_LAMBDA_INLINE { return widen(x[i]) * widen(x[i]); });
-  if (squares_fit(sum)) return sum;
-  return sum_in_lanes<double>(width, [x](int64_t i) GAN_OPS_LAMBDA_INLINE {
-    const double wide = widen(x[i]);
-    return wide * wide;
-  });
-}
-
-/// <v, x> · scale
-template <class T, class A>
-GAN_OPS_INLINE double scaled_dot(const T* v, const T* x, int64_t width, A scale) {
-  return sum_in_lanes<A>(
-      width, [v, x, scale](int64_t i) GAN_OPS_LAMBDA_INLINE { return widen(v[i]) * (widen(x[i]) * scale); });
+GAN_OPS_INLINE double dot(const T* a, const T* b, int64_t width) {
+  return sum_in_lanes<double>(
+      width, [a, b](int64_t i) GAN_OPS_LAMBDA_INLINE { return double(widen(a[i])) * double(widen(b[i])); });
 }
 
 template <class T, class A>
@@ -48,14 +36,14 @@ void forward(const PenaltyForwardArgs& args) {
   double* norm = args.norm;
   double* partial = args.partial;
   const SampleLayout s = args.layout;
-  const NormPenalty<A> p(args.target, args.one_sided);
+  const NormPenalty p(args.target, args.one_sided);
   const int64_t chunks = s.chunks();
   const auto finish = [=](int64_t sample, double square) GAN_OPS_LAMBDA_INLINE {
     norm[sample] = std::sqrt(square);
-    penalty[sample] = p.value(norm[sample]);
+    penalty[sample] = static_cast<A>(p.value(norm[sample]));
   };
   for_chunks(s, [=](int64_t sample, int64_t chunk, int64_t first, int64_t width) GAN_OPS_LAMBDA_INLINE {
-    const double square = sum_of_squares(x + first, width);
+    const double square = dot(x + first, x + first, width);
     if (chunks == 1)
       finish(sample, square);
     else
@@ -73,7 +61,7 @@ void backward(const PenaltyBackwardArgs& args) {
   const T* x = static_cast<const T*>(args.x);
   const double* norm = args.norm;
   T* d_x = static_cast<T*>(args.d_x);
-  const NormPenalty<A> p(args.target, args.one_sided);
+  const NormPenalty p(args.target, args.one_sided);
   for_chunks(args.layout, [=](int64_t sample, int64_t, int64_t first, int64_t width) GAN_OPS_LAMBDA_INLINE {
     write(x + first, d_x + first, width, penalty_slope(p, norm[sample], g[sample]));
   });
@@ -90,20 +78,18 @@ void double_backward(const PenaltyDoubleBackwardArgs& args) {
   const double* norm = args.norm;
   A* d_g = static_cast<A*>(args.d_g);
   T* d_x = static_cast<T*>(args.d_x);
+  double* along = args.along;
   double* partial = args.partial;
   const SampleLayout s = args.layout;
-  const NormPenalty<A> p(args.target, args.one_sided);
+  const NormPenalty p(args.target, args.one_sided);
   const int64_t chunks = s.chunks();
 
-  const auto dot = [=](int64_t sample, int64_t first, int64_t width) GAN_OPS_LAMBDA_INLINE {
-    return scaled_dot(v + first, x + first, width, unit_vector<A>(norm[sample]).scale);
-  };
-  const auto finish_dot = [=](int64_t sample, double total) GAN_OPS_LAMBDA_INLINE {
-    const A a = static_cast<A>(total) * unit_vector<A>(norm[sample]).inverse;
-    d_g[sample] = p.slope(norm[sample]) * a;
+  const auto finish = [=](int64_t sample, double total) GAN_OPS_LAMBDA_INLINE {
+    const double a = along_unit(total, norm[sample]);
+    d_g[sample] = static_cast<A>(p.slope(norm[sample]) * a);
     return a;
   };
-  const auto differentiate = [=](int64_t sample, int64_t first, int64_t width, A a) GAN_OPS_LAMBDA_INLINE {
+  const auto differentiate = [=](int64_t sample, int64_t first, int64_t width, double a) GAN_OPS_LAMBDA_INLINE {
     write(v + first, x + first, d_x + first, width, penalty_curvature(p, norm[sample], g[sample], a));
   };
 
@@ -111,20 +97,21 @@ void double_backward(const PenaltyDoubleBackwardArgs& args) {
     parallel_for(s.samples, s.size, [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
       for (int64_t sample = begin; sample < end; ++sample) {
         double total = 0;
-        for (int64_t chunk = 0; chunk < chunks; ++chunk)
-          total += dot(sample, sample * s.size + chunk * kSampleChunk, s.width(chunk));
-        differentiate(sample, sample * s.size, s.size, finish_dot(sample, total));
+        for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+          const int64_t first = sample * s.size + chunk * kSampleChunk;
+          total += dot(v + first, x + first, s.width(chunk));
+        }
+        differentiate(sample, sample * s.size, s.size, finish(sample, total));
       }
     });
     return;
   }
-  double* of_sample = partial + s.samples * chunks;
   for_chunks(s, [=](int64_t sample, int64_t chunk, int64_t first, int64_t width)
-                    GAN_OPS_LAMBDA_INLINE { partial[sample * chunks + chunk] = dot(sample, first, width); });
+                    GAN_OPS_LAMBDA_INLINE { partial[sample * chunks + chunk] = dot(v + first, x + first, width); });
   for (int64_t sample = 0; sample < s.samples; ++sample)
-    of_sample[sample] = finish_dot(sample, sum_partials(partial + sample * chunks, chunks));
+    along[sample] = finish(sample, sum_partials(partial + sample * chunks, chunks));
   for_chunks(s, [=](int64_t sample, int64_t, int64_t first, int64_t width)
-                    GAN_OPS_LAMBDA_INLINE { differentiate(sample, first, width, static_cast<A>(of_sample[sample])); });
+                    GAN_OPS_LAMBDA_INLINE { differentiate(sample, first, width, along[sample]); });
 }
 
 }  // namespace

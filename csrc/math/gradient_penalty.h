@@ -9,28 +9,17 @@
 // For t = 0 that is smooth everywhere. Otherwise p has no derivative at n = 0; with u = 0 there and the last term left
 // out, the first two count as 0.
 //
-// Squares of float32 leave its range long before x does: they are added in float32 a chunk at a time, and where a
-// chunk's sum is not safely inside, once more in float64. Likewise 1/n is not formed alone but for an n that a power of
-// two has moved near 1.
+// Sums and norms are float64: squares of float32 leave its range long before x does, and n − t cancels near the target.
+// Elements stay in the accumulate type, with 1/n formed for an n that a power of two has moved near 1.
 #pragma once
 
 #include <cmath>
-#include <type_traits>
 
 #include "numeric.h"
 
 namespace gan_ops {
 
-/// Whether a sum of squares was neither too large for A nor so small that terms have vanished.
-template <class A>
-GAN_OPS_INLINE bool squares_fit(A sum) {
-  if constexpr (std::is_same_v<A, double>) return true;  // there is nothing wider
-  return sum > A(1e-27) && sum < A(1e38);
-}
-
-/// p and its derivatives as functions of the norm. The norm is float64 and so is n/t − 1, which cancels near the
-/// target.
-template <class A>
+/// p and its derivatives as functions of the norm.
 struct NormPenalty {
   double target, inverse;
   bool one_sided;
@@ -38,21 +27,24 @@ struct NormPenalty {
   NormPenalty(double target, bool one_sided) : target(target), inverse(1 / target), one_sided(one_sided) {}
 
   GAN_OPS_INLINE double excess(double norm) const {
-    const double signed_excess = (norm - target) * inverse;     // 0 at the target to the bit
+    const double signed_excess = (norm - target) * inverse;
     return one_sided && signed_excess < 0 ? 0 : signed_excess;  // nan stays
   }
-  GAN_OPS_INLINE A value(double norm) const {
+  GAN_OPS_INLINE double value(double norm) const {
     const double root = target == 0 ? norm : excess(norm);
-    return static_cast<A>(root * root);
+    return root * root;
   }
-  GAN_OPS_INLINE A slope(double norm) const {
-    return static_cast<A>(2 * (target == 0 ? norm : excess(norm) * inverse));
-  }
-  GAN_OPS_INLINE A curvature(double norm) const {
-    if (target == 0) return A(2);
-    return one_sided && norm <= target ? A(0) : static_cast<A>(2 * inverse * inverse);
+  GAN_OPS_INLINE double slope(double norm) const { return 2 * (target == 0 ? norm : excess(norm) * inverse); }
+  GAN_OPS_INLINE double curvature(double norm) const {
+    if (target == 0) return 2;
+    return one_sided && norm <= target ? 0 : 2 * inverse * inverse;
   }
 };
+
+/// <v, u> from <v, x>.
+GAN_OPS_INLINE double along_unit(double dot, double norm) {
+  return norm == 0 ? 0 : dot / norm;
+}
 
 /// x/n is x · scale · inverse.
 template <class A>
@@ -76,9 +68,9 @@ struct PenaltySlope {
 };
 
 template <class A>
-GAN_OPS_INLINE PenaltySlope<A> penalty_slope(const NormPenalty<A>& penalty, double norm, A g) {
+GAN_OPS_INLINE PenaltySlope<A> penalty_slope(const NormPenalty& penalty, double norm, A g) {
   const UnitVector<A> unit = unit_vector<A>(norm);
-  return {unit.scale, g * penalty.slope(norm) * unit.inverse};
+  return {unit.scale, static_cast<A>(g * penalty.slope(norm) * unit.inverse)};
 }
 
 /// The double backward pass of one sample: with u = x · scale · inverse, d_x = along · u + (v − a · u) · lift · across.
@@ -92,11 +84,11 @@ struct PenaltyCurvature {
 };
 
 template <class A>
-GAN_OPS_INLINE PenaltyCurvature<A> penalty_curvature(const NormPenalty<A>& penalty, double norm, A g, A a) {
+GAN_OPS_INLINE PenaltyCurvature<A> penalty_curvature(const NormPenalty& penalty, double norm, A g, double a) {
   const UnitVector<A> unit = unit_vector<A>(norm);
-  const A along = g * penalty.curvature(norm) * a;
-  if (penalty.target == 0) return {unit.scale, unit.inverse, a, along, A(1), A(2) * g};  // p′/n is 2, also at 0
-  return {unit.scale, unit.inverse, a, along, unit.scale, g * penalty.slope(norm) * unit.inverse};
+  const A along = static_cast<A>(g * penalty.curvature(norm) * a);
+  if (penalty.target == 0) return {unit.scale, unit.inverse, A(a), along, A(1), A(2) * g};  // p′/n is 2, also at 0
+  return {unit.scale, unit.inverse, A(a), along, unit.scale, static_cast<A>(g * penalty.slope(norm) * unit.inverse)};
 }
 
 }  // namespace gan_ops
