@@ -62,11 +62,13 @@ class Player:
     def reset_optimizer(self) -> None:
         self.optimizer.state.clear()
 
-    def scaled(self, loss: Tensor) -> Tensor:
-        return loss if self.loss_scale is None else loss * self.loss_scale.scale
+    @property
+    def scale(self) -> Tensor | None:
+        """What losses are multiplied by, a 0-d tensor, or None where they are not scaled."""
+        return None if self.loss_scale is None else self.loss_scale.scale
 
-    def unscaled(self, gradient: Tensor) -> Tensor:
-        return gradient if self.loss_scale is None else gradient / self.loss_scale.scale
+    def scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.scale is None else loss * self.scale
 
     def update(self) -> tuple[Tensor, Tensor]:
         """Applies and clears the gradients, unless they are not all finite: then the step is skipped and counted.
@@ -83,10 +85,10 @@ class Player:
         found_inf = torch.isfinite(norm).logical_not().float()
         # The fused kernel reads both on the device, as it does for torch's own GradScaler.
         self.optimizer.found_inf = found_inf
-        self.optimizer.grad_scale = None if self.loss_scale is None else self.loss_scale.scale
+        self.optimizer.grad_scale = self.scale
         self.optimizer.step()
-        norm = self.unscaled(norm)
         if self.loss_scale is not None:
+            norm = norm / self.loss_scale.scale
             self.loss_scale.update(found_inf)
         self.skipped.add_(found_inf)
         self.streak.add_(1).mul_(found_inf)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gan_ops.objectives import GradientPenalty, Objective, classification_loss
+from gan_ops.objectives import GradientPenalty, Objective, classification_loss, score_gradient
 from train.player import Player
 from train.precision import Autocast
 
@@ -95,12 +95,13 @@ def _penalty(
     discriminator: Player, points: Tensor, labels: Tensor | None, penalty: GradientPenalty, autocast: Autocast
 ) -> Tensor:
     """The penalty on D's gradient at ``points`` [n, C, H, W] → 0-d float32, with a graph to D's weights."""
-    points = points.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
-    with autocast():
-        scores = discriminator.network(points, labels)
-    # fp16 carries the gradient scaled; the penalty is of the true one, in float32.
-    (gradient,) = torch.autograd.grad(discriminator.scaled(scores.score.float().sum()), points, create_graph=True)
-    return penalty.loss(discriminator.unscaled(gradient.float()))
+
+    def critic(x: Tensor) -> Tensor:
+        with autocast():
+            return discriminator.network(x, labels).score
+
+    points = points.contiguous(memory_format=torch.channels_last)
+    return penalty.loss(score_gradient(critic, points, discriminator.scale))
 
 
 def generator_gradients(

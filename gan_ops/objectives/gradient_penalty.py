@@ -1,13 +1,21 @@
-"""The two-sided gradient penalty of WGAN-GP."""
+"""A penalty on the norm of the scores' gradient, as an object: where the gradient is taken and what it costs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["GradientPenalty"]
+from gan_ops.ops import gradient_penalty, interpolate
+
+__all__ = ["Critic", "GradientPenalty", "score_gradient"]
+
+Critic = Callable[[Tensor], Any]
+"""Takes a batch [N, *] and gives scores [N], or an object that has them as ``score``. One that needs labels is a
+closure over them: ``lambda x: discriminator(x, labels)``."""
 
 
 @dataclass(frozen=True)
@@ -15,41 +23,60 @@ class GradientPenalty:
     """weight·E[(‖∇D(x̂)‖ − target)² / target²] at points x̂ between real and generated samples.
 
     Gulrajani et al. 2017, eq. 3, with the target of Karras et al. 2018, appendix A.1 and D (750 for CIFAR-10). The norm
-    is taken per sample over all its axes. Typical use::
+    is taken per sample over all its axes; ``one_sided`` counts only what exceeds the target (Petzka et al. 2018),
+    and target 0 stands for weight·E‖∇D(x̂)‖². :mod:`gan_ops.objectives.penalties` has the usual ones as functions.
+    Their parts::
 
-        x = penalty.points(real, fake, generator).requires_grad_()
-        (gradient,) = torch.autograd.grad(discriminator(x).score.sum(), x, create_graph=True)
-        loss = penalty.loss(gradient)
+        points = penalty.points(real, fake, generator)
+        loss = penalty.loss(score_gradient(discriminator, points))
     """
 
     weight: float = 10.0
     target: float = 1.0
+    one_sided: bool = False
 
     def __post_init__(self) -> None:
         if not self.weight >= 0:
             raise ValueError(f"weight={self.weight} must not be negative")
-        if not self.target > 0:
-            raise ValueError(f"target={self.target} must be positive")
+        if not self.target >= 0:
+            raise ValueError(f"target={self.target} must not be negative")
 
     def points(self, real: Tensor, fake: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """x̂ = real + u·(fake − real) [N, *], with one u ~ U[0, 1) a sample drawn from ``generator``."""
         if real.shape != fake.shape:
             raise ValueError(f"real is {list(real.shape)} but fake is {list(fake.shape)}")
-        shape = (real.shape[0],) + (1,) * (real.dim() - 1)
-        u = torch.rand(shape, generator=generator, dtype=real.dtype, device=real.device)
-        return torch.lerp(real, fake.to(real.dtype), u)
+        u = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
+        return interpolate(real, fake.to(real.dtype), u)
 
     def loss(self, gradient: Tensor) -> Tensor:
         """The penalty of ``gradient`` [N, *], the scores' gradient at the points: a scalar, float32 (or float64).
 
-        Where a sample's gradient is 0, its norm has no derivative; there the first and second derivative of the
-        penalty are 0. A gradient taken from a scaled loss must be unscaled first.
+        See :func:`gan_ops.gradient_penalty`. A gradient taken from a scaled loss must be unscaled first.
         """
-        # Squares of float32 numbers neither overflow nor vanish in float64, and autocast leaves float64 alone. Next to
-        # the network's own work a pass over the images is nothing.
-        square = gradient.double().flatten(1).square().sum(1)  # [N, *] → [N]
-        zero = square == 0
-        # At 0 the root is taken of 1 and then struck out, so no derivative of any order meets 1/0.
-        norm = (square + zero).sqrt().masked_fill(zero, 0.0)
-        loss = (norm / self.target - 1).square().mean() * self.weight
-        return loss if gradient.dtype == torch.float64 else loss.float()
+        return self.weight * gradient_penalty(gradient, self.target, self.one_sided).mean()
+
+
+def score_gradient(critic: Critic, points: Tensor, scale: float | Tensor | None = None) -> Tensor:
+    """∇D at each of ``points`` [N, *]: the gradient of the critic's scores, with a graph to its parameters.
+
+    Args:
+        critic: what gives the scores; an autocast that surrounds this call applies to it, and to nothing else here.
+        points: where to take the gradient; constants. The gradient has their memory layout if the critic's keeps it.
+        scale: fp16's loss scale. The gradient is carried through the critic times ``scale``, or small values would
+            vanish, and divided by it at the end.
+
+    Returns:
+        The true gradient, float32 (float64 for float64 points).
+    """
+    points = points.detach().requires_grad_()
+    scores = critic(points)
+    scores = getattr(scores, "score", scores)
+    with torch.autocast(points.device.type, enabled=False):
+        total = _accumulable(scores).sum()
+        (gradient,) = torch.autograd.grad(total if scale is None else total * scale, points, create_graph=True)
+        gradient = _accumulable(gradient)
+        return gradient if scale is None else gradient / scale
+
+
+def _accumulable(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()

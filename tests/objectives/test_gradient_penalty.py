@@ -1,12 +1,13 @@
-"""The gradient penalty: values, derivatives, and its behaviour at zero and at the ends of float32."""
+"""The penalty object: values, derivatives, behaviour at zero and at the ends of float32, the critic's gradient."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from gan_ops.objectives import GradientPenalty
+from gan_ops.objectives import GradientPenalty, score_gradient
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +69,15 @@ def test_loss_is_float32_also_under_autocast(dtype):
     torch.testing.assert_close(loss, expected.float())
 
 
+def test_one_sided_counts_what_exceeds_the_target():
+    gradient = torch.tensor([[3.0, 4.0], [0.0, 1.0]])
+    assert GradientPenalty(weight=2.0, target=4.0, one_sided=True).loss(gradient).item() == pytest.approx(1 / 16)
+
+
+def test_target_zero_is_the_squared_norm():
+    assert GradientPenalty(weight=2.0, target=0.0).loss(torch.tensor([[3.0, 4.0]])).item() == pytest.approx(50)
+
+
 def test_points_take_one_weight_a_sample():
     real, fake = torch.zeros(64, 3, 2, 2), torch.ones(64, 3, 2, 2)
     weights = GradientPenalty().points(real, fake, None).flatten(1)
@@ -96,8 +106,65 @@ def test_points_want_equal_shapes():
         GradientPenalty().points(torch.zeros(2, 3), torch.zeros(1, 3), None)
 
 
-@pytest.mark.parametrize("bad", [{"weight": -1.0}, {"target": 0.0}, {"target": float("nan")}])
+@pytest.mark.parametrize("bad", [{"weight": -1.0}, {"target": -1.0}, {"target": float("nan")}])
 def test_bad_settings_are_named(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=f"{name}="):
         GradientPenalty(**bad)
+
+
+def small_critic() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0))
+
+
+def test_the_score_gradient_is_each_sample_s_own_and_differentiable():
+    critic, x = small_critic().double(), torch.randn(5, 3, 4, 4, dtype=torch.float64)
+    gradient = score_gradient(critic, x)
+    for i in range(5):
+        alone = torch.autograd.functional.jacobian(lambda x: critic(x).squeeze(), x[i : i + 1])
+        torch.testing.assert_close(gradient[i : i + 1], alone)
+    gradient.sum().backward()
+    assert critic[0].weight.grad.any()
+
+
+def test_scores_may_be_an_attribute():
+    class Scores:
+        def __init__(self, score):
+            self.score = score
+
+    critic, x = small_critic(), torch.randn(5, 3, 4, 4)
+    assert torch.equal(score_gradient(lambda x: Scores(critic(x)), x), score_gradient(critic, x))
+
+
+def test_the_points_are_left_alone():
+    x = torch.randn(5, 3, 4, 4, requires_grad=True) * 2
+    score_gradient(small_critic(), x).sum().backward()
+    assert x.requires_grad and x.grad_fn is not None
+
+
+def test_channels_last_points_give_a_channels_last_gradient():
+    critic = small_critic().to(memory_format=torch.channels_last)
+    x = torch.randn(5, 3, 4, 4).to(memory_format=torch.channels_last)
+    assert score_gradient(critic, x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("scale", [2.0**14, torch.tensor(2.0**14)])
+def test_a_loss_scale_carries_small_gradients_through_float16_and_is_taken_out(scale):
+    def critic(x):
+        return (x.half() * 1e-5).half().sum(1) * 1e-3  # 1e-8 is nothing in float16
+
+    x = torch.randn(4, 3)
+    assert not score_gradient(critic, x).any()
+    torch.testing.assert_close(score_gradient(critic, x, scale), torch.full((4, 3), 1e-8), rtol=2e-2, atol=0)
+
+
+def test_only_the_critic_runs_under_autocast():
+    critic, x = nn.Sequential(nn.Linear(6, 8), nn.Softplus(), nn.Linear(8, 1), nn.Flatten(0)), torch.randn(5, 6)
+    seen = []
+    critic.register_forward_hook(lambda _, __, scores: seen.append(scores.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        gradient = score_gradient(critic, x)
+        loss = GradientPenalty().loss(gradient)
+    assert seen == [torch.bfloat16]
+    assert gradient.dtype == loss.dtype == torch.float32
+    torch.testing.assert_close(gradient, score_gradient(critic, x), rtol=5e-2, atol=5e-3)  # bfloat16 has 8 bits

@@ -1,4 +1,4 @@
-"""What is historical averaging's own: its values over a history, lists, mixed types and layouts, the step, its errors."""
+"""What is historical averaging's own: values over a history, mixed types and layouts, the step, its errors."""
 
 from __future__ import annotations
 

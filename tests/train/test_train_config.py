@@ -78,7 +78,7 @@ def test_every_option_has_a_help_line_in_its_class(capsys):
         (["--grid", "8"], "grid: '8' is not ROWSxCOLUMNS"),
         (["--keep", "0"], "keep=0"),
         (["--log-kimg", "x"], "log_kimg: 'x'"),
-        (["--gp-target", "0"], "target=0"),
+        (["--gp-target", "-1"], "target=-1"),
         (["--device", "tpu"], "device='tpu'"),
         (["--device", "cuda:99"], "device='cuda:99'"),
         (["--resume", "nowhere"], "--resume nowhere does not exist"),

@@ -67,10 +67,15 @@ class Setting:
 
     def d_gradients(self) -> torch.Tensor:
         """Of D's active parameters as one vector, with the loss scale taken out."""
-        return self.discriminator.unscaled(torch.cat([p.grad.flatten() for p in self.discriminator.active]))
+        return self._gradients(self.discriminator)
 
     def g_gradients(self) -> torch.Tensor:
-        return self.generator.unscaled(torch.cat([p.grad.flatten() for p in self.generator.active]))
+        return self._gradients(self.generator)
+
+    @staticmethod
+    def _gradients(player: Player) -> torch.Tensor:
+        gradients = torch.cat([p.grad.flatten() for p in player.active])
+        return gradients if player.scale is None else gradients / player.scale
 
 
 def textbook_d(s: Setting) -> torch.Tensor:

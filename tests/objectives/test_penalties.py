@@ -1,0 +1,201 @@
+"""The usual gradient penalties: each is its paper's formula, on critics whose gradients are known."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from gan_ops.objectives import penalties
+from gan_ops.objectives.penalties import dragan, r1, r2, wgan_gp, wgan_lp
+
+W = torch.tensor([3.0, 4.0])  # a linear critic's gradient, of norm 5, wherever it is taken
+REAL = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
+FAKE = torch.zeros(4, 2)
+BATCHES = {"wgan_gp": (REAL, FAKE), "wgan_lp": (REAL, FAKE), "r1": (REAL,), "r2": (FAKE,), "dragan": (REAL,)}
+ALL = pytest.mark.parametrize("name", BATCHES)
+
+
+def penalty_of(name: str, critic, **options) -> Tensor:
+    return getattr(penalties, name)(critic, *BATCHES[name], **options)
+
+
+def linear(x: Tensor) -> Tensor:
+    return x @ W.to(x)
+
+
+def quadratic(x: Tensor) -> Tensor:
+    """Its gradient is the point itself."""
+    return x.square().sum(1) / 2
+
+
+def curved() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 8), nn.Softplus(), nn.Linear(8, 1), nn.Flatten(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("wgan_gp", {}, 10 * 16),
+        ("wgan_gp", {"weight": 2.0, "target": 10.0}, 2 * 0.25),
+        ("wgan_lp", {}, 10 * 16),
+        ("wgan_lp", {"target": 10.0}, 0),
+        ("r1", {}, 5 * 25),
+        ("r1", {"gamma": 1.0}, 12.5),
+        ("r2", {}, 5 * 25),
+        ("dragan", {}, 10 * 16),
+        ("dragan", {"weight": 1.0, "target": 2.5}, 1),
+    ],
+)
+def test_of_a_linear_critic_it_is_known(name: str, options: dict, expected: float) -> None:
+    assert penalty_of(name, linear, **options).item() == pytest.approx(expected)
+
+
+def test_r1_looks_at_real_and_r2_at_generated_samples() -> None:
+    assert r1(quadratic, REAL).item() == pytest.approx(5 * REAL.square().sum(1).mean().item())
+    assert r2(quadratic, FAKE + 2).item() == pytest.approx(5 * 8)
+
+
+@pytest.mark.parametrize("one_sided", [False, True])
+def test_wasserstein_penalties_look_between_the_samples(one_sided: bool) -> None:
+    u = torch.rand(4, generator=torch.Generator().manual_seed(7))
+    norms = ((1 - u)[:, None] * REAL).norm(dim=1)  # the fakes are 0
+    excess = norms / 4 - 1
+    expected = 10 * (excess.relu() if one_sided else excess).square().mean()
+    function = wgan_lp if one_sided else wgan_gp
+    actual = function(quadratic, REAL, FAKE, target=4.0, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(actual, expected)
+
+
+def test_dragan_looks_near_the_real_samples() -> None:
+    real = torch.randn(64, 3, 5)
+    u = torch.empty_like(real).uniform_(generator=torch.Generator().manual_seed(1))
+    points = real + 0.5 * real.std(unbiased=False) * u
+    expected = 10 * (points.flatten(1).norm(dim=1) - 1).square().mean()
+    actual = dragan(lambda x: quadratic(x.flatten(1)), real, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(actual, expected)
+
+
+@ALL
+def test_gradients_of_the_parameters_are_those_of_the_formula_in_plain_torch(name: str) -> None:
+    critic = curved().double()
+    seen = []
+
+    def watched(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        return critic(x)
+
+    batches = [b.double() for b in BATCHES[name]]
+    getattr(penalties, name)(watched, *batches).backward()
+    actual = [p.grad for p in critic.parameters()]
+    critic.zero_grad()
+
+    (points,) = seen  # it is called once
+    points.requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
+    norm = gradient.norm(dim=1)
+    formula = {"wgan_lp": 10 * (norm - 1).relu().square(), "r1": 5 * norm.square(), "r2": 5 * norm.square()}
+    formula.get(name, 10 * (norm - 1).square()).mean().backward()
+    for a, p in zip(actual, critic.parameters(), strict=True):
+        if a is None:
+            assert p.grad is None or not p.grad.any()  # the last bias
+        else:
+            torch.testing.assert_close(a, p.grad)
+
+
+@ALL
+def test_a_critic_with_a_gradient_of_zero_gives_no_nan(name: str) -> None:
+    critic = curved()
+    with torch.no_grad():
+        critic[2].weight.zero_()
+    penalty = penalty_of(name, critic)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(10 if name in ("wgan_gp", "dragan") else 0)
+    assert all(p.grad is None or not p.grad.any() for p in critic.parameters())
+
+
+@ALL
+def test_it_is_float32_and_nothing_but_the_critic_is_under_autocast(name: str) -> None:
+    critic = curved()
+    # r2's fakes are all alike, so that its penalty is one sample's; the others' random numbers must agree.
+    options = {} if name in ("r1", "r2") else {"generator": torch.Generator().manual_seed(0)}
+    expected = penalty_of(name, critic, **options)
+    if options:
+        options["generator"].manual_seed(0)
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = penalty_of(name, critic, **options)
+    assert actual.dtype == torch.float32
+    torch.testing.assert_close(actual, expected, rtol=0.05, atol=0.01)  # bfloat16 has 8 bits
+
+
+@ALL
+def test_a_loss_scale_changes_nothing_but_the_way(name: str) -> None:
+    options = {} if name in ("r1", "r2") else {"generator": torch.Generator().manual_seed(0)}
+    critic = curved()
+    expected = penalty_of(name, critic, **options)
+    if options:
+        options["generator"].manual_seed(0)
+    torch.testing.assert_close(penalty_of(name, critic, scale=torch.tensor(1024.0), **options), expected)
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "wgan_lp", "dragan"])
+def test_random_numbers_come_from_the_generator(name: str) -> None:
+    draws = [penalty_of(name, quadratic, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_equal_microbatches_average_to_the_batch() -> None:
+    critic = curved()
+    parts = [r1(critic, part) for part in REAL.chunk(2)]
+    torch.testing.assert_close(sum(parts) / 2, r1(critic, REAL))
+
+
+@ALL
+def test_nothing_flows_to_the_batches(name: str) -> None:
+    batches = [b.clone().requires_grad_() for b in BATCHES[name]]
+    getattr(penalties, name)(curved(), *batches).backward()
+    assert all(b.grad is None for b in batches)
+
+
+def test_under_ddp_gradients_are_those_of_the_critic_alone(tmp_path) -> None:
+    store = dist.FileStore(str(tmp_path / "store"), 1)
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1, timeout=timedelta(seconds=60))
+    try:
+        gradients = []
+        for wrap in (lambda module: module, nn.parallel.DistributedDataParallel):
+            critic = curved()
+            wrapped = wrap(critic)
+            loss = wrapped(FAKE).mean() - wrapped(REAL).mean()
+            (loss + r1(wrapped, REAL) + wgan_gp(wrapped, REAL, FAKE + 1, generator=_seeded())).backward()
+            gradients.append([p.grad for p in critic.parameters()])
+    finally:
+        dist.destroy_process_group()
+    torch.testing.assert_close(*gradients)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("wgan_gp", {"weight": -1.0}, "weight=-1"),
+        ("wgan_lp", {"target": -1.0}, "target=-1"),
+        ("r1", {"gamma": -2.0}, "gamma=-2"),
+        ("r2", {"gamma": float("nan")}, "gamma=nan"),
+        ("dragan", {"noise": -0.5}, "noise=-0.5"),
+    ],
+)
+def test_bad_settings_are_named(name: str, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        penalty_of(name, linear, **options)
+
+
+def test_real_and_fake_have_one_shape() -> None:
+    with pytest.raises(ValueError, match=r"real is \[4, 2\] but fake is \[3, 2\]"):
+        wgan_gp(linear, REAL, FAKE[:3])
