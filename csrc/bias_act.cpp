@@ -19,7 +19,7 @@ using torch::autograd::variable_list;
 
 void check_options(double negative_slope, double gain) {
   // The derivative is told from the sign of the output, which these keep that of the input.
-  TORCH_CHECK_VALUE(negative_slope >= 0, "negative_slope must not be negative, but is ", negative_slope);
+  check_negative_slope(negative_slope);
   TORCH_CHECK_VALUE(gain > 0, "gain must be positive, but is ", gain);
 }
 
@@ -31,8 +31,7 @@ Tensor bias_act(const Tensor& x_any, const std::optional<Tensor>& bias_any, doub
   const Tensor x = dense(x_any);
   Tensor bias;
   if (bias_any) {
-    dtype_of(*bias_any, "bias");
-    check_matches(*bias_any, "bias", {x.size(1)}, bias_any->scalar_type(), x.device());
+    check_bias(*bias_any, x);
     bias = bias_any->to(accumulate_type(x)).contiguous();
   }
   Tensor y = at::empty_like(x);
@@ -51,14 +50,15 @@ std::tuple<Tensor, Tensor> bias_act_backward(const Tensor& grad_any, const Tenso
   check_matches(grad_any, "grad", y_any.sizes(), y_any.scalar_type(), y_any.device());
   const Tensor y = dense(y_any), grad = dense_like(grad_any, y);
   const auto layout = channel_layout(y);
+  const auto chunks = bias_act_chunks(layout);
   const auto wide = y.options().dtype(accumulate_type(y));
   Tensor d_x = at::empty_like(y);
   if (y.numel() == 0) return {d_x, at::zeros({with_bias ? y.size(1) : 0}, wide)};
   Tensor d_bias = at::empty({with_bias ? y.size(1) : 0}, wide);
-  Tensor partial = at::empty({with_bias ? bias_partial_rows(layout) * y.size(1) : 0}, wide);
+  Tensor partial = at::empty({with_bias ? chunks.count() * y.size(1) : 0}, wide);
   run_kernel(BiasActBackwardArgs{grad.const_data_ptr(), y.const_data_ptr(), d_x.mutable_data_ptr(),
-                                 with_bias ? d_bias.mutable_data_ptr() : nullptr, partial.mutable_data_ptr(), layout,
-                                 negative_slope, gain},
+                                 with_bias ? d_bias.mutable_data_ptr() : nullptr, partial.mutable_data_ptr(), chunks,
+                                 layout, negative_slope, gain},
              y);
   return {d_x, d_bias};
 }

@@ -3,6 +3,7 @@
 
 #include "kernel_types.h"
 #include "math/bias_act.h"
+#include "math/pixel_chunks.h"
 
 namespace gan_ops {
 
@@ -15,21 +16,21 @@ struct BiasActForwardArgs {
   double slope, gain;
 };
 
-/// How many rows the bias gradient's partial sums have.
-inline int64_t bias_partial_rows(const ChannelLayout& layout) {
-  if (layout.inner != 1) return layout.outer;  // one a sample
-  const int64_t rows = bias_rows_per_chunk(layout.channels);
-  return (layout.outer + rows - 1) / rows;
+/// The chunks of the bias gradient: 8192 elements where channels are adjacent, else as much of a channel's plane.
+inline PixelChunks bias_act_chunks(const ChannelLayout& layout) {
+  constexpr int64_t kElements = 8192;
+  return pixel_chunks(layout, layout.inner == 1 ? kElements / layout.channels : kElements);
 }
 
 /// g: cotangent of y; d_x: gradient of x. d_bias: [channels] in the accumulate type, or null when nobody wants it;
-/// partial: scratch of [bias_partial_rows, channels] for it.
+/// partial: scratch of [chunks.count(), channels] for it.
 struct BiasActBackwardArgs {
   const void* g;
   const void* y;
   void* d_x;
   void* d_bias;
   void* partial;
+  PixelChunks chunks;
   ChannelLayout layout;
   double slope, gain;
 };

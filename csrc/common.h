@@ -10,6 +10,7 @@
 
 #include <initializer_list>
 #include <utility>
+#include <vector>
 
 #include "kernel_types.h"
 #include "math/samples.h"
@@ -57,6 +58,13 @@ inline int64_t pixels_of(const at::Tensor& tensor) {
   return pixels;
 }
 
+/// [N, 1, *] of x [N, C, *]: one value a pixel.
+inline std::vector<int64_t> scale_sizes(const at::Tensor& x) {
+  auto sizes = x.sizes().vec();
+  sizes[1] = 1;
+  return sizes;
+}
+
 inline ChannelLayout channel_layout(const at::Tensor& dense_tensor) {
   const int64_t samples = dense_tensor.size(0), channels = dense_tensor.size(1), pixels = pixels_of(dense_tensor);
   if (is_channels_last(dense_tensor)) return {samples * pixels, channels, 1};
@@ -83,12 +91,21 @@ inline void check_eps(double eps) {
   TORCH_CHECK_VALUE(eps >= 0, "eps must not be negative, but is ", eps);
 }
 
+inline void check_negative_slope(double negative_slope) {
+  TORCH_CHECK_VALUE(negative_slope >= 0, "negative_slope must not be negative, but is ", negative_slope);
+}
+
 /// An argument of a derivative op that must have the shape, type and device that the forward pass gives it.
 inline void check_matches(const at::Tensor& tensor, const char* name, at::IntArrayRef sizes, at::ScalarType type,
                           at::Device device) {
   TORCH_CHECK_VALUE(tensor.sizes() == sizes, name, " must have the shape ", sizes, ", but has ", tensor.sizes());
   TORCH_CHECK_TYPE(tensor.scalar_type() == type, name, " must be ", type, ", but is ", tensor.scalar_type());
   TORCH_CHECK_VALUE(tensor.device() == device, name, " must be on ", device, ", but is on ", tensor.device());
+}
+
+inline void check_bias(const at::Tensor& bias, const at::Tensor& x) {
+  dtype_of(bias, "bias");
+  check_matches(bias, "bias", {x.size(1)}, bias.scalar_type(), x.device());
 }
 
 // Autograd functions here do not turn an undefined cotangent, which stands for zero, into a tensor of zeros: they pass

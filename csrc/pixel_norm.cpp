@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "common.h"
+#include "pixel_norm_formula.h"
 
 namespace gan_ops {
 namespace {
@@ -15,12 +16,6 @@ namespace {
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-std::vector<int64_t> scale_sizes(const Tensor& x) {
-  auto sizes = x.sizes().vec();
-  sizes[1] = 1;
-  return sizes;
-}
 
 // ---- Kernels' entry points ----
 
@@ -150,13 +145,7 @@ std::tuple<Tensor, Tensor> pixel_norm_double_backward_autograd(const Tensor& v, 
     return pixel_norm_double_backward_op().call(v, grad, x, r, eps);
   }
   const auto type = accumulate_type(x);
-  const Tensor xw = x.to(type), gw = grad.to(type), vw = v.to(type);
-  const auto channel_mean = [](const Tensor& t) { return t.mean(1, /*keepdim=*/true); };
-  const Tensor scale = at::rsqrt(channel_mean(xw * xw) + eps);
-  const Tensor y = scale * xw;
-  const Tensor p = channel_mean(y * vw), q = channel_mean(y * gw), w = channel_mean(vw * gw);
-  const Tensor d_grad = scale * (vw - y * p);
-  const Tensor d_x = -scale * scale * (y * (w - 3 * p * q) + vw * q + gw * p);
+  auto [d_grad, d_x] = pixel_norm_double_backward_formula(v.to(type), grad.to(type), x.to(type), eps);
   return {d_grad.to(x.scalar_type()), d_x.to(x.scalar_type())};
 }
 

@@ -50,10 +50,22 @@ TORCH_LIBRARY(gan_ops, m) {
       "bias_act_backward(Tensor grad, Tensor y, bool with_bias, float negative_slope, float gain)"
       " -> (Tensor d_x, Tensor d_bias)");
 
+  m.def("bias_act_pixel_norm(Tensor x, Tensor? bias, float negative_slope, float eps) -> (Tensor y, Tensor r)");
   m.def(
-      "virtual_batch_norm(Tensor x, Tensor reference_mean, Tensor reference_var, Tensor? weight, Tensor? bias, float "
-      "own,"
-      " float eps) -> (Tensor y, Tensor mean, Tensor rstd)");
+      "bias_act_pixel_norm_backward(Tensor grad, Tensor x, Tensor? bias, Tensor r, bool with_bias, "
+      "float negative_slope, float eps) -> (Tensor d_x, Tensor d_bias)");
+  m.def(
+      "bias_act_pixel_norm_double_backward(Tensor v, Tensor? v_bias, Tensor grad, Tensor x, Tensor? bias, Tensor r, "
+      "bool with_bias, float negative_slope, float eps) -> (Tensor d_grad, Tensor d_x, Tensor d_bias)");
+
+  m.def("fade_in(Tensor new, Tensor old, Tensor? fraction, float number) -> Tensor");
+  m.def(
+      "fade_in_backward(Tensor grad, Tensor? fraction, float number, bool channels_last)"
+      " -> (Tensor d_new, Tensor d_old)");
+
+  m.def(
+      "virtual_batch_norm(Tensor x, Tensor reference_mean, Tensor reference_var, Tensor? weight, Tensor? bias,"
+      " float own, float eps) -> (Tensor y, Tensor mean, Tensor rstd)");
   m.def(
       "virtual_batch_norm_backward(Tensor grad, Tensor x, Tensor mean, Tensor rstd, Tensor reference_mean,"
       " Tensor reference_var, Tensor? weight, float own, float eps, bool with_x, bool with_channels)"

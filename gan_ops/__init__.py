@@ -5,7 +5,9 @@ from gan_ops._dispatch import use_reference
 from gan_ops._extension import BuildError
 from gan_ops.ops import (
     bias_act,
+    bias_act_pixel_norm,
     conv2d,
+    fade_in,
     gradient_penalty,
     historical_distance,
     historical_update_,
@@ -19,7 +21,9 @@ from gan_ops.ops import (
 __all__ = [
     "BuildError",
     "bias_act",
+    "bias_act_pixel_norm",
     "conv2d",
+    "fade_in",
     "gradient_penalty",
     "historical_distance",
     "historical_update_",

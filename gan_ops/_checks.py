@@ -45,7 +45,7 @@ def check_discrimination_features(m: Tensor) -> None:
     check_float(m, "m")
 
 
-def check_bias_act(x: Tensor, bias: Tensor | None, negative_slope: float, gain: float) -> None:
+def check_bias_act(x: Tensor, bias: Tensor | None, negative_slope: float, gain: float = 1.0) -> None:
     """bias is [C] of a floating-point type; slope and gain keep the sign."""
     if not negative_slope >= 0:
         raise ValueError(f"negative_slope must not be negative, but is {negative_slope:g}")
@@ -148,3 +148,21 @@ def _check_matches(tensor: Tensor, name: str, like: Tensor) -> None:
         raise TypeError(f"{name} must be {like.dtype}, but is {tensor.dtype}")
     if tensor.device != like.device:
         raise ValueError(f"{name} must be on {like.device}, but is on {tensor.device}")
+
+
+def check_fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> None:
+    """new is [N, C, 2H, 2W], old [N, C, H, W] of its type, the fraction one floating-point value."""
+    check_float(new, "new")
+    if new.dim() != 4 or new.shape[2] % 2 or new.shape[3] % 2:
+        raise ValueError(f"new must be [N, C, 2·H, 2·W], but its shape is {list(new.shape)}")
+    n, c, height, width = new.shape
+    if old.shape != (n, c, height // 2, width // 2):
+        half = [n, c, height // 2, width // 2]
+        raise ValueError(f"old must have the shape {half}, but has {list(old.shape)}")
+    if old.dtype != new.dtype:
+        raise TypeError(f"old must be {new.dtype}, but is {old.dtype}")
+    if not isinstance(fraction, Tensor):
+        return
+    check_float(fraction, "fraction")
+    if fraction.dim() != 0:
+        raise ValueError(f"fraction must be a number or a 0-d tensor, but its shape is {list(fraction.shape)}")

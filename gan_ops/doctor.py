@@ -43,7 +43,7 @@ def main() -> int:
             wrong = complaints(op, reference, shapes, device)
             failures += bool(wrong)
             verdict = "; ".join(wrong) or "agrees with its definition, first and second derivatives too"
-            print(f"{device + ':':<16}{name:<18}{verdict}")
+            print(f"{device + ':':<16}{name:<20}{verdict}")
     return 1 if failures else 0
 
 
@@ -104,6 +104,18 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
             lambda x, mean, root, w, b: gan_ops.virtual_batch_norm(x, mean, 1 + root.square(), 3, w, b),
             lambda x, mean, root, w, b: gan_ops.reference.virtual_batch_norm(x, mean, 1 + root.square(), 3, w, b),
             [[4, 19, 5, 3], [19], [19], [19], [19]],
+        ),
+        (
+            "bias_act_pixel_norm",
+            gan_ops.bias_act_pixel_norm,
+            gan_ops.reference.bias_act_pixel_norm,
+            [[4, 19, 5, 3], [19]],
+        ),
+        (
+            "fade_in",
+            lambda new, old: gan_ops.fade_in(new, old, 0.3),
+            lambda new, old: gan_ops.reference.fade_in(new, old, 0.3),
+            [[4, 3, 6, 10], [4, 3, 3, 5]],
         ),
         (
             "conv2d",

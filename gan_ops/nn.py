@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_ops.ops import bias_act, conv2d, minibatch_discrimination, minibatch_stddev, pixel_norm
+from gan_ops.ops import bias_act, bias_act_pixel_norm, conv2d, minibatch_discrimination, minibatch_stddev, pixel_norm
 from gan_ops.reference_batch import ReferenceSequential, VirtualBatchNorm
 
 __all__ = [
@@ -108,7 +108,8 @@ class EqualizedConv2d(nn.Module):
     """Stride-1 convolution by (gain/√fan_in)·W, with W ~ N(0, 1) and bias 0 at the start (Karras et al. 2018, §4.1).
 
     x [N, in_channels, H, W] → [N, out_channels, H + 2·padding − kernel_size + 1, …]; fan_in = in_channels·kernel_size².
-    The bias is not scaled. With ``negative_slope`` a leaky ReLU follows, in one pass with the bias.
+    The bias is not scaled. With ``negative_slope`` a leaky ReLU follows, with ``pixel_norm`` a pixel norm, in one pass
+    with the bias.
     """
 
     def __init__(
@@ -121,25 +122,36 @@ class EqualizedConv2d(nn.Module):
         bias: bool = True,
         gain: float = math.sqrt(2),
         negative_slope: float | None = None,
+        pixel_norm: bool = False,
     ):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.padding = padding
         self.negative_slope = negative_slope
+        self.pixel_norm = pixel_norm
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
         x, weight = scale_smaller(x, self.weight, self.scale)
-        if self.negative_slope is None:
-            return conv2d(x, weight, self.bias, self.padding)
-        return bias_act(conv2d(x, weight, None, self.padding), self.bias, self.negative_slope)
+        return self._epilogue(conv2d(x, weight, self._convolution_bias(), self.padding))
+
+    def _convolution_bias(self) -> Tensor | None:
+        """The bias, where no epilogue adds it."""
+        return self.bias if self.negative_slope is None and not self.pixel_norm else None
+
+    def _epilogue(self, x: Tensor) -> Tensor:
+        """What follows the convolution, the bias included unless that has added it."""
+        if self.pixel_norm:
+            return bias_act_pixel_norm(x, self.bias, 1.0 if self.negative_slope is None else self.negative_slope)
+        return x if self.negative_slope is None else bias_act(x, self.bias, self.negative_slope)
 
     def extra_repr(self) -> str:
         out_channels, in_channels, size, _ = self.weight.shape
         return (
             f"{in_channels}, {out_channels}, kernel_size={size}, padding={self.padding}, "
-            f"bias={self.bias is not None}, scale={self.scale:.4g}, negative_slope={self.negative_slope}"
+            f"bias={self.bias is not None}, scale={self.scale:.4g}, negative_slope={self.negative_slope}, "
+            f"pixel_norm={self.pixel_norm}"
         )
 
 
@@ -162,8 +174,10 @@ class EqualizedUpConv2d(EqualizedConv2d):
         bias: bool = True,
         gain: float = math.sqrt(2),
         negative_slope: float | None = None,
+        pixel_norm: bool = False,
     ):
-        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, gain=gain, negative_slope=negative_slope)
+        epilogue = {"negative_slope": negative_slope, "pixel_norm": pixel_norm}
+        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, gain=gain, **epilogue)
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
@@ -171,9 +185,8 @@ class EqualizedUpConv2d(EqualizedConv2d):
         if full_precision and x.device.type == "cpu" and n * height * width >= self._FUSED_FROM_PIXELS:
             # The 4×4 kernel sums the 3×3 one over 2×2 shifts; average pooling divides by 4.
             spread = F.avg_pool2d((self.weight * (4 * self.scale)).flip(2, 3), 2, stride=1, padding=1)
-            bias = self.bias if self.negative_slope is None else None
-            x = F.conv_transpose2d(x, spread.transpose(0, 1), bias, stride=2, padding=1)
-            return x if self.negative_slope is None else bias_act(x, self.bias, self.negative_slope)
+            bias = self._convolution_bias()
+            return self._epilogue(F.conv_transpose2d(x, spread.transpose(0, 1), bias, stride=2, padding=1))
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 

@@ -19,6 +19,7 @@ from gan_ops._checks import (
     check_channels,
     check_discrimination_features,
     check_eps,
+    check_fade_in,
     check_feature_map,
     check_history,
     check_interpolation,
@@ -107,10 +108,24 @@ def bias_act(x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2,
     """gain · leaky_relu(x + bias) for x [N, C, *], bias [C]; see :func:`gan_ops.bias_act`."""
     check_feature_map(x)
     check_bias_act(x, bias, negative_slope, gain)
-    t = _accumulable(x)
-    if bias is not None:
-        t = t + bias.to(t.dtype).view(-1, *[1] * (x.dim() - 2))  # [C] → [C, 1, …]
-    return (gain * F.leaky_relu(t, negative_slope)).to(x.dtype)
+    return (gain * F.leaky_relu(_biased(x, bias), negative_slope)).to(x.dtype)
+
+
+def bias_act_pixel_norm(
+    x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, eps: float = 1e-8
+) -> Tensor:
+    """pixel_norm(leaky_relu(x + bias)) for x [N, C, *], bias [C]; see :func:`gan_ops.bias_act_pixel_norm`."""
+    check_feature_map(x)
+    check_bias_act(x, bias, negative_slope)
+    return pixel_norm(F.leaky_relu(_biased(x, bias), negative_slope), eps).to(x.dtype)
+
+
+def fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> Tensor:
+    """lerp(new, up(old), fraction) for new [N, C, 2H, 2W], old [N, C, H, W]; see :func:`gan_ops.fade_in`."""
+    check_fade_in(new, old, fraction)
+    wide = _accumulable(new)
+    up = F.interpolate(_accumulable(old), scale_factor=2.0, mode="nearest")  # [N, C, H, W] → [N, C, 2H, 2W]
+    return torch.lerp(wide, up, fraction.to(wide) if isinstance(fraction, Tensor) else fraction).to(new.dtype)
 
 
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
@@ -165,6 +180,12 @@ def historical_update_(parameters: Iterable[Tensor], averages: Iterable[Tensor],
         wide = _accumulable(parameter)
         moved = average + (wide - average) * (1 / t)
         average.copy_(torch.where(t == 1, wide, moved))
+
+
+def _biased(x: Tensor, bias: Tensor | None) -> Tensor:
+    """x [N, C, *] + bias [C], in the type that sums are taken in."""
+    t = _accumulable(x)
+    return t if bias is None else t + bias.to(t.dtype).view(-1, *[1] * (x.dim() - 2))  # [C] → [C, 1, …]
 
 
 def _accumulable(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_ops import bias_act
+from gan_ops import bias_act, bias_act_pixel_norm, fade_in
 from gan_ops import nn as gnn
 
 __all__ = ["Discriminator", "Generator", "Scores", "fade_reals", "feature_maps"]
@@ -46,7 +46,7 @@ def fade_reals(x: Tensor, fade: float | Tensor) -> Tensor:
 
     ``fade`` is a number or a 0-d tensor, as in :meth:`Generator.grow`; H and W are even.
     """
-    return _lerp(x, _up(_down(x)), fade) if _is_fading(fade) else x
+    return fade_in(x, _down(x), fade) if _is_fading(fade) else x
 
 
 class _Progressive(nn.Module):
@@ -136,7 +136,7 @@ class Generator(_Progressive):
         maps = {2**r: feature_maps(r - 1, fmap_base, fmap_decay, fmap_max) for r in range(2, resolution.bit_length())}
         self.norm = gnn.PixelNorm()
         self.dense = _DenseTo4x4(latent_dim + num_classes, maps[4])
-        self.conv = gnn.EqualizedConv2d(maps[4], maps[4], 3, padding=1, negative_slope=SLOPE)
+        self.conv = gnn.EqualizedConv2d(maps[4], maps[4], 3, padding=1, negative_slope=SLOPE, pixel_norm=True)
         self.blocks = nn.ModuleDict({str(r): _GeneratorBlock(maps[r // 2], maps[r]) for r in maps if r > 4})
         self.to_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(maps[r], image_channels, 1, gain=1) for r in maps})
 
@@ -149,8 +149,7 @@ class Generator(_Progressive):
         elif labels is not None:
             raise ValueError("labels were given to a generator with num_classes=0")
 
-        x = self.norm(self.dense(self.norm(z)))  # → [N, C, 4, 4]
-        x = self.norm(self.conv(x))
+        x = self.conv(self.dense(self.norm(z)))  # → [N, C, 4, 4]
         before = x
         for r in self._resolutions():
             before = x
@@ -158,7 +157,7 @@ class Generator(_Progressive):
         images = _widen(self.to_rgb[str(self.resolution)](x))
         if not self._fading():
             return images
-        return _lerp(images, _up(_widen(self.to_rgb[str(self.resolution // 2)](before))), self.fade)
+        return fade_in(images, _widen(self.to_rgb[str(self.resolution // 2)](before)), self.fade)
 
     def _active_modules(self) -> list[nn.Module]:
         rgb = [self.resolution, self.resolution // 2] if self._fading() else [self.resolution]
@@ -253,13 +252,12 @@ class _GeneratorBlock(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.conv0 = gnn.EqualizedUpConv2d(in_channels, out_channels, negative_slope=SLOPE)
-        self.conv1 = gnn.EqualizedConv2d(out_channels, out_channels, 3, padding=1, negative_slope=SLOPE)
-        self.norm = gnn.PixelNorm()
+        epilogue = {"negative_slope": SLOPE, "pixel_norm": True}
+        self.conv0 = gnn.EqualizedUpConv2d(in_channels, out_channels, **epilogue)
+        self.conv1 = gnn.EqualizedConv2d(out_channels, out_channels, 3, padding=1, **epilogue)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.conv0(x))
-        return self.norm(self.conv1(x))
+        return self.conv1(self.conv0(x))
 
 
 class _DiscriminatorBlock(nn.Module):
@@ -275,7 +273,7 @@ class _DiscriminatorBlock(nn.Module):
 
 
 class _DenseTo4x4(nn.Module):
-    """Equalized dense layer from z to a 4×4 image, with one bias a channel, and its leaky ReLU: [N, L] → [N, C, 4, 4].
+    """Equalized dense layer from z to a 4×4 image, bias (one a channel), leaky ReLU, pixel norm: [N, L] → [N, C, 4, 4].
 
     The weight's columns are ordered (row, column, channel): the product is a channels_last image as it stands.
     """
@@ -290,7 +288,7 @@ class _DenseTo4x4(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         z, weight = gnn.scale_smaller(z, self.weight, self.scale)
         x = torch.mm(z, weight).view(-1, 4, 4, len(self.bias)).permute(0, 3, 1, 2)  # [N, 16·C] → [N, C, 4, 4]
-        return bias_act(x, self.bias, SLOPE)
+        return bias_act_pixel_norm(x, self.bias, SLOPE)
 
 
 class _DenseFrom4x4(nn.Module):
@@ -308,11 +306,6 @@ class _DenseFrom4x4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x, weight = gnn.scale_smaller(x, self.weight, self.scale)
         return bias_act(torch.mm(x.permute(0, 2, 3, 1).flatten(1), weight), self.bias, SLOPE)
-
-
-def _up(x: Tensor) -> Tensor:
-    """Nearest 2× enlargement: [N, C, H, W] → [N, C, 2H, 2W]."""
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def _down(x: Tensor) -> Tensor:

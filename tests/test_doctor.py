@@ -46,7 +46,7 @@ def test_every_op_is_examined() -> None:
 def test_op_that_disagrees_is_named(wrong, complaint: str, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan_ops, "pixel_norm", wrong)
     assert doctor.main() == 1
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "pixel_norm" in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if " pixel_norm " in line]
     assert complaint in line and AGREES not in line
 
 

@@ -5,28 +5,36 @@
 
 #include "narrow_types.h"
 #include "parallel.h"
+#include "sum_rows.h"
 
 namespace gan_ops {
 namespace {
 
 using namespace cpu;
 
-/// body(first element, width, channel of the first, row of partial sums) for every run of adjacent elements. Channels
-/// adjacent: a run is a pixel, its channels count up. Otherwise a run is a channel's plane.
+/// body.pixel or body.plane for every run of adjacent elements: a pixel, whose channels count up, or what of a
+/// channel's plane a chunk has. Both take the run's first element and its width, then the chunk, and the channel of a
+/// plane.
 template <class Body>
-void for_runs(const ChannelLayout& s, const Body& body) {
+void for_runs(const ChannelLayout& s, const PixelChunks& chunks, const Body& body) {
   if (s.inner == 1) {
-    const int64_t rows = bias_rows_per_chunk(s.channels), chunks = (s.outer + rows - 1) / rows;
-    parallel_for(chunks, rows * s.channels, [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-      for (int64_t chunk = begin; chunk < end; ++chunk)
-        for (int64_t row = chunk * rows; row < std::min(s.outer, (chunk + 1) * rows); ++row)
-          body.pixel(row * s.channels, s.channels, chunk, row == chunk * rows);
+    parallel_for(chunks.count(), chunks.width * s.channels, [=](int64_t first, int64_t last) GAN_OPS_LAMBDA_INLINE {
+      for (int64_t chunk = first; chunk < last; ++chunk) {
+        body.start(chunk);
+        for (int64_t pixel = chunks.begin(chunk); pixel < chunks.end(chunk); ++pixel)
+          body.pixel(pixel * s.channels, s.channels, chunk);
+      }
     });
     return;
   }
-  parallel_for(s.outer * s.channels, s.inner, [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-    for (int64_t plane = begin; plane < end; ++plane)
-      body.plane(plane * s.inner, s.inner, plane / s.channels, plane % s.channels);
+  // In the order of memory: a plane's chunks one after another.
+  const int64_t per_plane = chunks.per_sample();
+  parallel_for(chunks.count() * s.channels, chunks.width, [=](int64_t first, int64_t last) GAN_OPS_LAMBDA_INLINE {
+    for (int64_t run = first; run < last; ++run) {
+      const int64_t plane = run / per_plane, chunk = plane / s.channels * per_plane + run % per_plane;
+      body.plane(plane * s.inner + chunks.begin(chunk), chunks.end(chunk) - chunks.begin(chunk), chunk,
+                 plane % s.channels);
+    }
   });
 }
 
@@ -69,7 +77,8 @@ struct Forward {
   T* y;
   BiasAct<A> f;
 
-  GAN_OPS_INLINE void pixel(int64_t first, int64_t channels, int64_t, bool) const {
+  GAN_OPS_INLINE void start(int64_t) const {}
+  GAN_OPS_INLINE void pixel(int64_t first, int64_t channels, int64_t) const {
     if (bias == nullptr) return activate(x + first, y + first, channels, A(0), f);
     activate(x + first, y + first, channels, bias, f);
   }
@@ -84,38 +93,31 @@ struct Backward {
   const T* g;
   const T* y;
   T* d_x;
-  A* partial;  // [rows, channels], or null
+  A* partial;  // [chunks, channels], or null
   int64_t channels;
   BiasAct<A> f;
 
-  GAN_OPS_INLINE void pixel(int64_t first, int64_t width, int64_t chunk, bool starts_chunk) const {
-    differentiate(g + first, y + first, d_x + first, width, f);
-    if (partial == nullptr) return;
-    A* sums = partial + chunk * channels;
-    if (starts_chunk) std::fill_n(sums, width, A(0));
-    add_each(g + first, y + first, sums, width, f);  // out of cache
+  GAN_OPS_INLINE void start(int64_t chunk) const {
+    if (partial != nullptr) std::fill_n(partial + chunk * channels, channels, A(0));
   }
-  GAN_OPS_INLINE void plane(int64_t first, int64_t width, int64_t sample, int64_t channel) const {
+  GAN_OPS_INLINE void pixel(int64_t first, int64_t width, int64_t chunk) const {
     differentiate(g + first, y + first, d_x + first, width, f);
-    if (partial != nullptr) partial[sample * channels + channel] = add_all(g + first, y + first, width, f);
+    if (partial != nullptr) add_each(g + first, y + first, partial + chunk * channels, width, f);  // out of cache
+  }
+  GAN_OPS_INLINE void plane(int64_t first, int64_t width, int64_t chunk, int64_t channel) const {
+    differentiate(g + first, y + first, d_x + first, width, f);
+    if (partial != nullptr) partial[chunk * channels + channel] = add_all(g + first, y + first, width, f);
   }
 };
-
-/// [rows, channels] → [channels]
-template <class A>
-void sum_rows(const A* partial, A* total, int64_t rows, int64_t channels) {
-  std::fill_n(total, channels, A(0));
-  for (int64_t row = 0; row < rows; ++row)
-    for (int64_t c = 0; c < channels; ++c) total[c] += partial[row * channels + c];
-}
 
 }  // namespace
 
 void run_on_cpu(const BiasActForwardArgs& a, Dtype dtype) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
-    for_runs(a.layout, Forward<T>{static_cast<const T*>(a.x), static_cast<const A*>(a.bias), static_cast<T*>(a.y),
-                                  make_bias_act<A>(a.slope, a.gain)});
+    for_runs(a.layout, bias_act_chunks(a.layout),
+             Forward<T>{static_cast<const T*>(a.x), static_cast<const A*>(a.bias), static_cast<T*>(a.y),
+                        make_bias_act<A>(a.slope, a.gain)});
   });
 }
 
@@ -123,10 +125,10 @@ void run_on_cpu(const BiasActBackwardArgs& a, Dtype dtype) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
     A* partial = a.d_bias == nullptr ? nullptr : static_cast<A*>(a.partial);
-    for_runs(a.layout, Backward<T>{static_cast<const T*>(a.g), static_cast<const T*>(a.y), static_cast<T*>(a.d_x),
-                                   partial, a.layout.channels, make_bias_act<A>(a.slope, a.gain)});
-    if (partial != nullptr)
-      sum_rows(partial, static_cast<A*>(a.d_bias), bias_partial_rows(a.layout), a.layout.channels);
+    for_runs(a.layout, a.chunks,
+             Backward<T>{static_cast<const T*>(a.g), static_cast<const T*>(a.y), static_cast<T*>(a.d_x), partial,
+                         a.layout.channels, make_bias_act<A>(a.slope, a.gain)});
+    if (partial != nullptr) sum_rows(partial, static_cast<A*>(a.d_bias), a.chunks.count(), a.layout.channels);
   });
 }
 

@@ -43,4 +43,9 @@ const char* instruction_set_name() {
   return "baseline";
 }
 
+void* thread_scratch() {
+  alignas(64) thread_local unsigned char scratch[kScratchBytes];
+  return scratch;
+}
+
 }  // namespace gan_ops::cpu

@@ -3,6 +3,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cstdint>
 
 namespace gan_ops::cpu {
@@ -44,6 +45,10 @@ void run_best(const Body& body, int64_t begin, int64_t end) {
 #endif
   body(begin, end);
 }
+
+/// Memory of the calling thread's own that kernels may write over: 64-byte aligned, kScratchBytes long.
+constexpr int64_t kScratchBytes = 1 << 20;
+void* thread_scratch();
 
 /// body(begin, end) over parts of [0, tasks); `elements_per_task` tells how many tasks are worth a thread.
 template <class Body>

@@ -5,6 +5,7 @@
 // memory sets the pace.
 #include "../bias_act.h"
 #include "launch.cuh"
+#include "sum_rows.cuh"
 
 namespace gan_ops {
 namespace {
@@ -26,24 +27,19 @@ __global__ void __launch_bounds__(kThreads) backward(const T* g, const T* y, T* 
     d_x[i] = narrow<T>(widen(g[i]) * f.derivative(widen(y[i])));
 }
 
-constexpr int kColumns = 32;                // neighbouring channels of a block
-constexpr int kRows = kThreads / kColumns;  // threads that share a channel's pixels
-
-/// Channels adjacent: a block takes 32 channels of a chunk of pixels.
+/// Channels adjacent: a block takes kColumns channels of a chunk of pixels.
 template <class T, class A>
 __global__ void __launch_bounds__(kThreads)
-    backward_adjacent(const T* g, const T* y, T* d_x, A* partial, BiasAct<A> f, ChannelLayout s) {
+    backward_adjacent(const T* g, const T* y, T* d_x, A* partial, BiasAct<A> f, ChannelLayout s, PixelChunks chunks) {
   __shared__ A shared[kRows][kColumns];
   const int column = threadIdx.x % kColumns, row_of_thread = threadIdx.x / kColumns;
-  const int64_t rows = bias_rows_per_chunk(s.channels), chunks = (s.outer + rows - 1) / rows;
   const int64_t strips = (s.channels + kColumns - 1) / kColumns;
-  for (int64_t task = blockIdx.x; task < chunks * strips; task += gridDim.x) {
+  for (int64_t task = blockIdx.x; task < chunks.count() * strips; task += gridDim.x) {
     const int64_t chunk = task / strips, c = task % strips * kColumns + column;
-    const int64_t end = (chunk + 1) * rows < s.outer ? (chunk + 1) * rows : s.outer;
     A sum = 0;
     if (c < s.channels)
-      for (int64_t row = chunk * rows + row_of_thread; row < end; row += kRows) {
-        const int64_t i = row * s.channels + c;
+      for (int64_t pixel = chunks.begin(chunk) + row_of_thread; pixel < chunks.end(chunk); pixel += kRows) {
+        const int64_t i = pixel * s.channels + c;
         const A d = widen(g[i]) * f.derivative(widen(y[i]));
         d_x[i] = narrow<T>(d);
         sum += d;
@@ -60,32 +56,31 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Channels `inner` apart: a block takes a channel's plane of one sample.
-template <class T, class A>
+/// Channels `inner` apart: `Lanes` threads, the lanes of a warp or the whole block, take a chunk of a channel's plane.
+template <int Lanes, class T, class A>
 __global__ void __launch_bounds__(kThreads)
-    backward_distant(const T* g, const T* y, T* d_x, A* partial, BiasAct<A> f, ChannelLayout s) {
+    backward_distant(const T* g, const T* y, T* d_x, A* partial, BiasAct<A> f, ChannelLayout s, PixelChunks chunks) {
   __shared__ A shared[kThreads / kWarp];
-  for (int64_t plane = blockIdx.x; plane < s.outer * s.channels; plane += gridDim.x) {
+  constexpr int kRuns = kThreads / Lanes;
+  const int lane = threadIdx.x % Lanes;
+  const int64_t per_plane = chunks.per_sample(), runs = chunks.count() * s.channels;
+  // The loop's bound is the same for a whole block: all its threads take part in the sums.
+  for (int64_t first = int64_t(blockIdx.x) * kRuns; first < runs; first += int64_t(gridDim.x) * kRuns) {
+    const int64_t run = first + threadIdx.x / Lanes;
+    const int64_t plane = run / per_plane, chunk = plane / s.channels * per_plane + run % per_plane;
     A sum = 0;
-    for (int64_t i = plane * s.inner + threadIdx.x; i < (plane + 1) * s.inner; i += kThreads) {
-      const A d = widen(g[i]) * f.derivative(widen(y[i]));
-      d_x[i] = narrow<T>(d);
-      sum += d;
-    }
-    sum = block_sum(sum, shared);
-    if (threadIdx.x == 0) partial[plane] = sum;
-  }
-}
-
-/// [rows, channels] → [channels], a block a channel.
-template <class A>
-__global__ void __launch_bounds__(kThreads) sum_rows(const A* partial, A* total, int64_t rows, int64_t channels) {
-  __shared__ A shared[kThreads / kWarp];
-  for (int64_t c = blockIdx.x; c < channels; c += gridDim.x) {
-    A sum = 0;
-    for (int64_t row = threadIdx.x; row < rows; row += kThreads) sum += partial[row * channels + c];
-    sum = block_sum(sum, shared);
-    if (threadIdx.x == 0) total[c] = sum;
+    if (run < runs)
+      for (int64_t p = chunks.begin(chunk) + lane; p < chunks.end(chunk); p += Lanes) {
+        const int64_t i = plane * s.inner + p;
+        const A d = widen(g[i]) * f.derivative(widen(y[i]));
+        d_x[i] = narrow<T>(d);
+        sum += d;
+      }
+    if constexpr (Lanes == kThreads)
+      sum = block_sum(sum, shared);
+    else
+      sum = lanes_sum<Lanes>(sum);
+    if (run < runs && lane == 0) partial[chunk * s.channels + plane % s.channels] = sum;
   }
 }
 
@@ -120,14 +115,22 @@ void run_on_cuda(const BiasActBackwardArgs& a, Dtype dtype, CudaStream stream) {
       launch(backward<T, A>, grid_of_elements(s), kThreads, stream, g, y, d_x, f, element_count(s));
       return;
     }
-    const int64_t rows = bias_partial_rows(s);
+    const PixelChunks chunks = a.chunks;
+    const auto distant = [&]<int Lanes>(std::integral_constant<int, Lanes>) {
+      constexpr int kRuns = kThreads / Lanes;
+      launch(backward_distant<Lanes, T, A>, grid_for((chunks.count() * s.channels + kRuns - 1) / kRuns), kThreads,
+             stream, g, y, d_x, partial, f, s, chunks);
+    };
     if (s.inner == 1)
-      launch(backward_adjacent<T, A>, grid_for(rows * ((s.channels + kColumns - 1) / kColumns)), kThreads, stream, g, y,
-             d_x, partial, f, s);
+      launch(backward_adjacent<T, A>, grid_for(chunks.count() * ((s.channels + kColumns - 1) / kColumns)), kThreads,
+             stream, g, y, d_x, partial, f, s, chunks);
+    else if (chunks.width <= 64)
+      distant(std::integral_constant<int, 8>{});
+    else if (chunks.width <= 1024)
+      distant(std::integral_constant<int, kWarp>{});
     else
-      launch(backward_distant<T, A>, grid_for(s.outer * s.channels), kThreads, stream, g, y, d_x, partial, f, s);
-    launch(sum_rows<A>, grid_for(s.channels), kThreads, stream, static_cast<const A*>(partial),
-           static_cast<A*>(a.d_bias), rows, s.channels);
+      distant(std::integral_constant<int, kThreads>{});
+    launch_sum_rows<A>(partial, static_cast<A*>(a.d_bias), chunks.count(), s.channels, stream);
   });
 }
 

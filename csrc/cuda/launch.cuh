@@ -51,11 +51,11 @@ void launch(void (*kernel)(Parameters...), unsigned blocks, dim3 threads, CudaSt
     throw std::runtime_error(std::string("gan_ops: a CUDA kernel did not start: ") + cudaGetErrorString(error));
 }
 
-/// The sum over a warp, in every lane.
-template <class A>
-__device__ __forceinline__ A warp_sum(A value) {
+/// The sum over `Lanes` neighbouring lanes of a warp, in each of them. The whole warp must come here.
+template <int Lanes, class A>
+__device__ __forceinline__ A lanes_sum(A value) {
 #pragma unroll
-  for (int distance = kWarp / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
+  for (int distance = Lanes / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
   return value;
 }
 
@@ -63,7 +63,7 @@ __device__ __forceinline__ A warp_sum(A value) {
 /// again at once.
 template <class A>
 __device__ __forceinline__ A block_sum(A value, A* shared) {
-  value = warp_sum(value);
+  value = lanes_sum<kWarp>(value);
   if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = value;
   __syncthreads();
   A total = 0;

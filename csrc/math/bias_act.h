@@ -23,10 +23,4 @@ GAN_OPS_INLINE BiasAct<A> make_bias_act(double slope, double gain) {
   return {A(gain), A(gain * slope)};
 }
 
-/// Adjacent pixels whose bias gradient is summed in one piece when channels are adjacent; fixed, so that results
-/// repeat.
-GAN_OPS_INLINE int64_t bias_rows_per_chunk(int64_t channels) {
-  return channels < 8192 ? 8192 / channels : 1;
-}
-
 }  // namespace gan_ops

@@ -9,9 +9,10 @@
 // Products with r are grouped so that no power of r is formed alone: r³ leaves float32's range long before the result
 // does.
 //
-// Each formula has three parts, so that host and device only have to walk memory: `accumulate` adds an element's
-// products to the channel sums, `coefficients` turns a pixel's sums into what the elements need, `write` makes an
-// element of the output. `keep` is called once a pixel.
+// Each formula has parts, so that host and device only have to walk memory. `in` and `out` are the values of one
+// element in the streams that the kInputs and kOutputs enumerate, and `channel(c)` what is known of its channel (here
+// nothing). `accumulate` adds an element's products to the channel sums, `coefficients` turns a pixel's sums into what
+// the elements need, `write` makes the element's outputs. `keep` is called once a pixel.
 #pragma once
 
 #include <cmath>
@@ -20,79 +21,73 @@
 
 namespace gan_ops {
 
-template <class T>
+struct NoChannel {};
+
+template <class A>
 struct PixelNormForward {
-  using A = Accumulate<T>;
-  static constexpr int kSums = 1;
-  static constexpr int kCoefficients = 1;
-  const T* x;
-  T* y;
+  using Wide = A;
+  enum Input { kX, kInputs };
+  enum Output { kY, kOutputs };
+  static constexpr int kSums = 1, kCoefficients = 1;
   A* r;  // [outer, inner]
   A eps;
 
-  GAN_OPS_INLINE void accumulate(int64_t i, A* sums) const {
-    const A xi = widen(x[i]);
-    sums[0] += xi * xi;
-  }
-  GAN_OPS_INLINE void coefficients(int64_t /*pixel*/, const A* sums, A channels, A* out) const {
-    out[0] = A(1) / std::sqrt(sums[0] / channels + eps);
+  GAN_OPS_INLINE NoChannel channel(int64_t) const { return {}; }
+  GAN_OPS_INLINE void accumulate(const A* in, NoChannel, A* sums) const { sums[0] += in[kX] * in[kX]; }
+  GAN_OPS_INLINE void coefficients(int64_t /*pixel*/, const A* sums, A channels, A* c) const {
+    c[0] = A(1) / std::sqrt(sums[0] / channels + eps);
   }
   GAN_OPS_INLINE void keep(int64_t pixel, const A* c) const { r[pixel] = c[0]; }
-  GAN_OPS_INLINE void write(int64_t i, const A* c) const { y[i] = narrow<T>(widen(x[i]) * c[0]); }
+  GAN_OPS_INLINE void write(const A* in, NoChannel, const A* c, A* out) const { out[kY] = in[kX] * c[0]; }
 };
 
-template <class T>
+template <class A>
 struct PixelNormBackward {
-  using A = Accumulate<T>;
-  static constexpr int kSums = 1;
-  static constexpr int kCoefficients = 2;
-  const T* g;
-  const T* x;
+  using Wide = A;
+  enum Input { kG, kX, kInputs };
+  enum Output { kDX, kOutputs };
+  static constexpr int kSums = 1, kCoefficients = 2;
   const A* r;
-  T* d_x;
 
-  GAN_OPS_INLINE void accumulate(int64_t i, A* sums) const { sums[0] += widen(x[i]) * widen(g[i]); }
-  GAN_OPS_INLINE void coefficients(int64_t pixel, const A* sums, A channels, A* out) const {
-    out[0] = r[pixel];
-    out[1] = r[pixel] * (sums[0] / channels);  // q
+  GAN_OPS_INLINE NoChannel channel(int64_t) const { return {}; }
+  GAN_OPS_INLINE void accumulate(const A* in, NoChannel, A* sums) const { sums[0] += in[kX] * in[kG]; }
+  GAN_OPS_INLINE void coefficients(int64_t pixel, const A* sums, A channels, A* c) const {
+    c[0] = r[pixel];
+    c[1] = r[pixel] * (sums[0] / channels);  // q
   }
   GAN_OPS_INLINE void keep(int64_t, const A*) const {}
-  GAN_OPS_INLINE void write(int64_t i, const A* c) const {
-    d_x[i] = narrow<T>(c[0] * (widen(g[i]) - widen(x[i]) * c[0] * c[1]));
+  GAN_OPS_INLINE void write(const A* in, NoChannel, const A* c, A* out) const {
+    out[kDX] = c[0] * (in[kG] - in[kX] * c[0] * c[1]);
   }
 };
 
-template <class T>
+template <class A>
 struct PixelNormDoubleBackward {
-  using A = Accumulate<T>;
-  static constexpr int kSums = 3;
-  static constexpr int kCoefficients = 4;
-  const T* v;
-  const T* g;
-  const T* x;
+  using Wide = A;
+  enum Input { kV, kG, kX, kInputs };
+  enum Output { kDG, kDX, kOutputs };
+  static constexpr int kSums = 3, kCoefficients = 4;
   const A* r;
-  T* d_g;
-  T* d_x;
 
-  GAN_OPS_INLINE void accumulate(int64_t i, A* sums) const {
-    const A vi = widen(v[i]), gi = widen(g[i]), xi = widen(x[i]);
-    sums[0] += xi * vi;
-    sums[1] += xi * gi;
-    sums[2] += vi * gi;
+  GAN_OPS_INLINE NoChannel channel(int64_t) const { return {}; }
+  GAN_OPS_INLINE void accumulate(const A* in, NoChannel, A* sums) const {
+    sums[0] += in[kX] * in[kV];
+    sums[1] += in[kX] * in[kG];
+    sums[2] += in[kV] * in[kG];
   }
-  GAN_OPS_INLINE void coefficients(int64_t pixel, const A* sums, A channels, A* out) const {
+  GAN_OPS_INLINE void coefficients(int64_t pixel, const A* sums, A channels, A* c) const {
     const A p = r[pixel] * (sums[0] / channels);
     const A q = r[pixel] * (sums[1] / channels);
-    out[0] = r[pixel];
-    out[1] = p;
-    out[2] = q;
-    out[3] = sums[2] / channels - A(3) * p * q;
+    c[0] = r[pixel];
+    c[1] = p;
+    c[2] = q;
+    c[3] = sums[2] / channels - A(3) * p * q;
   }
   GAN_OPS_INLINE void keep(int64_t, const A*) const {}
-  GAN_OPS_INLINE void write(int64_t i, const A* c) const {
-    const A vi = widen(v[i]), gi = widen(g[i]), yi = widen(x[i]) * c[0];
-    d_g[i] = narrow<T>(c[0] * (vi - yi * c[1]));
-    d_x[i] = narrow<T>(-c[0] * c[0] * (yi * c[3] + vi * c[2] + gi * c[1]));
+  GAN_OPS_INLINE void write(const A* in, NoChannel, const A* c, A* out) const {
+    const A y = in[kX] * c[0];
+    out[kDG] = c[0] * (in[kV] - y * c[1]);
+    out[kDX] = -c[0] * c[0] * (y * c[3] + in[kV] * c[2] + in[kG] * c[1]);
   }
 };
 

@@ -1,7 +1,9 @@
 """The ops as functions: kernels with exact first and second derivatives, definitions where kernels can't run."""
 
 from gan_ops.ops.bias_act import bias_act
+from gan_ops.ops.bias_act_pixel_norm import bias_act_pixel_norm
 from gan_ops.ops.conv2d import conv2d
+from gan_ops.ops.fade_in import fade_in
 from gan_ops.ops.gradient_penalty import gradient_penalty
 from gan_ops.ops.historical import historical_distance, historical_update_
 from gan_ops.ops.interpolate import interpolate
@@ -12,7 +14,9 @@ from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
 
 __all__ = [
     "bias_act",
+    "bias_act_pixel_norm",
     "conv2d",
+    "fade_in",
     "gradient_penalty",
     "historical_distance",
     "historical_update_",

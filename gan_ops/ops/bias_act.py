@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gan_ops import reference
 from gan_ops._dispatch import kernels_run_eagerly, reference_only
-from gan_ops.ops._layout import dense_like
+from gan_ops.ops._layout import bias_gradient_like, dense_like
 
 
 def bias_act(x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, gain: float = 1.0) -> Tensor:
@@ -43,5 +43,4 @@ if not reference_only:
 
     @torch.library.register_fake("gan_ops::bias_act_backward")
     def _(grad: Tensor, y: Tensor, with_bias: bool, negative_slope: float, gain: float) -> tuple[Tensor, Tensor]:
-        dtype = torch.float64 if y.dtype == torch.float64 else torch.float32
-        return dense_like(y), y.new_empty([y.shape[1] if with_bias else 0], dtype=dtype)
+        return dense_like(y), bias_gradient_like(y, with_bias)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gan_ops import reference
 from gan_ops._dispatch import kernels_run_eagerly, reference_only
-from gan_ops.ops._layout import dense_like
+from gan_ops.ops._layout import dense_like, scale_like
 
 
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
@@ -34,13 +34,9 @@ def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
 if not reference_only:
     _pixel_norm = torch.ops.gan_ops.pixel_norm.default
 
-    def _scale_like(x: Tensor) -> Tensor:
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        return x.new_empty([x.shape[0], 1, *x.shape[2:]], dtype=dtype)  # r: [N, 1, *]
-
     @torch.library.register_fake("gan_ops::pixel_norm")
     def _(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        return dense_like(x), _scale_like(x)
+        return dense_like(x), scale_like(x)
 
     @torch.library.register_fake("gan_ops::pixel_norm_backward")
     def _(grad: Tensor, x: Tensor, r: Tensor, eps: float) -> Tensor:

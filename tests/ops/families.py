@@ -31,6 +31,7 @@ class Family:
     wide_output: bool = False  # whether the output is float32 for narrower inputs
     kernels_in_graphs: bool = False  # whether a compiled function keeps the op; else it holds the definition
     third: bool = True  # whether there is a third derivative; else it is an error
+    batched: int = 1  # how many inputs, from the first on, have the batch as their first axis
     domain: Callable[..., tuple[Tensor, ...]] = lambda *inputs: inputs  # from normal numbers to what the op is for
 
     def __str__(self) -> str:
@@ -141,6 +142,31 @@ def _virtual_batch_norm(affine: bool, reference_size: float) -> Family:
     )
 
 
+def _bias_act_pixel_norm_registered() -> list[tuple[Callable, tuple]]:
+    cases = []
+    for shape in ([3, 5, 4, 3], [4, 20]):
+        x, g, v = _grad_input(*shape), _grad_input(*shape), _grad_input(*shape)
+        b, v_bias = _grad_input(shape[1]), _grad_input(shape[1])
+        for bias, of_bias in ((b, v_bias), (b, None), (None, None)):
+            r = ops.bias_act_pixel_norm(x.detach(), None if bias is None else bias.detach(), 0.2, 1e-8)[1]
+            options = (bias is not None, 0.2, 1e-8)
+            cases += [
+                (ops.bias_act_pixel_norm.default, (x, bias, 0.2, 1e-8)),
+                (ops.bias_act_pixel_norm_backward.default, (g, x, bias, r, *options)),
+                (ops.bias_act_pixel_norm_double_backward.default, (v, of_bias, g, x, bias, r, *options)),
+            ]
+    return cases
+
+
+def _fade_in_registered() -> list[tuple[Callable, tuple]]:
+    new, old, g = _grad_input(2, 3, 6, 4), _grad_input(2, 3, 3, 2), _grad_input(2, 3, 6, 4)
+    cases = []
+    for fraction in ((None, 0.3), (torch.tensor(0.7), 0.0)):
+        cases.append((ops.fade_in.default, (new, old, *fraction)))
+        cases += [(ops.fade_in_backward.default, (g, *fraction, channels_last)) for channels_last in (False, True)]
+    return cases
+
+
 def _conv2d_registered() -> list[tuple[Callable, tuple]]:
     x, w, b, g = _grad_input(2, 3, 5, 4), _grad_input(4, 3, 3, 3), _grad_input(4), _grad_input(2, 4, 5, 4)
     return [
@@ -200,6 +226,25 @@ def _conv2d_shapes(draw: st.DrawFn) -> Shapes:
     channels, kernel = draw(st.integers(1, 9)), draw(st.sampled_from([2, 3]))  # padding=1 must be less
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     return (batch, channels, height, width), (out_channels, channels, kernel, kernel), (out_channels,)
+
+
+@st.composite
+def _fade_in_shapes(draw: st.DrawFn) -> Shapes:
+    batch, channels = draw(st.integers(0, 3)), draw(st.integers(1, 40))
+    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 40))
+    return (batch, channels, 2 * height, 2 * width), (batch, channels, height, width)
+
+
+def _fade_in(fraction: float | Tensor) -> Family:
+    return Family(
+        name=f"fade_in(fraction={fraction})",
+        op=lambda new, old: gan_ops.fade_in(new, old, fraction),
+        reference=lambda new, old: gan_ops.reference.fade_in(new, old, fraction),
+        sizes=((4, 3, 6, 10), (4, 3, 3, 5)),
+        shapes=_fade_in_shapes(),
+        registered=_fade_in_registered,
+        batched=2,
+    )
 
 
 def _stddev(group_size: int | None, num_channels: int) -> Family:
@@ -268,6 +313,24 @@ FAMILIES = [
         shapes=feature_maps().map(lambda shape: (shape,)),
         registered=_bias_act_registered,
     ),
+    Family(
+        "bias_act_pixel_norm",
+        gan_ops.bias_act_pixel_norm,
+        gan_ops.reference.bias_act_pixel_norm,
+        sizes=((4, 19, 3, 5), (19,)),
+        shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
+        registered=_bias_act_pixel_norm_registered,
+    ),
+    Family(
+        "bias_act_pixel_norm without bias",
+        lambda x: gan_ops.bias_act_pixel_norm(x, None, 0.0, 0.1),
+        lambda x: gan_ops.reference.bias_act_pixel_norm(x, None, 0.0, 0.1),
+        sizes=((4, 19, 3, 5),),
+        shapes=feature_maps().map(lambda shape: (shape,)),
+        registered=_bias_act_pixel_norm_registered,
+    ),
+    _fade_in(0.3),
+    _fade_in(torch.tensor(0.7)),
     _stddev(4, 1),
     _stddev(None, 1),
     _stddev(2, 3),
@@ -286,6 +349,7 @@ FAMILIES = [
         sizes=((4, 19, 3, 5), (4, 19, 3, 5), (4,)),
         shapes=feature_maps().map(lambda shape: (shape, shape, shape[:1])),
         registered=_interpolate_registered,
+        batched=3,
     ),
     Family(
         "historical_distance",

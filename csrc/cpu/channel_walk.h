@@ -1,0 +1,149 @@
+// The walk of ops that reduce over each pixel's channels (math/pixel_norm.h says of which parts such an op is made): a
+// tile of pixels is read once for the sums and again, out of cache, for the result.
+#pragma once
+
+#include <algorithm>
+
+#include "../math/pixel_chunks.h"
+#include "../math/streams.h"
+#include "narrow_types.h"
+#include "parallel.h"
+#include "sum_rows.h"
+
+namespace gan_ops::cpu {
+
+constexpr int kLanes = 32;  // adjacent channels summed side by side: two 512-bit registers of floats
+
+/// A pixel whose channels are adjacent (channels_last, latents). Adds the last output to `totals` [channels] if asked.
+template <bool WithTotals, class T, class F>
+GAN_OPS_INLINE void adjacent_channels(const F& f, const Streams<T, F>& s, int64_t pixel, int64_t channels,
+                                      Accumulate<T>* totals) {
+  using A = Accumulate<T>;
+  const int64_t first = pixel * channels;
+  A lanes[F::kSums][kLanes] = {};
+  const auto add = [&](int64_t c, int lane) GAN_OPS_LAMBDA_INLINE {
+    A in[F::kInputs], sums[F::kSums];
+    s.load(first + c, in);
+    for (int k = 0; k < F::kSums; ++k) sums[k] = lanes[k][lane];
+    f.accumulate(in, f.channel(c), sums);
+    for (int k = 0; k < F::kSums; ++k) lanes[k][lane] = sums[k];
+  };
+  int64_t done = 0;
+  for (; done + kLanes <= channels; done += kLanes) {
+#pragma omp simd
+    for (int lane = 0; lane < kLanes; ++lane) add(done + lane, lane);
+  }
+  for (int lane = 0; done + lane < channels; ++lane) add(done + lane, lane);
+
+  A sums[F::kSums], c[F::kCoefficients];
+  for (int k = 0; k < F::kSums; ++k) {
+    for (int width = kLanes / 2; width > 0; width /= 2)
+      for (int lane = 0; lane < width; ++lane) lanes[k][lane] += lanes[k][lane + width];
+    sums[k] = lanes[k][0];
+  }
+  f.coefficients(pixel, sums, A(channels), c);
+  f.keep(pixel, c);
+#pragma omp simd
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    A in[F::kInputs], out[F::kOutputs];
+    s.load(first + channel, in);
+    f.write(in, f.channel(channel), c, out);
+    s.store(first + channel, out);
+    if constexpr (WithTotals) totals[channel] += out[F::kOutputs - 1];
+  }
+}
+
+/// Pixels [begin, begin + width) of one sample, channels `inner` apart (contiguous [N, C, H, W]). The inputs are kept
+/// in `stage` [kInputs][channels][width] unless that is null: a power of two between channels lets caches hold few of
+/// them. Writes the last output's sums to `totals` [channels] if asked.
+template <bool WithTotals, bool Staged, class T, class F>
+GAN_OPS_INLINE void distant_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, int64_t sample,
+                                     int64_t begin, int64_t width, Accumulate<T>* stage, Accumulate<T>* totals) {
+  using A = Accumulate<T>;
+  const int64_t first = sample * layout.channels * layout.inner + begin;
+  const int64_t staged = layout.channels * width;  // elements of one input
+  A sums[F::kSums][kCpuWalkMostPixels];
+  for (int k = 0; k < F::kSums; ++k) std::fill_n(sums[k], width, A(0));
+  for (int64_t channel = 0; channel < layout.channels; ++channel) {
+    const auto of_channel = f.channel(channel);
+    const int64_t row = first + channel * layout.inner, kept = channel * width;
+#pragma omp simd
+    for (int64_t p = 0; p < width; ++p) {
+      A in[F::kInputs], of_pixel[F::kSums];
+      s.load(row + p, in);
+      if constexpr (Staged)
+        for (int k = 0; k < F::kInputs; ++k) stage[k * staged + kept + p] = in[k];
+      for (int k = 0; k < F::kSums; ++k) of_pixel[k] = sums[k][p];
+      f.accumulate(in, of_channel, of_pixel);
+      for (int k = 0; k < F::kSums; ++k) sums[k][p] = of_pixel[k];
+    }
+  }
+  A coefficients[F::kCoefficients][kCpuWalkMostPixels];
+  const int64_t first_pixel = sample * layout.inner + begin;
+  for (int64_t p = 0; p < width; ++p) {
+    A of_pixel[F::kSums], c[F::kCoefficients];
+    for (int k = 0; k < F::kSums; ++k) of_pixel[k] = sums[k][p];
+    f.coefficients(first_pixel + p, of_pixel, A(layout.channels), c);
+    f.keep(first_pixel + p, c);
+    for (int k = 0; k < F::kCoefficients; ++k) coefficients[k][p] = c[k];
+  }
+  for (int64_t channel = 0; channel < layout.channels; ++channel) {
+    const auto of_channel = f.channel(channel);
+    const int64_t row = first + channel * layout.inner, kept = channel * width;
+    A total = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t p = 0; p < width; ++p) {
+      A in[F::kInputs], c[F::kCoefficients], out[F::kOutputs];
+      if constexpr (Staged)
+        for (int k = 0; k < F::kInputs; ++k) in[k] = stage[k * staged + kept + p];
+      else
+        s.load(row + p, in);
+      for (int k = 0; k < F::kCoefficients; ++k) c[k] = coefficients[k][p];
+      f.write(in, of_channel, c, out);
+      s.store(row + p, out);
+      if constexpr (WithTotals) total += out[F::kOutputs - 1];
+    }
+    if constexpr (WithTotals) totals[channel] = total;
+  }
+}
+
+template <bool WithTotals, class T, class F>
+void walk_chunks(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, const PixelChunks& chunks,
+                 Accumulate<T>* partial) {
+  using A = Accumulate<T>;
+  parallel_for(chunks.count(), layout.channels * chunks.width, [=](int64_t first, int64_t last) GAN_OPS_LAMBDA_INLINE {
+    for (int64_t chunk = first; chunk < last; ++chunk) {
+      const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
+      A* totals = WithTotals ? partial + chunk * layout.channels : nullptr;
+      if (layout.inner == 1) {
+        if (WithTotals) std::fill_n(totals, layout.channels, A(0));
+        for (int64_t pixel = begin; pixel < end; ++pixel)
+          adjacent_channels<WithTotals>(f, s, pixel, layout.channels, totals);
+      } else if ((end - begin) * layout.channels <= kCpuWalkElements) {
+        distant_channels<WithTotals, true>(f, s, layout, chunks.sample(chunk), begin, end - begin,
+                                           static_cast<A*>(thread_scratch()), totals);
+      } else {
+        distant_channels<WithTotals, false>(f, s, layout, chunks.sample(chunk), begin, end - begin,
+                                            static_cast<A*>(nullptr), totals);
+      }
+    }
+  });
+}
+
+/// f over a whole tensor.
+template <class T, class F>
+void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layout) {
+  walk_chunks<false>(f, s, layout, cpu_walk_chunks(layout), static_cast<Accumulate<T>*>(nullptr));
+}
+
+/// As well, `totals` [channels] receives the sums of the last output over samples and pixels, unless it is null;
+/// `partial` [chunks.count(), channels] is scratch for them.
+template <class T, class F>
+void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, const PixelChunks& chunks,
+                   Accumulate<T>* partial, Accumulate<T>* totals) {
+  if (totals == nullptr) return walk_channels(f, s, layout);
+  walk_chunks<true>(f, s, layout, chunks, partial);
+  sum_rows(partial, totals, chunks.count(), layout.channels);
+}
+
+}  // namespace gan_ops::cpu

@@ -1,0 +1,38 @@
+// The last step of sums over samples and pixels: chunks' partial sums (math/pixel_chunks.h) added in a fixed order.
+#pragma once
+
+#include "launch.cuh"
+
+namespace gan_ops::cuda {
+
+constexpr int kColumns = 32;                // neighbouring channels of a block
+constexpr int kRows = kThreads / kColumns;  // threads that share a channel's rows
+
+/// partial [rows, channels] → total [channels], 32 channels a block.
+template <class A>
+__global__ void __launch_bounds__(kThreads) sum_rows(const A* partial, A* total, int64_t rows, int64_t channels) {
+  __shared__ A shared[kRows][kColumns];
+  const int column = threadIdx.x % kColumns, row_of_thread = threadIdx.x / kColumns;
+  for (int64_t first = int64_t(blockIdx.x) * kColumns; first < channels; first += int64_t(gridDim.x) * kColumns) {
+    const int64_t c = first + column;
+    A sum = 0;
+    if (c < channels)
+      for (int64_t row = row_of_thread; row < rows; row += kRows) sum += partial[row * channels + c];
+    shared[row_of_thread][column] = sum;
+    __syncthreads();
+    if (row_of_thread == 0 && c < channels) {
+      A of_channel = 0;
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) of_channel += shared[r][column];
+      total[c] = of_channel;
+    }
+    __syncthreads();
+  }
+}
+
+template <class A>
+void launch_sum_rows(const A* partial, A* total, int64_t rows, int64_t channels, CudaStream stream) {
+  launch(sum_rows<A>, grid_for((channels + kColumns - 1) / kColumns), kThreads, stream, partial, total, rows, channels);
+}
+
+}  // namespace gan_ops::cuda
