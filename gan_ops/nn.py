@@ -230,7 +230,7 @@ class MinibatchDiscrimination(nn.Module):
         with its own.
         """
         o = minibatch_discrimination(self._features(x, batches), self.include_self)  # [N/batches, batches·B]
-        o = o.view(x.shape[0], -1)  # → [N, B]
+        o = o.view(x.shape[0], self.weight.shape[1])  # → [N, B]
         return torch.cat([x, o if self.bias is None else o + self.bias], dim=1)
 
     @torch.no_grad()
@@ -249,7 +249,7 @@ class MinibatchDiscrimination(nn.Module):
             distances = (m - sample).abs().sum(dim=2)  # [N/batches, batches·B, C] → [N/batches, batches·B]
             distances[i] = math.inf
             nearest.append(distances.amin(dim=0))
-        half = torch.stack(nearest).view(x.shape[0], -1).mean(dim=0) / 2  # → [N, B] → [B]
+        half = torch.stack(nearest).view(x.shape[0], self.weight.shape[1]).mean(dim=0) / 2  # → [N, B] → [B]
         if not half.all():
             raise ValueError(f"kernel {half.argmin().item()} gives every sample of x an equal one: no scale parts them")
         if self.log_scale is None:

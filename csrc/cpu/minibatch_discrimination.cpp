@@ -86,22 +86,33 @@ template <Pass kPass, bool kMasked, class A>
 GAN_OPS_INLINE void pair_tile(const Slice<A>& s, int64_t i, int64_t j, A (*row_sums)[kLanes], A* weights) {
   const int64_t stride = s.stride, dims = s.dims;
   A distance[kTileRows][kLanes] = {}, tilt[kTileRows][kLanes] = {};  // d, u
-  for (int64_t c = 0; c < dims; ++c) {
-    const A *m = s.m + c * stride, *v = s.v + c * stride;
-    const A *m_columns = m + j, *v_columns = v + j;
-    for (int r = 0; r < kTileRows; ++r) {
-      const A m_row = m[i + r];
-      if constexpr (kPass == Pass::double_backward) {
-        const A v_row = v[i + r];
+  for (int64_t block = 0; block < dims; block += kDiscriminationBlock) {
+    const int64_t block_end = std::min(block + kDiscriminationBlock, dims);
+    A block_distance[kTileRows][kLanes] = {}, block_tilt[kTileRows][kLanes] = {};
+    for (int64_t c = block; c < block_end; ++c) {
+      const A *m = s.m + c * stride, *v = s.v + c * stride;
+      const A *m_columns = m + j, *v_columns = v + j;
+      for (int r = 0; r < kTileRows; ++r) {
+        const A m_row = m[i + r];
+        if constexpr (kPass == Pass::double_backward) {
+          const A v_row = v[i + r];
 #pragma omp simd
-        for (int lane = 0; lane < kLanes; ++lane) {
-          const A difference = m_row - m_columns[lane];
-          distance[r][lane] += std::fabs(difference);
-          tilt[r][lane] += sign(difference) * (v_row - v_columns[lane]);
+          for (int lane = 0; lane < kLanes; ++lane) {
+            const A difference = m_row - m_columns[lane];
+            block_distance[r][lane] += std::fabs(difference);
+            block_tilt[r][lane] += sign(difference) * (v_row - v_columns[lane]);
+          }
+        } else {
+#pragma omp simd
+          for (int lane = 0; lane < kLanes; ++lane) block_distance[r][lane] += std::fabs(m_row - m_columns[lane]);
         }
-      } else {
+      }
+    }
+    for (int r = 0; r < kTileRows; ++r) {
 #pragma omp simd
-        for (int lane = 0; lane < kLanes; ++lane) distance[r][lane] += std::fabs(m_row - m_columns[lane]);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        distance[r][lane] += block_distance[r][lane];
+        if constexpr (kPass == Pass::double_backward) tilt[r][lane] += block_tilt[r][lane];
       }
     }
   }

@@ -80,18 +80,29 @@ __global__ void __launch_bounds__(kThreads, 2) walk_pairs(Problem<T> p, int64_t 
           load_tile<kTileColumns>(p.v + offset, features, first_column, samples, dims, v_columns);
         }
         __syncthreads();
-        for (int c = 0; c < dims; ++c) {
+        for (int block = 0; block < dims; block += kDiscriminationBlock) {
+          const int block_end = block + kDiscriminationBlock < dims ? block + kDiscriminationBlock : dims;
+          A block_distance[kRowsPerThread][kColumnsPerThread] = {}, block_tilt[kRowsPerThread][kColumnsPerThread] = {};
+          for (int c = block; c < block_end; ++c) {
 #pragma unroll
-          for (int r = 0; r < kRowsPerThread; ++r) {
-            const int row = ty + r * kSide;
+            for (int r = 0; r < kRowsPerThread; ++r) {
+              const int row = ty + r * kSide;
 #pragma unroll
-            for (int k = 0; k < kColumnsPerThread; ++k) {
-              const int column = tx + k * kSide;
-              const A difference = m_rows[c][row] - m_columns[c][column];
-              distance[r][k] += std::fabs(difference);
-              if constexpr (kTilted) tilt[r][k] += sign(difference) * (v_rows[c][row] - v_columns[c][column]);
+              for (int k = 0; k < kColumnsPerThread; ++k) {
+                const int column = tx + k * kSide;
+                const A difference = m_rows[c][row] - m_columns[c][column];
+                block_distance[r][k] += std::fabs(difference);
+                if constexpr (kTilted) block_tilt[r][k] += sign(difference) * (v_rows[c][row] - v_columns[c][column]);
+              }
             }
           }
+#pragma unroll
+          for (int r = 0; r < kRowsPerThread; ++r)
+#pragma unroll
+            for (int k = 0; k < kColumnsPerThread; ++k) {
+              distance[r][k] += block_distance[r][k];
+              if constexpr (kTilted) tilt[r][k] += block_tilt[r][k];
+            }
         }
         __syncthreads();
       }

@@ -35,6 +35,10 @@ constexpr bool kHasSums = kPass != DiscriminationPass::backward;
 template <DiscriminationPass kPass>
 constexpr bool kHasWeights = kPass != DiscriminationPass::forward;
 
+/// d and u are added up in blocks of this many features: a large d leaves no more of e's digits than its rounding
+/// error.
+constexpr int kDiscriminationBlock = 8;
+
 template <class A>
 GAN_OPS_INLINE A sign(A x) {
   return x == A(0) ? A(0) : std::copysign(A(1), x);
