@@ -91,7 +91,8 @@ def virtual_batch_norm(
     own = 1 / (reference_size + 1)
     flat = _accumulable(x).reshape(n, c, math.prod(spatial))  # [N, C, P]
     reference_mean, reference_var = (t.to(flat.dtype)[:, None] for t in (reference_mean, reference_var))  # [C, 1]
-    var, mean = torch.var_mean(flat, dim=2, correction=0, keepdim=True)  # → [N, C, 1]
+    mean = flat.mean(dim=2, keepdim=True)  # → [N, C, 1]
+    var = (flat - mean).square().mean(dim=2, keepdim=True)  # → [N, C, 1]
     delta = mean - reference_mean
     mean = reference_mean + own * delta
     var = own * var + (1 - own) * (reference_var + own * delta.square())

@@ -24,6 +24,12 @@ def feature_map(channels: int) -> Callable[[], Inputs]:
     return lambda: (torch.randn(4, channels, 6, 5),)
 
 
+def generator() -> nn.Module:
+    network = gnn.ReferenceSequential(nn.Linear(6, 8), gnn.VirtualBatchNorm(8), nn.ReLU(), nn.Linear(8, 3))
+    network.set_reference(torch.randn(5, 6))
+    return network
+
+
 LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
     "PixelNorm": (gnn.PixelNorm, feature_map(6)),
     "MinibatchStddev": (lambda: gnn.MinibatchStddev(2), feature_map(6)),
@@ -37,6 +43,8 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
         feature_map(6),
     ),
     "EqualizedUpConv2d": (lambda: gnn.EqualizedUpConv2d(6, 3, negative_slope=0.2), feature_map(6)),
+    "VirtualBatchNorm": (lambda: gnn.VirtualBatchNorm(6), lambda: (torch.randn(4, 6, 6, 5), torch.randn(3, 6, 6, 5))),
+    "ReferenceSequential": (generator, lambda: (torch.randn(4, 6),)),
 }
 
 every_layer = pytest.mark.parametrize("name", LAYERS)
