@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gan_ops import reference
 from gan_ops._checks import check_reference_size
-from gan_ops._dispatch import kernels_run_eagerly, reference_only
+from gan_ops._dispatch import kernels_run, reference_only
 from gan_ops.ops._layout import dense_like
 
 
@@ -50,7 +50,7 @@ def virtual_batch_norm(
         ValueError: shapes or devices do not fit, reference_size or eps is negative.
         TypeError: a tensor is of another type.
     """
-    if kernels_run_eagerly():
+    if kernels_run():
         check_reference_size(reference_size)
         own = 1 / (reference_size + 1)
         return _virtual_batch_norm(x, reference_mean, reference_var, weight, bias, own, eps)[0]

@@ -139,6 +139,7 @@ def _virtual_batch_norm(affine: bool, reference_size: float) -> Family:
         ((4, 19, 3, 5), *[(19,)] * of_channels),
         feature_maps().map(lambda x: (x, *[(x[1],)] * of_channels)),
         _virtual_batch_norm_registered,
+        kernels_in_graphs=True,
         domain=lambda x, mean, var, *affine: (x, mean, 0.5 + var.square(), *affine),
     )
 
