@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gan_ops import reference
-from gan_ops._dispatch import kernels_run_eagerly, reference_only
+from gan_ops._dispatch import kernels_run, reference_only
 from gan_ops.ops._layout import dense_like
 
 
@@ -32,7 +32,7 @@ def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = Fa
         ValueError: gradient has fewer than two axes, or target is negative.
         TypeError: gradient is of another type.
     """
-    if kernels_run_eagerly():
+    if kernels_run():
         return _gradient_penalty(gradient, target, one_sided)[0]
     return reference.gradient_penalty(gradient, target, one_sided)
 

@@ -287,6 +287,7 @@ def _penalty(target: float, one_sided: bool) -> Family:
         shapes=feature_maps().map(lambda shape: (shape,)),
         registered=_gradient_penalty_registered,
         wide_output=True,
+        kernels_in_graphs=True,
     )
 
 
