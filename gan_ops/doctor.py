@@ -81,6 +81,7 @@ def devices() -> list[str]:
 
 def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], list[list[int]]]]:
     """Each op with its definition and the shapes of its inputs."""
+    definition = gan_ops.reference
     return [
         ("pixel_norm", gan_ops.pixel_norm, gan_ops.reference.pixel_norm, [[4, 37, 5, 3]]),
         ("minibatch_stddev", gan_ops.minibatch_stddev, gan_ops.reference.minibatch_stddev, [[8, 6, 5, 3]]),
@@ -94,9 +95,15 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
         ("gradient_penalty", gan_ops.gradient_penalty, gan_ops.reference.gradient_penalty, [[4, 37, 9, 7]]),
         ("interpolate", gan_ops.interpolate, gan_ops.reference.interpolate, [[4, 37, 5, 3], [4, 37, 5, 3], [4]]),
         (
-            "historical",
-            lambda *p: historical(gan_ops.historical_update_, gan_ops.historical_distance, p),
-            lambda *p: historical(gan_ops.reference.historical_update_, gan_ops.reference.historical_distance, p),
+            "historical_distance",
+            lambda *p: historical(definition.historical_update_, gan_ops.historical_distance, p),
+            lambda *p: historical(definition.historical_update_, definition.historical_distance, p),
+            [[19, 6, 3, 3], [19]],
+        ),
+        (
+            "historical_update_",
+            lambda *p: historical(gan_ops.historical_update_, definition.historical_distance, p),
+            lambda *p: historical(definition.historical_update_, definition.historical_distance, p),
             [[19, 6, 3, 3], [19]],
         ),
         (
