@@ -43,7 +43,7 @@ def main() -> int:
             wrong = complaints(op, reference, shapes, device)
             failures += bool(wrong)
             verdict = "; ".join(wrong) or "agrees with its definition, first and second derivatives too"
-            print(f"{device + ':':<16}{name:<20}{verdict}")
+            print(f"{device + ':':<16}{name:<26}{verdict}")
     return 1 if failures else 0
 
 
