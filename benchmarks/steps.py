@@ -143,10 +143,13 @@ def convolutions_alone() -> Iterator[None]:
         for target, name, replacement in (
             (models.pggan, "_widen", lambda x: x),
             (models.pggan, "bias_act", lambda x, *_: x),
-            (gan_ops.nn, "bias_act", lambda x, *_: x),
-            (gan_ops.nn, "pixel_norm", lambda x, *_: x),
-            (gan_ops.nn, "minibatch_stddev", with_a_map),
+            (models.pggan, "bias_act_pixel_norm", lambda x, *_: x),
             (gan_ops.nn, "scale_smaller", lambda x, weight, _: (x, weight)),
+            (gan_ops.nn.equalized, "scale_smaller", lambda x, weight, _: (x, weight)),
+            (gan_ops.nn.equalized, "bias_act", lambda x, *_: x),
+            (gan_ops.nn.equalized, "bias_act_pixel_norm", lambda x, *_: x),
+            (gan_ops.nn.pixel_norm, "pixel_norm", lambda x, *_: x),
+            (gan_ops.nn.minibatch, "minibatch_stddev", with_a_map),
         ):
             stack.enter_context(patch.object(target, name, replacement))
         yield

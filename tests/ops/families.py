@@ -205,7 +205,7 @@ def _interpolate_registered() -> list[tuple[Callable, tuple]]:
 
 def _averages_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Some averages that are functions of nothing but the parameters' shapes."""
-    return [torch.cos(torch.arange(p.numel()).to(p)).reshape(p.shape) for p in parameters]
+    return [torch.arange(p.numel(), dtype=torch.float64).cos().to(p).reshape(p.shape) for p in parameters]
 
 
 def _historical_registered() -> list[tuple[Callable, tuple]]:

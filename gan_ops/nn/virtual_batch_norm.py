@@ -1,7 +1,7 @@
 """Virtual batch norm as layers: the norm, and the network that brings its reference batch to it.
 
-Apart from nn.py because these two know of something besides an input and parameters: a batch that is chosen once,
-stored with the network and sent through it beside every other one.
+These two know of something besides an input and parameters: a batch that is chosen once, stored with the network and
+sent through it beside every other one.
 """
 
 from __future__ import annotations
