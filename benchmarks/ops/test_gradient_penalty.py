@@ -22,6 +22,7 @@ FAMILY = Family(
     # writes its own. What is a number a sample is left out of account.
     traffic=lambda gradient: (gradient.nbytes, 2 * gradient.nbytes, 3 * gradient.nbytes),
     rivals={"norm": as_written},
+    compiled_rivals=["norm"],
 )
 
 
