@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 
 #include "../math/pixel_chunks.h"
 #include "../math/streams.h"
@@ -12,21 +13,38 @@
 
 namespace gan_ops::cpu {
 
+// What loops marked `omp simd` do lies in functions of its own: arrays that the loop itself declared would be spread
+// over its lanes and not become registers, and then nothing is vectorised.
+
+/// body(k) for the constants k = 0 … Count − 1, so that small arrays become registers; a loop that stays one over k
+/// keeps the loops around it from being vectorised.
+template <int Count, class Body>
+GAN_OPS_INLINE void unroll(const Body& body) {
+  [&]<int... K>(std::integer_sequence<int, K...>) GAN_OPS_LAMBDA_INLINE {
+    (body(std::integral_constant<int, K>{}), ...);
+  }(std::make_integer_sequence<int, Count>{});
+}
+
+/// Asks for the cache lines of a row that is soon read or written: rows lie too far apart for processors to foresee.
+template <class T>
+GAN_OPS_INLINE void prefetch(const T* row, int64_t width) {
+  for (int64_t i = 0; i < width; i += 64 / sizeof(T)) __builtin_prefetch(row + i);
+}
+
 constexpr int kLanes = 32;  // adjacent channels summed side by side: two 512-bit registers of floats
 
 /// A pixel whose channels are adjacent (channels_last, latents). Adds the last output to `totals` [channels] if asked.
 template <bool WithTotals, class T, class F>
-GAN_OPS_INLINE void adjacent_channels(const F& f, const Streams<T, F>& s, int64_t pixel, int64_t channels,
-                                      Accumulate<T>* totals) {
+GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64_t channels, Accumulate<T>* totals) {
   using A = Accumulate<T>;
   const int64_t first = pixel * channels;
   A lanes[F::kSums][kLanes] = {};
   const auto add = [&](int64_t c, int lane) GAN_OPS_LAMBDA_INLINE {
     A in[F::kInputs], sums[F::kSums];
     s.load(first + c, in);
-    for (int k = 0; k < F::kSums; ++k) sums[k] = lanes[k][lane];
+    unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { sums[k] = lanes[k][lane]; });
     f.accumulate(in, f.channel(c), sums);
-    for (int k = 0; k < F::kSums; ++k) lanes[k][lane] = sums[k];
+    unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { lanes[k][lane] = sums[k]; });
   };
   int64_t done = 0;
   for (; done + kLanes <= channels; done += kLanes) {
@@ -43,22 +61,25 @@ GAN_OPS_INLINE void adjacent_channels(const F& f, const Streams<T, F>& s, int64_
   }
   f.coefficients(pixel, sums, A(channels), c);
   f.keep(pixel, c);
-#pragma omp simd
-  for (int64_t channel = 0; channel < channels; ++channel) {
+  const auto write = [&](int64_t channel) GAN_OPS_LAMBDA_INLINE {
     A in[F::kInputs], out[F::kOutputs];
     s.load(first + channel, in);
     f.write(in, f.channel(channel), c, out);
     s.store(first + channel, out);
     if constexpr (WithTotals) totals[channel] += out[F::kOutputs - 1];
-  }
+  };
+#pragma omp simd
+  for (int64_t channel = 0; channel < channels; ++channel) write(channel);
 }
+
+constexpr int64_t kRowsAhead = 4;
 
 /// Pixels [begin, begin + width) of one sample, channels `inner` apart (contiguous [N, C, H, W]). The inputs are kept
 /// in `stage` [kInputs][channels][width] unless that is null: a power of two between channels lets caches hold few of
 /// them. Writes the last output's sums to `totals` [channels] if asked.
 template <bool WithTotals, bool Staged, class T, class F>
-GAN_OPS_INLINE void distant_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, int64_t sample,
-                                     int64_t begin, int64_t width, Accumulate<T>* stage, Accumulate<T>* totals) {
+GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout, int64_t sample, int64_t begin,
+                                     int64_t width, Accumulate<T>* stage, Accumulate<T>* totals) {
   using A = Accumulate<T>;
   const int64_t first = sample * layout.channels * layout.inner + begin;
   const int64_t staged = layout.channels * width;  // elements of one input
@@ -67,42 +88,50 @@ GAN_OPS_INLINE void distant_channels(const F& f, const Streams<T, F>& s, const C
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
     const auto of_channel = f.channel(channel);
     const int64_t row = first + channel * layout.inner, kept = channel * width;
-#pragma omp simd
-    for (int64_t p = 0; p < width; ++p) {
+    if (channel + kRowsAhead < layout.channels)
+      unroll<F::kInputs>([&](auto k)
+                             GAN_OPS_LAMBDA_INLINE { prefetch(s.in[k] + row + kRowsAhead * layout.inner, width); });
+    unroll<F::kOutputs>([&](auto k) GAN_OPS_LAMBDA_INLINE { prefetch(s.out[k] + row, width); });
+    const auto add = [&](int64_t p) GAN_OPS_LAMBDA_INLINE {
       A in[F::kInputs], of_pixel[F::kSums];
       s.load(row + p, in);
       if constexpr (Staged)
-        for (int k = 0; k < F::kInputs; ++k) stage[k * staged + kept + p] = in[k];
-      for (int k = 0; k < F::kSums; ++k) of_pixel[k] = sums[k][p];
+        unroll<F::kInputs>([&](auto k) GAN_OPS_LAMBDA_INLINE { stage[k * staged + kept + p] = in[k]; });
+      unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { of_pixel[k] = sums[k][p]; });
       f.accumulate(in, of_channel, of_pixel);
-      for (int k = 0; k < F::kSums; ++k) sums[k][p] = of_pixel[k];
-    }
+      unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { sums[k][p] = of_pixel[k]; });
+    };
+#pragma omp simd
+    for (int64_t p = 0; p < width; ++p) add(p);
   }
   A coefficients[F::kCoefficients][kCpuWalkMostPixels];
   const int64_t first_pixel = sample * layout.inner + begin;
-  for (int64_t p = 0; p < width; ++p) {
+  const auto prepare = [&](int64_t p) GAN_OPS_LAMBDA_INLINE {
     A of_pixel[F::kSums], c[F::kCoefficients];
-    for (int k = 0; k < F::kSums; ++k) of_pixel[k] = sums[k][p];
+    unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { of_pixel[k] = sums[k][p]; });
     f.coefficients(first_pixel + p, of_pixel, A(layout.channels), c);
     f.keep(first_pixel + p, c);
-    for (int k = 0; k < F::kCoefficients; ++k) coefficients[k][p] = c[k];
-  }
+    unroll<F::kCoefficients>([&](auto k) GAN_OPS_LAMBDA_INLINE { coefficients[k][p] = c[k]; });
+  };
+#pragma omp simd
+  for (int64_t p = 0; p < width; ++p) prepare(p);
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
     const auto of_channel = f.channel(channel);
     const int64_t row = first + channel * layout.inner, kept = channel * width;
-    A total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t p = 0; p < width; ++p) {
+    const auto write = [&](int64_t p) GAN_OPS_LAMBDA_INLINE {
       A in[F::kInputs], c[F::kCoefficients], out[F::kOutputs];
       if constexpr (Staged)
-        for (int k = 0; k < F::kInputs; ++k) in[k] = stage[k * staged + kept + p];
+        unroll<F::kInputs>([&](auto k) GAN_OPS_LAMBDA_INLINE { in[k] = stage[k * staged + kept + p]; });
       else
         s.load(row + p, in);
-      for (int k = 0; k < F::kCoefficients; ++k) c[k] = coefficients[k][p];
+      unroll<F::kCoefficients>([&](auto k) GAN_OPS_LAMBDA_INLINE { c[k] = coefficients[k][p]; });
       f.write(in, of_channel, c, out);
       s.store(row + p, out);
-      if constexpr (WithTotals) total += out[F::kOutputs - 1];
-    }
+      return out[F::kOutputs - 1];
+    };
+    A total = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t p = 0; p < width; ++p) total += write(p);
     if constexpr (WithTotals) totals[channel] = total;
   }
 }

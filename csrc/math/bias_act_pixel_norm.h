@@ -52,8 +52,8 @@ struct Activated {
 
  private:
   GAN_OPS_INLINE void enter(const A* in, Channel channel, A* at_t) const {
-    for (int k = 0; k < kInputs; ++k) at_t[k] = in[k];
     at_t[Norm::kX] = act.value(in[Norm::kX] + channel.bias);
+    if constexpr (kDifferentiates) at_t[Norm::kG] = in[Norm::kG];
     if constexpr (kTwice) at_t[Norm::kV] = act.derivative(at_t[Norm::kX]) * (in[Norm::kV] + channel.v_bias);
   }
 };

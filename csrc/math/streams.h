@@ -12,11 +12,17 @@ struct Streams {
   const T* in[F::kInputs];
   T* out[F::kOutputs];
 
+  // By constants, one after another: a loop over k would keep the values in memory, and loops over i from being
+  // vectorised.
+  template <int K = 0>
   GAN_OPS_INLINE void load(int64_t i, A* values) const {
-    for (int k = 0; k < F::kInputs; ++k) values[k] = widen(in[k][i]);
+    values[K] = widen(in[K][i]);
+    if constexpr (K + 1 < F::kInputs) load<K + 1>(i, values);
   }
+  template <int K = 0>
   GAN_OPS_INLINE void store(int64_t i, const A* values) const {
-    for (int k = 0; k < F::kOutputs; ++k) out[k][i] = narrow<T>(values[k]);
+    out[K][i] = narrow<T>(values[K]);
+    if constexpr (K + 1 < F::kOutputs) store<K + 1>(i, values);
   }
 };
 
