@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(kThreads) finish_samples(const double* partial
        sample += int64_t(gridDim.x) * kSamplesPerBlock) {
     double sum = 0;
     for (int64_t chunk = lane; chunk < chunks; chunk += kWarp) sum += partial[sample * chunks + chunk];
-    sum = warp_sum(sum);
+    sum = lanes_sum<kWarp>(sum);
     if (lane == 0) finish(sample, sum);
   }
 }
