@@ -15,6 +15,7 @@ ARGS ?=
 
 BIN := .venv/bin
 SOURCES := $(wildcard csrc/*.* csrc/*/*.*)
+TEST_SOURCES := $(filter %.cpp %.cu %.h,$(wildcard tests/cuda_on_cpu/*.* tests/cuda_on_cpu/*/*.*))
 
 .PHONY: train test lint format bench build clean
 
@@ -27,12 +28,12 @@ test: build
 lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run --Werror $(SOURCES)
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(TEST_SOURCES)
 
 format: build
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(SOURCES)
+	$(BIN)/clang-format -i $(SOURCES) $(TEST_SOURCES)
 
 bench: build
 	$(BIN)/python -m benchmarks $(ARGS)

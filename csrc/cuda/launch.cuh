@@ -36,17 +36,25 @@ constexpr int kThreads = 256;
 constexpr int kWarp = 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
+#ifndef GAN_OPS_MOST_BLOCKS  // tests allow but a few, so that each block has several tasks
+#define GAN_OPS_MOST_BLOCKS (1 << 20)
+#endif
+
 /// Blocks for `tasks` units of work; kernels loop over blockIdx.x by gridDim.x, so any number is right.
 inline unsigned grid_for(int64_t tasks) {
-  constexpr int64_t kMost = 1 << 20;
+  constexpr int64_t kMost = GAN_OPS_MOST_BLOCKS;
   return static_cast<unsigned>(tasks < kMost ? tasks : kMost);
 }
 
-/// Queues kernel<<<blocks, threads>>>(arguments...) on `stream`; throws if the launch is refused.
+/// Queues kernel(arguments...) on `stream` for `blocks` of `threads`; throws if the launch is refused. A function call
+/// in place of <<<>>>, so that tests can compile this as C++ (tests/cuda_on_cpu).
 template <class... Parameters, class... Arguments>
 void launch(void (*kernel)(Parameters...), unsigned blocks, dim3 threads, CudaStream stream, Arguments... arguments) {
-  kernel<<<blocks, threads, 0, stream>>>(arguments...);
-  const cudaError_t error = cudaGetLastError();
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(blocks);
+  config.blockDim = threads;
+  config.stream = stream;
+  const cudaError_t error = cudaLaunchKernelEx(&config, kernel, arguments...);
   if (error != cudaSuccess)
     throw std::runtime_error(std::string("gan_ops: a CUDA kernel did not start: ") + cudaGetErrorString(error));
 }

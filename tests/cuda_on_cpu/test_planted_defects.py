@@ -1,0 +1,108 @@
+"""Defects planted into copies of our kernels are found: a harness that lets them pass would prove nothing."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from compiling import BUILD, CUDA, GLUE, compile_libraries
+from emulated import Executor
+from families import FAMILIES
+from kernel_checks import check_kernels
+
+FAMILY = "minibatch_stddev"
+
+
+@dataclass(frozen=True)
+class Defect:
+    name: str
+    file: str  # of csrc/cuda/
+    right: str  # what stands there, once
+    wrong: str  # and what comes in its place
+    report: str  # a regular expression
+
+    def __str__(self) -> str:
+        return self.name
+
+    def plant(self) -> list[Path]:
+        """The sources of a library with the defect."""
+        folder = BUILD / "planted" / self.name.replace(" ", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        kernels = folder / f"{FAMILY}.cu"
+        shutil.copyfile(CUDA / kernels.name, kernels)
+        text = (CUDA / self.file).read_text()
+        assert text.count(self.right) == 1, f"{self.file} does not have {self.right!r} once: plant the defect elsewhere"
+        (folder / self.file).write_text(text.replace(self.right, self.wrong))
+        return [kernels, GLUE / f"{FAMILY}.cpp"]
+
+
+DIFFERS = "depends on the order of threads, or on unwritten memory|is .* off its definition"
+
+DEFECTS = [
+    Defect(
+        "an index one too far",
+        "minibatch_stddev.cu",
+        right="int64_t position = begin + threadIdx.x; position < end;",
+        wrong="int64_t position = begin + threadIdx.x; position <= end;",
+        report="heap-buffer-overflow",
+    ),
+    Defect(
+        "shared memory for one warp too few",
+        "minibatch_stddev.cu",
+        right="const Body& body) {\n  __shared__ A shared[kThreads / kWarp];",
+        wrong="const Body& body) {\n  __shared__ A shared[kThreads / kWarp - 1];",
+        report="insufficient space for an object|out of bounds",
+    ),
+    Defect(
+        "no barrier between writing and reading",
+        "launch.cuh",
+        right="= value;\n  __syncthreads();",
+        wrong="= value;",
+        report=DIFFERS,
+    ),
+    Defect(
+        "no barrier between reading and writing again",
+        "launch.cuh",
+        right="__syncthreads();\n  return total;",
+        wrong="return total;",
+        report=DIFFERS,
+    ),
+    Defect(
+        "a mask without the last lane",
+        "launch.cuh",
+        right="kAllLanes = 0xffffffffu",
+        wrong="kAllLanes = 0x7fffffffu",
+        report="mask 0x7fffffff (is not in the mask itself|reads lane 31, which is not in the mask)",
+    ),
+    Defect(
+        "threads that leave before a sum of all",
+        "minibatch_stddev.cu",
+        right="if (partial == nullptr) continue;",
+        wrong="if (partial == nullptr || sum == A(0)) continue;",
+        report="threads wait for others that do not come",
+    ),
+    Defect(
+        "an output that is not written",
+        "minibatch_stddev.cu",
+        right="      out[s.map_run(n, in_sample / s.plane, mf % s.features) + in_sample % s.plane] = value;",
+        wrong="      if (i > 0) out[s.map_run(n, in_sample / s.plane, mf % s.features) + in_sample % s.plane] = value;",
+        report="result 0 is nan off its definition",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def libraries() -> dict[Defect, Path]:
+    return dict(zip(DEFECTS, compile_libraries(defect.plant() for defect in DEFECTS), strict=True))
+
+
+@pytest.mark.parametrize("defect", DEFECTS, ids=str)
+def test_a_planted_defect_is_reported(libraries: dict[Defect, Path], defect: Defect) -> None:
+    family = next(family for family in FAMILIES if family.name == "minibatch_stddev(group_size=4, num_channels=1)")
+    with closing(Executor(libraries[defect])) as executor, pytest.raises(AssertionError, match=defect.report):
+        # Two groups of three chunks each, the last one not full.
+        check_kernels(executor, family, torch.float32, shapes=((8, 19, 7, 9),))
