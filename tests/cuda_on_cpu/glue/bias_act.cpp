@@ -14,7 +14,8 @@ void bias_act(Dtype dtype, const void* x, const void* bias, void* y, int64_t out
 void bias_act_backward(Dtype dtype, const void* g, const void* y, void* d_x, void* d_bias, int64_t outer,
                        int64_t channels, int64_t inner, double slope, double gain) {
   const ChannelLayout layout{outer, channels, inner};
-  const Scratch partial(dtype, d_bias == nullptr ? 0 : bias_partial_rows(layout) * channels);
-  run_on_cuda(BiasActBackwardArgs{g, y, d_x, d_bias, partial.get(), layout, slope, gain}, dtype, nullptr);
+  const PixelChunks chunks = bias_act_chunks(layout);
+  const Scratch partial(dtype, d_bias == nullptr ? 0 : chunks.count() * channels);
+  run_on_cuda(BiasActBackwardArgs{g, y, d_x, d_bias, partial.get(), chunks, layout, slope, gain}, dtype, nullptr);
 }
 }
