@@ -72,11 +72,11 @@ GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64
   for (int64_t channel = 0; channel < channels; ++channel) write(channel);
 }
 
-constexpr int64_t kRowsAhead = 4;
+constexpr int64_t kRowsAhead = 2;  // more would push one another out of L1 where a power of two lies between rows
 
-/// Pixels [begin, begin + width) of one sample, channels `inner` apart (contiguous [N, C, H, W]). The inputs are kept
-/// in `stage` [kInputs][channels][width] unless that is null: a power of two between channels lets caches hold few of
-/// them. Writes the last output's sums to `totals` [channels] if asked.
+/// Pixels [begin, begin + width) of one sample, channels `inner` apart (contiguous [N, C, H, W]). `Staged`, for a part
+/// of the plane: the inputs are kept in `stage` [kInputs][channels][width], since caches hold few rows that a power of
+/// two lies between. Writes the last output's sums to `totals` [channels] if asked.
 template <bool WithTotals, bool Staged, class T, class F>
 GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout, int64_t sample, int64_t begin,
                                      int64_t width, Accumulate<T>* stage, Accumulate<T>* totals) {
@@ -88,10 +88,8 @@ GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout,
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
     const auto of_channel = f.channel(channel);
     const int64_t row = first + channel * layout.inner, kept = channel * width;
-    if (channel + kRowsAhead < layout.channels)
-      unroll<F::kInputs>([&](auto k)
-                             GAN_OPS_LAMBDA_INLINE { prefetch(s.in[k] + row + kRowsAhead * layout.inner, width); });
-    unroll<F::kOutputs>([&](auto k) GAN_OPS_LAMBDA_INLINE { prefetch(s.out[k] + row, width); });
+    if (Staged && channel + kRowsAhead < layout.channels)
+      for (const T* in : s.in) prefetch(in + row + kRowsAhead * layout.inner, width);
     const auto add = [&](int64_t p) GAN_OPS_LAMBDA_INLINE {
       A in[F::kInputs], of_pixel[F::kSums];
       s.load(row + p, in);
@@ -118,6 +116,8 @@ GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout,
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
     const auto of_channel = f.channel(channel);
     const int64_t row = first + channel * layout.inner, kept = channel * width;
+    if (Staged && channel + kRowsAhead < layout.channels)
+      for (const T* out : s.out) prefetch(out + row + kRowsAhead * layout.inner, width);
     const auto write = [&](int64_t p) GAN_OPS_LAMBDA_INLINE {
       A in[F::kInputs], c[F::kCoefficients], out[F::kOutputs];
       if constexpr (Staged)
@@ -140,6 +140,7 @@ template <bool WithTotals, class T, class F>
 void walk_chunks(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, const PixelChunks& chunks,
                  Accumulate<T>* partial) {
   using A = Accumulate<T>;
+  static_assert(F::kInputs * kCpuWalkElements * sizeof(A) <= kScratchBytes);
   parallel_for(chunks.count(), layout.channels * chunks.width, [=](int64_t first, int64_t last) GAN_OPS_LAMBDA_INLINE {
     for (int64_t chunk = first; chunk < last; ++chunk) {
       const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
@@ -148,7 +149,7 @@ void walk_chunks(const F& f, const Streams<T, F>& s, const ChannelLayout& layout
         if (WithTotals) std::fill_n(totals, layout.channels, A(0));
         for (int64_t pixel = begin; pixel < end; ++pixel)
           adjacent_channels<WithTotals>(f, s, pixel, layout.channels, totals);
-      } else if ((end - begin) * layout.channels <= kCpuWalkElements) {
+      } else if (end - begin < layout.inner && (end - begin) * layout.channels <= kCpuWalkElements) {
         distant_channels<WithTotals, true>(f, s, layout, chunks.sample(chunk), begin, end - begin,
                                            static_cast<A*>(thread_scratch()), totals);
       } else {

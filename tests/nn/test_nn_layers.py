@@ -239,6 +239,24 @@ def test_up_conv_is_the_same_on_both_its_paths():
         torch.testing.assert_close(layer(x), expected)
 
 
+@pytest.mark.parametrize("name", ["conv", "conv1x1", "up_conv"])
+@pytest.mark.parametrize("copies", [1, 40])
+@pytest.mark.parametrize("negative_slope", [None, 0.2])
+@pytest.mark.parametrize("pixel_norm", [False, True])
+def test_the_epilogue_of_a_convolution_is_leaky_relu_then_pixel_norm(name, copies, negative_slope, pixel_norm):
+    make, (n, *shape), _ = LAYERS[name]
+    layer = make(negative_slope=negative_slope, pixel_norm=pixel_norm).double()
+    torch.nn.init.normal_(layer.bias)
+    x = double(n * copies, *shape)
+    expected = plain(name, x, layer.weight * layer.scale, layer.bias)
+    if negative_slope is not None:
+        expected = F.leaky_relu(expected, negative_slope)
+    if pixel_norm:
+        expected = reference.pixel_norm(expected)
+    torch.testing.assert_close(layer(x), expected)
+    assert set(layer.state_dict()) == {"weight", "bias"}
+
+
 @pytest.mark.parametrize("size", [4, 32])
 @pytest.mark.parametrize("layer", [gnn.EqualizedConv2d(6, 5, 3, padding=1), gnn.EqualizedUpConv2d(6, 5)], ids=str)
 def test_convolutions_keep_channels_last(layer, size):
