@@ -1,6 +1,8 @@
 // Bias and leaky ReLU kernels: arguments, documented once for CPU and CUDA. The formulas are in math/bias_act.h.
 #pragma once
 
+#include <algorithm>
+
 #include "kernel_types.h"
 #include "math/bias_act.h"
 #include "math/pixel_chunks.h"
@@ -16,10 +18,11 @@ struct BiasActForwardArgs {
   double slope, gain;
 };
 
-/// The chunks of the bias gradient: 8192 elements where channels are adjacent, else as much of a channel's plane.
+/// The chunks of the bias gradient: 8192 elements where channels are adjacent, but at least 8 pixels, or their sums
+/// would be as many as the elements; else as much of a channel's plane.
 inline PixelChunks bias_act_chunks(const ChannelLayout& layout) {
   constexpr int64_t kElements = 8192;
-  return pixel_chunks(layout, layout.inner == 1 ? kElements / layout.channels : kElements);
+  return pixel_chunks(layout, layout.inner == 1 ? std::max<int64_t>(8, kElements / layout.channels) : kElements);
 }
 
 /// g: cotangent of y; d_x: gradient of x. d_bias: [channels] in the accumulate type, or null when nobody wants it;

@@ -37,14 +37,25 @@ inline at::ScalarType accumulate_type(const at::Tensor& tensor) {
   return tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
+/// channels_last where the tensor lies so without gaps, else contiguous; the same as in gan_ops/ops/_layout.py. (ATen's
+/// suggest_memory_format asks for the order of strides alone: it calls a slice, and a contiguous [N, 1, H, W] made of
+/// channels_last memory, channels_last.)
+inline at::MemoryFormat format_of(const at::Tensor& tensor) {
+  if (tensor.is_contiguous()) return at::MemoryFormat::Contiguous;
+  if (tensor.dim() == 4 && tensor.is_contiguous(at::MemoryFormat::ChannelsLast)) return at::MemoryFormat::ChannelsLast;
+  if (tensor.dim() == 5 && tensor.is_contiguous(at::MemoryFormat::ChannelsLast3d))
+    return at::MemoryFormat::ChannelsLast3d;
+  return at::MemoryFormat::Contiguous;
+}
+
 /// [N, C, *] as its memory has it: channels_last when the tensor is stored so, contiguous otherwise.
 inline at::Tensor dense(const at::Tensor& tensor) {
-  return tensor.contiguous(tensor.suggest_memory_format());
+  return tensor.contiguous(format_of(tensor));
 }
 
 /// `tensor` in the memory layout of the dense tensor `like`.
 inline at::Tensor dense_like(const at::Tensor& tensor, const at::Tensor& like) {
-  return tensor.contiguous(like.suggest_memory_format());
+  return tensor.contiguous(format_of(like));
 }
 
 inline bool is_channels_last(const at::Tensor& dense_tensor) {
@@ -112,11 +123,17 @@ inline void check_bias(const at::Tensor& bias, const at::Tensor& x) {
 // on "undefined", so that layers whose gradient is zero for certain cost nothing (in a gradient penalty: all above the
 // last nonlinear one).
 
-/// Whether autograd would record an op on these tensors.
+/// Whether autograd would record an op on this tensor, or forward-mode differentiation is under way, which the autograd
+/// functions refuse (below them its tangents would be lost).
+inline bool is_differentiated(const at::Tensor& tensor) {
+  if (!tensor.defined()) return false;
+  return (c10::GradMode::is_enabled() && tensor.requires_grad()) || tensor._fw_grad(/*level=*/0).defined();
+}
+
+/// Whether it is so for one of them.
 inline bool records_gradient(std::initializer_list<at::Tensor> tensors) {
-  if (!c10::GradMode::is_enabled()) return false;
   for (const auto& tensor : tensors)
-    if (tensor.defined() && tensor.requires_grad()) return true;
+    if (is_differentiated(tensor)) return true;
   return false;
 }
 

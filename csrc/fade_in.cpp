@@ -116,16 +116,21 @@ struct Backward : torch::autograd::Function<Backward> {
   static variable_list backward(AutogradContext* ctx, const variable_list& v) {
     const auto fraction = saved_fraction(ctx);
     const double number = ctx->saved_data["number"].toDouble();
-    Tensor d_grad;
-    if (v[0].defined() && v[1].defined())
-      d_grad = fade_in_op().call(v[0], v[1], fraction, number);
-    else if (v[0].defined())
-      d_grad = fraction ? v[0] * (1 - *fraction) : v[0] * (1 - number);
-    else if (v[1].defined()) {
-      const Tensor up = at::upsample_nearest2d_symint(v[1], {2 * v[1].sym_size(2), 2 * v[1].sym_size(3)});
-      d_grad = fraction ? up * *fraction : up * number;
+    variable_list d(4);
+    if (v[0].defined() && v[1].defined()) {
+      d[0] = fade_in_op().call(v[0], v[1], fraction, number);
+    } else if (v[0].defined() || v[1].defined()) {
+      const Tensor& present = v[0].defined() ? v[0] : v[1];
+      const auto type = accumulate_type(present);
+      const Tensor share =
+          fraction ? fraction->to(present.device(), type) : at::scalar_tensor(number, present.options().dtype(type));
+      const Tensor wide = present.to(type);
+      const Tensor part =
+          v[0].defined() ? wide * (1 - share)
+                         : at::upsample_nearest2d_symint(wide, {2 * wide.sym_size(2), 2 * wide.sym_size(3)}) * share;
+      d[0] = part.to(present.scalar_type());
     }
-    return {d_grad, Tensor(), Tensor(), Tensor()};
+    return d;
   }
 };
 

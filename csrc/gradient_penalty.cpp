@@ -189,7 +189,7 @@ std::tuple<Tensor, Tensor> double_backward_formula(const Tensor& v, const Tensor
       excess = excess.relu();
     }
     const Tensor slope = 2 * excess / target;
-    d_grad = slope * a;
+    d_grad = (slope * a).masked_fill(zero, 0);
     d_x = (g * (curvature * a * u + slope / norm * (vw - a * u))).masked_fill(zero, 0);
   }
   return {d_grad.reshape(-1).to(grad.scalar_type()), d_x.to(x.scalar_type())};

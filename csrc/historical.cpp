@@ -260,7 +260,9 @@ void check_constant(TensorList averages, const Tensor& step) {
 }
 
 bool records_gradient(TensorList tensors) {
-  return c10::GradMode::is_enabled() && any_requires_grad(tensors);
+  for (const Tensor& tensor : tensors)
+    if (is_differentiated(tensor)) return true;
+  return false;
 }
 
 variable_list joined(TensorList parameters, TensorList averages, const Tensor& step) {
@@ -325,6 +327,7 @@ struct Forward : torch::autograd::Function<Forward> {
     variable_list out(saved.size());
     if (!grads[0].defined()) return out;
     const Selection of(saved, 0, [&](size_t i) { return ctx->needs_input_grad(i); });
+    if (of.places.empty()) return out;
     // Among the rest, none may be of the type that made the distance float64.
     const Tensor grad = grads[0].to(distance_type(of.parameters));
     const auto gradients = historical_distance_backward_op().call(grad, of.parameters, of.averages, of.step);
@@ -379,11 +382,16 @@ std::tuple<Tensor, std::vector<Tensor>> historical_distance_double_backward_auto
 
 void historical_update_autograd(TensorList parameters, TensorList averages, const Tensor& step) {
   check_constant(averages, step);
+  const at::AutoDispatchBelowAutograd guard;
+  historical_update_op().call(parameters, averages, step);
+}
+
+/// Under a key that inference mode keeps: a graph that has saved an average must notice there too.
+void historical_update_in_place(TensorList parameters, TensorList averages, const Tensor& step) {
   {
     const at::AutoDispatchBelowADInplaceOrView guard;
     historical_update_op().call(parameters, averages, step);
   }
-  // A graph that has saved an average must notice.
   for (const Tensor& average : averages) average.unsafeGetTensorImpl()->bump_version();
 }
 
@@ -405,6 +413,9 @@ TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
   m.impl("historical_distance_backward", historical_distance_backward_autograd);
   m.impl("historical_distance_double_backward", historical_distance_double_backward_autograd);
   m.impl("historical_update_", historical_update_autograd);
+}
+TORCH_LIBRARY_IMPL(gan_ops, ADInplaceOrView, m) {
+  m.impl("historical_update_", historical_update_in_place);
 }
 
 }  // namespace

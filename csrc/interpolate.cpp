@@ -113,7 +113,10 @@ struct WeightGrad : torch::autograd::Function<WeightGrad> {
     column[0] = grad.sym_size(0);
     const Tensor of_sample = v[0].reshape_symint(column);  // [N] → [N, 1, …]
     Tensor d_grad, d_fake;
-    if (ctx->needs_input_grad(0)) d_grad = (of_sample * (fake - real)).to(grad.scalar_type());
+    if (ctx->needs_input_grad(0)) {
+      const auto type = accumulate_type(real);
+      d_grad = (of_sample * (fake.to(type) - real.to(type))).to(grad.scalar_type());
+    }
     if (ctx->needs_input_grad(1) || ctx->needs_input_grad(2)) d_fake = (of_sample * grad).to(grad.scalar_type());
     return {d_grad, ctx->needs_input_grad(1) ? -d_fake : Tensor(), d_fake};
   }
@@ -162,7 +165,7 @@ struct Forward : torch::autograd::Function<Forward> {
     else
       ctx->save_for_backward({weight});
     ctx->set_materialize_grads(false);
-    ctx->saved_data["layout"] = static_cast<int64_t>(real.suggest_memory_format());
+    ctx->saved_data["layout"] = static_cast<int64_t>(format_of(real));
     return interpolate_op().call(real, fake, weight);
   }
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {

@@ -45,8 +45,7 @@ std::vector<int64_t> out_sizes(const Tensor& x, int64_t num_channels) {
 }
 
 Tensor empty_out(const Tensor& x, int64_t num_channels) {
-  const auto format = is_channels_last(x) ? x.suggest_memory_format() : at::MemoryFormat::Contiguous;
-  return at::empty(out_sizes(x, num_channels), x.options(), format);
+  return at::empty(out_sizes(x, num_channels), x.options(), format_of(x));
 }
 
 Tensor scratch(const Tensor& x, const StddevLayout& layout, int64_t positions) {

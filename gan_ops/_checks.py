@@ -161,6 +161,8 @@ def check_fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> None:
         raise ValueError(f"old must have the shape {half}, but has {list(old.shape)}")
     if old.dtype != new.dtype:
         raise TypeError(f"old must be {new.dtype}, but is {old.dtype}")
+    if old.device != new.device:
+        raise ValueError(f"old must be on {new.device}, but is on {old.device}")
     if not isinstance(fraction, Tensor):
         return
     check_float(fraction, "fraction")

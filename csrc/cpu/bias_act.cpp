@@ -27,13 +27,21 @@ void for_runs(const ChannelLayout& s, const PixelChunks& chunks, const Body& bod
     });
     return;
   }
-  // In the order of memory: a plane's chunks one after another.
+  // In the order of memory: a plane's chunks one after another. Counted along, since planes can be as small as 16
+  // pixels, which a division takes longer than.
   const int64_t per_plane = chunks.per_sample();
   parallel_for(chunks.count() * s.channels, chunks.width, [=](int64_t first, int64_t last) GAN_OPS_LAMBDA_INLINE {
+    int64_t plane = first / per_plane, piece = first % per_plane;
+    int64_t sample = plane / s.channels, channel = plane % s.channels;
     for (int64_t run = first; run < last; ++run) {
-      const int64_t plane = run / per_plane, chunk = plane / s.channels * per_plane + run % per_plane;
-      body.plane(plane * s.inner + chunks.begin(chunk), chunks.end(chunk) - chunks.begin(chunk), chunk,
-                 plane % s.channels);
+      const int64_t begin = piece * chunks.width, width = std::min(chunks.width, s.inner - begin);
+      body.plane(plane * s.inner + begin, width, sample * per_plane + piece, channel);
+      if (++piece < per_plane) continue;
+      piece = 0;
+      ++plane;
+      if (++channel < s.channels) continue;
+      channel = 0;
+      ++sample;
     }
   });
 }

@@ -31,14 +31,14 @@ GAN_OPS_INLINE void prefetch(const T* row, int64_t width) {
   for (int64_t i = 0; i < width; i += 64 / sizeof(T)) __builtin_prefetch(row + i);
 }
 
-constexpr int kLanes = 32;  // adjacent channels summed side by side: two 512-bit registers of floats
+constexpr int kChannelLanes = 32;  // adjacent channels summed side by side: two 512-bit registers of floats
 
 /// A pixel whose channels are adjacent (channels_last, latents). Adds the last output to `totals` [channels] if asked.
 template <bool WithTotals, class T, class F>
 GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64_t channels, Accumulate<T>* totals) {
   using A = Accumulate<T>;
   const int64_t first = pixel * channels;
-  A lanes[F::kSums][kLanes] = {};
+  A lanes[F::kSums][kChannelLanes] = {};
   const auto add = [&](int64_t c, int lane) GAN_OPS_LAMBDA_INLINE {
     A in[F::kInputs], sums[F::kSums];
     s.load(first + c, in);
@@ -47,15 +47,15 @@ GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64
     unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { lanes[k][lane] = sums[k]; });
   };
   int64_t done = 0;
-  for (; done + kLanes <= channels; done += kLanes) {
+  for (; done + kChannelLanes <= channels; done += kChannelLanes) {
 #pragma omp simd
-    for (int lane = 0; lane < kLanes; ++lane) add(done + lane, lane);
+    for (int lane = 0; lane < kChannelLanes; ++lane) add(done + lane, lane);
   }
   for (int lane = 0; done + lane < channels; ++lane) add(done + lane, lane);
 
   A sums[F::kSums], c[F::kCoefficients];
   for (int k = 0; k < F::kSums; ++k) {
-    for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int width = kChannelLanes / 2; width > 0; width /= 2)
       for (int lane = 0; lane < width; ++lane) lanes[k][lane] += lanes[k][lane + width];
     sums[k] = lanes[k][0];
   }

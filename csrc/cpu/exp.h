@@ -47,7 +47,7 @@ struct ExpConstants<double> {
                                              1.0};
 };
 
-/// exp(−d) for d ≥ 0, within 1 ulp: 1 at 0; 0 where it would be subnormal, and at inf; nan at nan.
+/// exp(−d) for d ≥ 0, within 1 ulp: 1 at 0; 0 at inf, and from about where it would be subnormal on; nan at nan.
 template <class A>
 GAN_OPS_INLINE A exp_of_minus(A d) {
   using K = ExpConstants<A>;

@@ -6,20 +6,20 @@
 
 namespace gan_ops::cpu {
 
-constexpr int kLanes = 64;  // terms added side by side: four 512-bit registers of floats hide an addition's latency
+constexpr int kSumLanes = 64;  // terms added side by side: four 512-bit registers of floats hide an addition's latency
 
 /// The sum of term(i) for i in [0, count).
 template <class A, class Term>
 GAN_OPS_INLINE A sum_in_lanes(int64_t count, const Term& term) {
-  A lanes[kLanes] = {};
+  A lanes[kSumLanes] = {};
   int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes)
+  for (; i + kSumLanes <= count; i += kSumLanes)
 #pragma omp simd
-    for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += term(i + lane);
+    for (int lane = 0; lane < kSumLanes; ++lane) lanes[lane] += term(i + lane);
   const int rest = static_cast<int>(count - i);
 #pragma omp simd
   for (int lane = 0; lane < rest; ++lane) lanes[lane] += term(i + lane);
-  for (int half = kLanes / 2; half > 0; half /= 2)
+  for (int half = kSumLanes / 2; half > 0; half /= 2)
 #pragma omp simd
     for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
   return lanes[0];

@@ -1,8 +1,9 @@
 // Bias, leaky ReLU and pixel norm on CUDA: pixel norm's walk, with the bias gradient summed on the way in chunks that a
 // second kernel adds in order.
 //
-// Bytes it must move, for E elements of size s: forward 2·E·s, backward 3·E·s, double backward 5·E·s (the factors r are
-// 1/C of that, the partial sums less than 1/8); at most 20 operations an element, so memory sets the pace.
+// Bytes it must move, for E elements of size s: forward 2·E·s, backward 3·E·s, double backward 5·E·s (beside that the
+// factors r, 1/C of it, and the partial sums, 1/8 or less unless a plane has fewer than 8 pixels); at most 20
+// operations an element, so memory sets the pace.
 #include "../bias_act_pixel_norm.h"
 #include "../math/bias_act_pixel_norm.h"
 #include "channel_walk.cuh"

@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(kThreads) update(Pack pack, HistoricalStep ste
   });
 }
 
-/// One block: chunks are thousands at most.
+/// One block: there is one partial sum for thousands of values.
 __global__ void __launch_bounds__(kThreads)
     sum_all(const double* partial, int64_t chunks, double* total, HistoricalStep step, double factor) {
   __shared__ double shared[kThreads / kWarp];

@@ -53,9 +53,7 @@ struct PlaneTeam {
     if constexpr (Lanes == kThreads) {
       return block_sum(value, shared);
     } else {
-#pragma unroll
-      for (int distance = Lanes / 2; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
-      return value;
+      return lanes_sum<Lanes>(value);
     }
   }
 };

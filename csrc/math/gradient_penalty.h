@@ -85,9 +85,9 @@ struct PenaltyCurvature {
 
 template <class A>
 GAN_OPS_INLINE PenaltyCurvature<A> penalty_curvature(const NormPenalty& penalty, double norm, A g, double a) {
+  if (penalty.target == 0) return {A(1), A(0), A(0), A(0), A(1), A(2) * g};  // 2 g v, with nothing to cancel
   const UnitVector<A> unit = unit_vector<A>(norm);
   const A along = static_cast<A>(g * penalty.curvature(norm) * a);
-  if (penalty.target == 0) return {unit.scale, unit.inverse, A(a), along, A(1), A(2) * g};  // p′/n is 2, also at 0
   return {unit.scale, unit.inverse, A(a), along, unit.scale, static_cast<A>(g * penalty.slope(norm) * unit.inverse)};
 }
 

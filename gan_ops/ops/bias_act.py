@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gan_ops import reference
-from gan_ops._dispatch import kernels_run_eagerly, reference_only
+from gan_ops._dispatch import kernels_run, reference_only
 from gan_ops.ops._layout import bias_gradient_like, dense_like
 
 
@@ -29,7 +29,7 @@ def bias_act(x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2,
         ValueError: shapes do not fit, negative_slope is negative or gain is not positive.
         TypeError: x or bias is of another type.
     """
-    if kernels_run_eagerly():
+    if kernels_run():
         return _bias_act(x, bias, negative_slope, gain)
     return reference.bias_act(x, bias, negative_slope, gain)
 

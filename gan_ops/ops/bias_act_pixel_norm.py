@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gan_ops import reference
-from gan_ops._dispatch import kernels_run_eagerly, reference_only
+from gan_ops._dispatch import kernels_run, reference_only
 from gan_ops.ops._layout import bias_gradient_like, dense_like, scale_like
 
 
@@ -31,7 +31,7 @@ def bias_act_pixel_norm(
         ValueError: shapes do not fit, or negative_slope or eps is negative.
         TypeError: x or bias is of another type.
     """
-    if kernels_run_eagerly():
+    if kernels_run():
         return _bias_act_pixel_norm(x, bias, negative_slope, eps)[0]
     return reference.bias_act_pixel_norm(x, bias, negative_slope, eps)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from gan_ops import reference
-from gan_ops._dispatch import kernels_run_eagerly, reference_only
+from gan_ops._dispatch import kernels_run, reference_only
 from gan_ops.ops._layout import dense_like
 
 
@@ -31,7 +31,7 @@ def fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> Tensor:
         TypeError: a tensor is of another type.
     """
     of_tensor = isinstance(fraction, Tensor)
-    if kernels_run_eagerly() and not (of_tensor and fraction.requires_grad):
+    if kernels_run() and not (of_tensor and fraction.requires_grad):
         return _fade_in(new, old, fraction, 0.0) if of_tensor else _fade_in(new, old, None, fraction)
     return reference.fade_in(new, old, fraction)
 

@@ -63,7 +63,7 @@ def historical_update_(parameters: Iterable[Tensor], averages: Iterable[Tensor],
 
 def _step_tensor(step: float | Tensor) -> Tensor:
     check_step(step)
-    return step if isinstance(step, Tensor) else torch.scalar_tensor(step, dtype=torch.float64)
+    return step if isinstance(step, Tensor) else torch.scalar_tensor(step, dtype=torch.float64, device="cpu")
 
 
 if not reference_only:

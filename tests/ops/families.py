@@ -245,6 +245,7 @@ def _fade_in(fraction: float | Tensor) -> Family:
         sizes=((4, 3, 6, 10), (4, 3, 3, 5)),
         shapes=_fade_in_shapes(),
         registered=_fade_in_registered,
+        kernels_in_graphs=True,
         batched=2,
     )
 
@@ -307,6 +308,7 @@ FAMILIES = [
         sizes=((4, 19, 3, 5), (19,)),
         shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
         registered=_bias_act_registered,
+        kernels_in_graphs=True,
     ),
     Family(
         "bias_act without bias",
@@ -315,6 +317,7 @@ FAMILIES = [
         sizes=((4, 19, 3, 5),),
         shapes=feature_maps().map(lambda shape: (shape,)),
         registered=_bias_act_registered,
+        kernels_in_graphs=True,
     ),
     Family(
         "bias_act_pixel_norm",
@@ -323,6 +326,7 @@ FAMILIES = [
         sizes=((4, 19, 3, 5), (19,)),
         shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
         registered=_bias_act_pixel_norm_registered,
+        kernels_in_graphs=True,
     ),
     Family(
         "bias_act_pixel_norm without bias",
@@ -331,6 +335,7 @@ FAMILIES = [
         sizes=((4, 19, 3, 5),),
         shapes=feature_maps().map(lambda shape: (shape,)),
         registered=_bias_act_pixel_norm_registered,
+        kernels_in_graphs=True,
     ),
     _fade_in(0.3),
     _fade_in(torch.tensor(0.7)),

@@ -8,7 +8,7 @@ import torch
 from comparing import assert_all_close, derivatives
 from families import FAMILIES, Family
 from torch import Tensor
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 
 import gan_ops
 
@@ -183,6 +183,13 @@ def test_second_derivative_inside_a_compiled_step(family: Family, device: str) -
         step = torch.compile(lambda *t: penalised_step(family.op, t), fullgraph=True, backend="aot_eager")
         actual = step(*inputs)
     assert_all_close(list(actual), list(penalised_step(family.reference, inputs)), 1e-10)
+
+
+def test_forward_mode_is_refused_and_not_taken_for_zero(family: Family, device: str) -> None:
+    with forward_ad.dual_level(), torch.no_grad():
+        inputs = tuple(forward_ad.make_dual(t.detach(), torch.ones_like(t)) for t in inputs_of(family, device))
+        with pytest.raises(RuntimeError, match="jvp is not implemented"):
+            family.op(*inputs)
 
 
 def test_torch_func_transforms_work(family: Family, device: str) -> None:
