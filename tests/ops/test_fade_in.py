@@ -12,9 +12,8 @@ ops = torch.ops.gan_ops
 
 
 def images(channels: int = 3, height: int = 4, width: int = 6, **options) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.randn(2, channels, 2 * height, 2 * width, **options), torch.randn(
-        2, channels, height, width, **options
-    )
+    old = torch.randn(2, channels, height, width, **options)
+    return torch.randn(2, channels, 2 * height, 2 * width, **options), old
 
 
 def test_value_by_hand() -> None:
