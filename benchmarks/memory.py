@@ -12,7 +12,8 @@ import ctypes
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 
@@ -24,7 +25,8 @@ from benchmarks.textbook import Textbook
 from train.memory import keep_freed_memory
 from train.precision import DTYPES
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from glibc's malloc.h
+_M_MMAP_MAX = -4  # from glibc's malloc.h
+_MMAP_MAX_OF_GLIBC = 65536  # its default
 
 STEPS = 5
 """Two that allocate what stays, and some that show the peak."""
@@ -41,16 +43,19 @@ def step_memory(
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def keep_all_freed_memory() -> None:
-    """Makes malloc keep whatever is freed, of any size.
+@contextmanager
+def nothing_mapped() -> Iterator[None]:
+    """Within, malloc takes blocks of any size from its heap.
 
     As the trainer sets it (train.memory), blocks of 32 MB and more are mapped anew or not, as the heap happens to be;
     an op at that size takes less time than the page faults.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)
+    mallopt(_M_MMAP_MAX, 0)
+    try:
+        yield
+    finally:
+        mallopt(_M_MMAP_MAX, _MMAP_MAX_OF_GLIBC)
 
 
 def peak_of(call: Callable[[], object]) -> int:

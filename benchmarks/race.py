@@ -31,7 +31,6 @@ def race(
     memory: Mapping[str, int] | None = None,
     roles: Mapping[str, str] | None = None,
     work: Mapping[str, float] | None = None,
-    keep_memory: Callable[[], object] = keep_freed_memory,
 ) -> None:
     """Measures all alternatives and leaves the seconds of a call of each, by round, in ``benchmark.extra_info``.
 
@@ -44,13 +43,11 @@ def race(
         units: what one call deals with, such as {"images": 16}, for rates.
         memory: bytes that each alternative takes, measured elsewhere.
         roles: what kind of alternative each is, for tables that choose among them.
-        keep_memory: tells malloc what to keep; as the trainer does, unless said otherwise. It is the process's, so the
-            rivals gain by it too.
         work: the part of a call that counts, for alternatives that do more than is asked (or less: above 1).
     """
     if subject not in alternatives:
         raise ValueError(f"subject={subject!r} is none of the alternatives {list(alternatives)}")
-    keep_memory()
+    keep_freed_memory()  # as the trainer does; it is the process's, so the rivals gain by it too
     estimates = {name: _warmed_up(call) for name, call in alternatives.items()}
     calls = {name: max(1, math.ceil(TURN / seconds)) for name, seconds in estimates.items()}
     round_seconds = sum(estimates[name] * calls[name] for name in alternatives)

@@ -12,7 +12,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 import gan_ops
-from benchmarks.memory import keep_all_freed_memory, peak_of
+from benchmarks.memory import nothing_mapped, peak_of
 from benchmarks.ops import limits
 from benchmarks.ops.modes import MODES, Call, Function, Problem
 from benchmarks.ops.sizes import Size
@@ -87,19 +87,19 @@ class Family:
                 units["operations"] = sum(self.operations(*problem.tensors)[:orders])
                 alternatives["arithmetic"], work["arithmetic"] = limits.operations(units["operations"])
                 roles["arithmetic"] = "limit"
-            race(
-                benchmark,
-                "ours",
-                alternatives,
-                params={"mode": mode, "size": str(size), "bytes": sum(tensor.nbytes for tensor in inputs)},
-                budget=1.5,
-                rounds=(5, 60),
-                units=units,
-                memory=memory,
-                roles=roles,
-                work=work,
-                keep_memory=keep_all_freed_memory,
-            )
+            with nothing_mapped():
+                race(
+                    benchmark,
+                    "ours",
+                    alternatives,
+                    params={"mode": mode, "size": str(size), "bytes": sum(tensor.nbytes for tensor in inputs)},
+                    budget=1.5,
+                    rounds=(5, 60),
+                    units=units,
+                    memory=memory,
+                    roles=roles,
+                    work=work,
+                )
 
     def _function(self, op: Function) -> Function:
         return lambda *tensors: self.call(op, *tensors)

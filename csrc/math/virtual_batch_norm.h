@@ -1,7 +1,7 @@
 // Virtual batch norm and its derivatives, for one example and channel.
 //
 // With P pixels, the example's mean m_i and biased variance v_i over them, the reference batch's μ and ν, the example's
-// share a = 1/(n + 1) beside n reference examples, b = 1 − a and δ = m_i − μ (Salimans et al. 2016, section 3.4):
+// share a = 1/(n + 1) beside n reference examples, b = 1 − a and δ = m_i − μ (Salimans et al. 2016, section 3.5):
 //   m = a m_i + b μ,  var = a v_i + b ν + a b δ²,  r = (var + eps)^(-1/2),  x̂ = r (x − m)
 //   forward           y = w x̂ + β
 //   backward          with s = Σ g and h = Σ g x̂ over the pixels:

@@ -97,11 +97,12 @@ class MinibatchDiscrimination(nn.Module):
 
     @torch.no_grad()
     def fit_scale(self, x: Tensor, batches: int = 1) -> None:
-        """Scales each kernel so that on x [N, A] the mean distance to the nearest other sample is 2.
+        """Scales each kernel so that on x [N, A] the mean distance to the nearest other sample is 2; centres the bias.
 
         The authors' data-dependent start: a forward pass then sees neighbours, neither all samples as equal nor all as
-        infinitely far. With several processes, call it before DDP wraps the network, which hands out one process's
-        parameters. ValueError where a minibatch has one sample or all have an equal one.
+        infinitely far, and where there is a bias the new features' mean over x is 0. With several processes, call it
+        before DDP wraps the network, which hands out one process's parameters. ValueError where a minibatch has one
+        sample or all have an equal one.
         """
         m = self._features(x, batches).float()  # [N/batches, batches·B, C]
         if m.shape[0] < 2:
@@ -118,6 +119,8 @@ class MinibatchDiscrimination(nn.Module):
             self.weight /= half[:, None]
         else:
             self.log_scale -= half.log()[:, None]
+        if self.bias is not None:
+            self.bias -= self(x, batches)[:, x.shape[1] :].mean(dim=0)  # [N, B] → [B]
 
     def _features(self, x: Tensor, batches: int) -> Tensor:
         """M, with minibatches as kernels of their own: [N/batches, batches·B, C]."""

@@ -27,7 +27,7 @@ class ReferenceStatistics(NamedTuple):
 
 
 class VirtualBatchNorm(nn.Module):
-    """Normalises examples by themselves and a reference batch (Salimans et al. 2016, §3.4); for x [N, C, *].
+    """Normalises examples by themselves and a reference batch (Salimans et al. 2016, §3.5); for x [N, C, *].
 
     The layer keeps no reference batch and no statistics of it: they are given with every call, by the network that this
     layer is in (:class:`ReferenceSequential`). Gradients flow through them too. With ``affine`` the result is
@@ -85,11 +85,12 @@ class ReferenceSequential(nn.Sequential):
     While a gradient can reach a parameter, every call sends the reference batch through the network, as far as the last
     VirtualBatchNorm, and gradients flow through it. Else (under ``no_grad``, or where no parameter requires a gradient,
     as in an averaged copy) its statistics are computed once and kept until a parameter or a buffer is replaced or
-    changed in place, so that a call costs what it would with batch norm. A change through ``parameter.data`` leaves no
-    trace and goes unnoticed: call :meth:`forget_statistics` after one. Compiled calls keep nothing.
+    changed in place, so that a call costs what it would with batch norm. A change through ``parameter.data`` or by a
+    replayed CUDA graph leaves no trace and goes unnoticed: call :meth:`forget_statistics` after one. Compiled calls and
+    ``torch.func`` transforms keep nothing.
 
-    Layers see one batch at a time. VirtualBatchNorm may also lie in an nn.Sequential within, but in no other module:
-    nobody would give it the reference batch there.
+    Layers see one batch at a time. VirtualBatchNorm may also lie in a plain nn.Sequential within, but in no other
+    module, to which nobody would give the reference batch.
     """
 
     def __init__(self, *layers: nn.Module):
@@ -98,7 +99,14 @@ class ReferenceSequential(nn.Sequential):
         self._kept: _Kept | None = None
 
     def set_reference(self, latents: Tensor) -> None:
-        """Makes a copy of ``latents`` [R, …], inputs of the first layer, the reference batch."""
+        """Makes a copy of ``latents`` [R, …], inputs of the first layer, the reference batch.
+
+        ValueError where there is no example, TypeError where a VirtualBatchNorm lies too deep to see the batch.
+        """
+        for layer in _layers(self):
+            brings_its_own = isinstance(layer, ReferenceSequential | VirtualBatchNorm)
+            if not brings_its_own and any(isinstance(inner, VirtualBatchNorm) for inner in layer.modules()):
+                raise TypeError(f"a VirtualBatchNorm lies in a {type(layer).__name__}, where no reference batch comes")
         if latents.dim() == 0 or latents.shape[0] == 0:
             raise ValueError(f"latents must hold at least one example, but are {list(latents.shape)}")
         self.reference = latents.detach().clone()
@@ -121,7 +129,7 @@ class ReferenceSequential(nn.Sequential):
     def _statistics(self) -> list[ReferenceStatistics]:
         """Those of the reference batch at each VirtualBatchNorm, computed now or kept from an earlier call."""
         trains = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        if trains or torch.compiler.is_compiling():
+        if trains or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return self._compute_statistics()
         if self._kept is None or not self._kept.holds_for(self):
             # Tensors made in inference mode could not be used outside of it.
@@ -155,9 +163,9 @@ class ReferenceSequential(nn.Sequential):
 
 
 def _layers(network: nn.Sequential) -> Iterator[nn.Module]:
-    """The layers in their order, those of an nn.Sequential within in its place."""
+    """The layers in their order, those of a plain nn.Sequential within in its place."""
     for layer in network:
-        if isinstance(layer, nn.Sequential):
+        if type(layer).forward is nn.Sequential.forward:
             yield from _layers(layer)
         else:
             yield layer

@@ -1,7 +1,7 @@
 """The usual penalties on a critic's gradient as functions: a critic and batches in, a scalar loss out.
 
 Scores are D(x) for x [N, *]; expectations are means over the batch, so that losses of equal microbatches or processes
-average to that of the whole. Each takes
+average to that of the whole (but for DRAGAN's deviation, which is that of the batch given). Each takes
 
 - ``critic``: gives scores [N], or an object with them as ``score``; a closure where it needs labels. It is called once.
 - ``generator``: where random numbers come from, on the batches' device; torch's default one if None. With several

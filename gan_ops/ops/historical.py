@@ -16,8 +16,8 @@ def historical_distance(parameters: Iterable[Tensor], averages: Iterable[Tensor]
     """Σ ‖θ − mean of θ[1..t]‖² over all parameters: Salimans et al. 2016, section 3.3.
 
     θ_t, the parameters as they are, counts in the mean, and gradients flow through it there too: to θ flows
-    2(1 − 1/t)²(θ − average). A training step takes the distance into its loss, and before or after the optimizer's
-    step, but once for each t, calls :func:`historical_update_` with the same t::
+    2(1 − 1/t)²(θ − average). A training step takes the distance into its loss and, after ``backward()`` and before
+    the optimizer's step, calls :func:`historical_update_` with the same t::
 
         averages = [torch.empty_like(p) for p in model.parameters()]
         for t in range(1, steps + 1):

@@ -20,7 +20,7 @@ def virtual_batch_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """y = (x − m) / sqrt(v + eps) · weight + bias: Salimans et al. 2016, section 3.4.
+    """y = (x − m) / sqrt(v + eps) · weight + bias: Salimans et al. 2016, section 3.5.
 
     Every example has a mean m and a variance v a channel, those of its own pixels joined to the reference batch's with
     the share a = 1 / (reference_size + 1). With m_i and v_i over the example's pixels, and δ = m_i − reference_mean:

@@ -42,7 +42,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
         lambda: gnn.EqualizedConv2d(6, 3, 3, padding=1, negative_slope=0.2),
         feature_map(6),
     ),
-    "EqualizedUpConv2d": (lambda: gnn.EqualizedUpConv2d(6, 3, negative_slope=0.2), feature_map(6)),
+    "EqualizedUpConv2d": (lambda: gnn.EqualizedUpConv2d(6, 3, negative_slope=0.2, pixel_norm=True), feature_map(6)),
     "VirtualBatchNorm": (lambda: gnn.VirtualBatchNorm(6), lambda: (torch.randn(4, 6, 6, 5), torch.randn(3, 6, 6, 5))),
     "ReferenceSequential": (generator, lambda: (torch.randn(4, 6),)),
 }

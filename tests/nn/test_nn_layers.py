@@ -136,6 +136,12 @@ def test_discrimination_names_bad_arguments(shape, batches, message):
         gnn.MinibatchDiscrimination(6, 4, 3)(torch.ones(shape), batches)
 
 
+def test_discrimination_fit_centres_the_bias_as_the_authors_code_does():
+    layer, x = gnn.MinibatchDiscrimination(6, 4, 3, bias=True), torch.randn(10, 6)
+    layer.fit_scale(x)
+    torch.testing.assert_close(layer(x)[:, 6:].mean(0), torch.zeros(4))
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
     [

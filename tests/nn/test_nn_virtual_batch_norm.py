@@ -294,16 +294,35 @@ def test_compiles_as_one_graph(grad: bool) -> None:
     torch.testing.assert_close(*results)
 
 
-def test_a_hidden_norm_is_refused() -> None:
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm = gnn.VirtualBatchNorm(4)
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = gnn.VirtualBatchNorm(4)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.norm(x)
 
-    network = gnn.ReferenceSequential(nn.Linear(4, 4), Block())
+class Residual(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+@pytest.mark.parametrize("layer", [Block(), Residual(gnn.VirtualBatchNorm(4))], ids=["module", "residual"])
+def test_a_hidden_norm_is_refused(layer: nn.Module) -> None:
+    network = gnn.ReferenceSequential(nn.Linear(4, 4), layer)
+    with pytest.raises(TypeError, match=f"a VirtualBatchNorm lies in a {type(layer).__name__}, where no reference"):
+        network.set_reference(torch.randn(6, 4))
+
+
+def test_a_subclass_of_sequential_keeps_its_own_forward() -> None:
+    linear = nn.Linear(4, 4)
+    network = gnn.ReferenceSequential(Residual(linear))
     network.set_reference(torch.randn(6, 4))
-    with pytest.raises(TypeError, match="reference"):
-        network(torch.randn(2, 4))
+    x = torch.randn(2, 4)
+    assert torch.equal(network(x), x + linear(x))
+
+
+def test_a_transform_leaves_no_statistics_behind() -> None:
+    network, z = frozen(make_network()), torch.randn(2, 4)
+    expected = network(z)
+    network.forget_statistics()
+    torch.func.jvp(network, (z,), (torch.ones_like(z),))
+    torch.testing.assert_close(network(z), expected)

@@ -255,7 +255,7 @@ def _stddev(group_size: int | None, num_channels: int) -> Family:
         name=f"minibatch_stddev(group_size={group_size}, num_channels={num_channels})",
         op=lambda x: gan_ops.minibatch_stddev(x, group_size, num_channels),
         reference=lambda x: gan_ops.reference.minibatch_stddev(x, group_size, num_channels),
-        sizes=((8, 6, 3, 5),),
+        sizes=((2 * (group_size or 4), 6, 3, 5),),
         shapes=feature_maps(
             st.integers(0, 3).map(lambda groups: groups * (group_size or 2)),
             st.integers(1, 40).map(lambda channels: channels * num_channels),
@@ -342,6 +342,9 @@ FAMILIES = [
     _stddev(4, 1),
     _stddev(None, 1),
     _stddev(2, 3),
+    _stddev(1, 1),
+    _stddev(3, 2),
+    _stddev(5, 1),
     _discrimination(include_self=True),
     _discrimination(include_self=False),
     _virtual_batch_norm(affine=True, reference_size=3),

@@ -176,7 +176,7 @@ def penalised_step(function, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def test_second_derivative_inside_a_compiled_step(family: Family, device: str) -> None:
-    """design.md, Compiled steps: forward, create_graph and parameter gradients in one graph."""
+    """Forward, create_graph and parameter gradients in one graph."""
     inputs = inputs_of(family, device)
     torch._dynamo.reset()
     with torch._dynamo.config.patch(trace_autograd_ops=True):

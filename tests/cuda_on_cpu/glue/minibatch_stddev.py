@@ -26,5 +26,5 @@ RUNS = {
     f"minibatch_stddev(group_size={group_size}, num_channels={features})": partial(
         minibatch_stddev, group_size, features
     )
-    for group_size, features in [(4, 1), (None, 1), (2, 3)]
+    for group_size, features in [(4, 1), (None, 1), (2, 3), (1, 1), (3, 2), (5, 1)]
 }
