@@ -36,6 +36,16 @@ def test_narrow_features_take_a_wide_bias_and_give_it_a_wide_gradient() -> None:
     torch.testing.assert_close(b.grad, slopes.sum((0, 2, 3)))  # a sum in bfloat16 would stop at 256
 
 
+@pytest.mark.parametrize("gain", [1.0, 2.0**-11, 1.0 / 3.0, 1.5])
+def test_every_float16_number_is_read_and_rounded_as_torch_does(gain: float) -> None:
+    # Gains that keep them, that move them among the subnormal numbers with ties, and that overflow some.
+    x = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.float16).view(256, 256)
+    expected = (x.float() * gain).half()
+    y = gan_ops.bias_act(x, None, 1.0, gain)
+    assert torch.equal(y.isnan(), expected.isnan())
+    assert torch.equal(y[~y.isnan()], expected[~y.isnan()])
+
+
 def test_a_constant_bias_costs_no_reduction() -> None:
     x, b = torch.randn(4, 3, 8, 8, requires_grad=True), torch.randn(3)
     y = gan_ops.bias_act(x, b)
