@@ -72,20 +72,26 @@ GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64
   for (int64_t channel = 0; channel < channels; ++channel) write(channel);
 }
 
+constexpr int kNarrowPlane = 16;   // pixels of a 4×4 head
 constexpr int64_t kRowsAhead = 2;  // more would push one another out of L1 where a power of two lies between rows
 
-/// Pixels [begin, begin + width) of one sample, channels `inner` apart (contiguous [N, C, H, W]). `Staged`, for a part
-/// of the plane: the inputs are kept in `stage` [kInputs][channels][width], since caches hold few rows that a power of
-/// two lies between. Writes the last output's sums to `totals` [channels] if asked.
-template <bool WithTotals, bool Staged, class T, class F>
+/// Pixels [begin, begin + width) of one sample, channels `inner` apart (contiguous [N, C, H, W]). `Width` is the width
+/// as a constant, or 0 for any. `Staged`, for a part of the plane: the inputs are kept in `stage`
+/// [kInputs][channels][width], since caches hold few rows that a power of two lies between. Writes the last output's
+/// sums to `totals` [channels] if asked.
+template <int Width, bool WithTotals, bool Staged, class T, class F>
 GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout, int64_t sample, int64_t begin,
-                                     int64_t width, Accumulate<T>* stage, Accumulate<T>* totals) {
+                                     int64_t any_width, Accumulate<T>* stage, Accumulate<T>* totals) {
   using A = Accumulate<T>;
+  // A narrow row's sums are ready no sooner than the next row wants them: some rows are summed side by side.
+  constexpr int kSide = Width == 0 ? 1 : 4;
+  const int64_t width = Width == 0 ? any_width : Width;
   const int64_t first = sample * layout.channels * layout.inner + begin;
   const int64_t staged = layout.channels * width;  // elements of one input
-  A sums[F::kSums][kCpuWalkMostPixels];
-  for (int k = 0; k < F::kSums; ++k) std::fill_n(sums[k], width, A(0));
-  for (int64_t channel = 0; channel < layout.channels; ++channel) {
+  A sums[kSide][F::kSums][Width == 0 ? kCpuWalkMostPixels : Width];
+  for (int side = 0; side < kSide; ++side)
+    for (int k = 0; k < F::kSums; ++k) std::fill_n(sums[side][k], width, A(0));
+  const auto add_row = [&](int64_t channel, auto side) GAN_OPS_LAMBDA_INLINE {
     const auto of_channel = f.channel(channel);
     const int64_t row = first + channel * layout.inner, kept = channel * width;
     if (Staged && channel + kRowsAhead < layout.channels)
@@ -95,18 +101,25 @@ GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout,
       s.load(row + p, in);
       if constexpr (Staged)
         unroll<F::kInputs>([&](auto k) GAN_OPS_LAMBDA_INLINE { stage[k * staged + kept + p] = in[k]; });
-      unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { of_pixel[k] = sums[k][p]; });
+      unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { of_pixel[k] = sums[side][k][p]; });
       f.accumulate(in, of_channel, of_pixel);
-      unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { sums[k][p] = of_pixel[k]; });
+      unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { sums[side][k][p] = of_pixel[k]; });
     };
 #pragma omp simd
     for (int64_t p = 0; p < width; ++p) add(p);
-  }
-  A coefficients[F::kCoefficients][kCpuWalkMostPixels];
+  };
+  int64_t done = 0;
+  for (; done + kSide <= layout.channels; done += kSide)
+    unroll<kSide>([&](auto side) GAN_OPS_LAMBDA_INLINE { add_row(done + side, side); });
+  for (; done < layout.channels; ++done) add_row(done, std::integral_constant<int, 0>{});
+  A coefficients[F::kCoefficients][Width == 0 ? kCpuWalkMostPixels : Width];
   const int64_t first_pixel = sample * layout.inner + begin;
   const auto prepare = [&](int64_t p) GAN_OPS_LAMBDA_INLINE {
     A of_pixel[F::kSums], c[F::kCoefficients];
-    unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE { of_pixel[k] = sums[k][p]; });
+    unroll<F::kSums>([&](auto k) GAN_OPS_LAMBDA_INLINE {
+      of_pixel[k] = sums[0][k][p];
+      for (int side = 1; side < kSide; ++side) of_pixel[k] += sums[side][k][p];
+    });
     f.coefficients(first_pixel + p, of_pixel, A(layout.channels), c);
     f.keep(first_pixel + p, c);
     unroll<F::kCoefficients>([&](auto k) GAN_OPS_LAMBDA_INLINE { coefficients[k][p] = c[k]; });
@@ -150,11 +163,14 @@ void walk_chunks(const F& f, const Streams<T, F>& s, const ChannelLayout& layout
         for (int64_t pixel = begin; pixel < end; ++pixel)
           adjacent_channels<WithTotals>(f, s, pixel, layout.channels, totals);
       } else if (end - begin < layout.inner && (end - begin) * layout.channels <= kCpuWalkElements) {
-        distant_channels<WithTotals, true>(f, s, layout, chunks.sample(chunk), begin, end - begin,
-                                           static_cast<A*>(thread_scratch()), totals);
+        distant_channels<0, WithTotals, true>(f, s, layout, chunks.sample(chunk), begin, end - begin,
+                                              static_cast<A*>(thread_scratch()), totals);
+      } else if (end - begin == kNarrowPlane) {
+        distant_channels<kNarrowPlane, WithTotals, false>(f, s, layout, chunks.sample(chunk), begin, kNarrowPlane,
+                                                          static_cast<A*>(nullptr), totals);
       } else {
-        distant_channels<WithTotals, false>(f, s, layout, chunks.sample(chunk), begin, end - begin,
-                                            static_cast<A*>(nullptr), totals);
+        distant_channels<0, WithTotals, false>(f, s, layout, chunks.sample(chunk), begin, end - begin,
+                                               static_cast<A*>(nullptr), totals);
       }
     }
   });
