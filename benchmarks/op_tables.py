@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.markdown import markdown, three_digits
+from benchmarks.ops.in_graphs import stays_a_kernel
 from benchmarks.results import Row
 
 PREFIX = "ops/"
@@ -181,9 +182,9 @@ def compiled_graphs(entries: Sequence[Row]) -> list[str]:
     body = []
     for (name, mode), of_group in groups.items():
         ratios = [e["seconds"]["compiled"]["median"] / e["seconds"]["compiled kernel"]["median"] for e in of_group]
-        used = {e["roles"]["compiled kernel"] for e in of_group} == {"in-graph kernel"}
         spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
-        body.append([name, mode, f"**{_mean(ratios):.2f}**", spread, "kernel" if used else "definition"])
+        choice = "kernel" if stays_a_kernel(name) else "definition"
+        body.append([name, mode, f"**{_mean(ratios):.2f}**", spread, choice])
     caption = "The definition's time over the kernel's inside a compiled function: above 1 the kernel is faster."
     return body and [
         caption,

@@ -6,6 +6,7 @@
 #include <torch/library.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -24,13 +25,15 @@ std::string place(const char* list, size_t i) {
   return std::string(list) + "[" + std::to_string(i) + "]";
 }
 
+using MaybeTensor = std::optional<Tensor>;
+
 void check_step(const Tensor& step, const Tensor& parameter) {
   TORCH_CHECK_VALUE(step.dim() == 0, "step must be a number or a 0-d tensor, but its shape is ", step.sizes());
   TORCH_CHECK_VALUE(step.is_cpu() || step.device() == parameter.device(), "step must be on the CPU or on ",
                     parameter.device(), ", but is on ", step.device());
 }
 
-void check_lists(TensorList parameters, TensorList averages, const Tensor& step) {
+void check_lists(TensorList parameters, TensorList averages) {
   TORCH_CHECK_VALUE(!parameters.empty(), "parameters must not be empty (an iterator that has been used up?)");
   TORCH_CHECK_VALUE(averages.size() == parameters.size(), "averages must be as many as the ", parameters.size(),
                     " parameters, but are ", averages.size());
@@ -49,7 +52,6 @@ void check_lists(TensorList parameters, TensorList averages, const Tensor& step)
     TORCH_CHECK_VALUE(average.device() == parameter.device(), place("averages", i), " must be on ", parameter.device(),
                       ", but is on ", average.device());
   }
-  check_step(step, parameters[0]);
 }
 
 /// The type of the distance: float64 if any parameter is, else float32.
@@ -73,6 +75,7 @@ Tensor laid_out_like(const Tensor& tensor, const Tensor& like) {
 struct StepOnDevice {
   Tensor storage;
   HistoricalStep step;
+  explicit StepOnDevice(double number) : step{number, nullptr} {}
   explicit StepOnDevice(const Tensor& given) : storage(given.to(at::kDouble)) {
     const double* data = storage.const_data_ptr<double>();
     step = storage.is_cpu() ? HistoricalStep{*data, nullptr} : HistoricalStep{0, data};
@@ -88,6 +91,8 @@ class Groups {
     int64_t chunks = 0;
   };
 
+  explicit Groups(size_t tensors) { held_.reserve(3 * tensors); }
+
   void add(const Tensor& parameter, const Tensor& average, const Tensor& v, const Tensor& out) {
     Part& part = part_like(parameter, average);
     part.tensors.push_back({parameter.const_data_ptr(), average.const_data_ptr(),
@@ -96,7 +101,7 @@ class Groups {
     const int64_t chunks = (parameter.numel() + kHistoricalChunk - 1) / kHistoricalChunk;
     part.chunks += chunks;
     chunks_ += chunks;
-    for (const Tensor& tensor : {parameter, average, v}) held_.push_back(tensor);
+    for (const Tensor* tensor : {&parameter, &average, &v}) held_.push_back(*tensor);
   }
 
   int64_t chunks() const { return chunks_; }
@@ -120,6 +125,7 @@ class Groups {
           part.average.scalar_type() == average.scalar_type())
         return part;
     parts_.push_back({parameter, average, {}, 0});
+    parts_.back().tensors.reserve(held_.capacity() / 3);
     return parts_.back();
   }
 
@@ -130,7 +136,7 @@ class Groups {
 
 /// The lists as the distance and its derivatives take them; `v` and `out` may be empty.
 Groups make_groups(TensorList parameters, TensorList averages, TensorList v, TensorList out) {
-  Groups groups;
+  Groups groups(parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Tensor parameter = without_gaps(parameters[i]);
     groups.add(parameter, laid_out_like(averages[i], parameter), v.empty() ? Tensor() : laid_out_like(v[i], parameter),
@@ -162,7 +168,8 @@ Tensor summed(const Tensor& partial, const HistoricalStep& step, double factor, 
 // ---- Kernels' entry points ----
 
 Tensor historical_distance(TensorList parameters, TensorList averages, const Tensor& step_any) {
-  check_lists(parameters, averages, step_any);
+  check_lists(parameters, averages);
+  check_step(step_any, parameters[0]);
   const StepOnDevice at_step(step_any);
   const Groups groups = make_groups(parameters, averages, {}, {});
   Tensor partial = float64_scratch(parameters[0], groups.chunks());
@@ -178,7 +185,8 @@ void check_grad(const Tensor& grad, TensorList parameters) {
 
 std::vector<Tensor> historical_distance_backward(const Tensor& grad_any, TensorList parameters, TensorList averages,
                                                  const Tensor& step_any) {
-  check_lists(parameters, averages, step_any);
+  check_lists(parameters, averages);
+  check_step(step_any, parameters[0]);
   check_grad(grad_any, parameters);
   const StepOnDevice at_step(step_any);
   const Tensor grad = grad_any.to(at::kDouble);
@@ -193,7 +201,8 @@ std::vector<Tensor> historical_distance_backward(const Tensor& grad_any, TensorL
 std::tuple<Tensor, std::vector<Tensor>> historical_distance_double_backward(TensorList v, const Tensor& grad_any,
                                                                             TensorList parameters, TensorList averages,
                                                                             const Tensor& step_any) {
-  check_lists(parameters, averages, step_any);
+  check_lists(parameters, averages);
+  check_step(step_any, parameters[0]);
   check_grad(grad_any, parameters);
   TORCH_CHECK_VALUE(v.size() == parameters.size(), "v must be as many as the ", parameters.size(),
                     " parameters, but are ", v.size());
@@ -212,11 +221,17 @@ std::tuple<Tensor, std::vector<Tensor>> historical_distance_double_backward(Tens
   return {summed(partial, at_step.step, 1, grad_any.scalar_type()), gradients};
 }
 
-void historical_update_(TensorList parameters, TensorList averages, const Tensor& step_any) {
-  check_lists(parameters, averages, step_any);
-  const StepOnDevice at_step(step_any);
-  Groups groups;
+/// The step as a 0-d tensor or as a number: making a tensor would take as long as the update of a small network.
+void historical_update_(TensorList parameters, TensorList averages, const MaybeTensor& step_any, double number) {
+  check_lists(parameters, averages);
+  if (step_any)
+    check_step(*step_any, parameters[0]);
+  else
+    TORCH_CHECK_VALUE(number >= 1, "step must be at least 1, but is ", number);
+  const StepOnDevice at_step = step_any ? StepOnDevice(*step_any) : StepOnDevice(number);
+  Groups groups(parameters.size());
   variable_list moved;  // the averages, those with gaps as copies without
+  moved.reserve(parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     moved.push_back(without_gaps(averages[i]));
     groups.add(laid_out_like(parameters[i], moved[i]), moved[i], Tensor(), moved[i]);
@@ -254,9 +269,9 @@ bool any_requires_grad(TensorList tensors) {
   return std::any_of(tensors.begin(), tensors.end(), [](const Tensor& t) { return t.requires_grad(); });
 }
 
-void check_constant(TensorList averages, const Tensor& step) {
+void check_constant(TensorList averages, const MaybeTensor& step) {
   TORCH_CHECK_VALUE(!any_requires_grad(averages), "averages must not require gradients: they are constants");
-  TORCH_CHECK_VALUE(!step.requires_grad(), "step must not require a gradient: it is a constant");
+  TORCH_CHECK_VALUE(!step || !step->requires_grad(), "step must not require a gradient: it is a constant");
 }
 
 bool records_gradient(TensorList tensors) {
@@ -380,17 +395,17 @@ std::tuple<Tensor, std::vector<Tensor>> historical_distance_double_backward_auto
   return historical_distance_double_backward_op().call(v, grad, parameters, averages, step);
 }
 
-void historical_update_autograd(TensorList parameters, TensorList averages, const Tensor& step) {
+void historical_update_autograd(TensorList parameters, TensorList averages, const MaybeTensor& step, double number) {
   check_constant(averages, step);
   const at::AutoDispatchBelowAutograd guard;
-  historical_update_op().call(parameters, averages, step);
+  historical_update_op().call(parameters, averages, step, number);
 }
 
 /// Under a key that inference mode keeps: a graph that has saved an average must notice there too.
-void historical_update_in_place(TensorList parameters, TensorList averages, const Tensor& step) {
+void historical_update_in_place(TensorList parameters, TensorList averages, const MaybeTensor& step, double number) {
   {
     const at::AutoDispatchBelowADInplaceOrView guard;
-    historical_update_op().call(parameters, averages, step);
+    historical_update_op().call(parameters, averages, step, number);
   }
   for (const Tensor& average : averages) average.unsafeGetTensorImpl()->bump_version();
 }

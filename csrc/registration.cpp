@@ -93,7 +93,7 @@ TORCH_LIBRARY(gan_ops, m) {
   m.def(
       "historical_distance_double_backward(Tensor[] v, Tensor grad, Tensor[] parameters, Tensor[] averages,"
       " Tensor step) -> (Tensor, Tensor[])");
-  m.def("historical_update_(Tensor[] parameters, Tensor(a!)[] averages, Tensor step) -> ()");
+  m.def("historical_update_(Tensor[] parameters, Tensor(a!)[] averages, Tensor? step, float number) -> ()");
 
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding) -> Tensor");

@@ -14,6 +14,7 @@ from torch import Tensor
 import gan_ops
 from benchmarks.memory import nothing_mapped, peak_of
 from benchmarks.ops import limits
+from benchmarks.ops.in_graphs import stays_a_kernel
 from benchmarks.ops.modes import MODES, Call, Function, Problem
 from benchmarks.ops.sizes import Size
 from benchmarks.race import race
@@ -59,15 +60,14 @@ class Family:
     def definition(self) -> Function:
         return self._function(getattr(gan_ops.reference, self.name))
 
-    def in_graph_kernel(self) -> tuple[Function, bool] | None:
-        """The op as a kernel in compiled graphs, and whether that is what it is there; None if it has no kernel."""
+    def in_graph_kernel(self) -> Function | None:
+        """The op as a kernel in compiled graphs, whether it stays one there or not; None if it has no kernel."""
         op = getattr(gan_ops, self.name)
-        gates = {"kernels_run_eagerly", "kernels_run"} & set(op.__code__.co_names)
-        if not gates:
+        if stays_a_kernel(self.name) is None:
             return None
         opened = FunctionType(op.__code__, {**op.__globals__, "kernels_run_eagerly": kernels_run}, op.__name__)
         opened.__defaults__, opened.__kwdefaults__ = op.__defaults__, op.__kwdefaults__
-        return self._function(opened), gates == {"kernels_run"}
+        return self._function(opened)
 
     def race(self, benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
         """Measures a mode at a size."""
@@ -120,9 +120,7 @@ class Family:
             add(f"{name}, compiled", "compiled", problem.compiled_call(self.rivals[name]))
         kernel = self.in_graph_kernel()
         if kernel is not None:
-            function, used = kernel
-            role = "in-graph kernel" if used else "in-graph kernel, not used"
-            add("compiled kernel", role, problem.compiled_call(function))
+            add("compiled kernel", "in-graph kernel", problem.compiled_call(kernel))
         return alternatives, roles
 
 

@@ -100,8 +100,9 @@ def test_small_calls_must_be_faster_unless_the_definition_is_one_op() -> None:
 
 def test_compiled_graphs_show_the_kernel_against_the_definition_and_the_choice() -> None:
     other = entry(compiled=6.0)
-    lines = op_tables.compiled_graphs([entry(compiled=1.5), other])
-    assert line(lines, "pixel_norm") == ["pixel_norm", "forward", "**2.00**", "1.00–4.00", "kernel"]
+    lines = op_tables.compiled_graphs([entry(compiled=1.5), other, entry("minibatch_discrimination")])
+    assert line(lines, "pixel_norm") == ["pixel_norm", "forward", "**2.00**", "1.00–4.00", "definition"]
+    assert line(lines, "minibatch_discrimination")[-1] == "kernel"
 
 
 def test_without_ops_there_are_no_tables() -> None:

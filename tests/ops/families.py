@@ -217,7 +217,8 @@ def _historical_registered() -> list[tuple[Callable, tuple]]:
             (ops.historical_distance.default, (parameters, averages, step)),
             (ops.historical_distance_backward.default, (grad, parameters, averages, step)),
             (ops.historical_distance_double_backward.default, (v, grad, parameters, averages, step)),
-            (ops.historical_update_.default, ([p.detach() for p in parameters], averages, step)),
+            (ops.historical_update_.default, ([p.detach() for p in parameters], averages, step, 0.0)),
+            (ops.historical_update_.default, ([p.detach() for p in parameters], averages, None, 3.0)),
         ]
     return cases
 
