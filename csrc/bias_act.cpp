@@ -31,7 +31,7 @@ Tensor bias_act(const Tensor& x_any, const std::optional<Tensor>& bias_any, doub
   const Tensor x = dense(x_any);
   Tensor bias;
   if (bias_any) {
-    check_bias(*bias_any, x);
+    check_channels(*bias_any, "bias", x);
     bias = bias_any->to(accumulate_type(x)).contiguous();
   }
   Tensor y = at::empty_like(x);

@@ -20,12 +20,6 @@ using torch::autograd::variable_list;
 
 // ---- Kernels' entry points ----
 
-/// A value a channel, in the accumulate type; zeros for none.
-Tensor channel_values(const std::optional<Tensor>& values, const Tensor& x) {
-  const auto wide = x.options().dtype(accumulate_type(x));
-  return values ? values->to(wide.dtype()).contiguous() : at::zeros({x.size(1)}, wide);
-}
-
 /// Where the sums of a bias gradient [C] go; empty tensors when nobody wants them.
 struct BiasGradient {
   PixelChunks chunks;
@@ -46,8 +40,8 @@ std::tuple<Tensor, Tensor> bias_act_pixel_norm(const Tensor& x_any, const std::o
   check_feature_map(x_any, "x");
   check_negative_slope(negative_slope);
   check_eps(eps);
-  if (bias_any) check_bias(*bias_any, x_any);
-  const Tensor x = dense(x_any), bias = channel_values(bias_any, x);
+  if (bias_any) check_channels(*bias_any, "bias", x_any);
+  const Tensor x = dense(x_any), bias = channel_values(bias_any, x, 0);
   Tensor y = at::empty_like(x);
   Tensor r = at::empty(scale_sizes(x), x.options().dtype(accumulate_type(x)));
   if (x.numel() > 0)
@@ -63,7 +57,7 @@ void check_saved(const Tensor& grad, const Tensor& x, const std::optional<Tensor
   check_negative_slope(negative_slope);
   check_matches(grad, "grad", x.sizes(), x.scalar_type(), x.device());
   check_matches(r, "r", scale_sizes(x), accumulate_type(x), x.device());
-  if (bias) check_bias(*bias, x);
+  if (bias) check_channels(*bias, "bias", x);
 }
 
 /// Returns d_x and, in the accumulate type, d_bias [C]; without `with_bias` that is empty.
@@ -72,7 +66,7 @@ std::tuple<Tensor, Tensor> bias_act_pixel_norm_backward(const Tensor& grad_any, 
                                                         bool with_bias, double negative_slope, double /*eps*/) {
   check_saved(grad_any, x_any, bias_any, r_any, negative_slope);
   const Tensor x = dense(x_any), grad = dense_like(grad_any, x), r = r_any.contiguous();
-  const Tensor bias = channel_values(bias_any, x);
+  const Tensor bias = channel_values(bias_any, x, 0);
   Tensor d_x = at::empty_like(x);
   const BiasGradient d_bias(x, with_bias);
   if (x.numel() > 0)
@@ -92,7 +86,7 @@ std::tuple<Tensor, Tensor, Tensor> bias_act_pixel_norm_double_backward(
   check_matches(v_any, "v", x_any.sizes(), x_any.scalar_type(), x_any.device());
   if (v_bias_any) check_matches(*v_bias_any, "v_bias", {x_any.size(1)}, accumulate_type(x_any), x_any.device());
   const Tensor x = dense(x_any), v = dense_like(v_any, x), grad = dense_like(grad_any, x), r = r_any.contiguous();
-  const Tensor bias = channel_values(bias_any, x), v_bias = channel_values(v_bias_any, x);
+  const Tensor bias = channel_values(bias_any, x, 0), v_bias = channel_values(v_bias_any, x, 0);
   Tensor d_grad = at::empty_like(x), d_x = at::empty_like(x);
   const BiasGradient d_bias(x, with_bias);
   if (x.numel() > 0)
@@ -119,11 +113,6 @@ auto bias_act_pixel_norm_double_backward_op() {
   static const auto op =
       find_op<decltype(bias_act_pixel_norm_double_backward)>("gan_ops::bias_act_pixel_norm_double_backward");
   return op;
-}
-
-/// A saved bias; torch keeps an absent one as an undefined tensor.
-std::optional<Tensor> if_defined(const Tensor& tensor) {
-  return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
 }
 
 // In the ops that take it, r is the value that the forward pass kept for x, bias and eps, not a variable of its own:

@@ -4,11 +4,13 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/full.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
 
 #include <initializer_list>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -114,9 +116,21 @@ inline void check_matches(const at::Tensor& tensor, const char* name, at::IntArr
   TORCH_CHECK_VALUE(tensor.device() == device, name, " must be on ", device, ", but is on ", tensor.device());
 }
 
-inline void check_bias(const at::Tensor& bias, const at::Tensor& x) {
-  dtype_of(bias, "bias");
-  check_matches(bias, "bias", {x.size(1)}, bias.scalar_type(), x.device());
+/// An argument [C], beside x [N, C, *], of any type that the kernels know.
+inline void check_channels(const at::Tensor& tensor, const char* name, const at::Tensor& x) {
+  dtype_of(tensor, name);
+  check_matches(tensor, name, {x.size(1)}, tensor.scalar_type(), x.device());
+}
+
+/// It as the kernels read it, in the accumulate type of x; `otherwise` where there is none.
+inline at::Tensor channel_values(const std::optional<at::Tensor>& values, const at::Tensor& x, double otherwise) {
+  if (!values) return at::full({x.size(1)}, otherwise, x.options().dtype(accumulate_type(x)));
+  return values->to(accumulate_type(x)).contiguous();
+}
+
+/// A saved argument that may be absent: torch keeps an absent one as an undefined tensor.
+inline std::optional<at::Tensor> if_defined(const at::Tensor& tensor) {
+  return tensor.defined() ? std::optional<at::Tensor>(tensor) : std::nullopt;
 }
 
 // Autograd functions here do not turn an undefined cotangent, which stands for zero, into a tensor of zeros: they pass

@@ -101,8 +101,7 @@ void save_fraction(AutogradContext* ctx, const std::optional<Tensor>& fraction, 
   ctx->saved_data["number"] = number;
 }
 std::optional<Tensor> saved_fraction(AutogradContext* ctx) {
-  const Tensor saved = ctx->get_saved_variables()[0];
-  return saved.defined() ? std::optional<Tensor>(saved) : std::nullopt;
+  return if_defined(ctx->get_saved_variables()[0]);
 }
 
 struct Backward : torch::autograd::Function<Backward> {

@@ -21,12 +21,6 @@ using FiveTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 // ---- Arguments ----
 
-/// A tensor [C] of any type that the kernels know.
-void check_channels(const Tensor& tensor, const char* name, const Tensor& x) {
-  dtype_of(tensor, name);
-  check_matches(tensor, name, {x.size(1)}, tensor.scalar_type(), x.device());
-}
-
 void check_arguments(const Tensor& x, const Tensor& reference_mean, const Tensor& reference_var,
                      const MaybeTensor& weight, const MaybeTensor& bias, double own, double eps) {
   check_feature_map(x, "x");
@@ -49,12 +43,6 @@ void check_saved(const Tensor& grad, const Tensor& x, const Tensor& mean, const 
 
 at::TensorOptions wide(const Tensor& x) {
   return x.options().dtype(accumulate_type(x));
-}
-
-/// A tensor [C] as the kernels read it; `otherwise` where there is none.
-Tensor channels(const MaybeTensor& tensor, const Tensor& x, double otherwise) {
-  if (!tensor) return at::full({x.size(1)}, otherwise, wide(x));
-  return tensor->to(accumulate_type(x)).contiguous();
 }
 
 VbnLayout vbn_layout(const Tensor& x) {
@@ -84,8 +72,9 @@ std::tuple<Tensor, Tensor, Tensor> virtual_batch_norm(const Tensor& x_any, const
   Tensor y = at::empty_like(x);
   Tensor mean = at::empty({x.size(0), x.size(1)}, wide(x)), rstd = at::empty_like(mean);
   if (x.numel() == 0) return {y, mean.zero_(), rstd.zero_()};
-  const Tensor reference_mean = channels(reference_mean_any, x, 0), reference_var = channels(reference_var_any, x, 0);
-  const Tensor weight = channels(weight_any, x, 1), bias = channels(bias_any, x, 0);
+  const Tensor reference_mean = channel_values(reference_mean_any, x, 0),
+               reference_var = channel_values(reference_var_any, x, 0);
+  const Tensor weight = channel_values(weight_any, x, 1), bias = channel_values(bias_any, x, 0);
   const auto layout = vbn_layout(x);
   Tensor partial = partial_sums(x, layout, VbnForward<float>::kSums);
   run_kernel(VbnForwardArgs{.x = x.const_data_ptr(),
@@ -120,7 +109,7 @@ FiveTensors virtual_batch_norm_backward(const Tensor& grad_any, const Tensor& x_
   Tensor d_weight = channel_sums(), d_bias = channel_sums(), d_mean = channel_sums(), d_var = channel_sums();
   if (x.numel() == 0) return {d_x, d_weight, d_bias, d_mean, d_var};
   const Tensor mean = mean_any.contiguous(), rstd = rstd_any.contiguous();
-  const Tensor reference_mean = channels(reference_mean_any, x, 0), weight = channels(weight_any, x, 1);
+  const Tensor reference_mean = channel_values(reference_mean_any, x, 0), weight = channel_values(weight_any, x, 1);
   const auto layout = vbn_layout(x);
   using Formula = VbnBackward<float>;
   Tensor kept = with_channels ? at::empty({Formula::kKept * layout.rows()}, wide(x)) : Tensor();
@@ -174,10 +163,10 @@ FiveTensors virtual_batch_norm_double_backward(const MaybeTensor& v_any, const M
   // A gradient penalty on nothing but parameters' gradients, the one case without v, is too rare for a kernel of its
   // own.
   const Tensor v = v_any ? dense_like(*v_any, x) : at::zeros_like(x);
-  const Tensor v_weight = channels(v_weight_any, x, 0), v_bias = channels(v_bias_any, x, 0);
-  const Tensor v_mean = channels(v_reference_mean_any, x, 0), v_var = channels(v_reference_var_any, x, 0);
+  const Tensor v_weight = channel_values(v_weight_any, x, 0), v_bias = channel_values(v_bias_any, x, 0);
+  const Tensor v_mean = channel_values(v_reference_mean_any, x, 0), v_var = channel_values(v_reference_var_any, x, 0);
   const Tensor mean = mean_any.contiguous(), rstd = rstd_any.contiguous();
-  const Tensor reference_mean = channels(reference_mean_any, x, 0), weight = channels(weight_any, x, 1);
+  const Tensor reference_mean = channel_values(reference_mean_any, x, 0), weight = channel_values(weight_any, x, 1);
   const auto layout = vbn_layout(x);
   using Formula = VbnDoubleBackward<float>;
   Tensor kept = with_channels ? at::empty({Formula::kKept * layout.rows()}, wide(x)) : Tensor();
@@ -222,12 +211,9 @@ auto virtual_batch_norm_double_backward_op() {
   return op;
 }
 
-/// The tensor in an optional argument, undefined without one; and the way back.
+/// The tensor in an optional argument, undefined without one.
 Tensor or_undefined(const MaybeTensor& tensor) {
   return tensor.value_or(Tensor());
-}
-MaybeTensor or_none(const Tensor& tensor) {
-  return tensor.defined() ? MaybeTensor(tensor) : std::nullopt;
 }
 
 /// A gradient [C] in the type of what it belongs to; undefined for an argument that was absent.
@@ -269,7 +255,7 @@ struct Backward : torch::autograd::Function<Backward> {
         ctx->needs_input_grad(4) || ctx->needs_input_grad(5) || (weight.defined() && ctx->needs_input_grad(6));
     auto [d_grad, d_x, d_weight, d_mean, d_var] = virtual_batch_norm_double_backward_op().call(
         v[0], v[1], v[2], v[3], v[4], saved[0], saved[1], saved[2], saved[3], reference_mean, reference_var,
-        or_none(weight), ctx->saved_data["own"].toDouble(), ctx->saved_data["eps"].toDouble(), wants_channels);
+        if_defined(weight), ctx->saved_data["own"].toDouble(), ctx->saved_data["eps"].toDouble(), wants_channels);
     if (!wants_channels) d_weight = d_mean = d_var = Tensor();
     variable_list gradients{d_grad, d_x, Tensor(), Tensor()};
     gradients.resize(11);
@@ -307,7 +293,7 @@ struct Forward : torch::autograd::Function<Forward> {
     for (int64_t edge = 1; edge < edges; ++edge) with_channels |= ctx->needs_input_grad(edge);
     const bool with_x = ctx->needs_input_grad(0);
     auto [d_x, d_weight, d_bias, d_mean, d_var] = virtual_batch_norm_backward_op().call(
-        grads[0], x, saved[1], saved[2], reference_mean, reference_var, or_none(weight),
+        grads[0], x, saved[1], saved[2], reference_mean, reference_var, if_defined(weight),
         ctx->saved_data["own"].toDouble(), ctx->saved_data["eps"].toDouble(), with_x, with_channels);
     variable_list gradients(7);
     if (with_x) gradients[0] = d_x;

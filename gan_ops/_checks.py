@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, float16, float32, float64
 from torch import bfloat16 as _bfloat16
 
+from gan_ops._types import accumulate_type
+
 _FLOATS = (float64, float32, float16, _bfloat16)
 
 
@@ -132,7 +134,7 @@ def check_history(parameters: Sequence[Tensor], averages: Sequence[Tensor], step
             raise ValueError(
                 f"averages[{i}] must have the shape {list(parameter.shape)}, but has {list(average.shape)}"
             )
-        wide = float64 if parameter.dtype == float64 else float32
+        wide = accumulate_type(parameter)
         if average.dtype not in (parameter.dtype, wide):
             raise TypeError(f"averages[{i}] must be {parameter.dtype} or {wide}, but is {average.dtype}")
         if average.device != device:

@@ -28,13 +28,14 @@ from gan_ops._checks import (
     check_stddev_groups,
     check_target,
 )
+from gan_ops._types import accumulable, accumulate_type
 
 
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
     """y = x / sqrt(mean_c(x²) + eps) for x [N, C, *]; see :func:`gan_ops.pixel_norm`."""
     check_feature_map(x)
     check_eps(eps)
-    x_wide = _accumulable(x)
+    x_wide = accumulable(x)
     mean_square = x_wide.square().mean(dim=1, keepdim=True)  # [N, C, *] → [N, 1, *]
     return (x_wide * torch.rsqrt(mean_square + eps)).to(x.dtype)
 
@@ -49,7 +50,7 @@ def minibatch_stddev(x: Tensor, group_size: int | None = 4, num_channels: int = 
         return torch.cat([x, x.new_zeros(0, num_channels, *spatial)], dim=1)
     group = n if group_size is None else min(group_size, n)
     # Sample i belongs to group i mod (N/G): the group's members lie along the first axis.
-    groups = _accumulable(x).reshape(group, n // group, num_channels, c // num_channels, *spatial)  # [G, M, F, C/F, *]
+    groups = accumulable(x).reshape(group, n // group, num_channels, c // num_channels, *spatial)  # [G, M, F, C/F, *]
     variance = groups.var(dim=0, unbiased=False)  # → [M, F, C/F, *]
     stddev = (variance + eps).sqrt().flatten(2).mean(dim=2)  # → [M, F]
     maps = stddev.to(x.dtype).repeat(group, 1)  # → [N, F]
@@ -61,7 +62,7 @@ def minibatch_discrimination(m: Tensor, include_self: bool = True) -> Tensor:
     """o_ib = Σ_j exp(−‖m_ib − m_jb‖₁) for m [N, B, C]; see :func:`gan_ops.minibatch_discrimination`."""
     check_discrimination_features(m)
     n, b, c = m.shape
-    m_wide = _accumulable(m)
+    m_wide = accumulable(m)
     differences = m_wide[:, None] - m_wide[None]  # [N, N, B, C]
     if not include_self:
         # After its first element the flattened [N, N] is N − 1 rows of N + 1, with the diagonal as the last column.
@@ -89,7 +90,7 @@ def virtual_batch_norm(
             check_channels(tensor, name, x)
     n, c, *spatial = x.shape
     own = 1 / (reference_size + 1)
-    flat = _accumulable(x).reshape(n, c, math.prod(spatial))  # [N, C, P]
+    flat = accumulable(x).reshape(n, c, math.prod(spatial))  # [N, C, P]
     reference_mean, reference_var = (t.to(flat.dtype)[:, None] for t in (reference_mean, reference_var))  # [C, 1]
     mean = flat.mean(dim=2, keepdim=True)  # → [N, C, 1]
     var = (flat - mean).square().mean(dim=2, keepdim=True)  # → [N, C, 1]
@@ -124,8 +125,8 @@ def bias_act_pixel_norm(
 def fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> Tensor:
     """lerp(new, up(old), fraction) for new [N, C, 2H, 2W], old [N, C, H, W]; see :func:`gan_ops.fade_in`."""
     check_fade_in(new, old, fraction)
-    wide = _accumulable(new)
-    up = F.interpolate(_accumulable(old), scale_factor=2.0, mode="nearest")  # [N, C, H, W] → [N, C, 2H, 2W]
+    wide = accumulable(new)
+    up = F.interpolate(accumulable(old), scale_factor=2.0, mode="nearest")  # [N, C, H, W] → [N, C, 2H, 2W]
     return torch.lerp(wide, up, fraction.to(wide) if isinstance(fraction, Tensor) else fraction).to(new.dtype)
 
 
@@ -138,7 +139,7 @@ def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = Fa
     """(‖g‖ − target)²/target² of each sample of g [N, *] → [N]; see :func:`gan_ops.gradient_penalty`."""
     check_samples(gradient, "gradient")
     check_target(target)
-    out_type = torch.float64 if gradient.dtype == torch.float64 else torch.float32
+    out_type = accumulate_type(gradient)
     # Squares of float32 numbers neither overflow nor vanish in float64, and autocast leaves float64 alone.
     square = gradient.double().square().sum(dim=tuple(range(1, gradient.dim())))  # [N, *] → [N]
     if target == 0:
@@ -153,7 +154,7 @@ def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = Fa
 def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     """real + weight·(fake − real) for images [N, *], weight [N]; see :func:`gan_ops.interpolate`."""
     check_interpolation(real, fake, weight)
-    start, end = _accumulable(real), _accumulable(fake)
+    start, end = accumulable(real), accumulable(fake)
     column = weight.to(start.dtype).reshape(-1, *[1] * (real.dim() - 1))  # [N] → [N, 1, …]
     return torch.lerp(start, end, column).to(real.dtype)
 
@@ -165,7 +166,7 @@ def historical_distance(parameters: Iterable[Tensor], averages: Iterable[Tensor]
     t = torch.as_tensor(step, dtype=torch.float64, device=parameters[0].device)
     total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
     for parameter, average in zip(parameters, averages, strict=True):
-        gap = (_accumulable(parameter) - average).masked_fill(t == 1, 0.0)
+        gap = (accumulable(parameter) - average).masked_fill(t == 1, 0.0)
         total = total + gap.square().sum()
     distance = (1 - 1 / t).square() * total
     return distance.to(torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32)
@@ -178,17 +179,12 @@ def historical_update_(parameters: Iterable[Tensor], averages: Iterable[Tensor],
     check_history(parameters, averages, step)
     t = torch.as_tensor(step, dtype=torch.float64, device=parameters[0].device)
     for parameter, average in zip(parameters, averages, strict=True):
-        wide = _accumulable(parameter)
+        wide = accumulable(parameter)
         moved = average + (wide - average) * (1 / t)
         average.copy_(torch.where(t == 1, wide, moved))
 
 
 def _biased(x: Tensor, bias: Tensor | None) -> Tensor:
     """x [N, C, *] + bias [C], in the type that sums are taken in."""
-    t = _accumulable(x)
+    t = accumulable(x)
     return t if bias is None else t + bias.to(t.dtype).view(-1, *[1] * (x.dim() - 2))  # [C] → [C, 1, …]
-
-
-def _accumulable(x: Tensor) -> Tensor:
-    """x in the type that sums are taken in: float64 for float64, float32 for everything narrower."""
-    return x if x.dtype == torch.float64 else x.float()

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gan_ops._types import accumulable
 from gan_ops.ops import virtual_batch_norm
 
 __all__ = ["ReferenceSequential", "ReferenceStatistics", "VirtualBatchNorm"]
@@ -58,8 +59,7 @@ class VirtualBatchNorm(nn.Module):
         size, channels, *spatial = reference.shape
         if reference.numel() == 0:
             raise ValueError(f"the reference batch must not be empty, but is {list(reference.shape)}")
-        wide = reference if reference.dtype == torch.float64 else reference.float()
-        flat = wide.reshape(size, channels, math.prod(spatial))  # [R, C, *] → [R, C, P]
+        flat = accumulable(reference).reshape(size, channels, math.prod(spatial))  # [R, C, *] → [R, C, P]
         var, mean = torch.var_mean(flat, dim=(0, 2), correction=0)  # → [C]
         return ReferenceStatistics(mean, var, size)
 

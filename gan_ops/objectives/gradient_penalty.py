@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gan_ops._types import accumulable
 from gan_ops.ops import gradient_penalty, interpolate
 
 __all__ = ["Critic", "GradientPenalty", "score_gradient"]
@@ -72,11 +73,7 @@ def score_gradient(critic: Critic, points: Tensor, scale: float | Tensor | None 
     scores = critic(points)
     scores = getattr(scores, "score", scores)
     with torch.autocast(points.device.type, enabled=False):
-        total = _accumulable(scores).sum()
+        total = accumulable(scores).sum()
         (gradient,) = torch.autograd.grad(total if scale is None else total * scale, points, create_graph=True)
-        gradient = _accumulable(gradient)
+        gradient = accumulable(gradient)
         return gradient if scale is None else gradient / scale
-
-
-def _accumulable(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()

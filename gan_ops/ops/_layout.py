@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, channels_last, channels_last_3d, contiguous_format, dtype, float32, float64, memory_format
+from torch import Tensor, channels_last, channels_last_3d, contiguous_format, memory_format
+
+from gan_ops._types import accumulate_type
 
 
 def format_of(x: Tensor) -> memory_format:
@@ -26,13 +28,9 @@ def dense_like(x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
 
 def scale_like(x: Tensor) -> Tensor:
     """An empty [N, 1, *] for x [N, C, *], in the type that sums are taken in."""
-    return x.new_empty([x.shape[0], 1, *x.shape[2:]], dtype=_accumulate_type(x))
+    return x.new_empty([x.shape[0], 1, *x.shape[2:]], dtype=accumulate_type(x))
 
 
 def bias_gradient_like(x: Tensor, wanted: bool) -> Tensor:
     """An empty [C] for x [N, C, *] in the type that sums are taken in; [0] when nobody wants it."""
-    return x.new_empty([x.shape[1] if wanted else 0], dtype=_accumulate_type(x))
-
-
-def _accumulate_type(x: Tensor) -> dtype:
-    return float64 if x.dtype == float64 else float32
+    return x.new_empty([x.shape[1] if wanted else 0], dtype=accumulate_type(x))

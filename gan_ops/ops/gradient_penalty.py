@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gan_ops import reference
 from gan_ops._dispatch import kernels_run, reference_only
+from gan_ops._types import accumulate_type
 from gan_ops.ops._layout import dense_like
 
 
@@ -41,8 +42,7 @@ if not reference_only:
     _gradient_penalty = torch.ops.gan_ops.gradient_penalty.default
 
     def _penalty_like(gradient: Tensor) -> Tensor:
-        dtype = torch.float64 if gradient.dtype == torch.float64 else torch.float32
-        return gradient.new_empty([gradient.shape[0]], dtype=dtype)
+        return gradient.new_empty([gradient.shape[0]], dtype=accumulate_type(gradient))
 
     @torch.library.register_fake("gan_ops::gradient_penalty")
     def _(gradient: Tensor, target: float, one_sided: bool) -> tuple[Tensor, Tensor]:

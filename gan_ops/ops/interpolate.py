@@ -7,6 +7,7 @@ from torch import Tensor
 
 from gan_ops import reference
 from gan_ops._dispatch import kernels_run_eagerly, reference_only
+from gan_ops._types import accumulate_type
 from gan_ops.ops._layout import dense_like
 
 
@@ -45,5 +46,4 @@ if not reference_only:
 
     @torch.library.register_fake("gan_ops::interpolate_weight_grad")
     def _(grad: Tensor, real: Tensor, fake: Tensor) -> Tensor:
-        dtype = torch.float64 if grad.dtype == torch.float64 else torch.float32
-        return grad.new_empty([grad.shape[0]], dtype=dtype)
+        return grad.new_empty([grad.shape[0]], dtype=accumulate_type(grad))

@@ -8,6 +8,7 @@ from torch import Tensor
 from gan_ops import reference
 from gan_ops._checks import check_reference_size
 from gan_ops._dispatch import kernels_run, reference_only
+from gan_ops._types import accumulate_type
 from gan_ops.ops._layout import dense_like
 
 
@@ -60,9 +61,6 @@ def virtual_batch_norm(
 if not reference_only:
     _virtual_batch_norm = torch.ops.gan_ops.virtual_batch_norm.default
 
-    def _wide(x: Tensor) -> torch.dtype:
-        return torch.float64 if x.dtype == torch.float64 else torch.float32
-
     @torch.library.register_fake("gan_ops::virtual_batch_norm")
     def _(
         x: Tensor,
@@ -73,7 +71,7 @@ if not reference_only:
         own: float,
         eps: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        mean, rstd = (x.new_empty(x.shape[:2], dtype=_wide(x)) for _ in range(2))
+        mean, rstd = (x.new_empty(x.shape[:2], dtype=accumulate_type(x)) for _ in range(2))
         return dense_like(x), mean, rstd
 
     @torch.library.register_fake("gan_ops::virtual_batch_norm_backward")
@@ -114,4 +112,4 @@ if not reference_only:
         return dense_like(x), dense_like(x), *_channel_sums(x, 3, with_channels)
 
     def _channel_sums(x: Tensor, count: int, wanted: bool) -> list[Tensor]:
-        return [x.new_empty([x.shape[1] if wanted else 0], dtype=_wide(x)) for _ in range(count)]
+        return [x.new_empty([x.shape[1] if wanted else 0], dtype=accumulate_type(x)) for _ in range(count)]
