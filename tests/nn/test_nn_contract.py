@@ -109,8 +109,8 @@ def test_a_copy_gives_the_same_and_shares_nothing(name: str, copied) -> None:
     for actual, expected in zip(outputs_of(twin, inputs), before, strict=True):
         assert torch.equal(actual, expected)
     with torch.no_grad():
-        for parameter in twin.parameters():
-            parameter.add_(1)
+        for tensor in (*twin.parameters(), *twin.buffers()):
+            tensor.add_(1)
     for actual, expected in zip(outputs_of(layer, inputs), before, strict=True):
         assert torch.equal(actual, expected)
 
