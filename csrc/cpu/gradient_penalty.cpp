@@ -85,12 +85,14 @@ void double_backward(const PenaltyDoubleBackwardArgs& args) {
   const int64_t chunks = s.chunks();
 
   const auto finish = [=](int64_t sample, double total) GAN_OPS_LAMBDA_INLINE {
-    const double a = along_unit(total, norm[sample]);
-    d_g[sample] = static_cast<A>(p.slope(norm[sample]) * a);
-    return a;
+    d_g[sample] = static_cast<A>(p.slope_along(total, norm[sample]));
+    return along_unit(total, norm[sample]);
   };
   const auto differentiate = [=](int64_t sample, int64_t first, int64_t width, double a) GAN_OPS_LAMBDA_INLINE {
-    write(v + first, x + first, d_x + first, width, penalty_curvature(p, norm[sample], g[sample], a));
+    if (p.target == 0)
+      write(v + first, d_x + first, width, penalty_slope(p, norm[sample], g[sample]));
+    else
+      write(v + first, x + first, d_x + first, width, penalty_curvature(p, norm[sample], g[sample], a));
   };
 
   if (s.size <= kSampleInCache) {

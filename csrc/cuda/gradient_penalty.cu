@@ -40,7 +40,7 @@ struct FinishDot {
   __device__ __forceinline__ void operator()(int64_t sample, double dot) const {
     const double n = norm[sample];
     a[sample] = along_unit(dot, n);
-    d_g[sample] = static_cast<A>(p.slope(n) * along_unit(dot, n));
+    d_g[sample] = static_cast<A>(p.slope_along(dot, n));
   }
 };
 
@@ -83,9 +83,14 @@ template <class T, class A>
 __global__ void __launch_bounds__(kThreads) double_backward(const T* v, const A* g, const T* x, const double* norm,
                                                             const double* a, T* d_x, NormPenalty p, SampleLayout s) {
   for_chunks(s, [&](int64_t sample, int64_t, int64_t first, int width) {
+    const int64_t begin = first + threadIdx.x, end = first + width;
+    if (p.target == 0) {
+      const PenaltySlope<A> slope = penalty_slope(p, norm[sample], g[sample]);
+      for (int64_t i = begin; i < end; i += kThreads) d_x[i] = narrow<T>(slope(widen(v[i])));
+      return;
+    }
     const PenaltyCurvature<A> curvature = penalty_curvature(p, norm[sample], g[sample], a[sample]);
-    for (int64_t i = first + threadIdx.x; i < first + width; i += kThreads)
-      d_x[i] = narrow<T>(curvature(widen(v[i]), widen(x[i])));
+    for (int64_t i = begin; i < end; i += kThreads) d_x[i] = narrow<T>(curvature(widen(v[i]), widen(x[i])));
   });
 }
 

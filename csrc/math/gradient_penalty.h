@@ -6,8 +6,8 @@
 //   double backward  for a cotangent v of d_x, with a = <v, u>:
 //                    d_g = p′ a
 //                    d_x = g (p″ a u + p′/n (v − a u))
-// For t = 0 that is smooth everywhere. Otherwise p has no derivative at n = 0; with u = 0 there and the last term left
-// out, the first two count as 0.
+// For t = 0 that is smooth everywhere: 2 g x, 2 <v, x> and 2 g v, whatever n. Otherwise p has no derivative at n = 0;
+// with u = 0 there and the last term left out, the first two count as 0.
 //
 // Sums and norms are float64: squares of float32 leave its range long before x does, and n − t cancels near the target.
 // Elements stay in the accumulate type, with 1/n formed for an n that a power of two has moved near 1.
@@ -34,10 +34,15 @@ struct NormPenalty {
     const double root = target == 0 ? norm : excess(norm);
     return root * root;
   }
-  GAN_OPS_INLINE double slope(double norm) const { return 2 * (target == 0 ? norm : excess(norm) * inverse); }
-  GAN_OPS_INLINE double curvature(double norm) const {
-    if (target == 0) return 2;
-    return one_sided && norm <= target ? 0 : 2 * inverse * inverse;
+  // From here on t > 0.
+  GAN_OPS_INLINE double slope(double norm) const { return 2 * excess(norm) * inverse; }
+  GAN_OPS_INLINE double curvature(double norm) const { return one_sided && norm <= target ? 0 : 2 * inverse * inverse; }
+  /// Whether no cotangent passes, be it infinite or nan.
+  GAN_OPS_INLINE bool is_flat(double norm) const { return norm == 0 || (one_sided && norm <= target); }
+  /// d_g from <v, x>, for any t.
+  GAN_OPS_INLINE double slope_along(double dot, double norm) const {
+    if (target == 0) return 2 * dot;
+    return is_flat(norm) ? 0 : slope(norm) * (dot / norm);
   }
 };
 
@@ -69,11 +74,14 @@ struct PenaltySlope {
 
 template <class A>
 GAN_OPS_INLINE PenaltySlope<A> penalty_slope(const NormPenalty& penalty, double norm, A g) {
+  if (penalty.target == 0) return {A(1), A(2) * g};
+  if (penalty.is_flat(norm)) return {A(1), A(0)};
   const UnitVector<A> unit = unit_vector<A>(norm);
   return {unit.scale, static_cast<A>(g * penalty.slope(norm) * unit.inverse)};
 }
 
 /// The double backward pass of one sample: with u = x · scale · inverse, d_x = along · u + (v − a · u) · lift · across.
+/// For t = 0 it is PenaltySlope of v instead.
 template <class A>
 struct PenaltyCurvature {
   A scale, inverse, a, along, lift, across;
@@ -85,10 +93,11 @@ struct PenaltyCurvature {
 
 template <class A>
 GAN_OPS_INLINE PenaltyCurvature<A> penalty_curvature(const NormPenalty& penalty, double norm, A g, double a) {
-  if (penalty.target == 0) return {A(1), A(0), A(0), A(0), A(1), A(2) * g};  // 2 g v, with nothing to cancel
   const UnitVector<A> unit = unit_vector<A>(norm);
-  const A along = static_cast<A>(g * penalty.curvature(norm) * a);
-  return {unit.scale, unit.inverse, A(a), along, unit.scale, static_cast<A>(g * penalty.slope(norm) * unit.inverse)};
+  const A passing = penalty.is_flat(norm) ? A(0) : g;
+  const A along = static_cast<A>(passing * penalty.curvature(norm) * a);
+  const A across = static_cast<A>(passing * penalty.slope(norm) * unit.inverse);
+  return {unit.scale, unit.inverse, A(a), along, unit.scale, across};
 }
 
 }  // namespace gan_ops

@@ -6,16 +6,16 @@ import torch
 from torch import Tensor
 
 
-def derivatives(function, inputs: tuple[Tensor, ...], seed: int = 1, lay_out=lambda tensor: tensor) -> list[Tensor]:
+def derivatives(function, inputs: tuple[Tensor, ...], seed: int = 1, prepare=lambda tensor: tensor) -> list[Tensor]:
     """Output, gradients, and the gradients of <gradients, cotangents> to cotangent and inputs.
 
-    ``lay_out`` gives a cotangent the strides to test.
+    ``prepare`` makes of each cotangent, the output's first and then the gradients', what is to be tested.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def cotangent(like: Tensor) -> Tensor:
         values = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
-        return lay_out(values).requires_grad_()
+        return prepare(values).requires_grad_()
 
     output = function(*inputs)
     first_cotangent = cotangent(output)
@@ -24,6 +24,35 @@ def derivatives(function, inputs: tuple[Tensor, ...], seed: int = 1, lay_out=lam
         first, (first_cotangent, *inputs), [cotangent(g).detach() for g in first], materialize_grads=True
     )
     return [output, *first, *second]
+
+
+def assert_no_worse_than_torch(function, definition, inputs: tuple[Tensor, ...], prepare=lambda tensor: tensor) -> None:
+    """That the op errs, from the definition in float64, at most twice as much as the definition in the inputs' type.
+
+    What that does not count is the rounding of each result to its type, by which torch may have been spared (a sum's of
+    one element is exact), and float32's roundings of the numbers that a result is the small rest of.
+    """
+    dtype = inputs[0].dtype
+
+    def rounded(cotangent: Tensor) -> Tensor:  # the same for all three
+        return prepare(cotangent.to(dtype).to(cotangent))
+
+    wide = tuple(t.detach().double().requires_grad_() for t in inputs)
+    rows = zip(
+        derivatives(function, inputs, prepare=rounded),
+        derivatives(definition, inputs, prepare=rounded),
+        derivatives(definition, wide, prepare=rounded),
+        strict=True,
+    )
+    for actual, torch_s_own, exact in rows:
+        if not exact.numel():
+            continue
+        error, bound = ((t.double() - exact).abs().max() for t in (actual, torch_s_own))
+        largest = exact.abs().max()
+        assert error <= 2 * bound + torch.finfo(dtype).eps / 2 * largest + FLOAT32_REST
+
+
+FLOAT32_REST = 1e-5  # of numbers of size 1 to 100
 
 
 def assert_all_close(actual: list[Tensor], expected: list[Tensor], tolerance: float) -> None:

@@ -33,6 +33,11 @@ class Family:
     third: bool = True  # whether there is a third derivative; else it is an error
     batched: int = 1  # how many inputs, from the first on, have the batch as their first axis
     domain: Callable[..., tuple[Tensor, ...]] = lambda *inputs: inputs  # from normal numbers to what the op is for
+    # Names as in test_contract_infinities.py: of results that kernel and definition make by sums in another order, so
+    # that of the same infinities one has inf − inf where the other has inf;
+    sums_in_another_order: frozenset[str] = frozenset()
+    # and of those that the definition makes nan by 0·nan for an infinite input, where the kernel has the true 0.
+    zero_times_nan: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return self.name
@@ -140,6 +145,10 @@ def _virtual_batch_norm(affine: bool, reference_size: float) -> Family:
         feature_maps().map(lambda x: (x, *[(x[1],)] * of_channels)),
         _virtual_batch_norm_registered,
         kernels_in_graphs=True,
+        # Sums over pixels are brought together in closed forms; the definition adds up one path after another.
+        sums_in_another_order=frozenset(
+            {"first[0]", "first[1]", "second to the cotangent", "second[0]", "second[2]", "second[3]"}
+        ),
         domain=lambda x, mean, var, *affine: (x, mean, 0.5 + var.square(), *affine),
     )
 
@@ -248,6 +257,8 @@ def _fade_in(fraction: float | Tensor) -> Family:
         registered=_fade_in_registered,
         kernels_in_graphs=True,
         batched=2,
+        # There the kernel is the forward pass again: lerp, which begins with a difference.
+        sums_in_another_order=frozenset({"second to the cotangent"}),
     )
 
 
@@ -263,6 +274,7 @@ def _stddev(group_size: int | None, num_channels: int) -> Family:
         ).map(lambda shape: (shape,)),
         registered=_minibatch_stddev_registered,
         kernels_in_graphs=True,
+        sums_in_another_order=frozenset({"second[0]"}),
     )
 
 
@@ -277,6 +289,9 @@ def _discrimination(include_self: bool) -> Family:
         registered=_minibatch_discrimination_registered,
         kernels_in_graphs=True,
         third=False,
+        sums_in_another_order=frozenset({"second[0]"}),
+        # A sample's pair with itself is a constant, whose e = exp(−|inf − inf|) the definition multiplies by sign(0).
+        zero_times_nan=frozenset({"first[0]", "second to the cotangent", "second[0]"} if include_self else ()),
     )
 
 
@@ -290,6 +305,7 @@ def _penalty(target: float, one_sided: bool) -> Family:
         registered=_gradient_penalty_registered,
         wide_output=True,
         kernels_in_graphs=True,
+        sums_in_another_order=frozenset({"second[0]"}),
     )
 
 
@@ -362,6 +378,7 @@ FAMILIES = [
         shapes=feature_maps().map(lambda shape: (shape, shape, shape[:1])),
         registered=_interpolate_registered,
         batched=3,
+        sums_in_another_order=frozenset({"second to the cotangent", "second[2]"}),
     ),
     Family(
         "historical_distance",

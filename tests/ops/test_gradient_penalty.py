@@ -37,6 +37,31 @@ def test_where_the_gradient_is_zero_derivatives_are_finite(function, target: flo
     assert first.isfinite().all() and second.isfinite().all()
 
 
+@pytest.mark.parametrize(("target", "one_sided"), KINDS)
+@pytest.mark.parametrize("poisoned", [0, 1], ids=["cotangent", "cotangent of the gradient"])
+def test_where_the_gradient_is_zero_infinite_cotangents_pass_as_in_the_definition(
+    poisoned: int, target: float, one_sided: bool
+) -> None:
+    gradient = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gradient[1] = 0
+    gradient.requires_grad_()
+
+    def results(function) -> list[torch.Tensor]:
+        order = iter(range(2))
+
+        def prepare(cotangent: torch.Tensor) -> torch.Tensor:
+            if next(order) == poisoned:
+                cotangent[1] = torch.inf
+            return cotangent
+
+        made = derivatives(lambda x: function(x, target, one_sided), (gradient,), prepare=prepare)
+        return [t.detach() for t in made]
+
+    torch.testing.assert_close(
+        results(gan_ops.gradient_penalty), results(gan_ops.reference.gradient_penalty), equal_nan=True
+    )
+
+
 def test_a_norm_at_the_target_costs_nothing_to_the_first_order() -> None:
     gradient = torch.tensor([[3.0, 4.0]], requires_grad=True)
     penalty = gan_ops.gradient_penalty(gradient, target=5.0)
