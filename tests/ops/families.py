@@ -1,4 +1,4 @@
-"""What the matrix (test_contract.py, test_contract_shapes.py) needs to know of each op family: the op, its definition,
+"""What the matrix (test_contract*.py) needs to know of each op family: the op, its definition,
 inputs, and its registered ops."""
 
 from __future__ import annotations
