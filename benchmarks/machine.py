@@ -14,6 +14,8 @@ import gan_ops
 from gan_ops import _extension
 
 ROOT = Path(__file__).parent.parent
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""What benchmarks run on: the GPU where there is one."""
 
 
 def hardware() -> dict[str, str | int]:
@@ -23,7 +25,7 @@ def hardware() -> dict[str, str | int]:
         "cores": usable_cores(),
         "instruction_set": instruction_set(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "gpu": torch.cuda.get_device_name() if DEVICE.type == "cuda" else "none",
     }
 
 

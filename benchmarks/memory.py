@@ -58,12 +58,12 @@ def nothing_mapped() -> Iterator[None]:
         mallopt(_M_MMAP_MAX, _MMAP_MAX_OF_GLIBC)
 
 
-def peak_of(call: Callable[[], object]) -> int:
-    """Bytes of tensors that a call holds at most beside those there before; its results are counted."""
+def peak_of(call: Callable[[], object], device: torch.device) -> int:
+    """Bytes of tensors on ``device`` that a call holds at most beside those there before; its results are counted."""
     call()  # a first call compiles
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    if device.type == "cuda":
         before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
         call()
         return torch.cuda.max_memory_allocated() - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

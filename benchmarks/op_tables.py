@@ -41,7 +41,7 @@ class Target:
     def applies(self, entry: Row) -> bool:
         return (
             entry["params"]["mode"] == self.mode
-            and not (self.mode == "double backward" and family(entry) in LINEAR)
+            and not (self.mode == "double backward" and is_linear(entry))
             and fastest(entry, self.kinds) is not None
         )
 
@@ -60,6 +60,10 @@ def is_op(entry: Row) -> bool:
 
 def family(entry: Row) -> str:
     return entry["name"].removeprefix(PREFIX)
+
+
+def is_linear(entry: Row) -> bool:
+    return family(entry) in LINEAR
 
 
 def fastest(entry: Row, kinds: Iterable[str]) -> str | None:
@@ -100,8 +104,8 @@ def family_table(entries: Sequence[Row]) -> list[str]:
                 entry["params"]["mode"],
                 entry["params"]["size"],
                 three_digits(1000 * entry["seconds"]["ours"]["median"]),
-                _named_ratio(entry, "eager", winner),
-                _named_ratio(entry, "compiled", winner),
+                named_ratio(entry, "eager", winner),
+                named_ratio(entry, "compiled", winner),
                 f"{times_limit(entry):.2f}",
                 _megabytes(entry, "ours"),
                 _megabytes(entry, winner),
@@ -121,9 +125,9 @@ def summary(entries: Sequence[Row]) -> list[str]:
         body = []
         for target in TARGETS:
             of_target = [entry for entry in large if target.applies(entry)]
-            mean = _mean([target.ratio(entry) for entry in of_target])
+            mean = geometric_mean([target.ratio(entry) for entry in of_target])
             body.append([*_counts(target, target.each, of_target), f"{target.mean:g}", f"**{mean:.2f}**"])
-            body[-1].append(_yes(mean >= target.mean))
+            body[-1].append(yes(mean >= target.mean))
             short += _shortfalls(target, target.each, of_target)
         lines += [f"All families but minibatch discrimination, inputs of {LARGE / 1e6:g} MB and more.", ""]
         lines += markdown([*header, "asked of the geometric mean", "mean", "reached"], body, words=2)
@@ -149,7 +153,7 @@ def summary(entries: Sequence[Row]) -> list[str]:
 
 def small_calls(entries: Sequence[Row]) -> list[str]:
     """What calls cost with tensors so small that little else counts."""
-    small = [entry for entry in entries if entry["params"]["bytes"] < SMALL]
+    small = [entry for entry in entries if entry["params"]["bytes"] < SMALL and fastest(entry, ("eager",))]
     body = []
     for entry in small:
         rival = fastest(entry, ("eager",))
@@ -162,7 +166,7 @@ def small_calls(entries: Sequence[Row]) -> list[str]:
                 entry["params"]["size"],
                 *(f"{1e6 * t:.1f}" for t in (own, other)),
                 rival,
-                _yes(met),
+                yes(met),
             ]
         )
     caption = (
@@ -184,7 +188,7 @@ def compiled_graphs(entries: Sequence[Row]) -> list[str]:
         ratios = [e["seconds"]["compiled"]["median"] / e["seconds"]["compiled kernel"]["median"] for e in of_group]
         spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
         choice = "kernel" if stays_a_kernel(name) else "definition"
-        body.append([name, mode, f"**{_mean(ratios):.2f}**", spread, choice])
+        body.append([name, mode, f"**{geometric_mean(ratios):.2f}**", spread, choice])
     caption = "The definition's time over the kernel's inside a compiled function: above 1 the kernel is faster."
     return body and [
         caption,
@@ -229,7 +233,7 @@ def _samples(entry: Row) -> int:
     return int(entry["params"]["size"].partition("x")[0])
 
 
-def _named_ratio(entry: Row, kind: str, winner: str | None) -> str:
+def named_ratio(entry: Row, kind: str, winner: str | None) -> str:
     """The fastest rival of a kind: its time over ours, bold if it is the fastest of all, and its name."""
     name = fastest(entry, (kind,))
     if name is None:
@@ -242,10 +246,9 @@ def _megabytes(entry: Row, name: str | None) -> str:
     return three_digits(entry["memory"][name] / 1e6) if name in entry["memory"] else ""
 
 
-def _mean(ratios: Sequence[float]) -> float:
-    """Geometric."""
+def geometric_mean(ratios: Sequence[float]) -> float:
     return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else math.nan
 
 
-def _yes(met: bool) -> str:
+def yes(met: bool) -> str:
     return "yes" if met else "**no**"

@@ -7,22 +7,19 @@ begin with each in turn, so that what disturbs one disturbs its rivals alike, an
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.timing import Clock, clock
 from train.memory import keep_freed_memory
-
-TURN = 0.05
-"""Seconds that a turn of an alternative takes at least: it is repeated, or its rivals would cool its caches."""
 
 
 def race(
     benchmark: BenchmarkFixture,
     subject: str,
-    alternatives: Mapping[str, Callable[[], None]],
+    alternatives: Mapping[str, Callable[[], object]],
     *,
     params: Mapping[str, Any],
     budget: float = 15.0,
@@ -31,11 +28,13 @@ def race(
     memory: Mapping[str, int] | None = None,
     roles: Mapping[str, str] | None = None,
     work: Mapping[str, float] | None = None,
+    cold: bool = False,
+    by: Clock | None = None,
 ) -> None:
     """Measures all alternatives and leaves the seconds of a call of each, by round, in ``benchmark.extra_info``.
 
-    pytest-benchmark times the turns of ``subject`` itself; before and after them, as its setup and teardown, the rivals
-    take theirs, by the same clock.
+    pytest-benchmark runs the turns of ``subject``; before and after them, as its setup and teardown, the rivals take
+    theirs. All are timed by the device's clock.
 
     Args:
         params: what the comparison depends on (numbers and words); with the test's name it identifies the result.
@@ -44,12 +43,15 @@ def race(
         memory: bytes that each alternative takes, measured elsewhere.
         roles: what kind of alternative each is, for tables that choose among them.
         work: the part of a call that counts, for alternatives that do more than is asked (or less: above 1).
+        cold: whether calls shall find nothing in a GPU's cache.
+        by: what times the calls.
     """
     if subject not in alternatives:
         raise ValueError(f"subject={subject!r} is none of the alternatives {list(alternatives)}")
     keep_freed_memory()  # as the trainer does; it is the process's, so the rivals gain by it too
-    estimates = {name: _warmed_up(call) for name, call in alternatives.items()}
-    calls = {name: max(1, math.ceil(TURN / seconds)) for name, seconds in estimates.items()}
+    by = by or clock()
+    estimates = {name: _warmed_up(call, by, cold) for name, call in alternatives.items()}
+    calls = {name: max(1, math.ceil(by.turn / seconds)) for name, seconds in estimates.items()}
     round_seconds = sum(estimates[name] * calls[name] for name in alternatives)
     count = min(max(round(budget / round_seconds), rounds[0]), rounds[1])
     names = list(alternatives)
@@ -59,30 +61,22 @@ def race(
     waiting: list[str] = []
 
     def turn(name: str) -> None:
-        call = alternatives[name]
-        for _ in range(calls[name]):
-            call()
-
-    def timed_turn(name: str) -> None:
-        start = time.perf_counter()
-        turn(name)
-        seconds[name].append((time.perf_counter() - start) / calls[name])
+        seconds[name].append(by.seconds(alternatives[name], calls[name], cold))
 
     def those_before() -> None:
         order = next(upcoming)
         place = order.index(subject)
         waiting[:] = order[place + 1 :]
         for name in order[:place]:
-            timed_turn(name)
+            turn(name)
 
     def those_after() -> None:
         for name in waiting:
-            timed_turn(name)
+            turn(name)
 
     benchmark.pedantic(lambda: turn(subject), setup=those_before, teardown=those_after, rounds=count)
     if benchmark.stats is None:  # --benchmark-disable: everything has run once
         return
-    seconds[subject] = [turn_seconds / calls[subject] for turn_seconds in benchmark.stats.stats.data]
     for name, part in (work or {}).items():
         seconds[name] = [part * of_call for of_call in seconds[name]]
     benchmark.extra_info.update(
@@ -95,10 +89,7 @@ def race(
     )
 
 
-def _warmed_up(call: Callable[[], None]) -> float:
+def _warmed_up(call: Callable[[], object], by: Clock, cold: bool) -> float:
     """Seconds of a call after the first two, which allocate and choose algorithms."""
-    call()
-    call()
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+    by.seconds(call, 2, cold)
+    return by.seconds(call, 1, cold)

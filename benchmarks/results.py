@@ -4,7 +4,8 @@
 
     {"machine": "cpu-2x-…",
      "hardware": {"processor": …, "cores": …, …},
-     "runs": [{"commit": …, "date": …, "command": …, "versions": {…}}],
+     "runs": [{"commit": …, "date": …, "command": …, "versions": {…},
+               "copy_bandwidth": …}],         bytes a second, read and written, in a large copy
      "benchmarks": [
        {"name": "training_step",
         "params": {"resolution": 32, …},     what is compared
@@ -16,7 +17,8 @@
         "units": {"images": 16},             what a call deals with
         "rates": {"ours": {"images": …}},    units a second, by the median
         "memory": {"ours": …},               bytes
-        "roles": {"compiled": "compiled"}}]} what kind an alternative is, where there are kinds
+        "roles": {"compiled": "compiled"}}], what kind an alternative is, where there are kinds
+     "checks": {"commit": …, "passed": …}}   of the tests on a GPU (tests/on_gpu.py)
 
 A ratio is the rival's time over the subject's: above 1 the subject is faster. It is that of the medians; its quartiles
 are those of the ratios within rounds, each of which times all alternatives one after another.
@@ -63,13 +65,11 @@ def row(name: str, measured: Row) -> Row:
     }
 
 
-def rows_of(report: Row) -> list[Row]:
-    """The entries of a pytest-benchmark report; what did not race is left out."""
-    found = []
-    for entry in report["benchmarks"]:
-        if "seconds" in entry["extra_info"]:
-            found.append(row(_name(entry["fullname"]), entry["extra_info"]))
-    return found
+def name_of(node: str) -> str:
+    """``benchmarks/ops/test_pixel_norm.py::test_pixel_norm[…]`` → ``ops/pixel_norm``."""
+    path, _, test = node.partition("[")[0].partition("::")
+    folders = path.split("/")[1:-1]
+    return "/".join([*folders, test.removeprefix("test_")])
 
 
 def merged(old: Row | None, machine: str, hardware: Row, run: Row, rows: Sequence[Row]) -> Row:
@@ -83,7 +83,17 @@ def merged(old: Row | None, machine: str, hardware: Row, run: Row, rows: Sequenc
         "hardware": hardware,
         "runs": [runs[i] for i in used],
         "benchmarks": [{**entry, "run": used.index(entry["run"])} for entry in kept.values()],
-    }
+    } | ({"checks": old["checks"]} if old and "checks" in old else {})
+
+
+def taken(old: Row | None, new: Row) -> Row:
+    """``old`` with what it lacks of ``new``: a file that came back from another machine."""
+    content = old or {**new, "runs": [], "benchmarks": []}
+    for i, run in enumerate(new["runs"]):
+        if run not in content["runs"]:
+            rows = [entry for entry in new["benchmarks"] if entry["run"] == i]
+            content = merged(content, new["machine"], new["hardware"], run, rows)
+    return {**content, "checks": new["checks"]} if "checks" in new else content
 
 
 def load_all(folder: Path = FOLDER) -> list[Row]:
@@ -99,7 +109,7 @@ def load(machine: str, folder: Path = FOLDER) -> Row | None:
 def save(content: Row, folder: Path = FOLDER) -> Path:
     """Writes a machine's file, a line for each run and benchmark, so that differences can be read."""
     path = folder / f"{content['machine']}.json"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for key, value in content.items():
         text = json.dumps(value, ensure_ascii=False)
@@ -108,13 +118,6 @@ def save(content: Row, folder: Path = FOLDER) -> Path:
         parts.append(f"  {json.dumps(key)}: {text}")
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
     return path
-
-
-def _name(fullname: str) -> str:
-    """``benchmarks/ops/test_pixel_norm.py::test_pixel_norm[…]`` → ``ops/pixel_norm``."""
-    path, _, test = fullname.partition("[")[0].partition("::")
-    folders = path.split("/")[1:-1]
-    return "/".join([*folders, test.removeprefix("test_")])
 
 
 def _identity(entry: Row) -> str:

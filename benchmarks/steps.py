@@ -52,7 +52,7 @@ class Ours:
         for player in (self.g, self.d):
             player.set_lr(0.001)
         self.losses = Losses(Wasserstein(), GradientPenalty())
-        self.autocast = Autocast(torch.device("cpu"), dtype)
+        self.autocast = Autocast(next(self.generator.parameters()).device, dtype)
         self.half_life = half_life
 
     def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, random: torch.Generator | None = None) -> None:

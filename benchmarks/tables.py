@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from benchmarks import op_tables
+from benchmarks import gpu_tables, op_tables
 from benchmarks.markdown import markdown, three_digits
 from benchmarks.results import Row
 
@@ -39,9 +39,12 @@ def section(machine: Row) -> str:
     lines = [f"## {machine['machine']}", "", f"{where}{gpu}; torch uses {hardware['threads']} threads.", ""]
     for run in machine["runs"]:
         software = ", ".join(f"{name} {version}" for name, version in run["versions"].items() if name != "os")
+        copy = f"; a large copy moves {run['copy_bandwidth'] / 1e9:.0f} GB/s" if "copy_bandwidth" in run else ""
         lines.append(
-            f"- {run['date']}, commit {run['commit']}: `{run['command']}` on {run['versions']['os']}; {software}"
+            f"- {run['date']}, commit {run['commit']}: `{run['command']}` on {run['versions']['os']}; {software}{copy}"
         )
+    if "checks" in machine:
+        lines += ["", _checks(machine["checks"])]
     groups: dict[tuple[str, ...], list[Row]] = {}
     ops = []
     for entry in machine["benchmarks"]:
@@ -51,8 +54,15 @@ def section(machine: Row) -> str:
             groups.setdefault((entry["name"], *entry["seconds"]), []).append(entry)
     for (name, *_), entries in groups.items():
         lines += ["", f"### {name}", "", *table(entries)]
-    lines += op_tables.render(ops)
+    lines += (op_tables if hardware["gpu"] == "none" else gpu_tables).render(ops)
     return "\n".join(lines) + "\n"
+
+
+def _checks(checks: Row) -> str:
+    """One sentence about the tests that were run on the machine."""
+    counts = ", ".join(f"{checks[what]} {what}" for what in ("passed", "skipped", "failed"))
+    tools = "; ".join(f"{tool}: {verdict}" for tool, verdict in checks["sanitizer"].items())
+    return f"Tests on {checks['date']}, commit {checks['commit']}: {counts}; {tools}."
 
 
 def table(entries: Sequence[Row]) -> list[str]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from benchmarks.machine import DEVICE
 from benchmarks.race import race
 from train.data import ImageSet, load_images
 from train.pggan import build_trainer
@@ -37,7 +37,7 @@ FULL = replace(GROWING, start_resolution=RESOLUTION, stable_kimg=f"{IMAGES / 100
 
 def run_of(config: PgganConfig, images: ImageSet) -> Callable[[], None]:
     """Trains through the whole schedule, every time from its start."""
-    trainer, _ = build_trainer(config, images, torch.device("cpu"))
+    trainer, _ = build_trainer(config, images, DEVICE)
 
     def run() -> None:
         trainer.images = 0

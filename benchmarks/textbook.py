@@ -131,7 +131,7 @@ class Textbook:
         self.half_life = half_life
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32)
+        return torch.autocast(self.generator.dense_bias.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weight: Tensor) -> None:
         """One D update (WGAN-GP with drift) and one G update; ``weight`` [N, 1, 1, 1] places the interpolates."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from types import FunctionType
 
 import pytest
@@ -12,16 +14,35 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 import gan_ops
+from benchmarks.machine import DEVICE
 from benchmarks.memory import nothing_mapped, peak_of
 from benchmarks.ops import limits
 from benchmarks.ops.in_graphs import stays_a_kernel
 from benchmarks.ops.modes import MODES, Call, Function, Problem
-from benchmarks.ops.sizes import Size
+from benchmarks.ops.sizes import ON_GPU, Size
 from benchmarks.race import race
 from gan_ops._dispatch import kernels_run
 
 Tensors = tuple[Tensor, ...]
 PerOrder = tuple[float, ...]
+
+COLD = 1 << 20
+"""Bytes of a call's tensors from which a GPU's caches hold none of them when a network calls the op."""
+
+
+class Part(Enum):
+    """The kinds of rivals that a race is against. On a GPU each has a race of its own, for compiling takes long."""
+
+    ALL = ("eager", "compiled", "in-graph kernel", "in-graph kernel, not used")
+    OP_BY_OP = ("eager",)
+    COMPILED = ("compiled",)
+    IN_GRAPHS = ("in-graph kernel", "in-graph kernel, not used")
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+PARTS = (Part.OP_BY_OP, Part.COMPILED, Part.IN_GRAPHS) if ON_GPU else (Part.ALL,)
 
 
 @dataclass(frozen=True)
@@ -69,19 +90,27 @@ class Family:
         opened.__defaults__, opened.__kwdefaults__ = op.__defaults__, op.__kwdefaults__
         return self._function(opened)
 
-    def race(self, benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
+    def race(self, benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
         """Measures a mode at a size."""
         torch.manual_seed(0)
         torch._dynamo.reset()
-        inputs, constants = self.inputs(size), self.constants(size)
+        with DEVICE:
+            inputs, constants = self.inputs(size), self.constants(size)
         problem = Problem(mode, self.op(), inputs, constants)
-        alternatives, roles = self._alternatives(problem)
+        alternatives, roles = self._alternatives(problem, part)
         orders = MODES.index(mode) + 1
         nbytes = sum(self.traffic(*problem.tensors)[:orders])
         units, work = {"bytes": nbytes}, {}
         largest = max(tensor.nbytes for tensor in problem.tensors)
+        params = {"mode": mode, "size": str(size), "bytes": sum(tensor.nbytes for tensor in inputs)}
+        if part is not Part.ALL:
+            params["rivals"] = str(part)
         with torch._dynamo.config.patch(trace_autograd_ops=True):
-            memory = {name: peak_of(call) for name, call in alternatives.items()}
+            memory = peaks(alternatives)
+            if not roles.keys() & memory.keys():
+                pytest.skip("no rival of this kind runs")
+            alternatives = {name: alternatives[name] for name in memory}
+            roles = {name: role for name, role in roles.items() if name in memory}
             alternatives["copy"], roles["copy"] = limits.copy(int(nbytes), largest), "limit"
             if self.operations is not None:
                 units["operations"] = sum(self.operations(*problem.tensors)[:orders])
@@ -92,24 +121,25 @@ class Family:
                     benchmark,
                     "ours",
                     alternatives,
-                    params={"mode": mode, "size": str(size), "bytes": sum(tensor.nbytes for tensor in inputs)},
-                    budget=1.5,
+                    params=params,
+                    budget=0.5 if ON_GPU else 1.5,
                     rounds=(5, 60),
                     units=units,
                     memory=memory,
                     roles=roles,
                     work=work,
+                    cold=params["bytes"] >= COLD,
                 )
 
     def _function(self, op: Function) -> Function:
         return lambda *tensors: self.call(op, *tensors)
 
-    def _alternatives(self, problem: Problem) -> tuple[dict[str, Call], dict[str, str]]:
-        """Everything but the limits, and the part that each plays."""
+    def _alternatives(self, problem: Problem, part: Part) -> tuple[dict[str, Call], dict[str, str]]:
+        """Everything of a part but the limits, and the role that each plays."""
         alternatives, roles = {"ours": problem.call(self.op())}, {}
 
         def add(name: str, role: str, call: Call) -> None:
-            if self.can_run(name, problem.mode, *problem.tensors):
+            if role in part.value and self.can_run(name, problem.mode, *problem.tensors):
                 alternatives[name], roles[name] = call, role
 
         add("definition", "eager", problem.call(self.definition()))
@@ -124,11 +154,26 @@ class Family:
         return alternatives, roles
 
 
+def peaks(alternatives: Mapping[str, Call]) -> dict[str, int]:
+    """The memory that each takes. On a GPU a rival that does not run there (no memory, no compiler) is left out."""
+    found = {}
+    for name, call in alternatives.items():
+        try:
+            found[name] = peak_of(call, DEVICE)
+        except RuntimeError as error:
+            if name == "ours" or not ON_GPU:
+                raise
+            warnings.warn(f"{name} is left out: {str(error).strip().splitlines()[0]}", stacklevel=2)
+    return found
+
+
 def cells(family: Family) -> Callable[[Function], Function]:
-    """Makes a test of a mode and a size run over all that the family has."""
+    """Makes a test of a mode, a size and a part run over all that the family has, ranked by importance."""
 
-    def decorate(test: Function) -> Function:
-        test = pytest.mark.parametrize("mode", family.modes, ids=lambda mode: mode.replace(" ", "_"))(test)
-        return pytest.mark.parametrize("size", family.sizes, ids=str)(test)
+    def cell(mode: str, i: int, part: Part) -> object:
+        name = f"{family.sizes[i]}-{mode.replace(' ', '_')}" + ("" if part is Part.ALL else f"-{part}")
+        rank = (PARTS.index(part), len(family.sizes) - i, MODES.index(mode))
+        return pytest.param(mode, family.sizes[i], part, id=name, marks=pytest.mark.rank(*rank))
 
-    return decorate
+    every = [cell(mode, i, part) for part in PARTS for i in range(len(family.sizes)) for mode in family.modes]
+    return pytest.mark.parametrize(("mode", "size", "part"), every)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from benchmarks.machine import DEVICE
 from benchmarks.ops.modes import Call
 
-SIDE = 1024
-"""Of the matrices whose product shows the peak: large enough for it, and 4 MB each."""
+SIDE = 4096 if DEVICE.type == "cuda" else 1024
+"""Of the matrices whose product shows the peak: large enough for it."""
 
 
 def copy(nbytes: int, piece: int) -> Call:
@@ -15,7 +16,7 @@ def copy(nbytes: int, piece: int) -> Call:
 
     The copies go to newly allocated memory, as an op's results do.
     """
-    pieces = torch.rand(max(1, nbytes // 8), dtype=torch.float32).split(max(1, piece // 4))
+    pieces = torch.rand(max(1, nbytes // 8), dtype=torch.float32, device=DEVICE).split(max(1, piece // 4))
     return lambda: [tensor.clone() for tensor in pieces]
 
 
@@ -26,5 +27,5 @@ def operations(count: float) -> tuple[Call, float]:
     additions, differences and absolute values at the rate of multiply-adds, not faster. SIDE³ multiply-adds thus stand
     for SIDE³ operations.
     """
-    a, b = torch.randn(2, SIDE, SIDE, dtype=torch.float32)
+    a, b = torch.randn(2, SIDE, SIDE, dtype=torch.float32, device=DEVICE)
     return lambda: a @ b, count / SIDE**3

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.ops.family import Family, cells
+from benchmarks.ops.family import Family, Part, cells
 from benchmarks.ops.sizes import FEATURE_MAPS, Size
 
 SLOPE = 0.2
@@ -36,5 +36,5 @@ FAMILY = Family(
 
 
 @cells(FAMILY)
-def test_bias_act(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
-    FAMILY.race(benchmark, mode, size)
+def test_bias_act(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
+    FAMILY.race(benchmark, mode, size, part)

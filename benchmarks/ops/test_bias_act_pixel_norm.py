@@ -6,7 +6,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.ops.family import Family, cells
+from benchmarks.ops.family import Family, Part, cells
 from benchmarks.ops.sizes import FEATURE_MAPS, Size
 from benchmarks.ops.test_bias_act import SLOPE, chain_in_place
 from benchmarks.ops.test_pixel_norm import EPS, fused_norm, rms_norm
@@ -33,5 +33,5 @@ FAMILY = Family(
 
 
 @cells(FAMILY)
-def test_bias_act_pixel_norm(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
-    FAMILY.race(benchmark, mode, size)
+def test_bias_act_pixel_norm(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
+    FAMILY.race(benchmark, mode, size, part)

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.ops.family import Family, cells
-from benchmarks.ops.sizes import FEATURE_MAPS, IMAGES, Size
+from benchmarks.ops.family import Family, Part, cells
+from benchmarks.ops.sizes import HEAD, IMAGES, ON_GPU, Size
 
-SIZES = [*IMAGES, *FEATURE_MAPS[1:3]]  # it fades images, and features where a network's skips carry them
+FEATURES = [HEAD, Size((16, 256, 16, 16))]  # it fades images, and features where a network's skips carry them
+SIZES = [IMAGES[0], *FEATURES, *IMAGES[1:]] if ON_GPU else [*IMAGES, *FEATURES]
 
 
 def inputs(size: Size) -> tuple[Tensor, Tensor]:
@@ -44,5 +45,5 @@ FAMILY = Family(
 
 
 @cells(FAMILY)
-def test_fade_in(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
-    FAMILY.race(benchmark, mode, size)
+def test_fade_in(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
+    FAMILY.race(benchmark, mode, size, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.ops.family import Family, cells
+from benchmarks.ops.family import Family, Part, cells
 from benchmarks.ops.sizes import IMAGES, Size
 
 
@@ -27,5 +27,5 @@ FAMILY = Family(
 
 
 @cells(FAMILY)
-def test_gradient_penalty(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
-    FAMILY.race(benchmark, mode, size)
+def test_gradient_penalty(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
+    FAMILY.race(benchmark, mode, size, part)

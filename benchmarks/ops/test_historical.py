@@ -6,10 +6,14 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.ops.family import Family, cells
-from benchmarks.ops.sizes import Size
+from benchmarks.ops.family import Family, Part, cells
+from benchmarks.ops.sizes import ON_GPU, Size
 
-SIZES = [Size((4, 8)), Size((8, 64)), Size((10, 128)), Size((10, 256)), Size((8, 512))]
+SIZES = (
+    [Size((4, 8)), Size((10, 128)), Size((8, 512)), Size((8, 1024))]  # the last: 302 MB
+    if ON_GPU
+    else [Size((4, 8)), Size((8, 64)), Size((10, 128)), Size((10, 256)), Size((8, 512))]
+)
 STEP = 10  # the parameters are the tenth
 
 
@@ -67,10 +71,10 @@ UPDATE = Family(
 
 
 @cells(DISTANCE)
-def test_historical_distance(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
-    DISTANCE.race(benchmark, mode, size)
+def test_historical_distance(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
+    DISTANCE.race(benchmark, mode, size, part)
 
 
 @cells(UPDATE)
-def test_historical_update_(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
-    UPDATE.race(benchmark, mode, size)
+def test_historical_update_(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
+    UPDATE.race(benchmark, mode, size, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks.ops.family import Family, cells
+from benchmarks.ops.family import Family, Part, cells
 from benchmarks.ops.sizes import IMAGES, Size
 
 FAMILY = Family(
@@ -20,5 +20,5 @@ FAMILY = Family(
 
 
 @cells(FAMILY)
-def test_interpolate(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
-    FAMILY.race(benchmark, mode, size)
+def test_interpolate(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
+    FAMILY.race(benchmark, mode, size, part)

@@ -6,11 +6,12 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.ops.family import Family, cells
-from benchmarks.ops.sizes import FEATURE_MAPS, Size
+from benchmarks.ops.family import Family, Part, cells
+from benchmarks.ops.sizes import FEATURE_MAPS, ON_GPU, Size
 
 GROUP, EPS = 4, 1e-8
-SIZES = [*FEATURE_MAPS, Size((16, 512, 4, 4)), Size((64, 512, 4, 4), channels_last=True)]  # its place is the head
+HEADS = [Size((16, 512, 4, 4)), Size((64, 512, 4, 4), channels_last=True)]  # its place
+SIZES = [FEATURE_MAPS[0], *HEADS, *FEATURE_MAPS[1:]] if ON_GPU else [*FEATURE_MAPS, *HEADS]
 
 
 def centred(x: Tensor) -> Tensor:
@@ -37,5 +38,5 @@ FAMILY = Family(
 
 
 @cells(FAMILY)
-def test_minibatch_stddev(benchmark: BenchmarkFixture, mode: str, size: Size) -> None:
-    FAMILY.race(benchmark, mode, size)
+def test_minibatch_stddev(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
+    FAMILY.race(benchmark, mode, size, part)

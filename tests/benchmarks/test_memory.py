@@ -7,6 +7,7 @@ import torch
 from benchmarks.memory import peak_of
 
 MB = 1 << 20
+CPU = torch.device("cpu")
 
 
 def tensor() -> torch.Tensor:
@@ -14,7 +15,7 @@ def tensor() -> torch.Tensor:
 
 
 def test_results_count() -> None:
-    assert peak_of(tensor) == MB
+    assert peak_of(tensor, CPU) == MB
 
 
 def test_what_is_freed_in_between_counts_if_it_is_held_with_the_rest() -> None:
@@ -24,7 +25,7 @@ def test_what_is_freed_in_between_counts_if_it_is_held_with_the_rest() -> None:
         del first
         return second
 
-    assert peak_of(call) == 2 * MB
+    assert peak_of(call, CPU) == 2 * MB
 
 
 def test_what_is_freed_before_does_not() -> None:
@@ -33,9 +34,9 @@ def test_what_is_freed_before_does_not() -> None:
         del first
         return tensor()
 
-    assert peak_of(call) == MB
+    assert peak_of(call, CPU) == MB
 
 
 def test_tensors_there_before_do_not() -> None:
     held = tensor()
-    assert peak_of(lambda: held.zero_()) == 0
+    assert peak_of(lambda: held.zero_(), CPU) == 0

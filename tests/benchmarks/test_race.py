@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import race as race_module
 from benchmarks.race import race
-
-
-class Stats:
-    def __init__(self) -> None:
-        self.stats = self
-        self.data: list[float] = []
 
 
 class Benchmark:
@@ -19,23 +12,37 @@ class Benchmark:
 
     def __init__(self) -> None:
         self.extra_info: dict = {}
-        self.stats = Stats()
+        self.stats = object()
 
     def pedantic(self, target, setup, teardown, rounds: int) -> None:
         for _ in range(rounds):
             setup()
             target()
-            self.stats.data.append(0.5)
             teardown()
 
 
+class Clock:
+    """By which every call takes as long."""
+
+    turn = 1.0
+
+    def __init__(self, seconds: float = 1.0) -> None:
+        self.of_a_call = seconds
+        self.times: list[int] = []
+
+    def seconds(self, call, times: int, cold: bool) -> float:
+        for _ in range(times):
+            call()
+        self.times.append(times)
+        return self.of_a_call
+
+
 @pytest.fixture
-def order(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def order() -> list[str]:
     """The calls of a race of a, b and c in three rounds, one call a turn, warm-up left out."""
-    monkeypatch.setattr(race_module, "TURN", 0.0)
     calls: list[str] = []
     alternatives = {name: lambda name=name: calls.append(name) for name in "abc"}
-    race(Benchmark(), "b", alternatives, params={}, rounds=(3, 3))
+    race(Benchmark(), "b", alternatives, params={}, rounds=(3, 3), by=Clock())
     return calls[9:]  # three warm-up calls of each
 
 
@@ -47,20 +54,22 @@ def test_rounds_begin_with_each_in_turn(order: list[str]) -> None:
     assert order[::3] == ["a", "b", "c"]
 
 
-def test_all_seconds_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    benchmark = Benchmark()
-    monkeypatch.setattr(race_module, "TURN", 1.0)
-    monkeypatch.setattr(race_module, "_warmed_up", lambda call: 0.25)  # so that four calls fill a turn
-    race(benchmark, "a", {"a": lambda: None, "b": lambda: None}, params={"size": 1}, rounds=(2, 2))
-    assert benchmark.extra_info["seconds"]["a"] == [0.5 / 4] * 2
-    assert len(benchmark.extra_info["seconds"]["b"]) == 2
+def test_calls_are_repeated_until_they_fill_a_turn() -> None:
+    clock = Clock(seconds=0.25)
+    race(Benchmark(), "a", {"a": lambda: None, "b": lambda: None}, params={}, rounds=(2, 2), by=clock)
+    assert clock.times[4:] == [4] * 4
 
 
-def test_of_an_alternative_that_does_more_a_part_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_seconds_are_those_of_one_call() -> None:
     benchmark = Benchmark()
-    monkeypatch.setattr(race_module, "_warmed_up", lambda call: 1.0)  # so that a turn is one call
-    race(benchmark, "a", {"a": lambda: None}, params={}, rounds=(2, 2), work={"a": 0.25})
-    assert benchmark.extra_info["seconds"]["a"] == [0.5 * 0.25] * 2
+    race(benchmark, "a", {"a": lambda: None, "b": lambda: None}, params={}, rounds=(2, 2), by=Clock(seconds=0.25))
+    assert benchmark.extra_info["seconds"] == {"a": [0.25] * 2, "b": [0.25] * 2}
+
+
+def test_of_an_alternative_that_does_more_a_part_counts() -> None:
+    benchmark = Benchmark()
+    race(benchmark, "a", {"a": lambda: None}, params={}, rounds=(2, 2), work={"a": 0.25}, by=Clock())
+    assert benchmark.extra_info["seconds"]["a"] == [0.25] * 2
 
 
 def test_a_subject_that_does_not_race_is_an_error() -> None:

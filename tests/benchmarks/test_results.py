@@ -35,19 +35,9 @@ def test_rates_are_units_a_second() -> None:
     assert results.row("step", MEASURED)["rates"] == {"ours": {"images": 8.0}, "textbook": {"images": 4.0}}
 
 
-def test_a_report_gives_the_benchmarks_that_raced() -> None:
-    report = {
-        "benchmarks": [
-            {"fullname": "benchmarks/test_training_step.py::test_training_step[8-bf16]", "extra_info": MEASURED},
-            {"fullname": "benchmarks/test_something_else.py::test_something_else", "extra_info": {}},
-        ]
-    }
-    assert results.rows_of(report) == [results.row("training_step", MEASURED)]
-
-
-def test_a_benchmark_in_a_folder_is_called_after_both() -> None:
-    report = {"benchmarks": [{"fullname": "benchmarks/ops/test_op.py::test_op[4x4-forward]", "extra_info": MEASURED}]}
-    assert [row["name"] for row in results.rows_of(report)] == ["ops/op"]
+def test_a_benchmark_is_called_after_its_folder_and_function() -> None:
+    assert results.name_of("benchmarks/test_training_step.py::test_training_step[8-bf16]") == "training_step"
+    assert results.name_of("benchmarks/ops/test_op.py::test_op[4x4-forward]") == "ops/op"
 
 
 def test_what_kind_an_alternative_is_stays_with_it() -> None:
@@ -92,3 +82,19 @@ def test_a_machine_not_measured_yet_has_no_results(tmp_path: Path) -> None:
 def test_numbers_keep_five_digits(number: float, kept: float) -> None:
     measured = {**MEASURED, "seconds": {"ours": [number]}}
     assert results.row("step", measured)["seconds"]["ours"]["median"] == kept
+
+
+def test_a_file_from_another_machine_adds_its_runs() -> None:
+    first = results.merged(None, "m", {}, {"commit": "a"}, [entry(4), entry(8)])
+    elsewhere = results.merged(None, "m", {}, {"commit": "b"}, [entry(8, 2.0)])
+    both = results.taken(first, elsewhere)
+    assert [run["commit"] for run in both["runs"]] == ["a", "b"]
+    assert [(row["params"]["resolution"], row["run"]) for row in both["benchmarks"]] == [(4, 0), (8, 1)]
+    assert results.taken(both, elsewhere) == both
+    assert results.taken(None, elsewhere) == elsewhere
+
+
+def test_the_checks_of_a_machine_stay_until_there_are_new_ones() -> None:
+    checked = {**results.merged(None, "m", {}, {"commit": "a"}, [entry(4)]), "checks": {"passed": 3}}
+    assert results.merged(checked, "m", {}, {"commit": "b"}, [entry(8)])["checks"] == {"passed": 3}
+    assert results.taken(checked, {**checked, "checks": {"passed": 4}})["checks"] == {"passed": 4}

@@ -1,0 +1,196 @@
+"""The tables of single ops on a GPU: what share of the memory's speed they reach, and the targets there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.markdown import markdown, three_digits
+from benchmarks.op_tables import (
+    compiled_graphs,
+    family,
+    fastest,
+    geometric_mean,
+    is_linear,
+    is_op,
+    named_ratio,
+    small_calls,
+    yes,
+)
+from benchmarks.results import Row
+
+LARGE = 256e6
+"""Bytes of a call's inputs from which on targets hold."""
+OF_COPY = 0.85
+"""The share of the copy's speed asked in forward and backward."""
+DISCRIMINATION = "minibatch_discrimination"
+DISCRIMINATION_SIZE = "256x100x5"
+ANY = ("eager", "compiled")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A mode against the fastest rivals of some kinds: what is asked of the geometric mean of the ratios."""
+
+    mode: str
+    kinds: tuple[str, ...]
+    rivals: str
+    asked: float
+
+
+TARGETS = (
+    Target("forward+backward", ANY, "the fastest", 1.2),
+    Target("double backward", ("eager",), "the fastest op by op", 4.0),
+    Target("double backward", ("compiled",), "one compiled graph", 0.9),
+)
+DISCRIMINATION_TARGETS = tuple(
+    Target(mode, ANY, "the fastest", 10.0) for mode in ("forward", "forward+backward", "double backward")
+)
+
+
+def joined(entries: Sequence[Row]) -> list[Row]:
+    """One entry for each family, mode and size, of races that were run for each kind of rivals apart.
+
+    Rivals keep the ratio that they had to ours within their race; ours is that of the first.
+    """
+    found: dict[tuple[str, str, str], Row] = {}
+    for entry in entries:
+        key = (entry["name"], entry["params"]["mode"], entry["params"]["size"])
+        if key not in found:
+            found[key] = {**entry, **{part: dict(entry[part]) for part in ("seconds", "ratios", "memory", "roles")}}
+            continue
+        first = found[key]
+        scale = first["seconds"]["ours"]["median"] / entry["seconds"]["ours"]["median"]
+        for name in entry["seconds"].keys() - first["seconds"].keys():
+            first["seconds"][name] = {which: scale * value for which, value in entry["seconds"][name].items()}
+            for part in ("ratios", "memory", "roles"):
+                if name in entry[part]:
+                    first[part][name] = entry[part][name]
+    return list(found.values())
+
+
+def of_copy(entry: Row) -> float:
+    """Our share of the speed at which a copy moves as many bytes, measured in turns with us."""
+    return entry["seconds"]["copy"]["median"] / entry["seconds"]["ours"]["median"]
+
+
+def gigabytes(entry: Row) -> float:
+    """GB/s: the bytes that the op must read and write over the time that it took."""
+    return entry["units"]["bytes"] / entry["seconds"]["ours"]["median"] / 1e9
+
+
+def render(entries: Sequence[Row]) -> list[str]:
+    """All tables of ops; none where nothing was measured for it."""
+    entries = joined(entries)
+    families: dict[str, list[Row]] = {}
+    for entry in entries:
+        families.setdefault(family(entry), []).append(entry)
+    sections = {
+        "Single ops: the targets": summary(entries),
+        "Single ops: small tensors": small_calls(entries),
+        "Single ops in compiled graphs": compiled_graphs(entries),
+        **{name: family_table(of_family) for name, of_family in families.items()},
+    }
+    return [line for title, lines in sections.items() if lines for line in ("", f"### {title}", "", *lines)]
+
+
+def family_table(entries: Sequence[Row]) -> list[str]:
+    """A line for each size and mode."""
+    header = ["mode", "size", *_HEADER, "MB, ours", "MB, fastest"]
+    body = []
+    for entry in entries:
+        memory = entry["memory"]
+        megabytes = [
+            three_digits(memory[name] / 1e6) if name in memory else "" for name in ("ours", fastest(entry, ANY))
+        ]
+        body.append([entry["params"]["mode"], entry["params"]["size"], *_cells(entry), *megabytes])
+    return markdown(header, body, words=2)
+
+
+def short(rows: Sequence[Row], run: Row) -> list[str]:
+    """The largest of what a run has measured, for a terminal."""
+    ops = joined([row for row in rows if is_op(row)])
+    body = [
+        [family(entry), entry["params"]["mode"], entry["params"]["size"], *_cells(entry)]
+        for entry in sorted(ops, key=family)
+        if entry["params"]["bytes"] >= LARGE or _counts_for_discrimination(entry)
+    ]
+    lines = [f"commit {run['commit']}; a large copy moves {run['copy_bandwidth'] / 1e9:.0f} GB/s", ""]
+    for entry in rows:
+        if not is_op(entry):
+            unit, *_ = entry["units"]
+            rates = (f"{name} {three_digits(rate[unit])}" for name, rate in entry["rates"].items())
+            params = ", ".join(f"{key} {value}" for key, value in entry["params"].items())
+            lines.append(f"{entry['name']}, {params}: {', '.join(rates)} {unit}/s")
+    if body:
+        lines += [*markdown(["family", "mode", "size", *_HEADER], body, words=3), ""]
+    return [*lines, *summary(ops)]
+
+
+def summary(entries: Sequence[Row]) -> list[str]:
+    """What each target asks and what was measured."""
+    large = [entry for entry in entries if entry["params"]["bytes"] >= LARGE and family(entry) != DISCRIMINATION]
+    pairs = [entry for entry in entries if _counts_for_discrimination(entry)]
+    lines = _shares([entry for entry in large if entry["params"]["mode"] in ("forward", "forward+backward")])
+    body = _means(f"{LARGE / 1e6:.0f} MB and more", large, TARGETS)
+    body += _means(f"minibatch discrimination, {DISCRIMINATION_SIZE}", pairs, DISCRIMINATION_TARGETS)
+    if body:
+        header = ["what", "mode", "against", "asked of the mean", "cases", "geometric mean", "reached"]
+        lines += markdown(header, body, words=3)
+    return lines
+
+
+def _shares(entries: Sequence[Row]) -> list[str]:
+    """How many are as fast as asked beside a copy, and which are not."""
+    if not entries:
+        return []
+    slow = [entry for entry in entries if of_copy(entry) < OF_COPY]
+    caption = (
+        f"Inputs of {LARGE / 1e6:.0f} MB and more, all families but minibatch discrimination: "
+        f"{len(entries) - len(slow)} of {len(entries)} forward and forward+backward passes reach {OF_COPY:.0%} of the "
+        "copy's speed."
+    )
+    listed = [f"- {family(e)}, {e['params']['mode']}, {e['params']['size']}: {of_copy(e):.0%}" for e in slow]
+    return [caption, "", *listed, *([""] if listed else [])]
+
+
+def _means(what: str, entries: Sequence[Row], targets: Sequence[Target]) -> list[list[str]]:
+    """A line for each target that some entries are for."""
+    body = []
+    for target in targets:
+        ratios = _ratios(target, entries)
+        if ratios:
+            mean = geometric_mean(ratios)
+            body.append([what, target.mode, target.rivals, f"{target.asked:g}", str(len(ratios)), f"**{mean:.2f}**"])
+            body[-1].append(yes(mean >= target.asked))
+    return body
+
+
+_HEADER = ["ours, ms", "GB/s", "of copy", "vs. op by op", "vs. compiled"]
+
+
+def _cells(entry: Row) -> list[str]:
+    winner = fastest(entry, ANY)
+    return [
+        three_digits(1000 * entry["seconds"]["ours"]["median"]),
+        three_digits(gigabytes(entry)),
+        f"{of_copy(entry):.0%}",
+        named_ratio(entry, "eager", winner),
+        named_ratio(entry, "compiled", winner),
+    ]
+
+
+def _counts_for_discrimination(entry: Row) -> bool:
+    return family(entry) == DISCRIMINATION and entry["params"]["size"] == DISCRIMINATION_SIZE
+
+
+def _ratios(target: Target, entries: Sequence[Row]) -> list[float]:
+    """Those of the entries that the target is for."""
+    found = []
+    for entry in entries:
+        if entry["params"]["mode"] != target.mode or (target.mode == "double backward" and is_linear(entry)):
+            continue
+        rival = fastest(entry, target.kinds)
+        if rival is not None:
+            found.append(entry["ratios"][rival]["of_medians"])
+    return found
