@@ -5,6 +5,7 @@
 #   make lint | format              ruff and clang-format: check | rewrite
 #   make bench                      the benchmarks, into benchmarks/results/
 #   make build                      compiles csrc/ again where it changed
+#   make gpu-check                  on a machine with an NVIDIA GPU: gpu-test, gpu-bench and gpu-steps, 9 minutes each
 #   make clean                      removes what was built, the virtual environment too
 #
 # TORCH="torch==2.13.0" chooses the torch to install, PYTHON=python3.12 the interpreter, GAN_OPS_CUDA=0|1 the CUDA kernels.
@@ -17,7 +18,17 @@ BIN := .venv/bin
 SOURCES := $(wildcard csrc/*.* csrc/*/*.*)
 TEST_SOURCES := $(filter %.cpp %.cu %.h,$(wildcard tests/cuda_on_cpu/*.* tests/cuda_on_cpu/*/*.*))
 
-.PHONY: train test lint format bench build clean
+# On a machine with a GPU: the Python at hand with its own torch, nothing from the network. COMMIT says what is tested
+# where there is no git, RESULTS=folder writes the result file there instead of to benchmarks/results/, and no target
+# takes longer than BUDGET, in seconds.
+COMMIT ?=
+RESULTS ?=
+BUDGET ?= 520
+END := $(shell expr $$(date +%s) + $(BUDGET))
+ON_GPU = COMMIT=$(COMMIT) $(PYTHON)
+WRITING = --until $(END) $(if $(RESULTS),--results $(RESULTS))
+
+.PHONY: train test lint format bench build clean gpu-check gpu-build gpu-test gpu-bench gpu-steps
 
 train: build
 	$(BIN)/python -m train.pggan $(ARGS)
@@ -51,6 +62,27 @@ build: .venv/built
 .venv/built: .venv/installed setup.py $(SOURCES)
 	@if [ -n "$$(find setup.py csrc -newer $@)" ]; then $(BIN)/python setup.py --quiet build_ext --inplace; fi
 	@touch $@
+
+gpu-check:
+	$(MAKE) gpu-test
+	$(MAKE) gpu-bench
+	$(MAKE) gpu-steps
+
+gpu-test: gpu-build
+	$(ON_GPU) tests/on_gpu.py $(WRITING) $(ARGS)
+
+gpu-bench: gpu-build
+	$(ON_GPU) -m benchmarks $(WRITING) -q benchmarks/ops $(ARGS)
+
+gpu-steps: gpu-build
+	$(ON_GPU) -m benchmarks $(WRITING) -q benchmarks/test_training_step.py $(ARGS)
+
+# For the GPU that is there and no other.
+gpu-build:
+	@$(PYTHON) -c "import sys, torch; torch.cuda.is_available() or sys.exit('torch sees no GPU here')"
+	@mkdir -p build
+	GAN_OPS_CUDA=1 TORCH_CUDA_ARCH_LIST= $(PYTHON) setup.py --quiet build_ext --inplace > build/log 2>&1 || \
+		(tail -50 build/log; false)
 
 clean:
 	rm -rf .venv build dist *.egg-info gan_ops/_C.*

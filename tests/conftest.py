@@ -1,12 +1,64 @@
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
+
+if importlib.util.find_spec("hypothesis") is None:
+    sys.path.append(str(Path(__file__).parent / "without_hypothesis"))
+
+TESTS = Path(__file__).parent
+NEEDS = ("PIL", "tqdm", "tyro")
+MISSING = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+class WithoutPackages(pytest.Dir):
+    """tests/train where the packages that programs need are not installed: nothing there can even be imported."""
+
+    def collect(self) -> list[pytest.Item]:
+        pytest.skip(f"not installed: {', '.join(MISSING)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    return WithoutPackages.from_parent(parent, path=path) if MISSING and path == TESTS / "train" else None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--share", metavar="I/N", help="run one of N shares of the tests, in processes of their own")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    share = config.getoption("--share")
+    if share:
+        mine, shares = map(int, share.split("/"))
+        keys = list(dict.fromkeys(map(_together, items)))
+        items[:] = [item for item in items if keys.index(_together(item)) % shares == mine]
+
+
+def _together(item: pytest.Item) -> str:
+    """What is to run in one process: tests that share what takes long to make."""
+    room = item.path.relative_to(TESTS).parts[0]
+    if room in ("ops", "nn"):
+        return item.nodeid
+    return room if room == "cuda_on_cpu" else str(item.path)
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each kind of device here; what a test makes lies there unless it says otherwise."""
+    if request.param == "cpu":
+        yield "cpu"
+        return
+    with torch.device(request.param):
+        yield request.param
 
 
 @pytest.fixture(scope="session")

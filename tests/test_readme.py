@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("tyro")  # and what else programs need
+
 from train.config import parse_command_line
 from train.pggan_config import PRESETS
 
