@@ -19,6 +19,16 @@ MISSING = [name for name in NEEDS if importlib.util.find_spec(name) is None]
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _exact_convolutions() -> Iterator[None]:
+    """On a GPU cuDNN's are float32 proper, and the same at every call."""
+    if not torch.cuda.is_available():
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
+
+
 class WithoutPackages(pytest.Dir):
     """tests/train where the packages that programs need are not installed: nothing there can even be imported."""
 

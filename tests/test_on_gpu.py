@@ -14,7 +14,7 @@ import pytest
 
 REPORT = """<testsuites><testsuite name="pytest">
 <testcase classname="tests.ops.test_a" name="test_one"/>
-<testcase classname="tests.ops.test_a" name="test_two"><failure message="assert 1 == 2&#10;more">trace</failure></testcase>
+<testcase classname="tests.ops.test_a" name="test_two"><failure message="assert 1 == 2&#10;more"/></testcase>
 <testcase classname="tests.ops.test_a" name="test_three"><skipped message="not an op of feature maps"/></testcase>
 <testcase classname="tests.train" name="test_four"><error message="no fixture">trace</error></testcase>
 </testsuite></testsuites>"""

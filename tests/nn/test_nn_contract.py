@@ -17,6 +17,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import gan_ops.nn as gnn
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 Inputs = tuple[Tensor, ...]
 
 
@@ -74,9 +76,10 @@ def test_the_table_has_every_layer() -> None:
 
 @every_layer
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@EVERYWHERE
 def test_runs_under_autocast_near_full_precision(name: str, dtype: torch.dtype) -> None:
     layer, inputs = made(name)
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast(torch.get_default_device().type, dtype=dtype):
         narrow = outputs_of(layer, inputs)
         gradients = gradients_of(layer, inputs)
     for actual, expected in zip(narrow, outputs_of(layer, inputs), strict=True):
@@ -87,6 +90,7 @@ def test_runs_under_autocast_near_full_precision(name: str, dtype: torch.dtype) 
 
 
 @every_layer
+@EVERYWHERE
 def test_compiles_as_one_graph(name: str) -> None:
     layer, inputs = made(name)
     torch._dynamo.reset()
@@ -101,6 +105,7 @@ def pickled(layer: nn.Module) -> nn.Module:
 
 @every_layer
 @pytest.mark.parametrize("copied", [copy.deepcopy, pickled], ids=["deepcopy", "pickle"])
+@EVERYWHERE
 def test_a_copy_gives_the_same_and_shares_nothing(name: str, copied) -> None:
     layer, inputs = made(name)
     outputs_of(layer, inputs)  # what a call may leave behind is copied too
@@ -116,6 +121,7 @@ def test_a_copy_gives_the_same_and_shares_nothing(name: str, copied) -> None:
 
 
 @every_layer
+@EVERYWHERE
 def test_a_state_dict_is_all_that_a_new_layer_needs(name: str) -> None:
     layer, inputs = made(name)
     other, _ = made(name, seed=1)

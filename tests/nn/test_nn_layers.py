@@ -12,6 +12,8 @@ from torch.autograd import gradcheck, gradgradcheck
 from gan_ops import nn as gnn
 from gan_ops import reference
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 
 def double(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64)
@@ -22,11 +24,13 @@ def _seed():
     torch.manual_seed(0)
 
 
+@EVERYWHERE
 def test_pixel_norm_layer_is_the_op():
     x = double(3, 5, 2, 2)
     torch.testing.assert_close(gnn.PixelNorm(eps=0.1)(x), reference.pixel_norm(x, 0.1))
 
 
+@EVERYWHERE
 def test_stddev_layer_is_the_op():
     x = double(4, 6, 2, 2)
     torch.testing.assert_close(gnn.MinibatchStddev(2, 3)(x), reference.minibatch_stddev(x, 2, 3))
@@ -34,6 +38,7 @@ def test_stddev_layer_is_the_op():
 
 @pytest.mark.parametrize("group_size", [1, 2, 4, 6, 100, None])
 @pytest.mark.parametrize("batches", [2, 3])
+@EVERYWHERE
 def test_stddev_of_interleaved_minibatches_equals_one_by_one(group_size, batches):
     layer = gnn.MinibatchStddev(group_size)
     parts = [double(12, 2, 3, 3) for _ in range(batches)]
@@ -69,6 +74,7 @@ def test_stddev_group_of_a_batch_is_known_beforehand():
         gnn.MinibatchStddev(3).group(8)
 
 
+@EVERYWHERE
 def test_discrimination_layer_appends_the_op_of_its_projection():
     layer = gnn.MinibatchDiscrimination(6, 4, 3).double()
     x = double(5, 6)
@@ -76,6 +82,7 @@ def test_discrimination_layer_appends_the_op_of_its_projection():
     torch.testing.assert_close(layer(x), torch.cat([x, reference.minibatch_discrimination(m)], dim=1))
 
 
+@EVERYWHERE
 def test_discrimination_options_are_the_authors_code():
     layer = gnn.MinibatchDiscrimination(6, 4, 3, include_self=False, weight_norm=True, bias=True).double()
     assert not layer.log_scale.any() and (layer.bias == -1).all()
@@ -95,6 +102,7 @@ def test_discrimination_starts_with_samples_about_one_apart():
 
 
 @pytest.mark.parametrize("batches", [2, 3])
+@EVERYWHERE
 def test_discrimination_of_interleaved_minibatches_equals_one_by_one(batches):
     layer = gnn.MinibatchDiscrimination(6, 4, 3).double()
     parts = [double(5, 6) for _ in range(batches)]
@@ -105,6 +113,7 @@ def test_discrimination_of_interleaved_minibatches_equals_one_by_one(batches):
 
 @pytest.mark.parametrize("weight_norm", [False, True])
 @pytest.mark.parametrize("batches", [1, 2])
+@EVERYWHERE
 def test_discrimination_scale_fits_half_the_distance_to_the_nearest_neighbour(weight_norm, batches):
     layer = gnn.MinibatchDiscrimination(6, 4, 3, weight_norm=weight_norm)
     x = torch.randn(10, 6) * 100
@@ -155,6 +164,7 @@ def test_discrimination_scale_is_not_fitted_to_what_has_no_distances(x, message)
 
 
 @pytest.mark.parametrize("weight_norm", [False, True])
+@EVERYWHERE
 def test_discrimination_layer_differentiates_twice(weight_norm):
     layer = gnn.MinibatchDiscrimination(4, 3, 2, weight_norm=weight_norm, bias=True).double()
     parameters = dict(layer.named_parameters())
@@ -185,6 +195,7 @@ def plain(name: str, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor |
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("copies", [1, 100])  # few and many samples: either the input or the weight is the smaller one
+@EVERYWHERE
 def test_weight_is_scaled_by_gain_over_root_fan_in_and_bias_is_not(name, copies):
     make, (n, *shape), fan_in = LAYERS[name]
     layer = make(gain=3.0).double()
@@ -221,6 +232,7 @@ def test_weights_start_standard_normal_and_biases_zero(layer):
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("copies", [1, 40])
+@EVERYWHERE
 def test_layers_differentiate_twice(name, copies):
     make, (n, *shape), _ = LAYERS[name]
     layer = make().double()
@@ -234,6 +246,7 @@ def test_layers_differentiate_twice(name, copies):
     assert gradgradcheck(run, inputs, fast_mode=True)
 
 
+@EVERYWHERE
 def test_up_conv_is_the_same_on_both_its_paths():
     layer = gnn.EqualizedUpConv2d(6, 5).double()
     torch.nn.init.normal_(layer.bias)
@@ -249,6 +262,7 @@ def test_up_conv_is_the_same_on_both_its_paths():
 @pytest.mark.parametrize("copies", [1, 40])
 @pytest.mark.parametrize("negative_slope", [None, 0.2])
 @pytest.mark.parametrize("pixel_norm", [False, True])
+@EVERYWHERE
 def test_the_epilogue_of_a_convolution_is_leaky_relu_then_pixel_norm(name, copies, negative_slope, pixel_norm):
     make, (n, *shape), _ = LAYERS[name]
     layer = make(negative_slope=negative_slope, pixel_norm=pixel_norm).double()
@@ -273,10 +287,11 @@ def test_convolutions_keep_channels_last(layer, size):
 
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@EVERYWHERE
 def test_layers_run_in_half_precision_under_autocast(name, dtype):
     make, shape, _ = LAYERS[name]
     layer, x = make(), torch.randn(shape)
-    with torch.autocast("cpu", dtype):
+    with torch.autocast(torch.get_default_device().type, dtype):
         y = layer(x)
     assert y.dtype == dtype
     torch.testing.assert_close(y.float(), layer(x), rtol=0.05, atol=0.05)

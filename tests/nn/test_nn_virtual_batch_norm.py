@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from gan_ops import nn as gnn
 from gan_ops import reference
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
@@ -69,6 +71,7 @@ def test_affine_can_be_left_out() -> None:
 
 @pytest.mark.parametrize("spatial", [(), (4, 3)], ids=str)
 @pytest.mark.parametrize("affine", [True, False])
+@EVERYWHERE
 def test_norm_joins_an_example_to_the_reference_and_takes_the_reference_by_itself(spatial, affine) -> None:
     norm = gnn.VirtualBatchNorm(5, eps=1e-3, affine=affine).double()
     x, batch = torch.randn(2, 5, *spatial).double(), 2 * torch.randn(7, 5, *spatial).double() + 1
@@ -81,6 +84,7 @@ def test_norm_joins_an_example_to_the_reference_and_takes_the_reference_by_itsel
     torch.testing.assert_close(of_batch, F.batch_norm(batch, None, None, norm.weight, norm.bias, True, eps=1e-3))
 
 
+@EVERYWHERE
 def test_gradients_of_both_results_reach_both_inputs_to_the_second_order() -> None:
     norm = gnn.VirtualBatchNorm(3).double()
     x, batch = torch.randn(2, 3, 2, 2).double().requires_grad_(), torch.randn(4, 3, 2, 2).double().requires_grad_()
@@ -93,6 +97,7 @@ def test_an_empty_reference_batch_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@EVERYWHERE
 def test_norm_keeps_the_memory_format(memory_format) -> None:
     x, batch = (torch.randn(4, 6, 3, 5).to(memory_format=memory_format) for _ in range(2))
     for y in gnn.VirtualBatchNorm(6)(x, batch):
@@ -121,6 +126,7 @@ def test_reference_is_a_copy_of_the_latents() -> None:
 
 
 @pytest.mark.parametrize("grad", [True, False])
+@EVERYWHERE
 def test_every_norm_sees_the_reference_batch_at_its_place(grad: bool) -> None:
     network, z = make_network(), torch.randn(3, 4)
     linear, unflatten, first, _, (up, second, relu), last = network
@@ -131,12 +137,14 @@ def test_every_norm_sees_the_reference_batch_at_its_place(grad: bool) -> None:
 
 
 @pytest.mark.parametrize("grad", [True, False])
+@EVERYWHERE
 def test_an_example_does_not_depend_on_its_companions(grad: bool) -> None:
     network, z = make_network().double(), torch.randn(5, 4).double()
     with torch.set_grad_enabled(grad):
         torch.testing.assert_close(network(z[:1]), network(z)[:1])
 
 
+@EVERYWHERE
 def test_gradients_flow_through_the_reference_batch() -> None:
     """Seen in a bias before a norm: without the reference's share it would shift x and its statistics alike."""
     network = make_network().double()
@@ -227,6 +235,7 @@ def test_statistics_are_computed_anew_after(change) -> None:
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
 @pytest.mark.parametrize("grad", [True, False], ids=["after training", "after generating"])
+@EVERYWHERE
 def test_copies_keep_the_reference_batch_but_not_its_statistics(copied, grad: bool) -> None:
     network, z = make_network(), torch.randn(2, 4)
     with torch.set_grad_enabled(grad):
@@ -239,6 +248,7 @@ def test_copies_keep_the_reference_batch_but_not_its_statistics(copied, grad: bo
 
 
 @pytest.mark.parametrize("latents", [None, 6, 9], ids=["none", "as many", "more"])
+@EVERYWHERE
 def test_a_checkpoint_brings_its_reference_batch(latents: int | None) -> None:
     network, z = make_network(), torch.randn(2, 4)
     other = make_network(latents)
@@ -261,26 +271,29 @@ def test_statistics_of_inference_mode_serve_outside_of_it() -> None:
     assert calls(network) == 3 and z.grad.any()
 
 
+@EVERYWHERE
 def test_half_precision_has_statistics_of_its_own() -> None:
     network, z = make_network(), torch.randn(2, 4)
     with torch.no_grad():
         full = network(z)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(torch.get_default_device().type, torch.bfloat16):
             half = network(z)
         assert calls(network) == 4 and half.dtype == torch.bfloat16
         torch.testing.assert_close(half.float(), full, rtol=0.05, atol=0.05)
         assert torch.equal(network(z), full)
 
 
+@EVERYWHERE
 def test_training_in_half_precision_gives_wide_gradients_to_the_norms() -> None:
     network = make_network()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(torch.get_default_device().type, torch.bfloat16):
         y = network(torch.randn(2, 4))
     y.float().square().sum().backward()
     assert y.dtype == torch.bfloat16 and network[2].weight.grad.dtype == torch.float32
 
 
 @pytest.mark.parametrize("grad", [True, False])
+@EVERYWHERE
 def test_compiles_as_one_graph(grad: bool) -> None:
     network, z = make_network(), torch.randn(2, 4)
     torch._dynamo.reset()

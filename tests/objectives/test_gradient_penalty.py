@@ -9,6 +9,8 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from gan_ops.objectives import GradientPenalty, score_gradient
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 
 @pytest.fixture(autouse=True)
 def _seed():
@@ -62,7 +64,7 @@ def test_derivative_is_that_of_unit_vectors_for_tiny_and_huge_gradients(scale):
 def test_loss_is_float32_also_under_autocast(dtype):
     gradient = torch.randn(4, 3, 2, 2).to(dtype)
     expected = GradientPenalty().loss(gradient.double())
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(torch.get_default_device().type, torch.bfloat16):
         loss = GradientPenalty().loss(gradient)
     assert loss.dtype == torch.float32
     assert expected.dtype == torch.float64
@@ -87,6 +89,7 @@ def test_points_take_one_weight_a_sample():
     assert (weights < 1).all()
 
 
+@EVERYWHERE
 def test_points_lie_between_real_and_fake():
     real, fake = torch.randn(2, 8, 3, 4, 4)
     x = GradientPenalty().points(real, fake, None)
@@ -117,6 +120,7 @@ def small_critic() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0))
 
 
+@EVERYWHERE
 def test_the_score_gradient_is_each_sample_s_own_and_differentiable():
     critic, x = small_critic().double(), torch.randn(5, 3, 4, 4, dtype=torch.float64)
     gradient = score_gradient(critic, x)
@@ -142,6 +146,7 @@ def test_the_points_are_left_alone():
     assert x.requires_grad and x.grad_fn is not None
 
 
+@EVERYWHERE
 def test_channels_last_points_give_a_channels_last_gradient():
     critic = small_critic().to(memory_format=torch.channels_last)
     x = torch.randn(5, 3, 4, 4).to(memory_format=torch.channels_last)
@@ -158,11 +163,12 @@ def test_a_loss_scale_carries_small_gradients_through_float16_and_is_taken_out(s
     torch.testing.assert_close(score_gradient(critic, x, scale), torch.full((4, 3), 1e-8), rtol=2e-2, atol=0)
 
 
+@EVERYWHERE
 def test_only_the_critic_runs_under_autocast():
     critic, x = nn.Sequential(nn.Linear(6, 8), nn.Softplus(), nn.Linear(8, 1), nn.Flatten(0)), torch.randn(5, 6)
     seen = []
     critic.register_forward_hook(lambda _, __, scores: seen.append(scores.dtype))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(torch.get_default_device().type, torch.bfloat16):
         gradient = score_gradient(critic, x)
         loss = GradientPenalty().loss(gradient)
     assert seen == [torch.bfloat16]

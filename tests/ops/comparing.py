@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def seeded(seed: int) -> torch.Generator:
+    """For random tensors on the device where tests make theirs."""
+    return torch.Generator(torch.get_default_device()).manual_seed(seed)
+
+
 def derivatives(function, inputs: tuple[Tensor, ...], seed: int = 1, prepare=lambda tensor: tensor) -> list[Tensor]:
     """Output, gradients, and the gradients of <gradients, cotangents> to cotangent and inputs.
 
@@ -14,7 +19,7 @@ def derivatives(function, inputs: tuple[Tensor, ...], seed: int = 1, prepare=lam
     generator = torch.Generator().manual_seed(seed)
 
     def cotangent(like: Tensor) -> Tensor:
-        values = torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like)
+        values = torch.randn(like.shape, generator=generator, dtype=torch.float64, device="cpu").to(like)
         return prepare(values).requires_grad_()
 
     output = function(*inputs)

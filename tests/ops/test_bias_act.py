@@ -9,8 +9,11 @@ from torch.profiler import ProfilerActivity, profile
 
 import gan_ops
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 
 @pytest.mark.parametrize("negative_slope", [0.0, 0.2, 1.0, 3.0])
+@EVERYWHERE
 def test_is_torch_s_leaky_relu_with_a_bias_and_a_gain(negative_slope: float) -> None:
     x, b = torch.randn(3, 5, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     expected = 1.5 * F.leaky_relu(x + b[:, None], negative_slope)
@@ -18,6 +21,7 @@ def test_is_torch_s_leaky_relu_with_a_bias_and_a_gain(negative_slope: float) -> 
 
 
 @pytest.mark.parametrize("negative_slope", [0.0, 0.2])
+@EVERYWHERE
 def test_the_slope_at_zero_is_torch_s(negative_slope: float) -> None:
     gradients = []
     for function in (gan_ops.bias_act, gan_ops.reference.bias_act):
@@ -27,6 +31,7 @@ def test_the_slope_at_zero_is_torch_s(negative_slope: float) -> None:
     assert torch.equal(*gradients)
 
 
+@EVERYWHERE
 def test_narrow_features_take_a_wide_bias_and_give_it_a_wide_gradient() -> None:
     x, b = torch.randn(64, 3, 8, 8, dtype=torch.bfloat16), torch.randn(3, requires_grad=True)
     y = gan_ops.bias_act(x, b)
@@ -55,6 +60,7 @@ def test_a_constant_bias_costs_no_reduction() -> None:
     assert not any(event.name == "aten::sum" for event in trace.events())
 
 
+@EVERYWHERE
 def test_the_second_derivative_makes_no_zeros() -> None:
     x, g = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3, requires_grad=True)
     (first,) = torch.autograd.grad(gan_ops.bias_act(x), x, g, create_graph=True)

@@ -6,25 +6,31 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import seeded
 
 import gan_ops
+
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
 ops = torch.ops.gan_ops
 
 
 @pytest.mark.parametrize("negative_slope", [0.0, 0.2, 1.0, 3.0])
+@EVERYWHERE
 def test_is_pixel_norm_of_the_leaky_relu_of_x_and_a_bias(negative_slope: float) -> None:
     x, b = torch.randn(3, 5, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     expected = gan_ops.pixel_norm(F.leaky_relu(x + b[:, None], negative_slope), eps=0.1)
     torch.testing.assert_close(gan_ops.bias_act_pixel_norm(x, b, negative_slope, eps=0.1), expected)
 
 
+@EVERYWHERE
 def test_value_by_hand() -> None:
     y = gan_ops.bias_act_pixel_norm(torch.tensor([[2.0, -25.0]]), torch.tensor([1.0, 5.0]), 0.2, eps=0.0)
     torch.testing.assert_close(y, torch.tensor([[3.0, -4.0]]) / 12.5**0.5)
 
 
 @pytest.mark.parametrize("negative_slope", [0.0, 0.2])
+@EVERYWHERE
 def test_the_slope_at_zero_is_torch_s(negative_slope: float) -> None:
     gradients = []
     for function in (gan_ops.bias_act_pixel_norm, gan_ops.reference.bias_act_pixel_norm):
@@ -34,6 +40,7 @@ def test_the_slope_at_zero_is_torch_s(negative_slope: float) -> None:
     torch.testing.assert_close(*gradients)
 
 
+@EVERYWHERE
 def test_a_pixel_of_zeros_has_finite_derivatives() -> None:
     x = torch.zeros(2, 5, 3, 3, requires_grad=True)
     y = gan_ops.bias_act_pixel_norm(x, torch.zeros(5))
@@ -42,6 +49,7 @@ def test_a_pixel_of_zeros_has_finite_derivatives() -> None:
     assert not y.any() and gradient.isfinite().all() and second.isfinite().all()
 
 
+@EVERYWHERE
 def test_narrow_features_take_a_wide_bias_and_give_it_a_wide_gradient() -> None:
     x, b = torch.randn(4, 3, 8, 8, dtype=torch.bfloat16), torch.randn(3, requires_grad=True)
     y = gan_ops.bias_act_pixel_norm(x, b)
@@ -52,8 +60,9 @@ def test_narrow_features_take_a_wide_bias_and_give_it_a_wide_gradient() -> None:
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(("channels", "size"), [(16, 64), (600, 12), (2100, 4)])  # many chunks, short ones, no staging
+@EVERYWHERE
 def test_bias_gradients_of_many_pixels_are_right_whatever_the_number_of_threads(memory_format, channels, size) -> None:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     x, g, v = (torch.randn(3, channels, size, size, generator=generator) for _ in range(3))
     x, b = x.to(memory_format=memory_format), torch.randn(channels, generator=generator)
 
@@ -83,6 +92,7 @@ def test_a_constant_bias_costs_no_sums() -> None:
     assert b.grad is None and x.grad is not None
 
 
+@EVERYWHERE
 def test_the_second_derivative_of_the_bias_gradient_alone_is_that_of_the_definition() -> None:
     x = torch.randn(3, 4, 2, 2, dtype=torch.float64, requires_grad=True)
     b = torch.randn(4, dtype=torch.float64, requires_grad=True)

@@ -12,6 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 LAYOUTS = ["contiguous", "channels_last", "slice of channels_last", "transposed", "sliced", "expanded"]
 
 
@@ -32,22 +33,23 @@ def laid_out(values: Tensor, layout: str) -> Tensor:
     return values
 
 
-def drawn(family: Family, data: st.DataObject, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], Callable]:
+def drawn(family: Family, data: st.DataObject, device: str, dtype: torch.dtype) -> tuple[tuple[Tensor, ...], Callable]:
     """Inputs, and what gives cotangents their layout."""
     shapes = data.draw(family.shapes, label="shapes")
     layouts = [data.draw(st.sampled_from(LAYOUTS), label="layout") for _ in shapes]
     of_cotangents = data.draw(st.sampled_from(LAYOUTS), label="layout of the cotangents")
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99), label="seed"))
     values = family.inputs(generator, dtype, shapes)
-    inputs = tuple(laid_out(t, layout).requires_grad_() for t, layout in zip(values, layouts, strict=True))
+    inputs = tuple(laid_out(t.to(device), layout).requires_grad_() for t, layout in zip(values, layouts, strict=True))
     return inputs, lambda cotangent: laid_out(cotangent, of_cotangents)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
+@pytest.mark.parametrize("device", DEVICES)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_kernels_equal_the_definition_on_any_shape_and_layout(family: Family, data: st.DataObject) -> None:
-    inputs, prepare = drawn(family, data, torch.float64)
+def test_kernels_equal_the_definition_on_any_shape_and_layout(family: Family, device: str, data: st.DataObject) -> None:
+    inputs, prepare = drawn(family, data, device, torch.float64)
     actual, expected = (derivatives(function, inputs, prepare=prepare) for function in (family.op, family.reference))
     # Sums in another order. Derivatives of one channel's norm, or of a deviation of equal samples (an expanded batch),
     # are what is left of larger numbers, so the bound is wider than for the fixed inputs of test_contract.py.
@@ -56,12 +58,13 @@ def test_kernels_equal_the_definition_on_any_shape_and_layout(family: Family, da
 
 @pytest.mark.parametrize("family", FAMILIES, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("device", DEVICES)
 @settings(max_examples=40, deadline=None, derandomize=True)  # a bound on roundings: values that break it can be found
 @given(data=st.data())
 def test_narrow_types_are_no_worse_than_torch_on_any_shape_and_layout(
-    family: Family, dtype: torch.dtype, data: st.DataObject
+    family: Family, dtype: torch.dtype, device: str, data: st.DataObject
 ) -> None:
-    inputs, prepare = drawn(family, data, dtype)
+    inputs, prepare = drawn(family, data, device, dtype)
     if "pixel_norm" in family.name:  # one channel's norm is its own: all derivatives are roundings of 0
         assume(inputs[0].shape[1] > 1)
     # The second derivative to interpolate's cotangent is a sum of two that are rounded, as is the sum.

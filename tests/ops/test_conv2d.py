@@ -9,8 +9,11 @@ from torch.profiler import ProfilerActivity, profile
 
 import gan_ops
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 
 @pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (3, 0), (4, 3)])
+@EVERYWHERE
 def test_is_torch_s_convolution(kernel: int, padding: int) -> None:
     x, w = torch.randn(2, 3, 6, 5, dtype=torch.float64), torch.randn(4, 3, kernel, kernel, dtype=torch.float64)
     torch.testing.assert_close(gan_ops.conv2d(x, w, None, padding), F.conv2d(x, w, padding=padding))

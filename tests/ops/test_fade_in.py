@@ -8,6 +8,8 @@ import torch.nn.functional as F
 
 import gan_ops
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 ops = torch.ops.gan_ops
 
 
@@ -16,6 +18,7 @@ def images(channels: int = 3, height: int = 4, width: int = 6, **options) -> tup
     return torch.randn(2, channels, 2 * height, 2 * width, **options), old
 
 
+@EVERYWHERE
 def test_value_by_hand() -> None:
     new = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]).view(1, 1, 2, 4)
     old = torch.tensor([10.0, 20.0]).view(1, 1, 1, 2)
@@ -25,6 +28,7 @@ def test_value_by_hand() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("as_tensor", [False, True])
+@EVERYWHERE
 def test_both_ends_are_exact(dtype: torch.dtype, as_tensor: bool) -> None:
     new, old = images(dtype=dtype)
     new *= 1e-3
@@ -34,6 +38,7 @@ def test_both_ends_are_exact(dtype: torch.dtype, as_tensor: bool) -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.3, 0.7, 1.0])
+@EVERYWHERE
 def test_infinities_spread_as_in_lerp(fraction: float) -> None:
     new, old = images()
     new[0, 0, 0, 0], old[1, 1, 1, 1] = float("inf"), float("-inf")
@@ -42,6 +47,7 @@ def test_infinities_spread_as_in_lerp(fraction: float) -> None:
 
 
 @pytest.mark.parametrize("fraction", [-0.5, 1.5])
+@EVERYWHERE
 def test_fractions_beyond_the_ends_extrapolate(fraction: float) -> None:
     new, old = images(dtype=torch.float64)
     expected = torch.lerp(new, F.interpolate(old, scale_factor=2.0), fraction)
@@ -49,12 +55,14 @@ def test_fractions_beyond_the_ends_extrapolate(fraction: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16], ids=str)
+@EVERYWHERE
 def test_a_fraction_of_any_type_counts_as_its_number(dtype: torch.dtype) -> None:
     fraction = torch.tensor(0.3, dtype=dtype)
     new, old = images()
     assert torch.equal(gan_ops.fade_in(new, old, fraction), gan_ops.fade_in(new, old, fraction.item()))
 
 
+@EVERYWHERE
 def test_a_fraction_that_requires_a_gradient_gets_one() -> None:
     new, old = (t.requires_grad_() for t in images(dtype=torch.float64))
     fraction = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
@@ -69,6 +77,7 @@ def test_the_kernels_refuse_a_fraction_that_requires_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("wanted", [[0], [1]], ids=["new", "old"])
+@EVERYWHERE
 def test_the_second_derivative_of_one_gradient_alone_is_that_of_the_definition(wanted: list[int]) -> None:
     inputs = [t.requires_grad_() for t in images(dtype=torch.float64)]
     g = torch.randn_like(inputs[0]).requires_grad_()
@@ -82,6 +91,7 @@ def test_the_second_derivative_of_one_gradient_alone_is_that_of_the_definition(w
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize(("channels", "width"), [(1, 1500), (3, 500), (5, 300), (40, 30), (1500, 3)])
+@EVERYWHERE
 def test_rows_longer_than_a_buffer_are_right(memory_format, channels: int, width: int) -> None:
     new, old = (t.to(memory_format=memory_format) for t in images(channels, 3, width))
     torch.testing.assert_close(gan_ops.fade_in(new, old, 0.3), gan_ops.reference.fade_in(new, old, 0.3))

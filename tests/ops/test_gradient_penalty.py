@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comparing import assert_all_close, derivatives
+from comparing import assert_all_close, derivatives, seeded
 
 import gan_ops
+
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
 KINDS = [(1.0, False), (1.0, True), (2.5, False), (0.0, False), (0.0, True)]
 
 
+@EVERYWHERE
 def test_the_norm_is_over_all_axes_but_the_first() -> None:
     gradient = torch.zeros(2, 1, 2, 2)
     gradient[0, 0] = torch.tensor([[1.0, 2.0], [2.0, 4.0]])  # norm 5
@@ -23,8 +26,9 @@ def test_the_norm_is_over_all_axes_but_the_first() -> None:
 
 @pytest.mark.parametrize("function", [gan_ops.gradient_penalty, gan_ops.reference.gradient_penalty])
 @pytest.mark.parametrize(("target", "one_sided"), KINDS)
+@EVERYWHERE
 def test_where_the_gradient_is_zero_derivatives_are_finite(function, target: float, one_sided: bool) -> None:
-    gradient = torch.randn(3, 2, 2, 2, generator=torch.Generator().manual_seed(0))
+    gradient = torch.randn(3, 2, 2, 2, generator=seeded(0))
     gradient[1] = 0
     gradient.requires_grad_()
     penalty = function(gradient, target, one_sided)
@@ -37,12 +41,13 @@ def test_where_the_gradient_is_zero_derivatives_are_finite(function, target: flo
     assert first.isfinite().all() and second.isfinite().all()
 
 
+@EVERYWHERE
 @pytest.mark.parametrize(("target", "one_sided"), KINDS)
 @pytest.mark.parametrize("poisoned", [0, 1], ids=["cotangent", "cotangent of the gradient"])
 def test_where_the_gradient_is_zero_infinite_cotangents_pass_as_in_the_definition(
     poisoned: int, target: float, one_sided: bool
 ) -> None:
-    gradient = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    gradient = torch.randn(3, 4, generator=seeded(0), dtype=torch.float64)
     gradient[1] = 0
     gradient.requires_grad_()
 
@@ -62,6 +67,7 @@ def test_where_the_gradient_is_zero_infinite_cotangents_pass_as_in_the_definitio
     )
 
 
+@EVERYWHERE
 def test_a_norm_at_the_target_costs_nothing_to_the_first_order() -> None:
     gradient = torch.tensor([[3.0, 4.0]], requires_grad=True)
     penalty = gan_ops.gradient_penalty(gradient, target=5.0)
@@ -70,6 +76,7 @@ def test_a_norm_at_the_target_costs_nothing_to_the_first_order() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("scale", [1e-30, 1e-20, 1e20, 1e30])
+@EVERYWHERE
 def test_first_derivatives_of_tiny_and_huge_gradients_are_unit_vectors(dtype: torch.dtype, scale: float) -> None:
     unit = torch.nn.functional.normalize(torch.randn(2, 12, dtype=torch.float64), dim=1)
     gradient = (unit * scale).to(dtype).requires_grad_()
@@ -81,9 +88,10 @@ def test_first_derivatives_of_tiny_and_huge_gradients_are_unit_vectors(dtype: to
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
+@EVERYWHERE
 def test_second_derivatives_of_tiny_and_huge_gradients_are_exact(scale: float) -> None:
-    inputs = (torch.randn(3, 5000, generator=torch.Generator().manual_seed(0)) * scale).requires_grad_()
-    v = torch.randn(3, 5000, generator=torch.Generator().manual_seed(1))
+    inputs = (torch.randn(3, 5000, generator=seeded(0)) * scale).requires_grad_()
+    v = torch.randn(3, 5000, generator=seeded(1))
 
     def second(gradient: torch.Tensor, function) -> torch.Tensor:
         g = torch.full([3], min(1.0, scale), dtype=function(gradient).dtype)  # or tiny norms' results overflow
@@ -96,6 +104,7 @@ def test_second_derivatives_of_tiny_and_huge_gradients_are_exact(scale: float) -
     torch.testing.assert_close(actual.double(), exact, rtol=1e-4, atol=1e-5 * exact.abs().max().item())
 
 
+@EVERYWHERE
 def test_squares_that_vanish_beside_others_in_a_chunk_or_alone_are_counted_right() -> None:
     gradient = torch.zeros(2, 3 * 4096)
     gradient[0, :4096] = 1e-25  # a chunk whose squares float32 cannot hold, beside one that it can
@@ -111,6 +120,7 @@ def test_squares_that_vanish_beside_others_in_a_chunk_or_alone_are_counted_right
 
 
 @pytest.mark.parametrize("size", [2047, 2048, 2049, 65536, 65537, 100003])
+@EVERYWHERE
 def test_samples_of_any_length_equal_the_definition(size: int) -> None:
     """Across the lengths where kernels go over to chunks and to several walks."""
     inputs = (torch.randn(3, size, dtype=torch.float64, requires_grad=True),)
@@ -129,6 +139,7 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
+@EVERYWHERE
 def test_a_sample_without_elements_has_norm_zero() -> None:
     assert gan_ops.gradient_penalty(torch.zeros(2, 0)).tolist() == [1, 1]
 

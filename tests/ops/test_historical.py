@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comparing import seeded
 from torch import Tensor, nn
 
 import gan_ops
+
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
 MODULES = [gan_ops, gan_ops.reference]
 SIDES = pytest.mark.parametrize("module", MODULES, ids=["kernel", "reference"])
@@ -14,11 +17,12 @@ SIDES = pytest.mark.parametrize("module", MODULES, ids=["kernel", "reference"])
 
 def history(steps: int, shapes: list[list[int]], dtype: torch.dtype = torch.float64) -> list[list[Tensor]]:
     """θ[1..steps], each a list of parameters."""
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     return [[torch.randn(s, generator=generator, dtype=torch.float64).to(dtype) for s in shapes] for _ in range(steps)]
 
 
 @SIDES
+@EVERYWHERE
 def test_averages_are_the_means_and_the_distance_is_to_the_mean_with_the_present_counted(module) -> None:
     past = history(5, [[3, 4], [5000], []])
     averages = [torch.full_like(p, float("nan")) for p in past[0]]  # before the first step their values do not matter
@@ -33,6 +37,7 @@ def test_averages_are_the_means_and_the_distance_is_to_the_mean_with_the_present
 
 
 @SIDES
+@EVERYWHERE
 def test_at_the_first_step_the_distance_and_its_derivatives_are_zero(module) -> None:
     parameters = [torch.randn(3, 4, requires_grad=True)]
     distance = module.historical_distance(parameters, [torch.full((3, 4), float("nan"))], 1)
@@ -42,12 +47,14 @@ def test_at_the_first_step_the_distance_and_its_derivatives_are_zero(module) -> 
 
 
 @SIDES
+@EVERYWHERE
 def test_the_first_update_copies_the_parameters_to_the_bit(module) -> None:
     parameters, averages = [torch.randn(1000)], [torch.randn(1000)]
     module.historical_update_(parameters, averages, 1)
     assert torch.equal(averages[0], parameters[0])
 
 
+@EVERYWHERE
 def test_the_gradient_counts_the_parameters_in_the_mean() -> None:
     parameter, average = torch.tensor([3.0], requires_grad=True), torch.tensor([1.0])
     gan_ops.historical_distance([parameter], [average], 4).backward()
@@ -55,6 +62,7 @@ def test_the_gradient_counts_the_parameters_in_the_mean() -> None:
 
 
 @SIDES
+@EVERYWHERE
 def test_parameters_of_several_types_each_get_a_gradient_of_theirs(module) -> None:
     types = [torch.float32, torch.bfloat16, torch.float16, torch.bfloat16, torch.float64]
     parameters = [torch.randn(7, 3).to(dtype).requires_grad_() for dtype in types]
@@ -71,6 +79,7 @@ def test_parameters_of_several_types_each_get_a_gradient_of_theirs(module) -> No
         torch.testing.assert_close(average.double(), p.detach().double() / 2)
 
 
+@EVERYWHERE
 def test_only_parameters_that_need_one_get_a_gradient() -> None:
     parameters = [torch.ones(3, dtype=torch.float64), torch.ones(4, requires_grad=True), torch.ones(5)]
     gan_ops.historical_distance(parameters, [torch.zeros_like(p) for p in parameters], 2).backward()
@@ -78,6 +87,7 @@ def test_only_parameters_that_need_one_get_a_gradient() -> None:
     torch.testing.assert_close(parameters[1].grad, torch.full([4], 0.5))
 
 
+@EVERYWHERE
 def test_second_derivatives_of_some_parameters_alone_are_exact() -> None:
     parameters = [torch.randn(3, requires_grad=True), torch.randn(4, requires_grad=True)]
     distance = gan_ops.historical_distance(parameters, [torch.zeros_like(p) for p in parameters], 2)
@@ -88,6 +98,7 @@ def test_second_derivatives_of_some_parameters_alone_are_exact() -> None:
 
 @SIDES
 @pytest.mark.parametrize("step", [3, 3.0, torch.tensor(3), torch.tensor(3.0), torch.tensor(3.0, dtype=torch.bfloat16)])
+@EVERYWHERE
 def test_the_step_may_be_a_number_or_a_tensor_of_any_type(module, step) -> None:
     parameters, averages = [torch.full((4,), 3.0)], [torch.zeros(4)]
     assert module.historical_distance(parameters, averages, step).item() == pytest.approx(16.0)
@@ -96,6 +107,7 @@ def test_the_step_may_be_a_number_or_a_tensor_of_any_type(module, step) -> None:
 
 
 @SIDES
+@EVERYWHERE
 def test_any_layouts_go_together(module) -> None:
     values, mean = torch.randn(2, 6, 5, 3, 3, dtype=torch.float64)
     layouts = [
@@ -115,6 +127,7 @@ def test_any_layouts_go_together(module) -> None:
             torch.testing.assert_close(average, (values + mean) / 2)
 
 
+@EVERYWHERE
 def test_a_model_s_parameters_can_be_passed_as_they_come() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(2, 200))
     averages = [torch.empty_like(p) for p in model.parameters()]
@@ -126,6 +139,7 @@ def test_a_model_s_parameters_can_be_passed_as_they_come() -> None:
     assert distance.item() == pytest.approx(sum(p.numel() for p in model.parameters()) / 4)
 
 
+@EVERYWHERE
 def test_a_graph_notices_that_its_averages_have_moved() -> None:
     parameters, averages = [torch.ones(3, requires_grad=True)], [torch.zeros(3)]
     distance = gan_ops.historical_distance(parameters, averages, 2)
@@ -135,7 +149,7 @@ def test_a_graph_notices_that_its_averages_have_moved() -> None:
 
 
 def test_results_do_not_depend_on_the_number_of_threads() -> None:
-    parameters = [torch.randn(n, generator=torch.Generator().manual_seed(n)) for n in (5, 100_000, 0, 17, 50_000)]
+    parameters = [torch.randn(n, generator=seeded(n)) for n in (5, 100_000, 0, 17, 50_000)]
     averages = [torch.zeros_like(p) for p in parameters]
     before = torch.get_num_threads()
     distances = []
@@ -146,6 +160,7 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(*distances)
 
 
+@EVERYWHERE
 def test_a_compiled_step_moves_the_averages() -> None:
     @torch.compile(fullgraph=True, backend="aot_eager")
     def step(parameters: list[Tensor], averages: list[Tensor], t: Tensor) -> tuple[Tensor, Tensor]:

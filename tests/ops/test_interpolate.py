@@ -8,13 +8,17 @@ from torch.profiler import ProfilerActivity, profile
 
 import gan_ops
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
+
+@EVERYWHERE
 def test_each_sample_has_its_weight() -> None:
     real, fake = torch.zeros(3, 2, 2), torch.full((3, 2, 2), 8.0)
     points = gan_ops.interpolate(real, fake, torch.tensor([0.0, 0.25, 1.0]))
     assert torch.equal(points, torch.tensor([0.0, 2.0, 8.0])[:, None, None].expand(3, 2, 2))
 
 
+@EVERYWHERE
 def test_at_the_ends_it_is_real_and_fake_to_the_bit() -> None:
     real, fake = torch.randn(2, 64, 3, 5, 5) * torch.tensor([1.0, 1e-3])[:, None, None, None, None]
     assert torch.equal(gan_ops.interpolate(real, fake, torch.zeros(64)), real)
@@ -23,6 +27,7 @@ def test_at_the_ends_it_is_real_and_fake_to_the_bit() -> None:
 
 @pytest.mark.parametrize("function", [gan_ops.interpolate, gan_ops.reference.interpolate])
 @pytest.mark.parametrize("shape", [[4], [4, 1], [4, 1, 1, 1]])
+@EVERYWHERE
 def test_the_weight_s_gradient_has_the_weight_s_shape_and_type(function, shape: list[int]) -> None:
     real, fake = torch.randn(2, 4, 3, 9, 9, dtype=torch.float64)
     weight = torch.rand(shape, requires_grad=True)
@@ -45,6 +50,7 @@ def test_what_nobody_wants_costs_nothing(wanted: tuple[bool, bool, bool]) -> Non
 
 
 @pytest.mark.parametrize("one_end", [0, 1])
+@EVERYWHERE
 def test_the_second_derivative_of_one_end_alone_is_that_of_the_definition(one_end: int) -> None:
     g = torch.randn(3, 4, 5, dtype=torch.float64, requires_grad=True)
     weight = torch.rand(3, dtype=torch.float64, requires_grad=True)
@@ -57,6 +63,7 @@ def test_the_second_derivative_of_one_end_alone_is_that_of_the_definition(one_en
         torch.testing.assert_close(actual, expected)
 
 
+@EVERYWHERE
 def test_a_long_sum_does_not_depend_on_the_number_of_threads() -> None:
     g, real, fake = torch.randn(3, 2, 3, 100, 100)
     before = torch.get_num_threads()

@@ -6,9 +6,11 @@ import math
 
 import pytest
 import torch
-from comparing import assert_all_close, derivatives
+from comparing import assert_all_close, derivatives, seeded
 
 import gan_ops
+
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
 BOTH = pytest.mark.parametrize(
     "op", [gan_ops.minibatch_discrimination, gan_ops.reference.minibatch_discrimination], ids=["kernel", "reference"]
@@ -16,6 +18,7 @@ BOTH = pytest.mark.parametrize(
 
 
 @BOTH
+@EVERYWHERE
 def test_value_by_hand(op) -> None:
     m = torch.tensor([[[0.0, 0.0]], [[1.0, -2.0]], [[1.0, 0.5]]])
     near, far, between = math.exp(-1.5), math.exp(-3.0), math.exp(-2.5)
@@ -25,12 +28,14 @@ def test_value_by_hand(op) -> None:
 
 
 @BOTH
+@EVERYWHERE
 def test_a_sample_alone_is_close_to_itself_only(op) -> None:
     m = torch.randn(1, 3, 4)
     assert torch.equal(op(m), torch.ones(1, 3)) and torch.equal(op(m, include_self=False), torch.zeros(1, 3))
 
 
 @pytest.mark.parametrize("samples", [2, 16, 37])
+@EVERYWHERE
 def test_equal_samples_count_each_other_and_have_no_gradient(samples: int) -> None:
     m = torch.full((samples, 2, 3), 0.3, requires_grad=True)
     out = gan_ops.minibatch_discrimination(m)
@@ -40,8 +45,9 @@ def test_equal_samples_count_each_other_and_have_no_gradient(samples: int) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+@EVERYWHERE
 def test_ties_of_single_features_have_slope_zero_as_in_the_definition(dtype: torch.dtype) -> None:
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     m = torch.randint(-2, 3, (40, 3, 4), generator=generator).to(dtype).requires_grad_()
     rows = zip(
         derivatives(gan_ops.minibatch_discrimination, (m,)),
@@ -53,6 +59,7 @@ def test_ties_of_single_features_have_slope_zero_as_in_the_definition(dtype: tor
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@EVERYWHERE
 def test_exponentials_are_within_two_ulp_from_no_distance_to_the_farthest(dtype: torch.dtype) -> None:
     """Pairs of samples a distance apart that one feature holds exactly; out is then the exponential alone."""
     tiny = torch.finfo(dtype).tiny
@@ -67,6 +74,7 @@ def test_exponentials_are_within_two_ulp_from_no_distance_to_the_farthest(dtype:
     assert ((out[0].double() - exact).abs() <= 2 * ulp).all() and torch.equal(out[0], out[1])
 
 
+@EVERYWHERE
 def test_distances_beyond_the_normal_numbers_give_zero() -> None:
     m = torch.tensor([0.0, 200.0, 1e6, 3e38]).view(4, 1, 1)
     assert not gan_ops.minibatch_discrimination(m, include_self=False).any()
@@ -75,6 +83,7 @@ def test_distances_beyond_the_normal_numbers_give_zero() -> None:
 @pytest.mark.parametrize("poison", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("include_self", [True, False])
 @pytest.mark.parametrize("sample", [0, 20, 36])
+@EVERYWHERE
 def test_what_is_not_finite_spreads_as_in_the_definition_wherever_it_is(poison, include_self, sample) -> None:
     m = torch.randn(37, 3, 2)
     m[sample, 1, 1] = poison
@@ -82,6 +91,7 @@ def test_what_is_not_finite_spreads_as_in_the_definition_wherever_it_is(poison, 
     torch.testing.assert_close(actual, gan_ops.reference.minibatch_discrimination(m, include_self), equal_nan=True)
 
 
+@EVERYWHERE
 def test_nan_in_the_cotangent_reaches_every_gradient_of_its_kernel() -> None:
     g = torch.ones(20, 2)
     g[3, 1] = math.nan

@@ -8,6 +8,8 @@ import torch
 
 import gan_ops
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 
 def stddev_by_hand(x: np.ndarray, group: int, maps: int, eps: float) -> np.ndarray:
     """The paper's recipe in loops: [N, C, P] → [N, maps]."""
@@ -23,14 +25,16 @@ def stddev_by_hand(x: np.ndarray, group: int, maps: int, eps: float) -> np.ndarr
 
 @pytest.mark.parametrize(("group_size", "group"), [(4, 4), (2, 2), (None, 8), (100, 8), (1, 1)])
 @pytest.mark.parametrize("num_channels", [1, 3])
+@EVERYWHERE
 def test_groups_are_strided_and_the_variance_is_biased(group_size, group, num_channels) -> None:
     x = torch.randn(8, 6, 5, dtype=torch.float64)
     out = gan_ops.minibatch_stddev(x, group_size, num_channels, eps=1e-4)
-    expected = torch.from_numpy(stddev_by_hand(x.numpy(), group, num_channels, 1e-4))
+    expected = torch.from_numpy(stddev_by_hand(x.cpu().numpy(), group, num_channels, 1e-4))
     assert torch.equal(out[:, :6], x)
-    torch.testing.assert_close(out[:, 6:], expected[..., None].expand(-1, -1, 5))
+    torch.testing.assert_close(out[:, 6:].cpu(), expected[..., None].expand(-1, -1, 5))
 
 
+@EVERYWHERE
 def test_equal_samples_give_the_root_of_eps_and_finite_derivatives() -> None:
     x = torch.ones(4, 3, 2, 2, requires_grad=True)
     out = gan_ops.minibatch_stddev(x)

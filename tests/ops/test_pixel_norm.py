@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import pytest
 import torch
+from comparing import seeded
 
 import gan_ops
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
+
+@EVERYWHERE
 def test_value_by_hand() -> None:
     x = torch.tensor([[3.0, 4.0]])
     torch.testing.assert_close(gan_ops.pixel_norm(x, eps=0.0), x / 12.5**0.5)
 
 
+@EVERYWHERE
 def test_every_pixel_has_unit_mean_square() -> None:
     y = gan_ops.pixel_norm(torch.randn(2, 7, 3, 4, dtype=torch.float64), eps=0.0)
     torch.testing.assert_close(y.square().mean(dim=1), torch.ones(2, 3, 4, dtype=torch.float64))
 
 
+@EVERYWHERE
 def test_zero_stays_zero_with_finite_derivatives() -> None:
     x = torch.zeros(2, 5, 3, 3, requires_grad=True)
     y = gan_ops.pixel_norm(x)
@@ -27,9 +33,10 @@ def test_zero_stays_zero_with_finite_derivatives() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1e-4, 1e8, 1e15])
+@EVERYWHERE
 def test_gradients_of_extreme_inputs_do_not_leave_float32(scale: float) -> None:
     """r³ and r⁵ would overflow or vanish on their own; the result does neither."""
-    generator = torch.Generator().manual_seed(0)
+    generator = seeded(0)
     wide = (torch.randn(2, 16, 3, dtype=torch.float64, generator=generator) * scale).requires_grad_()
     narrow = wide.detach().float().requires_grad_()
     for function, x in ((gan_ops.reference.pixel_norm, wide), (gan_ops.pixel_norm, narrow)):

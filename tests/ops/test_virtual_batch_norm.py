@@ -12,6 +12,8 @@ from torch import Tensor
 
 import gan_ops
 
+EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
+
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 # Below, at and above the sizes at which kernels change their way: 1 pixel, tiles of several planes, chunks of a plane.
 SPATIAL = [(), (1, 1), (3, 5), (16, 16), (47, 45), (64, 65)]
@@ -49,6 +51,7 @@ def test_statistics_combine_as_mean_and_mean_square_of_the_paper(function) -> No
 
 
 @BOTH
+@EVERYWHERE
 def test_without_reference_examples_it_is_instance_norm(function) -> None:
     x, mean, var, weight, bias = double(3, 5, 4, 3), double(5), double(5).square(), double(5), double(5)
     expected = F.instance_norm(x, weight=weight, bias=bias)
@@ -56,6 +59,7 @@ def test_without_reference_examples_it_is_instance_norm(function) -> None:
 
 
 @BOTH
+@EVERYWHERE
 def test_with_endlessly_many_it_is_batch_norm_by_the_given_statistics(function) -> None:
     x, mean, var, weight, bias = double(3, 5, 4, 3), double(5), double(5).square(), double(5), double(5)
     expected = F.batch_norm(x, mean, var, weight, bias)
@@ -63,6 +67,7 @@ def test_with_endlessly_many_it_is_batch_norm_by_the_given_statistics(function) 
 
 
 @pytest.mark.parametrize("memory_format", LAYOUTS, ids=str)
+@EVERYWHERE
 def test_an_example_does_not_depend_on_those_beside_it(memory_format) -> None:
     x = torch.randn(5, 70, 6, 6).to(memory_format=memory_format)
     mean, var = torch.randn(70), torch.rand(70)
@@ -74,6 +79,7 @@ def test_an_example_does_not_depend_on_those_beside_it(memory_format) -> None:
 @pytest.mark.parametrize("memory_format", LAYOUTS, ids=str)
 @pytest.mark.parametrize("spatial", SPATIAL, ids=str)
 @pytest.mark.parametrize("channels", [1, 16, 70])
+@EVERYWHERE
 def test_kernels_equal_the_definition_whatever_the_size(channels, spatial, memory_format) -> None:
     x = double(2, channels, *spatial)
     x = x.to(memory_format=memory_format) if len(spatial) == 2 else x
@@ -92,6 +98,7 @@ def test_kernels_equal_the_definition_whatever_the_size(channels, spatial, memor
 
 
 @pytest.mark.parametrize("memory_format", LAYOUTS, ids=str)
+@EVERYWHERE
 def test_a_mean_far_from_zero_costs_no_accuracy(memory_format) -> None:
     """E[x²] − m² would leave nothing of a deviation of 1 beside a mean of 10⁴ in float32."""
     x = (torch.randn(2, 20, 40, 40) + 1e4).to(memory_format=memory_format)
@@ -102,6 +109,7 @@ def test_a_mean_far_from_zero_costs_no_accuracy(memory_format) -> None:
     torch.testing.assert_close(y.double(), exact, rtol=0, atol=2e-3)
 
 
+@EVERYWHERE
 def test_narrow_features_take_wide_parameters_and_statistics_and_give_them_wide_gradients() -> None:
     x = torch.randn(8, 3, 32, 32).bfloat16()
     wide = [t.requires_grad_() for t in (torch.randn(3), torch.rand(3) + 1, torch.randn(3), torch.randn(3))]
@@ -136,6 +144,7 @@ def test_gradients_that_nobody_wants_are_not_computed() -> None:
 
 
 @pytest.mark.parametrize("given", range(5), ids=["x", "weight", "bias", "reference_mean", "reference_var"])
+@EVERYWHERE
 def test_second_derivatives_of_each_gradient_alone_are_exact(given: int) -> None:
     """Cotangents of the backward op may be absent, each of them."""
     inputs = [t.requires_grad_() for t in (double(2, 5, 3, 2), double(5), double(5), double(5), double(5))]

@@ -1,0 +1,22 @@
+"""A whole tiny run on a GPU, where there is one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from train.pggan import build_trainer
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
+def test_a_run_ends_at_the_last_resolution_with_finite_weights(tiny_config, tiny_images, precision: str) -> None:
+    device = torch.device("cuda")
+    trainer, _ = build_trainer(tiny_config(device="cuda", precision=precision), tiny_images, device)
+    while not trainer.done:
+        trainer.step()
+    for player in (trainer.game.generator, trainer.game.discriminator):
+        assert player.network.resolution == 8
+        for parameter in player.network.parameters():
+            assert parameter.device.type == "cuda" and parameter.isfinite().all()
