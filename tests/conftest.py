@@ -29,7 +29,7 @@ def _exact_convolutions() -> Iterator[None]:
         yield
 
 
-class WithoutPackages(pytest.Dir):
+class WithoutPackages(pytest.Collector):
     """tests/train where the packages that programs need are not installed: nothing there can even be imported."""
 
     def collect(self) -> list[pytest.Item]:
@@ -38,7 +38,7 @@ class WithoutPackages(pytest.Dir):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    return WithoutPackages.from_parent(parent, path=path) if MISSING and path == TESTS / "train" else None
+    return WithoutPackages.from_parent(parent, name=path.name) if MISSING and path == TESTS / "train" else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,7 +1,8 @@
 """``python tests/on_gpu.py``: the whole test suite on a machine with a GPU, then the kernels under compute-sanitizer.
 
 Tests run in several processes at once, each with a share of them; other arguments go to pytest. What the result is goes
-into the machine's file in benchmarks/results/. Exit code 0 if nothing failed.
+into the machine's file in benchmarks/results/, what the processes printed into build/gpu-test.log (with --results: both
+into that folder). Exit code 0 if nothing failed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import datetime
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,25 +29,26 @@ from benchmarks import machine, results  # noqa: E402
 THREADS = 2
 """Of each process, which compute at the same time."""
 TOOLS = ("memcheck", "racecheck")
+FOR_TOOLS = 120.0
+"""Seconds that the tests leave to them."""
 NOT_INSTALLED = "not run, compute-sanitizer is not installed"
 NO_TIME = "not run, no time was left"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python tests/on_gpu.py", description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "--results", metavar="FOLDER", type=Path, default=results.FOLDER, help="where to write the result"
-    )
+    parser.add_argument("--results", metavar="FOLDER", type=Path, help="where to write the result and the log")
     parser.add_argument("--until", metavar="TIME", type=float, default=float("inf"), help="end at this Unix time")
     options, pytest_arguments = parser.parse_known_args()
     if machine.DEVICE.type != "cuda":
         print("torch sees no GPU here", file=sys.stderr)
         return 2
     start = time.time()
-    counts, failures = run_tests(pytest_arguments, options.until)
+    log = (options.results or ROOT / "build") / "gpu-test.log"
+    counts, failures = run_tests(pytest_arguments, options.until - FOR_TOOLS, log)
     seconds = time.time() - start
     sanitizer = {tool: sanitize(tool, options.until) for tool in TOOLS}
-    path = keep({**counts, "sanitizer": sanitizer}, options.results)
+    path = keep({**counts, "sanitizer": sanitizer}, options.results or results.FOLDER)
 
     print("\n".join(failures[:40]))
     for what, count in counts.items():
@@ -59,35 +62,51 @@ def main() -> int:
     )
 
 
-def run_tests(arguments: list[str], until: float) -> tuple[dict[str, int], list[str]]:
-    """How many passed, failed and were skipped, and a line for each failure."""
+def run_tests(arguments: list[str], until: float, log: Path) -> tuple[dict[str, int], list[str]]:
+    """How many passed, failed and were skipped, and a line for each failure; what was printed goes to ``log``."""
     shares = max(1, machine.usable_cores() // THREADS)
-    environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
+    # The build is for the GPU that is there, whatever others the environment names.
+    environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TORCH_CUDA_ARCH_LIST": ""}
     with tempfile.TemporaryDirectory() as folder:
         running = []
         for i in range(shares):
-            report, log = Path(folder, f"{i}.xml"), Path(folder, f"{i}.log")
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--share={i}/{shares}"]
-            command += [f"--junitxml={report}", f"--basetemp={folder}/{i}", *arguments]
-            with log.open("w") as output:
-                process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
-            running.append((process, report, log))
+            report, output = Path(folder, f"{i}.xml"), Path(folder, f"{i}.log")
+            command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
+            command += [f"--share={i}/{shares}", f"--junitxml={report}", f"--basetemp={folder}/{i}", *arguments]
+            with output.open("w") as file:
+                process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+            running.append((process, report, output))
         counts, failures, reasons = Counter(passed=0, failed=0, skipped=0), [], Counter()
-        for process, report, log in running:
-            try:
-                process.wait(max(1.0, until - time.time()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("")
+        for process, report, output in running:
+            ended = wait(process, until)
             if report.exists():
                 read_report(ElementTree.parse(report).getroot(), counts, failures, reasons)
-            else:
+            if not ended or not report.exists():
                 counts["failed"] += 1
                 failures.append(f"A share of the tests did not end (exit code {process.returncode}):")
-                failures += log.read_text().splitlines()[-15:]
+                failures += output.read_text().splitlines()[-15:]
+            with log.open("a") as file:
+                file.write(output.read_text())
     for reason, count in reasons.most_common():
         print(f"skipped {count}: {reason}")
     return dict(counts), failures
+
+
+def wait(process: subprocess.Popen, until: float) -> bool:
+    """Whether it ends by itself in time. Interrupted, pytest still reports what it has done."""
+    try:
+        process.wait(None if until == float("inf") else max(1.0, until - time.time()))
+        return True
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+    try:
+        process.wait(10.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return False
 
 
 def read_report(root: ElementTree.Element, counts: Counter[str], failures: list[str], reasons: Counter[str]) -> None:

@@ -39,16 +39,17 @@ def test_a_report_is_counted_and_its_failures_named(on_gpu: ModuleType) -> None:
     assert reasons == {"not an op of feature maps": 1}
 
 
-def test_shares_hold_every_test_once(on_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares_hold_every_test_once(on_gpu: ModuleType, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(on_gpu.machine, "usable_cores", lambda: 2 * on_gpu.THREADS)
-    these = ["tests/ops/test_pixel_norm.py", "tests/ops/test_fade_in.py", "-k", "by_hand"]
-    counts, failures = on_gpu.run_tests(these, until=time.time() + 300)
+    these = ["tests/ops/test_pixel_norm.py", "tests/ops/test_fade_in.py", "-k", "by_hand and cpu"]
+    counts, failures = on_gpu.run_tests(these, until=time.time() + 300, log=tmp_path / "log")
     assert (counts, failures) == ({"passed": 2, "failed": 0, "skipped": 0}, [])
+    assert (tmp_path / "log").read_text().count("1 passed") == 2
 
 
-def test_a_share_that_does_not_end_in_time_is_a_failure(on_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_share_that_does_not_end_in_time_is_a_failure(on_gpu: ModuleType, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(on_gpu.machine, "usable_cores", lambda: on_gpu.THREADS)
-    counts, failures = on_gpu.run_tests(["tests/ops/test_pixel_norm.py"], until=time.time())
+    counts, failures = on_gpu.run_tests(["tests/ops"], until=time.time(), log=tmp_path / "log")
     assert counts["failed"] == 1 and "did not end" in failures[0]
 
 
