@@ -167,13 +167,22 @@ def peaks(alternatives: Mapping[str, Call]) -> dict[str, int]:
     return found
 
 
+def rank(part: Part, place: int, mode: str) -> tuple[int, ...]:
+    """Rivals op by op at the three foremost sizes, what compiles at the first; then the rest in the same order.
+
+    Within a size double backward comes first: most is asked of it.
+    """
+    foremost = place <= {Part.OP_BY_OP: 3, Part.COMPILED: 1}.get(part, 0)
+    return int(not foremost), PARTS.index(part), place, -MODES.index(mode)
+
+
 def cells(family: Family) -> Callable[[Function], Function]:
     """Makes a test of a mode, a size and a part run over all that the family has, ranked by importance."""
 
     def cell(mode: str, i: int, part: Part) -> object:
         name = f"{family.sizes[i]}-{mode.replace(' ', '_')}" + ("" if part is Part.ALL else f"-{part}")
-        rank = (PARTS.index(part), len(family.sizes) - i, MODES.index(mode))
-        return pytest.param(mode, family.sizes[i], part, id=name, marks=pytest.mark.rank(*rank))
+        marks = pytest.mark.rank(*rank(part, len(family.sizes) - i, mode))
+        return pytest.param(mode, family.sizes[i], part, id=name, marks=marks)
 
     every = [cell(mode, i, part) for part in PARTS for i in range(len(family.sizes)) for mode in family.modes]
     return pytest.mark.parametrize(("mode", "size", "part"), every)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 import benchmarks.ops
+from benchmarks.ops import family as family_module
 from benchmarks.ops import limits
-from benchmarks.ops.family import Family
+from benchmarks.ops.family import Family, Part
 from benchmarks.ops.in_graphs import stays_a_kernel
-from benchmarks.ops.modes import Function, Problem
+from benchmarks.ops.modes import MODES, Function, Problem
 
 MODULES = [
     importlib.import_module(f"benchmarks.ops.{found.name}") for found in pkgutil.iter_modules(benchmarks.ops.__path__)
@@ -102,3 +103,23 @@ def test_a_copy_reads_and_writes_the_bytes_asked_for() -> None:
     copies = limits.copy(nbytes=4000, piece=800)()
     assert sum(2 * tensor.nbytes for tensor in copies) == 4000
     assert max(tensor.nbytes for tensor in copies) == 800
+
+
+def test_on_a_gpu_compiled_rivals_come_after_those_op_by_op_but_before_lesser_sizes(monkeypatch) -> None:
+    monkeypatch.setattr(family_module, "PARTS", (Part.OP_BY_OP, Part.COMPILED, Part.IN_GRAPHS))
+    cells = [(part, place, mode) for part in family_module.PARTS for place in (1, 2, 4) for mode in MODES]
+    order = [cell[:2] for cell in sorted(cells, key=lambda cell: family_module.rank(*cell)) if cell[2] == "forward"]
+    op_by_op, compiled, in_graphs = ([(part, place) for place in (1, 2, 4)] for part in family_module.PARTS)
+    assert order == [*op_by_op[:2], compiled[0], op_by_op[2], *compiled[1:], *in_graphs]
+
+
+def test_a_rival_that_does_not_run_on_a_gpu_is_left_out_with_a_warning(monkeypatch) -> None:
+    def fails() -> None:
+        raise RuntimeError("CUDA out of memory.\nTried to allocate much")
+
+    monkeypatch.setattr(family_module, "ON_GPU", True)
+    monkeypatch.setattr(family_module, "peak_of", lambda call, device: call() or 0)
+    with pytest.warns(UserWarning, match=r"compiled is left out: CUDA out of memory\."):
+        assert family_module.peaks({"ours": lambda: None, "compiled": fails}) == {"ours": 0}
+    with pytest.raises(RuntimeError, match="out of memory"):
+        family_module.peaks({"ours": fails})
