@@ -92,7 +92,9 @@ def assume(condition: bool) -> None:
         raise _Unsuited
 
 
-def settings(max_examples: int = EXAMPLES, deadline: None = None, derandomize: bool = True) -> Callable[[Callable], Callable]:
+def settings(
+    max_examples: int = EXAMPLES, deadline: None = None, derandomize: bool = True
+) -> Callable[[Callable], Callable]:
     def decorate(test: Callable) -> Callable:
         test.examples = max_examples
         return test
