@@ -25,7 +25,9 @@ def distances(m: Tensor) -> Tensor:
 
 
 def can_run(name: str, mode: str, m: Tensor) -> bool:
-    """Whether memory suffices: some alternatives hold [N, N, B, C], several times over for derivatives."""
+    """Whether it is differentiable and memory suffices: some hold [N, N, B, C], several times over for derivatives."""
+    if name.startswith("cdist") and mode == "double backward" and torch.__version__ < (2, 14):
+        return False
     holds_differences = {
         "definition": True,
         "compiled": mode != "forward",
