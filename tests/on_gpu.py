@@ -66,7 +66,7 @@ def run_tests(arguments: list[str], until: float, log: Path) -> tuple[dict[str, 
     """How many passed, failed and were skipped, and a line for each failure; what was printed goes to ``log``."""
     shares = max(1, machine.usable_cores() // THREADS)
     # The build is for the GPU that is there, whatever others the environment names.
-    environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "TORCH_CUDA_ARCH_LIST": ""}
+    settings = {"OMP_NUM_THREADS": str(THREADS), "GAN_OPS_CUDA": "1", "TORCH_CUDA_ARCH_LIST": ""}
     with tempfile.TemporaryDirectory() as folder:
         running = []
         for i in range(shares):
@@ -74,7 +74,9 @@ def run_tests(arguments: list[str], until: float, log: Path) -> tuple[dict[str, 
             command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
             command += [f"--share={i}/{shares}", f"--junitxml={report}", f"--basetemp={folder}/{i}", *arguments]
             with output.open("w") as file:
-                process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+                process = subprocess.Popen(
+                    command, cwd=ROOT, env=os.environ | settings, stdout=file, stderr=subprocess.STDOUT
+                )
             running.append((process, report, output))
         counts, failures, reasons = Counter(passed=0, failed=0, skipped=0), [], Counter()
         log.parent.mkdir(parents=True, exist_ok=True)

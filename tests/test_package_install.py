@@ -101,6 +101,7 @@ def test_checkout_finds_the_kernels_of_a_plain_install(checkout: Path, installed
 
 
 def test_trainer_runs_from_the_checkout_after_a_plain_install(checkout: Path, installed: Path, run_python) -> None:
+    pytest.importorskip("tyro")  # and what else programs need
     result = run_python("-m", "train.pggan", "--dry-run", cwd=checkout, PYTHONPATH=installed)
     assert result.returncode == 0, result.stderr
 
