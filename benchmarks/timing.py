@@ -19,6 +19,8 @@ FLUSH = 256 << 20
 class Clock(Protocol):
     turn: float
     """Seconds that a turn of an alternative takes at least: it is repeated, or its rivals would cool its caches."""
+    calls: int
+    """And how many calls it has at least."""
 
     def seconds(self, call: Callable[[], object], times: int, cold: bool) -> float:
         """Of one call, of so many; ``cold`` ones find nothing of their tensors in a GPU's cache."""
@@ -26,6 +28,7 @@ class Clock(Protocol):
 
 class HostClock:
     turn = 0.05
+    calls = 1
 
     def seconds(self, call: Callable[[], object], times: int, cold: bool) -> float:
         start = time.perf_counter()
@@ -43,6 +46,7 @@ class EventClock:
     """
 
     turn = 0.01
+    calls = 5  # the host runs ahead of the device, as it does in training
 
     def __init__(self) -> None:
         self._other = torch.ones(FLUSH // 4, dtype=torch.float32, device="cuda")

@@ -26,8 +26,8 @@ class Clock:
 
     turn = 1.0
 
-    def __init__(self, seconds: float = 1.0) -> None:
-        self.of_a_call = seconds
+    def __init__(self, seconds: float = 1.0, calls: int = 1) -> None:
+        self.of_a_call, self.calls = seconds, calls
         self.times: list[int] = []
 
     def seconds(self, call, times: int, cold: bool) -> float:
@@ -58,6 +58,12 @@ def test_calls_are_repeated_until_they_fill_a_turn() -> None:
     clock = Clock(seconds=0.25)
     race(Benchmark(), "a", {"a": lambda: None, "b": lambda: None}, params={}, rounds=(2, 2), by=clock)
     assert clock.times[4:] == [4] * 4
+
+
+def test_a_turn_has_as_many_calls_as_the_clock_wants() -> None:
+    clock = Clock(calls=3)
+    race(Benchmark(), "a", {"a": lambda: None}, params={}, rounds=(2, 2), by=clock)
+    assert clock.times[2:] == [3] * 2
 
 
 def test_all_seconds_are_those_of_one_call() -> None:
