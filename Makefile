@@ -4,6 +4,7 @@
 #   make test [ARGS="-k stddev"]    the test suite
 #   make lint | format              ruff and clang-format: check | rewrite
 #   make bench                      the benchmarks, into benchmarks/results/
+#   make kernel-report              registers, shared memory and occupancy of the CUDA kernels; fails on spills (wants nvcc)
 #   make build                      compiles csrc/ again where it changed
 #   make gpu-check                  on a machine with an NVIDIA GPU: gpu-test, gpu-bench and gpu-steps, 9 minutes each
 #   make clean                      removes what was built, the virtual environment too
@@ -28,7 +29,7 @@ END := $(shell expr $$(date +%s) + $(BUDGET))
 ON_GPU = COMMIT=$(COMMIT) $(PYTHON)
 WRITING = --until $(END) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: train test lint format bench build clean gpu-check gpu-build gpu-test gpu-bench gpu-steps
+.PHONY: train test lint format bench kernel-report build clean gpu-check gpu-build gpu-test gpu-bench gpu-steps
 
 train: build
 	$(BIN)/python -m train.pggan $(ARGS)
@@ -48,6 +49,9 @@ format: build
 
 bench: build
 	$(BIN)/python -m benchmarks $(ARGS)
+
+kernel-report: build
+	$(BIN)/python -m benchmarks.kernel_report $(ARGS)
 
 build: .venv/built
 

@@ -10,6 +10,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from benchmarks import kernel_report
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -132,3 +134,7 @@ def test_toolkit_of_another_major_version_is_an_error_when_cuda_is_asked_for(
 )
 def test_default_architectures_are_those_the_toolkit_knows(setup: ModuleType, toolkit: int, architectures: str) -> None:
     assert setup.default_architectures(toolkit) == architectures
+
+
+def test_the_kernel_report_looks_at_the_default_architectures(setup: ModuleType) -> None:
+    assert setup.default_architectures(13000).removesuffix("+PTX").split(";") == list(kernel_report.ARCHITECTURES)
