@@ -1,8 +1,8 @@
 """``python -m benchmarks.kernel_report``: what every CUDA kernel takes of a GPU, as ptxas says. No GPU is needed.
 
-Compiles csrc/cuda/*.cu for all architectures that users have and prints registers a thread, static shared memory a block
-and theoretical occupancy of each kernel. Fails, naming the kernel, where registers are spilled, an array lies in local
-memory, registers exceed the launch bounds, or there are none.
+Compiles csrc/cuda/*.cu for all architectures that users have and prints registers a thread, static shared memory a
+block and theoretical occupancy of each kernel. Fails, naming the kernel, where registers are spilled, an array lies in
+local memory, registers exceed the launch bounds, or there are none.
 """
 
 from __future__ import annotations

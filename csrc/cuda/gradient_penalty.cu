@@ -1,9 +1,9 @@
 // The gradient penalty on CUDA: a block a chunk of a sample; where samples are longer, a second kernel adds their
-// chunks' sums.
+// chunks' sums. 16 images of 256×256 are 1536 chunks: enough for 132 multiprocessors.
 //
 // Bytes it must move, for E elements of size s: forward E·s, backward 2·E·s, double backward 5·E·s (v and x are read
-// for <v, u> and once more for the result, then out of L2 where they fit); at most 9 operations an element, so memory
-// sets the pace.
+// for <v, u> and once more for the result, then out of L2 where they fit). At most 9 operations an element, so memory
+// sets the pace: at an H200's 4.8 TB/s, 64 images of 256×256 in float32 (50 MB) take 0.010, 0.021 and 0.052 ms.
 #include "../gradient_penalty.h"
 #include "samples.cuh"
 
@@ -16,8 +16,16 @@ using namespace cuda;
 /// are less than what reading it takes.
 template <class T>
 __device__ __forceinline__ double dot(const T* a, const T* b, int width, double* shared) {
-  return sum_over_block<double>(
-      width, [&](int64_t i) { return static_cast<double>(widen(a[i])) * static_cast<double>(widen(b[i])); }, shared);
+  const bool by_vector = aligned(a, b);
+  double sum = 0;
+  for_vectors_of_chunk<T>(width, [&](int i, int count) {
+    Accumulate<T> ai[kVector<T>], bi[kVector<T>];
+    load(a + i, count, by_vector, ai);
+    load(b + i, count, by_vector, bi);
+#pragma unroll
+    for (int k = 0; k < kVector<T>; ++k) sum += static_cast<double>(ai[k]) * static_cast<double>(bi[k]);
+  });
+  return block_sum(sum, shared);
 }
 
 template <class A>
@@ -71,11 +79,22 @@ void launch_dots(const T* a, const T* b, double* partial, const Finish& finish, 
 }
 
 template <class T, class A>
+__device__ __forceinline__ void scale_chunk(const T* from, T* to, int width, const PenaltySlope<A>& slope) {
+  const bool by_vector = aligned(from, to);
+  for_vectors_of_chunk<T>(width, [&](int i, int count) {
+    A values[kVector<T>];
+    load(from + i, count, by_vector, values);
+#pragma unroll
+    for (int k = 0; k < kVector<T>; ++k) values[k] = slope(values[k]);
+    store(to + i, count, by_vector, values);
+  });
+}
+
+template <class T, class A>
 __global__ void __launch_bounds__(kThreads)
     backward(const A* g, const T* x, const double* norm, T* d_x, NormPenalty p, SampleLayout s) {
   for_chunks(s, [&](int64_t sample, int64_t, int64_t first, int width) {
-    const PenaltySlope<A> slope = penalty_slope(p, norm[sample], g[sample]);
-    for (int64_t i = first + threadIdx.x; i < first + width; i += kThreads) d_x[i] = narrow<T>(slope(widen(x[i])));
+    scale_chunk(x + first, d_x + first, width, penalty_slope(p, norm[sample], g[sample]));
   });
 }
 
@@ -83,14 +102,17 @@ template <class T, class A>
 __global__ void __launch_bounds__(kThreads) double_backward(const T* v, const A* g, const T* x, const double* norm,
                                                             const double* a, T* d_x, NormPenalty p, SampleLayout s) {
   for_chunks(s, [&](int64_t sample, int64_t, int64_t first, int width) {
-    const int64_t begin = first + threadIdx.x, end = first + width;
-    if (p.target == 0) {
-      const PenaltySlope<A> slope = penalty_slope(p, norm[sample], g[sample]);
-      for (int64_t i = begin; i < end; i += kThreads) d_x[i] = narrow<T>(slope(widen(v[i])));
-      return;
-    }
+    if (p.target == 0) return scale_chunk(v + first, d_x + first, width, penalty_slope(p, norm[sample], g[sample]));
     const PenaltyCurvature<A> curvature = penalty_curvature(p, norm[sample], g[sample], a[sample]);
-    for (int64_t i = begin; i < end; i += kThreads) d_x[i] = narrow<T>(curvature(widen(v[i]), widen(x[i])));
+    const bool by_vector = aligned(v + first, x + first, d_x + first);
+    for_vectors_of_chunk<T>(width, [&](int i, int count) {
+      A vi[kVector<T>], values[kVector<T>];
+      load(v + first + i, count, by_vector, vi);
+      load(x + first + i, count, by_vector, values);
+#pragma unroll
+      for (int k = 0; k < kVector<T>; ++k) values[k] = curvature(vi[k], values[k]);
+      store(d_x + first + i, count, by_vector, values);
+    });
   });
 }
 

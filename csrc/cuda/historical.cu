@@ -1,11 +1,12 @@
 // Historical averaging on CUDA: a block a chunk. The lists travel in the kernels' arguments, kPack tensors a launch.
 //
 // Bytes it must move, for E elements of size s (averages like parameters): distance 2·E·s, its backward 3·E·s, double
-// backward 4·E·s, update 3·E·s; at most 4 operations an element, so memory sets the pace.
+// backward 4·E·s, update 3·E·s. At most 4 operations an element, so memory sets the pace: at an H200's 4.8 TB/s, 23
+// million parameters in float32 (92 MB) take 0.038, 0.058, 0.077 and 0.058 ms; below some 5 MB, launches do.
 #include <algorithm>
 
 #include "../historical.h"
-#include "launch.cuh"
+#include "vectors.cuh"
 
 namespace gan_ops {
 namespace {
@@ -65,8 +66,20 @@ __device__ __forceinline__ void for_chunks(const Pack& pack, const Body& body) {
     }
     const HistoricalTensor& tensor = pack.tensors[low];
     const int64_t first = (chunk - tensor.first_chunk) * kHistoricalChunk, rest = tensor.size - first;
-    body(tensor, first, rest < kHistoricalChunk ? rest : kHistoricalChunk, chunk);
+    body(tensor, first, static_cast<int>(rest < kHistoricalChunk ? rest : kHistoricalChunk), chunk);
   }
+}
+
+/// Averages beside a vector of parameters of type T: as many elements, in one or more vectors of their own.
+template <class T, class M>
+__device__ __forceinline__ void load_averages(const M* from, int count, bool by_vector, Accumulate<T>* values) {
+#pragma unroll
+  for (int k = 0; k < kVector<T>; k += kVector<M>) load(from + k, count - k, by_vector, values + k);
+}
+template <class T, class M>
+__device__ __forceinline__ void store_averages(M* to, int count, bool by_vector, const Accumulate<T>* values) {
+#pragma unroll
+  for (int k = 0; k < kVector<T>; k += kVector<M>) store(to + k, count - k, by_vector, values + k);
 }
 
 template <class T, class M>
@@ -74,14 +87,21 @@ __global__ void __launch_bounds__(kThreads) sum_squares(Pack pack, HistoricalSte
   using A = Accumulate<T>;
   __shared__ A shared[kThreads / kWarp];
   const bool is_first = step() == 1;
-  for_chunks(pack, [&](const HistoricalTensor& tensor, int64_t first, int64_t width, int64_t chunk) {
+  for_chunks(pack, [&](const HistoricalTensor& tensor, int64_t first, int width, int64_t chunk) {
     const T* parameter = static_cast<const T*>(tensor.parameter) + first;
     const M* average = static_cast<const M*>(tensor.average) + first;
+    const bool by_vector = aligned(parameter, average);
     A sum = 0;
-    for (int64_t i = threadIdx.x; i < width; i += kThreads) {
-      const A gap = historical_gap<A>(parameter[i], average[i], is_first);
-      sum += gap * gap;
-    }
+    for_vectors<T>(width, threadIdx.x, kThreads, [&](int i, int count) {
+      A p[kVector<T>], m[kVector<T>];
+      load(parameter + i, count, by_vector, p);
+      load_averages<T>(average + i, count, by_vector, m);
+#pragma unroll
+      for (int k = 0; k < kVector<T>; ++k) {
+        const A gap = historical_gap<A>(p[k], m[k], is_first);
+        sum += gap * gap;
+      }
+    });
     sum = block_sum(sum, shared);
     if (threadIdx.x == 0) partial[chunk] = sum;
   });
@@ -91,13 +111,21 @@ template <class T, class M>
 __global__ void __launch_bounds__(kThreads) backward(Pack pack, HistoricalStep step, const double* g) {
   using A = Accumulate<T>;
   const double t = step();
+  const bool is_first = t == 1;
   const A slope = static_cast<A>(historical_slope(t) * *g);
-  for_chunks(pack, [&](const HistoricalTensor& tensor, int64_t first, int64_t width, int64_t) {
+  for_chunks(pack, [&](const HistoricalTensor& tensor, int64_t first, int width, int64_t) {
     const T* parameter = static_cast<const T*>(tensor.parameter) + first;
     const M* average = static_cast<const M*>(tensor.average) + first;
     T* out = static_cast<T*>(tensor.out) + first;
-    for (int64_t i = threadIdx.x; i < width; i += kThreads)
-      out[i] = narrow<T>(slope * historical_gap<A>(parameter[i], average[i], t == 1));
+    const bool by_vector = aligned(parameter, average, out);
+    for_vectors<T>(width, threadIdx.x, kThreads, [&](int i, int count) {
+      A p[kVector<T>], m[kVector<T>];
+      load(parameter + i, count, by_vector, p);
+      load_averages<T>(average + i, count, by_vector, m);
+#pragma unroll
+      for (int k = 0; k < kVector<T>; ++k) p[k] = slope * historical_gap<A>(p[k], m[k], is_first);
+      store(out + i, count, by_vector, p);
+    });
   });
 }
 
@@ -107,18 +135,27 @@ __global__ void __launch_bounds__(kThreads)
   using A = Accumulate<T>;
   __shared__ A shared[kThreads / kWarp];
   const double t = step();
+  const bool is_first = t == 1;
   const A slope = static_cast<A>(historical_slope(t) * *g);
-  for_chunks(pack, [&](const HistoricalTensor& tensor, int64_t first, int64_t width, int64_t chunk) {
+  for_chunks(pack, [&](const HistoricalTensor& tensor, int64_t first, int width, int64_t chunk) {
     const T* parameter = static_cast<const T*>(tensor.parameter) + first;
     const M* average = static_cast<const M*>(tensor.average) + first;
     const T* v = static_cast<const T*>(tensor.v) + first;
     T* out = static_cast<T*>(tensor.out) + first;
+    const bool by_vector = aligned(parameter, average, v, out);
     A sum = 0;
-    for (int64_t i = threadIdx.x; i < width; i += kThreads) {
-      const A vi = widen(v[i]);
-      sum += vi * historical_gap<A>(parameter[i], average[i], t == 1);
-      out[i] = narrow<T>(slope * vi);
-    }
+    for_vectors<T>(width, threadIdx.x, kThreads, [&](int i, int count) {
+      A p[kVector<T>], m[kVector<T>], vi[kVector<T>];
+      load(parameter + i, count, by_vector, p);
+      load_averages<T>(average + i, count, by_vector, m);
+      load(v + i, count, by_vector, vi);
+#pragma unroll
+      for (int k = 0; k < kVector<T>; ++k) {
+        sum += vi[k] * historical_gap<A>(p[k], m[k], is_first);
+        vi[k] *= slope;
+      }
+      store(out + i, count, by_vector, vi);
+    });
     sum = block_sum(sum, shared);
     if (threadIdx.x == 0) partial[chunk] = sum;
   });
@@ -128,12 +165,20 @@ template <class T, class M>
 __global__ void __launch_bounds__(kThreads) update(Pack pack, HistoricalStep step) {
   using A = Accumulate<T>;
   const double t = step();
+  const bool is_first = t == 1;
   const A share = static_cast<A>(1 / t);
-  for_chunks(pack, [&](const HistoricalTensor& tensor, int64_t first, int64_t width, int64_t) {
+  for_chunks(pack, [&](const HistoricalTensor& tensor, int64_t first, int width, int64_t) {
     const T* parameter = static_cast<const T*>(tensor.parameter) + first;
     M* average = static_cast<M*>(tensor.out) + first;
-    for (int64_t i = threadIdx.x; i < width; i += kThreads)
-      average[i] = narrow<M>(historical_mean(A(widen(parameter[i])), A(widen(average[i])), t == 1, share));
+    const bool by_vector = aligned(parameter, average);
+    for_vectors<T>(width, threadIdx.x, kThreads, [&](int i, int count) {
+      A p[kVector<T>], m[kVector<T>];
+      load(parameter + i, count, by_vector, p);
+      load_averages<T>(average + i, count, by_vector, m);
+#pragma unroll
+      for (int k = 0; k < kVector<T>; ++k) m[k] = historical_mean(p[k], m[k], is_first, share);
+      store_averages<T>(average + i, count, by_vector, m);
+    });
   });
 }
 

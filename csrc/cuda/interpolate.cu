@@ -1,7 +1,8 @@
 // Interpolation on CUDA: a block a chunk of a sample; the weight's gradient in chunks that a second kernel adds.
 //
-// Bytes it must move, for E elements of size s: forward 3·E·s, backward up to 3·E·s, the weight's gradient 3·E·s; three
-// operations an element, so memory sets the pace.
+// Bytes it must move, for E elements of size s: forward 3·E·s, backward up to 3·E·s, the weight's gradient 3·E·s. Three
+// operations an element, so memory sets the pace: at an H200's 4.8 TB/s, 64 images of 256×256 in float32 (50 MB) take
+// 0.031 ms each.
 #include "../interpolate.h"
 #include "samples.cuh"
 
@@ -15,8 +16,15 @@ __global__ void __launch_bounds__(kThreads)
     forward(const T* real, const T* fake, const A* weight, T* y, SampleLayout s) {
   for_chunks(s, [&](int64_t sample, int64_t, int64_t first, int width) {
     const Interpolation<T> from(real + first, fake + first, weight[sample]);
-    for (int i = threadIdx.x; i < width; i += kThreads)
-      y[first + i] = narrow<T>(interpolated(widen(from.near[i]), widen(from.far[i]), from.step));
+    const bool by_vector = aligned(from.near, from.far, y + first);
+    for_vectors_of_chunk<T>(width, [&](int i, int count) {
+      A near[kVector<T>], far[kVector<T>];
+      load(from.near + i, count, by_vector, near);
+      load(from.far + i, count, by_vector, far);
+#pragma unroll
+      for (int k = 0; k < kVector<T>; ++k) near[k] = interpolated(near[k], far[k], from.step);
+      store(y + first + i, count, by_vector, near);
+    });
   });
 }
 
@@ -25,11 +33,23 @@ __global__ void __launch_bounds__(kThreads)
     backward(const T* g, const A* weight, T* d_real, T* d_fake, SampleLayout s) {
   for_chunks(s, [&](int64_t sample, int64_t, int64_t first, int width) {
     const A w = weight[sample];
-    for (int64_t i = first + threadIdx.x; i < first + width; i += kThreads) {
-      const A gi = widen(g[i]);
-      if (d_real != nullptr) d_real[i] = narrow<T>(gi * (A(1) - w));
-      if (d_fake != nullptr) d_fake[i] = narrow<T>(gi * w);
-    }
+    T* real = d_real == nullptr ? nullptr : d_real + first;
+    T* fake = d_fake == nullptr ? nullptr : d_fake + first;
+    const bool by_vector = aligned(g + first, real, fake);
+    for_vectors_of_chunk<T>(width, [&](int i, int count) {
+      A gi[kVector<T>], part[kVector<T>];
+      load(g + first + i, count, by_vector, gi);
+      if (real != nullptr) {
+#pragma unroll
+        for (int k = 0; k < kVector<T>; ++k) part[k] = gi[k] * (A(1) - w);
+        store(real + i, count, by_vector, part);
+      }
+      if (fake != nullptr) {
+#pragma unroll
+        for (int k = 0; k < kVector<T>; ++k) part[k] = gi[k] * w;
+        store(fake + i, count, by_vector, part);
+      }
+    });
   });
 }
 
@@ -39,9 +59,17 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ A shared[kThreads / kWarp];
   const int64_t chunks = s.chunks();
   for_chunks(s, [&](int64_t sample, int64_t chunk, int64_t first, int width) {
-    const A sum = sum_over_block<A>(
-        width, [&](int64_t i) { return widen(g[first + i]) * (widen(fake[first + i]) - widen(real[first + i])); },
-        shared);
+    const bool by_vector = aligned(g + first, real + first, fake + first);
+    A sum = 0;
+    for_vectors_of_chunk<T>(width, [&](int i, int count) {
+      A gi[kVector<T>], ri[kVector<T>], fi[kVector<T>];
+      load(g + first + i, count, by_vector, gi);
+      load(real + first + i, count, by_vector, ri);
+      load(fake + first + i, count, by_vector, fi);
+#pragma unroll
+      for (int k = 0; k < kVector<T>; ++k) sum += gi[k] * (fi[k] - ri[k]);
+    });
+    sum = block_sum(sum, shared);
     if (threadIdx.x == 0) partial[sample * chunks + chunk] = sum;
   });
 }

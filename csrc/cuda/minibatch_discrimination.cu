@@ -1,10 +1,13 @@
 // Minibatch discrimination on CUDA. A block owns kTileRows samples of one kernel b and goes through all others in tiles
 // of kTileColumns, features in chunks through shared memory. Both samples of a pair compute it, each for itself:
-// nothing is scattered, every sum has one owner and a fixed order.
+// nothing is scattered, every sum has one owner and a fixed order. N = 64 and B = 100 are 200 blocks, enough for 132
+// multiprocessors.
 //
 // Bytes it must move, for E = N·B·C values of size s: forward E·s, backward 2·E·s, double backward 3·E·s (what is [N,
 // B] is 1/C of that). Operations it does, for P = N²·B·C: forward 3·P, backward 8·P, double backward 13·P, and N²·B
-// exponentials; each byte of m takes part in more than N of them, so arithmetic sets the pace.
+// exponentials; each byte of m takes part in more than N/2 of them, so arithmetic sets the pace. An H200 does 30·10¹²
+// operations and 3.7·10¹² exponentials a second: N = 256, B = 100, C = 5 takes 3.3 µs and 1.8 µs for the exponentials
+// forward, 8.7 + 1.8 µs backward and 14.2 + 1.8 µs in the double backward; the bytes, 0.5 MB each, 0.1 to 0.3 µs.
 #include <algorithm>
 #include <type_traits>
 
@@ -35,9 +38,18 @@ template <int kCount, class T, class A>
 __device__ __forceinline__ void load_tile(const T* from, int64_t step, int64_t first, int64_t samples, int dims,
                                           A (*to)[kCount + 1]) {
   const int padded = (dims + kGroup - 1) / kGroup * kGroup;
-  for (int position = threadIdx.x; position < kCount * padded; position += kThreads) {
-    const int k = position / padded, c = position % padded;
+  // Neighbouring threads take neighbouring features. One division, then steps: one for each value would take as long as
+  // the pairs that it is for.
+  const int step_k = kThreads / padded, step_c = kThreads - step_k * padded;
+  int k = threadIdx.x / padded, c = threadIdx.x - k * padded;
+  while (k < kCount) {
     to[c][k] = first + k < samples && c < dims ? widen(from[(first + k) * step + c]) : A(0);
+    k += step_k;
+    c += step_c;
+    if (c >= padded) {
+      c -= padded;
+      ++k;
+    }
   }
 }
 

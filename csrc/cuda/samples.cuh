@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../math/samples.h"
-#include "launch.cuh"
+#include "vectors.cuh"
 
 namespace gan_ops::cuda {
 
@@ -20,17 +20,16 @@ inline unsigned grid_of_chunks(const SampleLayout& s) {
   return grid_for(s.samples * s.chunks());
 }
 
-/// The sum of term(i) for i in [0, count) over a block, in every thread.
-template <class A, class Term>
-__device__ __forceinline__ A sum_over_block(int64_t count, const Term& term, A* shared) {
-  A sum = 0;
-  for (int64_t i = threadIdx.x; i < count; i += kThreads) sum += term(i);
-  return block_sum(sum, shared);
+/// body(first element, how many) for this thread's vectors of a chunk.
+template <class T, class Body>
+__device__ __forceinline__ void for_vectors_of_chunk(int width, const Body& body) {
+  for_vectors<T>(width, threadIdx.x, kThreads, body);
 }
 
 constexpr int kSamplesPerBlock = kThreads / kWarp;
 
-/// finish(sample, sum of its partials), by one thread a sample, for partials [samples, chunks]; a warp a sample.
+/// finish(sample, sum of its partials), by one thread a sample, for partials [samples, chunks]; a warp a sample. Reads
+/// 8 bytes for each chunk, 1/1000 of what the kernel before it read in float32.
 template <class Finish>
 __global__ void __launch_bounds__(kThreads) finish_samples(const double* partial, SampleLayout s, Finish finish) {
   const int lane = threadIdx.x % kWarp;

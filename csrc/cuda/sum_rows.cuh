@@ -5,10 +5,11 @@
 
 namespace gan_ops::cuda {
 
-constexpr int kColumns = 32;                // neighbouring channels of a block
+constexpr int kColumns = 8;                 // neighbouring channels of a block: a sector of 32 bytes in float32
 constexpr int kRows = kThreads / kColumns;  // threads that share a channel's rows
 
-/// partial [rows, channels] → total [channels], 32 channels a block.
+/// partial [rows, channels] → total [channels], kColumns channels a block. Reads rows·channels values: how few they are
+/// beside the elements, math/pixel_chunks.h decides.
 template <class A>
 __global__ void __launch_bounds__(kThreads) sum_rows(const A* partial, A* total, int64_t rows, int64_t channels) {
   __shared__ A shared[kRows][kColumns];
@@ -17,6 +18,7 @@ __global__ void __launch_bounds__(kThreads) sum_rows(const A* partial, A* total,
     const int64_t c = first + column;
     A sum = 0;
     if (c < channels)
+#pragma unroll 4
       for (int64_t row = row_of_thread; row < rows; row += kRows) sum += partial[row * channels + c];
     shared[row_of_thread][column] = sum;
     __syncthreads();

@@ -20,12 +20,14 @@
 //
 // Each formula has four parts, so that host and device only have to walk memory: `terms` are an element's contributions
 // to the sums over pixels; `coefficients` turns the sums of an example's channel into what its elements need and into
-// what is kept of it (the statistics, or its part of the sums over n); `write` makes an element of the output.
+// what is kept of it (the statistics, or its part of the sums over n); `write` makes an element of the output. `terms`
+// and `write` take an element's place, or the values of its inputs, in the order of `Input`, if the walk has read them
+// already; `write` then leaves the results in the order of `Output`.
 #pragma once
 
 #include <cmath>
 
-#include "numeric.h"
+#include "streams.h"
 
 namespace gan_ops {
 
@@ -67,6 +69,9 @@ struct VbnForward {
   static constexpr int kSums = 2;
   static constexpr int kCoefficients = 3;
   static constexpr int kKept = 2;
+  using Element = T;
+  enum Input { kX, kInputs };
+  enum Output { kY, kOutputs };
   const T* x;
   T* y;
   A* kept[kKept];  // mean and r, [N, C]
@@ -76,6 +81,7 @@ struct VbnForward {
   const A* bias;  // all [C]
   A own, reference, pixels, eps;
 
+  GAN_OPS_INLINE Streams<T, VbnForward> streams() const { return {{x}, {y}}; }
   GAN_OPS_INLINE A element(int64_t i) const { return widen(x[i]); }
   GAN_OPS_INLINE bool keeps() const { return true; }
   GAN_OPS_INLINE bool writes() const { return true; }
@@ -89,7 +95,13 @@ struct VbnForward {
     keep[0] = sums[0];
     keep[1] = r;
   }
-  GAN_OPS_INLINE void write(int64_t i, const A* c) const { y[i] = narrow<T>((widen(x[i]) - c[0]) * c[1] + c[2]); }
+  GAN_OPS_INLINE void write(const A* in, const A* c, A* out) const { out[kY] = (in[kX] - c[0]) * c[1] + c[2]; }
+  GAN_OPS_INLINE void write(int64_t i, const A* c) const {
+    const A in[kInputs] = {widen(x[i])};
+    A out[kOutputs];
+    write(in, c, out);
+    y[i] = narrow<T>(out[kY]);
+  }
 };
 
 template <class T>
@@ -99,6 +111,9 @@ struct VbnBackward {
   static constexpr int kSums = 2;
   static constexpr int kCoefficients = 5;
   static constexpr int kKept = 4;
+  using Element = T;
+  enum Input { kG, kX, kInputs };
+  enum Output { kDX, kOutputs };
   const T* g;
   const T* x;
   T* d_x;          // null when nobody wants it
@@ -109,15 +124,19 @@ struct VbnBackward {
   const A* weight;  // [C]
   A own, reference, pixels;
 
+  GAN_OPS_INLINE Streams<T, VbnBackward> streams() const { return {{g, x}, {d_x}}; }
   GAN_OPS_INLINE bool keeps() const { return kept[0] != nullptr; }
   GAN_OPS_INLINE bool writes() const { return d_x != nullptr; }
   GAN_OPS_INLINE A centre(int64_t row, int64_t channel) const {
     return reference_mean[channel] + own * (mean[row] - reference_mean[channel]);
   }
+  GAN_OPS_INLINE void terms(const A* in, A m, A* out) const {
+    out[0] = in[kG];
+    out[1] = in[kG] * (in[kX] - m);
+  }
   GAN_OPS_INLINE void terms(int64_t i, A m, A* out) const {
-    const A gi = widen(g[i]);
-    out[0] = gi;
-    out[1] = gi * (widen(x[i]) - m);
+    const A in[kInputs] = {widen(g[i]), widen(x[i])};
+    terms(in, m, out);
   }
   GAN_OPS_INLINE void coefficients(int64_t row, int64_t channel, const A* sums, A* out, A* keep) const {
     const A r = rstd[row], wr = weight[channel] * r, r_delta = r * (mean[row] - reference_mean[channel]);
@@ -132,9 +151,15 @@ struct VbnBackward {
     keep[2] = reference * wr * (own * r_delta * h - s);
     keep[3] = A(-0.5) * reference * wr * r * h;
   }
+  GAN_OPS_INLINE void write(const A* in, const A* c, A* out) const {
+    const A xi = (in[kX] - c[0]) * c[1];
+    out[kDX] = c[2] * (in[kG] - c[3] - c[4] * xi);
+  }
   GAN_OPS_INLINE void write(int64_t i, const A* c) const {
-    const A xi = (widen(x[i]) - c[0]) * c[1];
-    d_x[i] = narrow<T>(c[2] * (widen(g[i]) - c[3] - c[4] * xi));
+    const A in[kInputs] = {widen(g[i]), widen(x[i])};
+    A out[kOutputs];
+    write(in, c, out);
+    d_x[i] = narrow<T>(out[kDX]);
   }
 };
 
@@ -145,6 +170,9 @@ struct VbnDoubleBackward {
   static constexpr int kSums = 5;
   static constexpr int kCoefficients = 9;
   static constexpr int kKept = 3;
+  using Element = T;
+  enum Input { kU, kG, kX, kInputs };
+  enum Output { kDG, kDX, kOutputs };
   const T* u;
   const T* g;
   const T* x;
@@ -161,18 +189,23 @@ struct VbnDoubleBackward {
   const A* u_reference_var;  // all [C]
   A own, reference, pixels;
 
+  GAN_OPS_INLINE Streams<T, VbnDoubleBackward> streams() const { return {{u, g, x}, {d_g, d_x}}; }
   GAN_OPS_INLINE bool keeps() const { return kept[0] != nullptr; }
   GAN_OPS_INLINE bool writes() const { return true; }
   GAN_OPS_INLINE A centre(int64_t row, int64_t channel) const {
     return reference_mean[channel] + own * (mean[row] - reference_mean[channel]);
   }
+  GAN_OPS_INLINE void terms(const A* in, A m, A* out) const {
+    const A xi = in[kX] - m;
+    out[0] = in[kG];
+    out[1] = in[kG] * xi;
+    out[2] = in[kU];
+    out[3] = in[kU] * xi;
+    out[4] = in[kU] * in[kG];
+  }
   GAN_OPS_INLINE void terms(int64_t i, A m, A* out) const {
-    const A ui = widen(u[i]), gi = widen(g[i]), xi = widen(x[i]) - m;
-    out[0] = gi;
-    out[1] = gi * xi;
-    out[2] = ui;
-    out[3] = ui * xi;
-    out[4] = ui * gi;
+    const A in[kInputs] = {widen(u[i]), widen(g[i]), widen(x[i])};
+    terms(in, m, out);
   }
   GAN_OPS_INLINE void coefficients(int64_t row, int64_t channel, const A* sums, A* out, A* keep) const {
     const A r = rstd[row], w = weight[channel], wr = w * r, share = own / pixels;
@@ -198,10 +231,17 @@ struct VbnDoubleBackward {
     keep[1] = reference * r * (own * (r_delta * big_r - wr * h * (u_reference_mean[channel] - mean_u)) - kappa * s);
     keep[2] = A(-0.5) * reference * r * (r * big_r);
   }
+  GAN_OPS_INLINE void write(const A* in, const A* c, A* out) const {
+    const A xi = (in[kX] - c[0]) * c[1];
+    out[kDG] = c[2] * in[kU] + c[3] * xi + c[4];
+    out[kDX] = c[5] * in[kG] + c[6] * in[kU] + c[7] * xi + c[8];
+  }
   GAN_OPS_INLINE void write(int64_t i, const A* c) const {
-    const A ui = widen(u[i]), gi = widen(g[i]), xi = (widen(x[i]) - c[0]) * c[1];
-    d_g[i] = narrow<T>(c[2] * ui + c[3] * xi + c[4]);
-    d_x[i] = narrow<T>(c[5] * gi + c[6] * ui + c[7] * xi + c[8]);
+    const A in[kInputs] = {widen(u[i]), widen(g[i]), widen(x[i])};
+    A out[kOutputs];
+    write(in, c, out);
+    d_g[i] = narrow<T>(out[kDG]);
+    d_x[i] = narrow<T>(out[kDX]);
   }
 };
 

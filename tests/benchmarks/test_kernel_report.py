@@ -22,7 +22,7 @@ ptxas info    : Function properties for _Z5firstPf
 ptxas info    : Used 38 registers, used 1 barriers, 4096 bytes smem, 440 bytes cmem[0]
 ptxas info    : Compile time = 51.778 ms
 ptxas info    : Compiling entry function '_Z6secondPf' for 'sm_100'
-ptxas warning : Registers are spilled to local memory in function '_Z6secondPf', 8 bytes spill stores, 12 bytes spill loads
+ptxas warning : Local memory used for function '_Z6secondPf', size of stack frame: 16 bytes
 ptxas info    : Function properties for _Z6secondPf
     16 bytes stack frame, 8 bytes spill stores, 12 bytes spill loads
 ptxas info    : Used 128 registers, used 0 barriers, 16 bytes cumulative stack size

@@ -34,9 +34,7 @@ def check_kernels(
     emulator or a sanitizer objects.
     """
     generator = torch.Generator().manual_seed(seed)
-    inputs = family.inputs(generator, dtype, shapes)
-    g = _normal(family.reference(*inputs), generator)
-    v = tuple(_normal(t, generator) for t in inputs)
+    inputs, g, v = _random_values(family, dtype, shapes, generator)
 
     # What is not written is NaN in one run and a large number in the other: a result that it touches differs.
     in_order = Run(executor, dtype, channels_last, misaligned, seed=0, unwritten=0xFF)
@@ -50,6 +48,26 @@ def check_kernels(
         error = (a.double() - e).abs().max().item()
         assert error <= bound, f"result {i} is {error:.2e} off its definition, which is more than {bound:.2e}"
         assert torch.equal(_bits(a), _bits(b)), f"result {i} depends on the order of threads, or on unwritten memory"
+
+
+def check_alignment(
+    executor: Executor, family: Family, dtype: torch.dtype, shapes: Shapes, channels_last: bool = False
+) -> None:
+    """Runs the kernels on the same values in tensors that begin at multiples of 16 bytes and in others: raises
+    AssertionError if the results differ in a bit."""
+    inputs, g, v = _random_values(family, dtype, shapes, torch.Generator().manual_seed(1))
+    runs = (Run(executor, dtype, channels_last, misaligned) for misaligned in (False, True))
+    for i, (a, b) in enumerate(zip(*(RUNS[family.name](run, inputs, g, v) for run in runs), strict=True)):
+        assert a is None or torch.equal(_bits(a), _bits(b)), f"result {i} depends on where its tensors begin"
+
+
+def _random_values(
+    family: Family, dtype: torch.dtype, shapes: Shapes, generator: torch.Generator
+) -> tuple[Tensors, Tensor, Tensors]:
+    """Inputs, the cotangent of the output, and those of the gradients."""
+    inputs = family.inputs(generator, dtype, shapes)
+    g = _normal(family.reference(*inputs), generator)
+    return inputs, g, tuple(_normal(t, generator) for t in inputs)
 
 
 def definition(

@@ -7,10 +7,10 @@ import pytest
 import torch
 from compiling import KERNELS
 from emulated import DTYPES, Executor
-from families import FAMILIES, Family
+from families import FAMILIES, Family, Shapes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from kernel_checks import RUNS, check_kernels
+from kernel_checks import RUNS, check_alignment, check_kernels
 
 FAMILIES_WITH_KERNELS = [family for family in FAMILIES if family.name in RUNS]
 
@@ -40,3 +40,47 @@ def test_kernels_equal_the_definition_in_any_order_of_threads(
         channels_last=data.draw(st.booleans(), label="channels_last"),
         misaligned=data.draw(st.booleans(), label="misaligned"),
     )
+
+
+def large_shapes(family: Family) -> list[Shapes]:
+    """Those that take ways through the kernels that the drawn ones are too small for: several chunks of a plane,
+    sample, tensor or batch, a block a plane, several tiles of a chunk; with whole vectors, and without."""
+    name = family.name.split("(")[0].split(" ")[0]
+    if name == "minibatch_discrimination":  # rows, columns and features of more than a tile
+        return [((70, 2, 35),)]
+    if name == "minibatch_stddev":
+        return [((60, 6, 8, 12),)]
+    if name == "historical_distance":
+        return [((3, 1400), (17,), (64,))]
+    if name == "fade_in":
+        return [((2, 24, 12, 16), (2, 24, 6, 8))]
+    x = {"gradient_penalty": (2, 24, 10, 12), "interpolate": (2, 24, 10, 12), "virtual_batch_norm": (1, 8, 96, 92)}
+    maps = [x[name]] if name in x else [(1, 8, 96, 92), (2, 8, 35, 33), (2, 136, 8, 4)]
+    of_channels = {"bias_act", "bias_act_pixel_norm", "virtual_batch_norm"}
+
+    def shape_of(i: int, usual: tuple[int, ...], x: tuple[int, ...]) -> tuple[int, ...]:
+        if i > 0 and name in of_channels:
+            return x[1:2]
+        return x[: len(usual)]
+
+    return [tuple(shape_of(i, usual, x) for i, usual in enumerate(family.sizes)) for x in maps]
+
+
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("family", FAMILIES_WITH_KERNELS, ids=str)
+def test_kernels_equal_the_definition_where_tensors_are_large(
+    executor: Executor, family: Family, dtype: torch.dtype, channels_last: bool
+) -> None:
+    for shapes in large_shapes(family):
+        check_kernels(executor, family, dtype, shapes, channels_last=channels_last)
+
+
+@pytest.mark.parametrize("channels_last", [False, True], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("family", FAMILIES_WITH_KERNELS, ids=str)
+def test_results_do_not_depend_on_where_tensors_begin(
+    executor: Executor, family: Family, dtype: torch.dtype, channels_last: bool
+) -> None:
+    for shapes in [*large_shapes(family), family.sizes]:
+        check_alignment(executor, family, dtype, shapes, channels_last)

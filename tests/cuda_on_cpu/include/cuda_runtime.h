@@ -193,6 +193,10 @@ template <class T>
 T __ldg(const T* address) {
   return *address;
 }
+template <class T>
+void __stwb(T* address, T value) {
+  *address = value;
+}
 
 inline float rsqrtf(float x) {
   return 1.0f / std::sqrt(x);
