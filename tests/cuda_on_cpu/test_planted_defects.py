@@ -11,7 +11,7 @@ import pytest
 import torch
 from compiling import BUILD, CUDA, GLUE, compile_libraries
 from emulated import Executor
-from families import FAMILIES
+from families import FAMILIES, Shapes
 from kernel_checks import check_kernels
 
 FAMILY = "minibatch_stddev"
@@ -24,6 +24,8 @@ class Defect:
     right: str  # what stands there, once
     wrong: str  # and what comes in its place
     report: str  # a regular expression
+    shapes: Shapes = ((8, 19, 7, 9),)  # two groups of three chunks each, the last one not full
+    misaligned: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -33,7 +35,8 @@ class Defect:
         folder = BUILD / "planted" / self.name.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
         kernels = folder / f"{FAMILY}.cu"
-        shutil.copyfile(CUDA / kernels.name, kernels)
+        for path in (CUDA / kernels.name, *CUDA.glob("*.cuh")):
+            shutil.copyfile(path, folder / path.name)
         text = (CUDA / self.file).read_text()
         assert text.count(self.right) == 1, f"{self.file} does not have {self.right!r} once: plant the defect elsewhere"
         (folder / self.file).write_text(text.replace(self.right, self.wrong))
@@ -46,8 +49,8 @@ DEFECTS = [
     Defect(
         "an index one too far",
         "minibatch_stddev.cu",
-        right="int64_t position = begin + threadIdx.x; position < end;",
-        wrong="int64_t position = begin + threadIdx.x; position <= end;",
+        right="position = begin + threadIdx.x * kV; position < end;",
+        wrong="position = begin + threadIdx.x * kV; position <= end;",
         report="heap-buffer-overflow",
     ),
     Defect(
@@ -92,6 +95,15 @@ DEFECTS = [
         wrong="      if (i > 0) out[s.map_run(n, in_sample / s.plane, mf % s.features) + in_sample % s.plane] = value;",
         report="result 0 is nan off its definition",
     ),
+    Defect(
+        "16 bytes at once wherever they lie",
+        "vectors.cuh",
+        right="& 15) == 0",
+        wrong="& 0) == 0",
+        report="misaligned address",
+        shapes=((8, 16, 4, 4),),
+        misaligned=True,
+    ),
 ]
 
 
@@ -104,5 +116,4 @@ def libraries() -> dict[Defect, Path]:
 def test_a_planted_defect_is_reported(libraries: dict[Defect, Path], defect: Defect) -> None:
     family = next(family for family in FAMILIES if family.name == "minibatch_stddev(group_size=4, num_channels=1)")
     with closing(Executor(libraries[defect])) as executor, pytest.raises(AssertionError, match=defect.report):
-        # Two groups of three chunks each, the last one not full.
-        check_kernels(executor, family, torch.float32, shapes=((8, 19, 7, 9),))
+        check_kernels(executor, family, torch.float32, defect.shapes, misaligned=defect.misaligned)
