@@ -133,23 +133,20 @@ class CompileError(Exception):
     """What nvcc said."""
 
 
-def compile_file(nvcc: str, source: Path, architectures: Sequence[str]) -> list[Kernel]:
-    """The kernels of one file, compiled for each of the architectures."""
-    numbers = [architecture.replace(".", "") for architecture in architectures]
-    targets = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in numbers]
+def compile_file(nvcc: str, source: Path, architecture: str) -> list[Kernel]:
+    """The kernels of one file, compiled for one architecture."""
+    number = architecture.replace(".", "")
     with tempfile.TemporaryDirectory() as folder:
-        kept = ["--keep", "--keep-dir", folder, "-o", f"{folder}/kernels.fatbin"]
-        command = [nvcc, "-fatbin", *FLAGS, *targets, *kept, str(source)]
+        target = [f"-gencode=arch=compute_{number},code=sm_{number}", "--keep", "--keep-dir", folder]
+        command = [nvcc, "-cubin", *FLAGS, *target, "-o", f"{folder}/kernels.cubin", str(source)]
         done = subprocess.run(command, capture_output=True, text=True)
-        said = done.stdout + done.stderr
         if done.returncode != 0:
-            raise CompileError(said)
-        kernels = parse_ptxas(source.stem, said)
-        # With one target the PTX has the file's name alone.
-        texts = {n: [*Path(folder).glob(f"*compute_{n}.ptx"), *Path(folder).glob("*.ptx")] for n in numbers}
-        bounds = {n: parse_bounds(paths[0].read_text()) for n, paths in texts.items()}
+            raise CompileError(done.stdout + done.stderr)
+        [ptx] = Path(folder).glob("*.ptx")
+        bounds = parse_bounds(ptx.read_text())
+    kernels = parse_ptxas(source.stem, done.stdout + done.stderr)
     for kernel in kernels:
-        kernel.threads, kernel.least_blocks = bounds[kernel.architecture.replace(".", "")].get(kernel.name, (None, 1))
+        kernel.threads, kernel.least_blocks = bounds.get(kernel.name, (None, 1))
     return kernels
 
 
@@ -207,7 +204,8 @@ def main() -> int:
     sources = options.files or sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     try:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            of_files = list(pool.map(lambda source: compile_file(nvcc, source, ARCHITECTURES), sources))
+            tasks = [(nvcc, source, architecture) for source in sources for architecture in ARCHITECTURES]
+            of_files = list(pool.map(lambda task: compile_file(*task), tasks))
     except CompileError as error:
         sys.exit(str(error))
     kernels = [kernel for of_file in of_files for kernel in of_file]
