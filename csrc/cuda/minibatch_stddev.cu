@@ -187,8 +187,9 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
+// Two blocks a multiprocessor at least: left to itself, the compiler spills registers to have more.
 template <int kV, class T, class A>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     double_backward(StddevLayout s, const T* v, const T* x, T* d_g, T* d_x, const A* totals, A* h_partial, A eps) {
   Walk walk = walk_of<kV>(s, x, v, d_g);
   walk.in_by_vector = walk.in_by_vector && aligned(d_x);
