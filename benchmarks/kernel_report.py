@@ -84,7 +84,7 @@ class Kernel:
             found.append(f"has {self.stack} bytes in local memory")
         if self.threads is None:
             found.append("has no __launch_bounds__")
-        elif self.blocks() < self.least_blocks:
+        elif blocks_that_fit(self.architecture, self.threads, self.registers, shared=0) < self.least_blocks:
             found.append(f"has {self.registers} registers, too many for {self.least_blocks} × {self.threads} threads")
         return found
 
@@ -166,7 +166,7 @@ def readable(names: Iterable[str]) -> dict[str, str]:
 
 def shortened(signature: str) -> str:
     text = signature.replace("(anonymous namespace)::", "")
-    text = re.sub(r"\([a-z]+\)(?=\w)", "", text)  # casts of template arguments
+    text = re.sub(r"\([\w:]+\)(?=\d)", "", text)  # casts of template arguments
     text = re.sub(r">\s+(?=>)", ">", re.sub(r"\b(gan_ops|cuda)::", "", text)).removeprefix("void ")
     text = text.replace("__nv_bfloat16", "bfloat16").replace("__half", "half")
     depth = 0

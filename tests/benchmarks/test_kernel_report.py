@@ -98,6 +98,12 @@ def test_a_defect_is_named(kernel: Kernel, defect: str) -> None:
     assert Kernel("f", "k", "9.0", registers=40, threads=256).defects() == []
 
 
+def test_shared_memory_may_allow_fewer_blocks_than_the_launch_bounds() -> None:
+    kernel = Kernel("f", "k", "7.5", registers=80, shared=40_000, threads=256, least_blocks=2)
+    assert kernel.blocks() == 1
+    assert kernel.defects() == []
+
+
 @pytest.mark.parametrize(
     ("signature", "name"),
     [
@@ -110,6 +116,7 @@ def test_a_defect_is_named(kernel: Kernel, defect: str) -> None:
             "distant<1, Activated<Norm<double>>>",
         ),
         ("gan_ops::(anonymous namespace)::sum_all(double const*, long)", "sum_all"),
+        ("void gan_ops::walk<(gan_ops::Pass)2, float>(gan_ops::Problem<float>, long)", "walk<2, float>"),
     ],
 )
 def test_names_are_short(signature: str, name: str) -> None:
