@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from train.cuda_graphs import AUTO_UP_TO, WARM_UP, Cuda, Graphs, wanted
+from train.cuda_graphs import AUTO_UP_TO, WARM_UP, Graphs, wanted
 from train.pggan import build_trainer
 from train.trainer import Trainer
 from train.whole_step import WholeStep
@@ -302,19 +302,3 @@ def test_phases_leave_no_memory_behind_on_a_gpu(tiny_config, tiny_images) -> Non
     captured = after_a_run("on")
     # Libraries may keep a workspace for the stream of the capture.
     assert captured <= eager + (64 << 20)
-
-
-@needs_gpu
-def test_reading_from_the_device_cannot_be_captured_and_does_no_harm_on_a_gpu() -> None:
-    said: list[str] = []
-    seen = torch.zeros((), device=GPU)
-
-    def unit(batch: Numbers) -> None:
-        seen.add_(batch.a.sum().item())
-
-    graphs = Graphs([unit], Cuda(GPU), said.append)
-    for value in range(WARM_UP + 3):
-        graphs(Numbers(torch.full((2,), float(value), device=GPU), None))
-    assert float(seen) == 2 * sum(range(WARM_UP + 3))
-    (line,) = said
-    assert line.startswith("the step runs without CUDA graphs: ")
