@@ -89,7 +89,7 @@ def a_step(
         if alternative == "textbook":
             player.step(real, *z, torch.rand(batch, 1, 1, 1))
         else:
-            player.step(real, *z)
+            player.step(real, *z, torch.rand(batch))
 
     return step
 

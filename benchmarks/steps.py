@@ -15,10 +15,12 @@ from benchmarks import textbook
 from benchmarks.textbook import Textbook
 from gan_ops.objectives import GradientPenalty, Wasserstein
 from models.pggan import Discriminator, Generator
-from train.ema import average, averaged_copy
+from train.cuda_graphs import Cuda
+from train.ema import averaged_copy
 from train.player import Player
 from train.precision import Autocast
 from train.steps import Losses, discriminator_gradients, generator_gradients
+from train.whole_step import Batch, WholeStep
 
 
 class Ours:
@@ -31,6 +33,7 @@ class Ours:
         dtype: what the networks compute in.
         half_life: of the averaged generator, in images.
         eps: Adam's.
+        compile, cuda_graphs: run the step so.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class Ours:
         dtype: torch.dtype,
         half_life: float = 1000.0,
         eps: float = 1e-8,
+        compile: bool = False,
+        cuda_graphs: bool = False,
     ) -> None:
         maps = {"fmap_base": channels * resolution, "fmap_max": channels}
         self.generator = Generator(resolution, latent_dim=latent, **maps).to(memory_format=torch.channels_last)
@@ -52,23 +57,28 @@ class Ours:
         for player in (self.g, self.d):
             player.set_lr(0.001)
         self.losses = Losses(Wasserstein(), GradientPenalty())
-        self.autocast = Autocast(next(self.generator.parameters()).device, dtype)
-        self.half_life = half_life
+        device = next(self.generator.parameters()).device
+        self.autocast = Autocast(device, dtype)
+        self.whole_step = WholeStep(
+            self.d,
+            self.g,
+            self.ema,
+            self.losses,
+            self.autocast,
+            half_life=half_life,
+            compile=compile,
+            cuda=Cuda(device) if cuda_graphs else None,
+        )
 
-    def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, random: torch.Generator | None = None) -> None:
+    def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weights: Tensor) -> None:
         """One D update and one G update, as train.trainer.Trainer.step.
 
         Args:
             real: images [N, 3, r, r].
             z_for_d, z_for_g: latents [N, latent].
-            random: source of the interpolation weights.
+            weights: place the interpolates [N].
         """
-        settings = {"losses": self.losses, "autocast": self.autocast}
-        discriminator_gradients(self.d, self.g, real, z_for_d, random=random, **settings)
-        self.d.update()
-        generator_gradients(self.g, self.d, z_for_g, **settings)
-        self.g.update()
-        average(self.ema, self.generator, len(real), self.half_life)
+        self.whole_step(Batch(real, None, z_for_d, weights, z_for_g, None))
 
     @torch.no_grad()
     def load(self, rival: Textbook) -> None:
@@ -116,16 +126,18 @@ class Ceiling(Ours):
                 if hasattr(layer, "scale"):
                     layer.weight.data *= layer.scale  # at run time nothing is scaled: values would overflow
             network.to(dtype)
+        for player in (self.g, self.d):
+            # Without the activations, their biases go unused.
+            named = {id(parameter): name for name, parameter in player.network.named_parameters()}
+            unused = [id(p) for p in player.active if p.dim() == 1 and not named[id(p)].startswith(("to_rgb", "out"))]
+            player.active = [p for p in player.active if id(p) not in unused]
 
-    def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, random: torch.Generator | None = None) -> None:
+    def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weights: Tensor) -> None:
         real, z_for_d, z_for_g = (tensor.to(self.dtype) for tensor in (real, z_for_d, z_for_g))
         settings = {"losses": self.losses, "autocast": self.autocast}
         with convolutions_alone():
-            discriminator_gradients(self.d, self.g, real, z_for_d, random=random, **settings)
+            discriminator_gradients(self.d, self.g, real, z_for_d, weights=weights, **settings)
             generator_gradients(self.g, self.d, z_for_g, **settings)
-        for player in (self.d, self.g):
-            for parameter in player.active:
-                parameter.grad = None
 
 
 @contextmanager

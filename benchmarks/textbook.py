@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -136,25 +137,71 @@ class Textbook:
     def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weight: Tensor) -> None:
         """One D update (WGAN-GP with drift) and one G update; ``weight`` [N, 1, 1, 1] places the interpolates."""
         self.d_optimizer.zero_grad()
+        self.d_loss(real, z_for_d, weight).backward()
+        self.d_optimizer.step()
+
+        self.g_optimizer.zero_grad()
+        self.g_loss(z_for_g).backward()
+        self.g_optimizer.step()
+        self.average(0.5 ** (len(real) / self.half_life))
+
+    def d_loss(self, real: Tensor, z: Tensor, weight: Tensor) -> Tensor:
         with self.autocast():
-            fake = self.generator(z_for_d).detach().float()
+            fake = self.generator(z).detach().float()
             real_score, fake_score = self.discriminator(real), self.discriminator(fake)
         mixed = (real + weight * (fake - real)).requires_grad_()
         with self.autocast():
             mixed_score = self.discriminator(mixed)
         (gradient,) = torch.autograd.grad(mixed_score.sum(), mixed, create_graph=True)
         penalty = ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
-        loss = fake_score.mean() - real_score.mean() + 10 * penalty + 0.001 * (real_score**2).mean()
-        loss.backward()
-        self.d_optimizer.step()
+        return fake_score.mean() - real_score.mean() + 10 * penalty + 0.001 * (real_score**2).mean()
 
-        self.g_optimizer.zero_grad()
+    def g_loss(self, z: Tensor) -> Tensor:
         with self.autocast():
-            loss = -self.discriminator(self.generator(z_for_g)).mean()
-        loss.backward()
-        self.g_optimizer.step()
+            return -self.discriminator(self.generator(z)).mean()
 
-        decay = 0.5 ** (len(real) / self.half_life)
+    def average(self, decay: float) -> None:
         with torch.no_grad():
             for average, parameter in zip(self.ema.parameters(), self.generator.parameters(), strict=True):
                 average.mul_(decay).add_(parameter, alpha=1 - decay)
+
+
+class CompiledTextbook(Textbook):
+    """The same step compiled whole, as torch can do it: each player's gradients are taken inside one graph.
+
+    The rest is the fastest that torch has to offer without writing kernels: fused Adam, and the average compiled.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        capturable = self.generator.dense_bias.is_cuda
+        for optimizer in (self.d_optimizer, self.g_optimizer):
+            optimizer.param_groups[0].update(foreach=False, fused=True, capturable=capturable)
+        options = {"fullgraph": True, "dynamic": False}
+        self._d_gradients = torch.compile(self.d_gradients, **options)
+        self._g_gradients = torch.compile(self.g_gradients, **options)
+        self._average = torch.compile(self.average, **options)
+
+    def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weight: Tensor) -> None:
+        with torch._dynamo.config.patch(trace_autograd_ops=True):
+            # In a graph torch 2.11 lets no tensor begin to require a gradient; the interpolates do by the weight.
+            weight = weight.detach().requires_grad_()
+            self._move(self.d_optimizer, self._d_gradients(real, z_for_d, weight))
+            self._move(self.g_optimizer, self._g_gradients(z_for_g))
+            self._average(0.5 ** (len(real) / self.half_life))
+
+    def d_gradients(self, real: Tensor, z: Tensor, weight: Tensor) -> list[Tensor]:
+        return self._gradients(self.d_loss(real, z, weight), self.discriminator)
+
+    def g_gradients(self, z: Tensor) -> list[Tensor]:
+        return self._gradients(self.g_loss(z), self.generator)
+
+    @staticmethod
+    def _gradients(loss: Tensor, network: nn.Module) -> list[Tensor]:
+        return [gradient.detach() for gradient in torch.autograd.grad(loss, list(network.parameters()))]
+
+    @staticmethod
+    def _move(optimizer: torch.optim.Optimizer, gradients: list[Tensor]) -> None:
+        for parameter, gradient in zip(optimizer.param_groups[0]["params"], gradients, strict=True):
+            parameter.grad = gradient.contiguous()
+        optimizer.step()

@@ -56,6 +56,10 @@ class TrainConfig:
     """Type that the networks compute in; parameters stay float32 (auto: bf16 where the device is made for it)."""
     deterministic: bool = True
     """Choose only repeatable algorithms on a GPU (on the CPU they all are)."""
+    compile: bool = False
+    """Compile each phase's steps (tens of seconds a phase; needs a C++ compiler)."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Capture each phase's steps as CUDA graphs (auto: on a GPU, up to 64x64)."""
     log_kimg: Table = "1"
     """Thousands of images between progress lines."""
     image_kimg: Table = "10"

@@ -148,6 +148,7 @@ class Loop:
             purge_step=trainer.images if resumed else None,
             tensorboard=self._tensorboard,
         )
+        trainer.say = self._say
         try:
             for note in notes:
                 self._log.line(note)
@@ -187,6 +188,10 @@ class Loop:
         name = signal.Signals(stop.received).name
         self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to go on: {self._resume_command}")
         return 128 + stop.received
+
+    def _say(self, line: str) -> None:
+        self._log.line(line)
+        self._restart_tick()  # compiling is not the speed of training
 
     def _restart_tick(self) -> None:
         self._tick_time, self._tick_images = time.perf_counter(), self.trainer.images

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gan_ops.objectives import GradientPenalty, LeastSquares, Objective, Wasserstein
 from models.pggan import Discriminator, Generator, fade_reals
@@ -19,7 +20,7 @@ from train.folder import run_name
 from train.pggan_config import PRESETS, PgganConfig, schedule_of
 from train.player import Player
 from train.precision import DTYPES, Autocast
-from train.schedule import Position, parse_table
+from train.schedule import parse_table
 from train.session import train
 from train.steps import Losses
 from train.trainer import Game, Trainer, stream_seed
@@ -66,9 +67,9 @@ def build_game(config: PgganConfig, image_channels: int, num_classes: int, devic
     ema = averaged_copy(generator)
     players = [Player(network, loss_scaling=config.precision == "fp16") for network in networks]
 
-    def grow(position: Position) -> None:
+    def grow(resolution: int, fade: float | Tensor) -> None:
         for network in (*networks, ema):
-            network.grow(position.resolution, position.fade)
+            network.grow(resolution, fade)
 
     return Game(*players, ema, losses_of(config), grow, fade_reals, config.latent, conditional=num_classes > 0)
 
@@ -97,6 +98,8 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
         joint=config.joint,
         reset_optimizer=config.reset_optimizer,
         mirror=config.mirror,
+        compile=config.compile,
+        cuda_graphs=config.cuda_graphs,
     )
     return trainer, generator_options(config, images.channels, num_classes)
 

@@ -41,7 +41,9 @@ class Player:
         device = parameters[0].device
         self._lr = torch.tensor(0.0, device=device)
         self._lr_value = 0.0
-        self.optimizer = torch.optim.Adam(parameters, lr=self._lr, betas=betas, eps=eps, fused=True)
+        self.optimizer = torch.optim.Adam(
+            parameters, lr=self._lr, betas=betas, eps=eps, fused=True, capturable=device.type == "cuda"
+        )
         self.loss_scale = LossScale(device) if loss_scaling else None
         self._average_gradients = average_gradients
         # Read by the host only when a line is logged.
@@ -70,30 +72,36 @@ class Player:
     def scaled(self, loss: Tensor) -> Tensor:
         return loss if self.scale is None else loss * self.scale
 
-    def update(self) -> tuple[Tensor, Tensor]:
-        """Applies and clears the gradients, unless they are not all finite: then the step is skipped and counted.
+    def update(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Applies gradients, unless they are not all finite: then the step is skipped and counted.
 
         A norm that float32 cannot hold counts as not finite. Nothing is read back to the host.
+
+        Args:
+            gradients: one for each active parameter, times the loss scale.
 
         Returns:
             The gradients' norm and 1 if the step was skipped, else 0; 0-d float tensors.
         """
-        gradients = [p.grad for p in self.active if p.grad is not None]
+        gradients = [_laid_out_like(p, gradient) for p, gradient in zip(self.active, gradients, strict=True)]
         if self._average_gradients is not None:
             self._average_gradients(gradients)
         norm = get_total_norm(gradients)
         found_inf = torch.isfinite(norm).logical_not().float()
+        for parameter, gradient in zip(self.active, gradients, strict=True):
+            parameter.grad = gradient
         # The fused kernel reads both on the device, as it does for torch's own GradScaler.
         self.optimizer.found_inf = found_inf
         self.optimizer.grad_scale = self.scale
         self.optimizer.step()
+        self.optimizer.found_inf = self.optimizer.grad_scale = None
         if self.loss_scale is not None:
             norm = norm / self.loss_scale.scale
             self.loss_scale.update(found_inf)
         self.skipped.add_(found_inf)
         self.streak.add_(1).mul_(found_inf)
         for parameter in self.active:
-            parameter.grad = None
+            parameter.grad = None  # a gradient kept would keep the memory of a whole CUDA graph
         return norm, found_inf
 
     def state_dict(self) -> dict[str, Any]:
@@ -117,3 +125,10 @@ class Player:
         self.skipped.copy_(state["skipped"])
         self.streak.copy_(state["streak"])
         self.refresh()
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in the parameter's memory layout: fused Adam walks both as they lie."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

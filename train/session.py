@@ -15,6 +15,7 @@ from train import checkpoint
 from train.config import Config, RunOptions, to_dict
 from train.data import ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
+from train.errors import UsageError
 from train.folder import new_folder, write_config
 from train.loop import Cadence, Loop
 from train.memory import keep_freed_memory
@@ -46,6 +47,8 @@ def train(
         TrainingError, OSError: what failed on the way; exit code 1.
     """
     cadence, device = Cadence.of(config), resolve_device(config.device)
+    if config.cuda_graphs == "on" and device.type != "cuda":
+        raise UsageError(f"cuda_graphs='on' needs a GPU, and the device is {device}")
     config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
     if device.type == "cpu":
         keep_freed_memory()

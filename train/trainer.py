@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from train.cuda_graphs import Cuda, wanted
 from train.data import ImageSet, ShuffledOrder, to_float
-from train.ema import average
 from train.player import Player
 from train.precision import Autocast
 from train.schedule import Position, Schedule, lookup
-from train.steps import Losses, discriminator_gradients, generator_gradients
+from train.steps import Losses
+from train.whole_step import Batch, WholeStep
 
-METERS = ("d_loss", "g_loss", "penalty", "real_score", "fake_score", "d_norm", "g_norm")
+D_METERS = ("d_loss", "penalty", "real_score", "fake_score", "d_norm")
+G_METERS = ("g_loss", "g_norm")
+METERS = D_METERS + G_METERS
 
 
 def stream_seed(seed: int, purpose: str, rank: int = 0) -> int:
@@ -31,8 +34,8 @@ class Game:
 
     Attributes:
         ema: the averaged copy of the generator's network.
-        grow: brings all three networks to a position's resolution and fade.
-        blend: how real images x [N, C, H, W] look at a fade.
+        grow: brings all three networks to a resolution and a fade: 0 for none, or a 0-d tensor that they keep.
+        blend: how real images x [N, C, H, W] look at a fade, 0-d.
         latent: length of the latent vector.
         conditional: whether the networks take labels.
     """
@@ -41,8 +44,8 @@ class Game:
     discriminator: Player
     ema: nn.Module
     losses: Losses
-    grow: Callable[[Position], None]
-    blend: Callable[[Tensor, float], Tensor]
+    grow: Callable[[int, float | Tensor], None]
+    blend: Callable[[Tensor, float | Tensor], Tensor]
     latent: int
     conditional: bool = False
 
@@ -56,6 +59,11 @@ class Trainer:
         joint: update both players from the same state, instead of G against the updated D.
         reset_optimizer: forget the optimizers' state at the start of each phase but the first.
         mirror: mirror half of the real images, if the data allows it.
+        compile: compile the gradients' computation, anew for each phase.
+        cuda_graphs: record each phase's steps as CUDA graphs: "on", "off", or "auto" (see :mod:`train.cuda_graphs`).
+
+    Attributes:
+        say: takes a line for people, such as why something is not compiled.
     """
 
     def __init__(
@@ -73,6 +81,8 @@ class Trainer:
         joint: bool = False,
         reset_optimizer: bool = False,
         mirror: bool = True,
+        compile: bool = False,
+        cuda_graphs: str = "off",
     ) -> None:
         self.game, self.schedule, self.data, self.device = game, schedule, images, device
         self._autocast, self._ema_kimg = autocast, ema_kimg
@@ -81,8 +91,13 @@ class Trainer:
         self._labels = images.labels.to(device) if game.conditional else None
         self.images = 0
         self.steps = 0
+        self._compile, self._cuda_graphs = compile, cuda_graphs
+        self._cuda = Cuda(device) if device.type == "cuda" and cuda_graphs != "off" else None
+        self.say: Callable[[str], None] = print
         self._phase = 0
+        self._fade = torch.tensor(0.0, device=device)
         self._stage: tuple[int, bool] | None = None
+        self._whole_step: WholeStep | None = None
         self._order = ShuffledOrder(len(images), stream_seed(seed, "order"), rank, world_size)
         self._random = torch.Generator(device).manual_seed(stream_seed(seed, "steps", rank))
         self._sums = torch.zeros(len(METERS), device=device)
@@ -101,23 +116,7 @@ class Trainer:
         """Shows one batch to both players and says where in the schedule that was. Nothing is read from the device."""
         position = self.position
         self._enter(position)
-        generator, discriminator = self.game.generator, self.game.discriminator
-        settings = {"losses": self.game.losses, "autocast": self._autocast, "microbatch": position.microbatch}
-
-        real, labels = self._real_batch(position)
-        z = self._latents(position.batch)
-        d = discriminator_gradients(discriminator, generator, real, z, labels, random=self._random, **settings)
-        if not self._joint:
-            d_norm, _ = discriminator.update()
-        z, labels = self._latents(position.batch), self._random_labels(position.batch)
-        g_loss = generator_gradients(generator, discriminator, z, labels, **settings)
-        if self._joint:
-            d_norm, _ = discriminator.update()
-        g_norm, _ = generator.update()
-        half_life = 1000 * lookup(self._ema_kimg, position.resolution)
-        average(self.game.ema, generator.network, position.batch, half_life)
-
-        self._measure(d.loss, g_loss, d.penalty, d.real_score, d.fake_score, d_norm, g_norm)
+        self._whole_step(self._batch(position))
         self.images += position.batch
         self.steps += 1
         return position
@@ -169,17 +168,46 @@ class Trainer:
 
     def _enter(self, position: Position) -> None:
         """Brings networks and optimizers to a position."""
-        players = (self.game.generator, self.game.discriminator)
-        self.game.grow(position)
-        # Which parameters are in use changes where a fade begins or ends.
-        stage = (position.resolution, position.fade > 0)
-        for player in players:
-            if stage != self._stage:
+        # Within a stage nothing changes its shape or its place in memory.
+        stage = (position.phase, position.fade > 0)
+        if stage != self._stage:
+            if self._whole_step is not None:
+                self._whole_step.release()
+            self.game.grow(position.resolution, self._fade if position.fade else 0.0)
+            for player in (self.game.generator, self.game.discriminator):
                 player.refresh()
-            if position.phase != self._phase and self._reset_optimizer:
-                player.reset_optimizer()
+                if position.phase != self._phase and self._reset_optimizer:
+                    player.reset_optimizer()
+            self._whole_step = self._step_for(position)
+            self._stage, self._phase = stage, position.phase
+        self._fade.fill_(position.fade)
+        for player in (self.game.generator, self.game.discriminator):
             player.set_lr(position.lr)
-        self._stage, self._phase = stage, position.phase
+
+    def _step_for(self, position: Position) -> WholeStep:
+        game = self.game
+        return WholeStep(
+            game.discriminator,
+            game.generator,
+            game.ema,
+            game.losses,
+            self._autocast,
+            half_life=1000 * lookup(self._ema_kimg, position.resolution),
+            microbatch=position.microbatch,
+            joint=self._joint,
+            report_d=self._measure_d,
+            report_g=self._measure_g,
+            compile=self._compile,
+            cuda=self._cuda if wanted(self._cuda_graphs, self.device, position.resolution) else None,
+            say=lambda line: self.say(f"{position.resolution}x{position.resolution}: {line}"),
+        )
+
+    def _batch(self, position: Position) -> Batch:
+        count = position.batch
+        real, labels = self._real_batch(position)
+        z_for_d = self._latents(count)
+        weights = torch.rand(count, generator=self._random, device=self.device)
+        return Batch(real, labels, z_for_d, weights, self._latents(count), self._random_labels(count))
 
     def _real_batch(self, position: Position) -> tuple[Tensor, Tensor | None]:
         """Images float32 [N, C, H, W] in [-1, 1], channels last, and labels int64 [N] for a conditional game."""
@@ -190,7 +218,7 @@ class Trainer:
             pixels = torch.where(flip, pixels.flip(3), pixels)
         real = to_float(pixels).contiguous(memory_format=torch.channels_last)
         labels = None if self._labels is None else self._labels[indices.to(self.device)]
-        return self.game.blend(real, position.fade), labels
+        return self.game.blend(real, self._fade if position.fade else 0.0), labels
 
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.game.latent, generator=self._random, device=self.device)
@@ -201,8 +229,15 @@ class Trainer:
             return None
         return self._labels[torch.randint(len(self._labels), (count,), generator=self._random, device=self.device)]
 
-    def _measure(self, *values: Tensor) -> None:
-        now = torch.stack([value.detach() for value in values])
+    def _measure_d(self, *values: Tensor) -> None:
+        self._measure(slice(0, len(D_METERS)), values)
+
+    def _measure_g(self, *values: Tensor) -> None:
+        self._measure(slice(len(D_METERS), None), values)
+
+    def _measure(self, meters: slice, values: Sequence[Tensor]) -> None:
+        now = torch.stack(list(values))
         finite = torch.isfinite(now)
-        self._sums += torch.where(finite, now, 0)
-        self._counts += finite
+        # Not torch.where(finite, now, 0): it copies the 0 to the device, which a CUDA graph cannot hold.
+        self._sums[meters] += now.masked_fill(finite.logical_not(), 0)
+        self._counts[meters] += finite

@@ -2,7 +2,7 @@
 
 from gan_ops.objectives import penalties
 from gan_ops.objectives.adversarial import LeastSquares, Objective, Wasserstein, classification_loss
-from gan_ops.objectives.gradient_penalty import GradientPenalty, score_gradient
+from gan_ops.objectives.gradient_penalty import GradientPenalty, gradient_at, score_gradient
 
 __all__ = [
     "GradientPenalty",
@@ -10,6 +10,7 @@ __all__ = [
     "Objective",
     "Wasserstein",
     "classification_loss",
+    "gradient_at",
     "penalties",
     "score_gradient",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 from gan_ops._types import accumulable
 from gan_ops.ops import gradient_penalty, interpolate
 
-__all__ = ["Critic", "GradientPenalty", "score_gradient"]
+__all__ = ["Critic", "GradientPenalty", "gradient_at", "score_gradient"]
 
 Critic = Callable[[Tensor], Any]
 """Takes a batch [N, *] and gives scores [N], or an object that has them as ``score``. One that needs labels is a
@@ -42,12 +42,18 @@ class GradientPenalty:
         if not self.target >= 0:
             raise ValueError(f"target={self.target} must not be negative")
 
-    def points(self, real: Tensor, fake: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """x̂ = real + u·(fake − real) [N, *], with one u ~ U[0, 1) a sample drawn from ``generator``."""
+    def points(
+        self, real: Tensor, fake: Tensor, generator: torch.Generator | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """x̂ = real + u·(fake − real) [N, *], with one u ~ U[0, 1) a sample.
+
+        The u are drawn from ``generator``, or beforehand and given as ``weights`` [N].
+        """
         if real.shape != fake.shape:
             raise ValueError(f"real is {list(real.shape)} but fake is {list(fake.shape)}")
-        u = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
-        return interpolate(real, fake.to(real.dtype), u)
+        if weights is None:
+            weights = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
+        return interpolate(real, fake.to(real.dtype), weights)
 
     def loss(self, gradient: Tensor) -> Tensor:
         """The penalty of ``gradient`` [N, *], the scores' gradient at the points: a scalar, float32 (or float64).
@@ -69,7 +75,14 @@ def score_gradient(critic: Critic, points: Tensor, scale: float | Tensor | None 
     Returns:
         The true gradient, float32 (float64 for float64 points).
     """
-    points = points.detach().requires_grad_()
+    return gradient_at(critic, points.detach().requires_grad_(), scale)
+
+
+def gradient_at(critic: Critic, points: Tensor, scale: float | Tensor | None = None) -> Tensor:
+    """:func:`score_gradient` at points that require a gradient already.
+
+    It compiles with every torch that can compile gradients at all: 2.11 lets no tensor begin to require one in a graph.
+    """
     scores = critic(points)
     scores = getattr(scores, "score", scores)
     with torch.autocast(points.device.type, enabled=False):

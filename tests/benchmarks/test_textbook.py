@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.steps import Ceiling, Ours, textbook_parameters
-from benchmarks.textbook import Textbook
+from benchmarks.textbook import CompiledTextbook, Textbook
 
 SIZES = {"channels": 8, "latent": 6}
 BATCH = 8
@@ -38,12 +40,12 @@ def after_three_steps(request: pytest.FixtureRequest) -> Iterator[tuple[Ours, Te
         player.set_lr(0.1)
         optimizer.param_groups[0]["lr"] = 0.1
 
-    ours_draws, textbook_draws = (torch.Generator().manual_seed(1) for _ in range(2))
     for _ in range(3):
         real = torch.randn(BATCH, 3, resolution, resolution)
         z = [torch.randn(BATCH, SIZES["latent"]) for _ in range(2)]
-        own.step(real, *z, ours_draws)
-        rival.step(real, *z, torch.rand(BATCH, 1, 1, 1, generator=textbook_draws))
+        weights = torch.rand(BATCH)
+        own.step(real, *z, weights)
+        rival.step(real, *z, weights.view(-1, 1, 1, 1))
     return own, rival, start
 
 
@@ -60,6 +62,27 @@ def test_the_textbook_and_we_move_every_parameter_alike(after_three_steps, netwo
         # at 0 and are known better). Sums of a few hundred products in another order add 1e-5. A wrong term, factor or
         # sample shows in the first digits.
         assert error <= 1e-3 * moved, name
+
+
+def test_the_textbook_moves_alike_when_it_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # traced, and then run by torch
+    torch.compiler.reset()
+    players = []
+    for kind in (Textbook, CompiledTextbook):
+        torch.manual_seed(0)
+        players.append(kind(8, **SIZES, dtype=torch.float32, half_life=50.0, eps=1.0))
+        for optimizer in (players[-1].g_optimizer, players[-1].d_optimizer):
+            optimizer.param_groups[0]["lr"] = 0.1
+    start = copy.deepcopy(players[0])
+    for _ in range(2):
+        z = [torch.randn(BATCH, SIZES["latent"]) for _ in range(2)]
+        inputs = (torch.randn(BATCH, 3, 8, 8), *z, torch.rand(BATCH, 1, 1, 1))
+        for player in players:
+            player.step(*inputs)
+    for network in ("generator", "discriminator", "ema"):
+        triples = zip(*(getattr(player, network).parameters() for player in (*players, start)), strict=True)
+        for expected, actual, before in triples:
+            assert (actual - expected).abs().max() <= 1e-3 * (expected - before).abs().max()  # as above
 
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
@@ -94,6 +117,6 @@ def test_the_ceiling_runs_our_convolutions_and_all_of_them(dtype: torch.dtype) -
     for kind in (Ours, Ceiling):
         player = kind(16, **SIZES, dtype=dtype)
         with HeavyOps() as ops:
-            player.step(real, z, z)
+            player.step(real, z, z, torch.rand(BATCH))
         counts.append(ops.counts)
     assert counts[0] == counts[1]

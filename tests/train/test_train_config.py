@@ -80,6 +80,8 @@ def test_every_option_has_a_help_line_in_its_class(capsys):
         (["--log-kimg", "x"], "log_kimg: 'x'"),
         (["--gp-target", "-1"], "target=-1"),
         (["--device", "tpu"], "device='tpu'"),
+        (["--device", "cpu", "--cuda-graphs", "on"], "cuda_graphs='on' needs a GPU, and the device is cpu"),
+        (["--cuda-graphs", "maybe"], "'maybe'"),
         (["--device", "cuda:99"], "device='cuda:99'"),
         (["--resume", "nowhere"], "--resume nowhere does not exist"),
         (["--resume", "x", "--preset", "glyphs"], "--preset cannot be given with --resume"),

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from train import checkpoint, pggan
 from train.errors import UsageError, run_program
 from train.folder import new_folder, run_name
 from train.logs import RunLog, duration
-from train.loop import due, time_left
+from train.loop import Cadence, Loop, due, time_left
 from train.pggan_config import PRESETS, PgganConfig
 from train.pictures import grid
 from train.schedule import Phase, Schedule
@@ -155,6 +156,25 @@ def test_time_left_counts_coming_resolutions_at_the_growth_seen_so_far():
     assert time_left(schedule, 50, {4: 1.0}) == 50 + 200 + 400 + 800
     assert time_left(schedule, 150, {4: 1.0, 8: 3.0}) == 50 * 3 + 900 + 2700
     assert time_left(schedule, 400, {4: 1.0, 8: 3.0, 16: 6.0, 32: 9.0}) == 0
+
+
+def test_compiling_does_not_count_as_the_speed_of_training(tiny_trainer, tiny_config, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("train.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    trainer = tiny_trainer()
+    step = trainer.step
+
+    def slow_step():
+        if trainer.images == 0:
+            now[0] += 1000
+            trainer.say("compiled")
+        now[0] += 1  # four images a second
+        return step()
+
+    monkeypatch.setattr(trainer, "step", slow_step)
+    Loop(trainer, tmp_path, Cadence.of(tiny_config()), description={}, tensorboard=False).run()
+    lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert {line["images_per_second"] for line in lines} == {4.0}
 
 
 def test_durations_for_people():

@@ -25,8 +25,7 @@ def player(**options) -> Player:
 
 
 def step(p: Player, *gradient: float):
-    p.network.used.grad = p.scaled(torch.tensor(gradient))
-    return p.update()
+    return p.update([p.scaled(torch.tensor(gradient))])
 
 
 @pytest.mark.parametrize("loss_scaling", [False, True])
@@ -71,6 +70,25 @@ def test_gradients_are_gone_after_an_update():
     p = player()
     step(p, 1.0, 1.0)
     assert p.network.used.grad is None
+
+
+def test_a_gradient_in_another_memory_layout_moves_the_same_weights():
+    class Convolution(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.weight = nn.Parameter(torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last))
+
+        def active_parameters(self):
+            return [self.weight]
+
+    p, q = Player(Convolution()), Player(Convolution())
+    gradient = torch.randn(2, 3, 4, 5)
+    for each, laid_out in ((p, gradient), (q, gradient.contiguous(memory_format=torch.channels_last))):
+        each.set_lr(0.1)
+        each.update([laid_out])
+        each.update([laid_out.square()])
+    assert torch.equal(p.network.weight, q.network.weight)
 
 
 def test_parameters_not_in_use_are_left_alone():

@@ -39,23 +39,25 @@ class Setting:
                 player.loss_scale.scale.fill_(1024)  # as low as it soon falls with weights as few as these
         self.autocast = Autocast(CPU, DTYPES[precision])
         self.real, self.z, self.z2 = torch.randn(N, 2, 8, 8), torch.randn(N, 6), torch.randn(N, 6)
+        self.weights = torch.rand(N)
         self.labels = torch.arange(N) % 3 if classes else None
 
     def run_d(self, microbatch=None):
-        return discriminator_gradients(
+        self.of_d, values = discriminator_gradients(
             self.discriminator,
             self.generator,
             self.real,
             self.z,
             self.labels,
+            weights=self.weights,
             losses=self.losses,
             autocast=self.autocast,
-            random=torch.Generator().manual_seed(3),
             microbatch=microbatch,
         )
+        return values
 
     def run_g(self, microbatch=None):
-        return generator_gradients(
+        self.of_g, loss = generator_gradients(
             self.generator,
             self.discriminator,
             self.z2,
@@ -64,18 +66,19 @@ class Setting:
             autocast=self.autocast,
             microbatch=microbatch,
         )
+        return loss
 
     def d_gradients(self) -> torch.Tensor:
         """Of D's active parameters as one vector, with the loss scale taken out."""
-        return self._gradients(self.discriminator)
+        return self._gradients(self.discriminator, self.of_d)
 
     def g_gradients(self) -> torch.Tensor:
-        return self._gradients(self.generator)
+        return self._gradients(self.generator, self.of_g)
 
     @staticmethod
-    def _gradients(player: Player) -> torch.Tensor:
-        gradients = torch.cat([p.grad.flatten() for p in player.active])
-        return gradients if player.scale is None else gradients / player.scale
+    def _gradients(player: Player, gradients: list[torch.Tensor]) -> torch.Tensor:
+        vector = torch.cat([gradient.flatten() for gradient in gradients])
+        return vector if player.scale is None else vector / player.scale
 
 
 def textbook_d(s: Setting) -> torch.Tensor:
@@ -88,7 +91,7 @@ def textbook_d(s: Setting) -> torch.Tensor:
         for out in (real_out, fake_out):
             loss = loss + s.losses.class_weight * F.cross_entropy(out.class_logits, s.labels)
     if s.losses.penalty is not None:
-        u = torch.rand(N, 1, 1, 1, generator=torch.Generator().manual_seed(3))
+        u = s.weights.view(N, 1, 1, 1)
         x = ((1 - u) * s.real + u * fake).requires_grad_()
         (gradient,) = torch.autograd.grad(d(x, s.labels).score.sum(), x, create_graph=True)
         loss = loss + 10 * (gradient.flatten(1).norm(dim=1) - 1).square().mean()
@@ -144,16 +147,17 @@ def test_ds_half_scores_reals_and_fakes_in_one_pass():
     assert sizes == [2 * N, N]  # scores, then the penalty's points
 
 
-def test_every_active_parameter_gets_a_gradient_and_no_other():
+def test_there_is_a_gradient_for_every_active_parameter_and_none_is_left_behind():
     s = Setting()
     for player in (s.generator, s.discriminator):
         player.network.grow(8, 0.0)
         player.refresh()
     s.run_d()
     s.run_g()
-    for player in (s.generator, s.discriminator):
-        with_gradient = {p for p in player.network.parameters() if p.grad is not None}
-        assert with_gradient == set(player.active) != set(player.network.parameters())
+    for player, gradients in ((s.generator, s.of_g), (s.discriminator, s.of_d)):
+        assert [g.shape for g in gradients] == [p.shape for p in player.active]
+        assert all((g != 0).any() and not g.requires_grad for g in gradients)
+        assert all(p.grad is None for p in player.network.parameters())
 
 
 class PerSample(nn.Module):

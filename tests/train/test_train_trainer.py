@@ -6,7 +6,7 @@ import signal
 import pytest
 import torch
 
-import train.trainer
+import train.whole_step
 from models.pggan import fade_reals
 from train.data import to_float
 from train.interrupt import StopSignals
@@ -14,13 +14,13 @@ from train.interrupt import StopSignals
 
 def spy(monkeypatch, name: str, look):
     """Calls ``look`` with the arguments of one of the gradient functions before it runs."""
-    function = getattr(train.trainer, name)
+    function = getattr(train.whole_step, name)
 
     def call(*args, **options):
         look(*args, **options)
         return function(*args, **options)
 
-    monkeypatch.setattr(train.trainer, name, call)
+    monkeypatch.setattr(train.whole_step, name, call)
 
 
 def weights(player) -> torch.Tensor:
@@ -102,9 +102,11 @@ def test_labels_of_fakes_come_from_the_data(tiny_trainer, tiny_images, monkeypat
 def test_measurements_are_means_since_the_last_call(tiny_trainer, monkeypatch):
     trainer = tiny_trainer()
     for value in (1.0, float("nan"), 3.0):
-        trainer._measure(*[torch.tensor(value)] * 7)
+        trainer._measure_d(*[torch.tensor(value)] * 5)
+        trainer._measure_g(*[torch.tensor(value)] * 2)
     assert set(trainer.measurements().values()) == {2.0}
-    trainer._measure(*[torch.tensor(7.0)] * 7)
+    trainer._measure_d(*[torch.tensor(7.0)] * 5)
+    trainer._measure_g(*[torch.tensor(7.0)] * 2)
     assert set(trainer.measurements().values()) == {7.0}
 
 
