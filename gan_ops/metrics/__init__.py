@@ -9,6 +9,9 @@ from gan_ops.metrics.frechet_distance import FrechetDistance, frechet_distance
 from gan_ops.metrics.images import quantised
 from gan_ops.metrics.inception_score import InceptionScore, InceptionScoreResult, inception_score
 from gan_ops.metrics.kernel_distance import KernelDistance, KernelDistanceResult, kernel_distance
+from gan_ops.metrics.mode_coverage import ModeCoverage, ModeCoverageResult, mode_coverage
+from gan_ops.metrics.ms_ssim import MsSsim, MsSsimResult, ms_ssim
+from gan_ops.metrics.parzen import ParzenLogLikelihood, ParzenResult, parzen_log_likelihood
 from gan_ops.metrics.precision_recall import PrecisionRecall, PrecisionRecallResult, precision_recall
 
 __all__ = [
@@ -17,11 +20,20 @@ __all__ = [
     "InceptionScoreResult",
     "KernelDistance",
     "KernelDistanceResult",
+    "ModeCoverage",
+    "ModeCoverageResult",
+    "MsSsim",
+    "MsSsimResult",
+    "ParzenLogLikelihood",
+    "ParzenResult",
     "PrecisionRecall",
     "PrecisionRecallResult",
     "frechet_distance",
     "inception_score",
     "kernel_distance",
+    "mode_coverage",
+    "ms_ssim",
+    "parzen_log_likelihood",
     "precision_recall",
     "quantised",
 ]
