@@ -13,6 +13,7 @@ from gan_ops.metrics.mode_coverage import ModeCoverage, ModeCoverageResult, mode
 from gan_ops.metrics.ms_ssim import MsSsim, MsSsimResult, ms_ssim
 from gan_ops.metrics.parzen import ParzenLogLikelihood, ParzenResult, parzen_log_likelihood
 from gan_ops.metrics.precision_recall import PrecisionRecall, PrecisionRecallResult, precision_recall
+from gan_ops.metrics.sliced_wasserstein import SlicedWasserstein, noise_floor, sliced_wasserstein
 
 __all__ = [
     "FrechetDistance",
@@ -28,12 +29,15 @@ __all__ = [
     "ParzenResult",
     "PrecisionRecall",
     "PrecisionRecallResult",
+    "SlicedWasserstein",
     "frechet_distance",
     "inception_score",
     "kernel_distance",
     "mode_coverage",
     "ms_ssim",
+    "noise_floor",
     "parzen_log_likelihood",
     "precision_recall",
     "quantised",
+    "sliced_wasserstein",
 ]
