@@ -26,15 +26,15 @@ namespace {
 
 using namespace cpu;
 
-constexpr int kShift = 11;  // a set of 2M normal values has some 200 in a bucket of the middle
+constexpr int kShift = 9;  // a set of 2M normal values has some 50 in a bucket of the middle
 constexpr int64_t kWidth = int64_t(1) << kShift;
 constexpr int kOctaves = 10;  // at most, from s to the largest value: the tables stay in the second cache
 constexpr int64_t kFewest = 4096, kMost = int64_t(1) << 25;  // values of a row; others are sorted
 constexpr int64_t kBlock = 512;
-constexpr int64_t kFew = 48;  // keys of a bucket that are sorted faster than its 2^kShift places are walked
+constexpr int64_t kFew = 24;  // keys of a bucket that are sorted faster than its 2^kShift places are walked
 
 /// A bucket: how many keys, and the sum of their places within it, in one number that takes one addition.
-constexpr int kCountShift = 38;  // the sum of kMost places has 25 + 11 bits
+constexpr int kCountShift = 38;  // the sum of kMost places has 25 + 9 bits
 using Bucket = uint64_t;
 inline int64_t count_of(Bucket bucket) {
   return static_cast<int64_t>(bucket >> kCountShift);
