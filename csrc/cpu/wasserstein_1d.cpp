@@ -7,7 +7,7 @@
 // values counts; they are few unless the sets are all but equal, and their values are gathered and sorted.
 //
 // A value x is taken as the whole number key(x) = sign(x)·(bits(|x| + s) − bits(s)), s being a power of two of the size
-// of the mean |x|: even steps up to s, and beyond it steps that double with each octave. A bucket is a run of 2^kShift
+// of the mean |x|: even steps up to s, and beyond it steps that double with each octave. A bucket is a run of 2^shift
 // keys within which x is linear in the key, so that everything inside it is exact in integers. Rounding x to its key
 // is all that is lost: 2^-24·(|x| + s) at most.
 #include "../wasserstein_1d.h"
@@ -26,15 +26,13 @@ namespace {
 
 using namespace cpu;
 
-constexpr int kShift = 9;  // a set of 2M normal values has some 50 in a bucket of the middle
-constexpr int64_t kWidth = int64_t(1) << kShift;
 constexpr int kOctaves = 10;  // at most, from s to the largest value: the tables stay in the second cache
 constexpr int64_t kFewest = 4096, kMost = int64_t(1) << 25;  // values of a row; others are sorted
 constexpr int64_t kBlock = 512;
-constexpr int64_t kFew = 24;  // keys of a bucket that are sorted faster than its 2^kShift places are walked
+constexpr int64_t kPlacesWalked = 20;  // in the time that it takes to sort one key more
 
 /// A bucket: how many keys, and the sum of their places within it, in one number that takes one addition.
-constexpr int kCountShift = 38;  // the sum of kMost places has 25 + 9 bits
+constexpr int kCountShift = 38;  // the sum of kMost places has 25 + 9 bits, that of fewer no more
 using Bucket = uint64_t;
 inline int64_t count_of(Bucket bucket) {
   return static_cast<int64_t>(bucket >> kCountShift);
@@ -49,6 +47,9 @@ inline uint32_t magnitude_bits(float x) {
 
 struct Keys {
   float s;
+  int shift;
+
+  int64_t width() const { return int64_t(1) << shift; }
 
   GAN_OPS_LAMBDA_INLINE int32_t of(float x) const {
     const int32_t sign = std::bit_cast<int32_t>(x) >> 31;
@@ -62,6 +63,11 @@ struct Keys {
     return key < 0 ? -magnitude : magnitude;
   }
 };
+
+/// Fewer values, wider buckets (to walk the tables costs too); 2M of a normal set have some 50 in one of the middle.
+inline int shift_for(int64_t n) {
+  return std::clamp(9 + (22 - static_cast<int>(std::bit_width(static_cast<uint64_t>(n)))) / 2, 9, 12);
+}
 
 struct Size {
   uint32_t largest;  // the bits of the largest magnitude
@@ -104,7 +110,7 @@ struct Workspace {
   std::vector<uint8_t> wanted;              // whether a bucket's keys are gathered
   std::vector<int64_t> a_places, b_places;  // where its next one goes
   std::vector<int32_t> a_keys, b_keys;
-  std::vector<int32_t> steps = std::vector<int32_t>(kWidth);  // zeros
+  std::vector<int32_t> steps;  // zeros
   std::vector<float> a_sorted, b_sorted;
 };
 
@@ -123,26 +129,26 @@ GAN_OPS_LAMBDA_INLINE inline void count(const float* x, int64_t n, Keys keys, in
   into.assign(2 * buckets, 0);
   Bucket* middle = into.data() + buckets;
   for_keys(x, n, keys, [=](int32_t key) GAN_OPS_LAMBDA_INLINE {
-    middle[key >> kShift] += (Bucket(1) << kCountShift) + static_cast<Bucket>(key & (kWidth - 1));
+    middle[key >> keys.shift] += (Bucket(1) << kCountShift) + static_cast<Bucket>(key & (keys.width() - 1));
   });
 }
 
 GAN_OPS_LAMBDA_INLINE inline void gather(const float* x, int64_t n, Keys keys, int64_t buckets, const uint8_t* wanted,
                                          int64_t* places, int32_t* into) {
   for_keys(x, n, keys, [=](int32_t key) GAN_OPS_LAMBDA_INLINE {
-    const int64_t bucket = (key >> kShift) + buckets;
+    const int64_t bucket = (key >> keys.shift) + buckets;
     if (wanted[bucket]) into[places[bucket]++] = key;
   });
 }
 
 /// The integral of |D| over a bucket, in steps of its keys; D is what it is at the bucket's begin. `steps` holds a zero
 /// for each key, before and after.
-int64_t integral_by_counting(int64_t d, const int32_t* a, int64_t a_count, const int32_t* b, int64_t b_count,
-                             int32_t* steps) {
-  for (int64_t i = 0; i < a_count; ++i) ++steps[a[i] & (kWidth - 1)];
-  for (int64_t i = 0; i < b_count; ++i) --steps[b[i] & (kWidth - 1)];
+int64_t integral_by_counting(int64_t d, int64_t width, const int32_t* a, int64_t a_count, const int32_t* b,
+                             int64_t b_count, int32_t* steps) {
+  for (int64_t i = 0; i < a_count; ++i) ++steps[a[i] & (width - 1)];
+  for (int64_t i = 0; i < b_count; ++i) --steps[b[i] & (width - 1)];
   int64_t total = 0;
-  for (int64_t i = 0; i < kWidth; ++i) {
+  for (int64_t i = 0; i < width; ++i) {
     d += steps[i];
     total += std::abs(d);
     steps[i] = 0;
@@ -151,7 +157,8 @@ int64_t integral_by_counting(int64_t d, const int32_t* a, int64_t a_count, const
 }
 
 /// The same for few keys.
-int64_t integral_by_sorting(int64_t d, int64_t first_key, int32_t* a, int64_t a_count, int32_t* b, int64_t b_count) {
+int64_t integral_by_sorting(int64_t d, int64_t width, int64_t first_key, int32_t* a, int64_t a_count, int32_t* b,
+                            int64_t b_count) {
   std::sort(a, a + a_count);
   std::sort(b, b + b_count);
   int64_t total = 0, at = first_key;
@@ -162,7 +169,7 @@ int64_t integral_by_sorting(int64_t d, int64_t first_key, int32_t* a, int64_t a_
     d += from_a ? 1 : -1;
     at = key;
   }
-  return total + std::abs(d) * (first_key + kWidth - at);
+  return total + std::abs(d) * (first_key + width - at);
 }
 
 GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int64_t n, Workspace& work) {
@@ -174,24 +181,25 @@ GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int
     return distance_by_sorting(a, b, n, work);
 
   const double mean = (a_size.sum + b_size.sum) / (2 * double(n));
-  const Keys keys{
-      static_cast<float>(std::exp2(std::ceil(std::log2(std::max(mean, std::ldexp(double(largest), -kOctaves))))))};
-  const int64_t buckets = (keys.of(largest) >> kShift) + 1;  // on either side of 0
+  const double s = std::exp2(std::ceil(std::log2(std::max(mean, std::ldexp(double(largest), -kOctaves)))));
+  const Keys keys{static_cast<float>(s), shift_for(n)};
+  const int64_t buckets = (keys.of(largest) >> keys.shift) + 1;  // on either side of 0
   count(a, n, keys, buckets, work.a_buckets);
   count(b, n, keys, buckets, work.b_buckets);
 
   work.wanted.assign(2 * buckets, 0);
   work.a_places.resize(2 * buckets);
   work.b_places.resize(2 * buckets);
-  double total = 0, left = keys.value(-buckets * kWidth);
+  const int64_t width = keys.width();
+  double total = 0, left = keys.value(-buckets * width);
   int64_t d = 0, a_wanted = 0, b_wanted = 0;
   for (int64_t i = 0; i < 2 * buckets; ++i) {
     const int64_t a_count = count_of(work.a_buckets[i]), b_count = count_of(work.b_buckets[i]);
-    const double right = keys.value((i + 1 - buckets) * kWidth);
+    const double right = keys.value((i + 1 - buckets) * width);
     if (d >= b_count || d <= -a_count) {
-      const int64_t after_a = a_count * kWidth - sum_of(work.a_buckets[i]);
-      const int64_t after_b = b_count * kWidth - sum_of(work.b_buckets[i]);
-      total += double(std::abs(d * kWidth + after_a - after_b)) * ((right - left) / double(kWidth));
+      const int64_t after_a = a_count * width - sum_of(work.a_buckets[i]);
+      const int64_t after_b = b_count * width - sum_of(work.b_buckets[i]);
+      total += double(std::abs(d * width + after_a - after_b)) * ((right - left) / double(width));
     } else {
       work.wanted[i] = 1;
       work.a_places[i] = a_wanted;
@@ -205,19 +213,21 @@ GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int
   if (a_wanted + b_wanted > 0) {
     work.a_keys.resize(a_wanted);
     work.b_keys.resize(b_wanted);
+    work.steps.resize(width);
     gather(a, n, keys, buckets, work.wanted.data(), work.a_places.data(), work.a_keys.data());
     gather(b, n, keys, buckets, work.wanted.data(), work.b_places.data(), work.b_keys.data());
     d = 0;
     for (int64_t i = 0; i < 2 * buckets; ++i) {
       const int64_t a_count = count_of(work.a_buckets[i]), b_count = count_of(work.b_buckets[i]);
       if (work.wanted[i]) {
-        const int64_t first_key = (i - buckets) * kWidth;
-        const double step = (keys.value(first_key + kWidth) - keys.value(first_key)) / double(kWidth);
+        const int64_t first_key = (i - buckets) * width;
+        const double step = (keys.value(first_key + width) - keys.value(first_key)) / double(width);
         int32_t* const a_keys = work.a_keys.data() + work.a_places[i] - a_count;
         int32_t* const b_keys = work.b_keys.data() + work.b_places[i] - b_count;
-        total += step * double(a_count + b_count > kFew
-                                   ? integral_by_counting(d, a_keys, a_count, b_keys, b_count, work.steps.data())
-                                   : integral_by_sorting(d, first_key, a_keys, a_count, b_keys, b_count));
+        const bool few = kPlacesWalked * (a_count + b_count) < width;
+        total +=
+            step * double(few ? integral_by_sorting(d, width, first_key, a_keys, a_count, b_keys, b_count)
+                              : integral_by_counting(d, width, a_keys, a_count, b_keys, b_count, work.steps.data()));
       }
       d += a_count - b_count;
     }
