@@ -4,7 +4,7 @@
 // the line into buckets. Where D = n·(F_a − F_b) can't change its sign inside a bucket, since it begins it further from
 // zero than the values in the bucket can bring it, the integral over the bucket follows from how many values of each
 // set lie there and from their sum: one walk over the values finds both. Only in the other buckets the order of the
-// values counts; they are few unless the sets are all but equal, and their values are gathered and sorted.
+// values counts; they are few unless the sets are all but equal, and their values are gathered and put in order.
 //
 // A value x is taken as the whole number key(x) = sign(x)·(bits(|x| + s) − bits(s)), s being a power of two of the size
 // of the mean |x|: even steps up to s, and beyond it steps that double with each octave. A bucket is a run of 2^shift
@@ -26,7 +26,7 @@ namespace {
 
 using namespace cpu;
 
-constexpr int kOctaves = 10;  // at most, from s to the largest value: the tables stay in the second cache
+constexpr int kOctaves = 10;  // at most, from s to the largest value: that bounds the tables
 constexpr int64_t kFewest = 4096, kMost = int64_t(1) << 25;  // values of a row; others are sorted
 constexpr int64_t kBlock = 512;
 constexpr int64_t kPlacesWalked = 20;  // in the time that it takes to sort one key more
