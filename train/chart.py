@@ -29,11 +29,13 @@ def chart(curves: Sequence[Curve], x_label: str = "kimg") -> str:
     points = [point for curve in curves for point in curve.points]
     if not points:
         raise ValueError("none of the curves has a point")
-    x_ticks = ticks(min(0.0, min(x for x, _ in points)), max(x for x, _ in points))
+    first, last = min(0.0, *(x for x, _ in points)), max(x for x, _ in points)
+    x_ticks = [tick for tick in ticks(first, last) if first <= tick <= last]
+    last = last if last > first else first + 1
     y_ticks = ticks(min(y for _, y in points), max(y for _, y in points))
 
     def x_at(value: float) -> float:
-        return LEFT + (value - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (value - first) / (last - first) * (WIDTH - LEFT - RIGHT)
 
     def y_at(value: float) -> float:
         return HEIGHT - BOTTOM - (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (HEIGHT - TOP - BOTTOM)

@@ -7,6 +7,7 @@ every result's, and it is trained once for each set, with a fixed recipe and see
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from typing import Any
 
@@ -43,11 +44,12 @@ class Classifier(nn.Module):
         self.body = nn.Sequential(*layers)
         self.dense = nn.Linear(width * size * size, FEATURES)
         self.head = nn.Linear(FEATURES, num_classes)
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [N, C, R, R] in [-1, 1] → features [N, 128] and logits [N, K]."""
+        """Images [N, C, R, R] in [-1, 1] → features [N, 128], of mean square 1 over real ones, and logits [N, K]."""
         features = F.relu(self.dense(self.body(x).flatten(1)))
-        return features, self.head(features)
+        return features / self.scale, self.head(features)
 
 
 def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -71,9 +73,9 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     digest.update(images.labels.numpy())
     name = f"{images.name}-classifier-v{VERSION}"
     kept = cached("classifiers", digest.hexdigest()[:32], lambda: _train(name, images, resolution))
-    classifier = Classifier(resolution, images.channels, images.num_classes)
+    classifier = _fresh(images, resolution)
     classifier.load_state_dict(kept["network"])
-    classifier = classifier.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    classifier = classifier.eval().requires_grad_(False)
     return classifier, {
         "name": name,
         "length": FEATURES,
@@ -88,10 +90,9 @@ def _train(name: str, images: ImageSet, resolution: int) -> dict[str, Any]:
     print(f"training {name} on {len(images)} images, once", file=sys.stderr, flush=True)
     random = torch.Generator().manual_seed(0)
     order = torch.randperm(len(images), generator=random)
-    held_out, rest = order.split([min(HELD_OUT, len(images) // 10), len(images) - min(HELD_OUT, len(images) // 10)])
-    with torch.random.fork_rng(devices=[]):  # a run that asks for a classifier draws on as if it had not
-        torch.manual_seed(0)
-        network = Classifier(resolution, images.channels, images.num_classes).to(memory_format=torch.channels_last)
+    count = min(HELD_OUT, -(-len(images) // 10))
+    held_out, rest = order[:count], order[count:]
+    network = _fresh(images, resolution)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
     queue = rest[:0]
@@ -106,14 +107,23 @@ def _train(name: str, images: ImageSet, resolution: int) -> dict[str, Any]:
         schedule.step()
 
     network.eval()
-    right = 0
+    right, squares = 0, 0.0
     with torch.no_grad():
         for batch in held_out.split(BATCH):
-            _, logits = network(_input(images.batch(batch, resolution)))
+            features, logits = network(_input(images.batch(batch, resolution)))
             right += int((logits.argmax(1) == images.labels[batch]).sum())
-    accuracy = right / len(held_out) if len(held_out) else 0.0
+            squares += float(features.double().square().mean(1).sum())
+        network.scale.fill_(math.sqrt(squares / len(held_out)))
+    accuracy = right / len(held_out)
     print(f"{name} names {accuracy:.2%} of {len(held_out)} held-out images rightly", file=sys.stderr, flush=True)
     return {"network": network.state_dict(), "accuracy": accuracy, "held_out": len(held_out)}
+
+
+def _fresh(images: ImageSet, resolution: int) -> Classifier:
+    with torch.random.fork_rng(devices=[]):  # a run that asks for a classifier draws on as if it had not
+        torch.manual_seed(0)
+        network = Classifier(resolution, images.channels, images.num_classes)
+    return network.to(memory_format=torch.channels_last)
 
 
 def _input(pixels: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ def _charts(runs: Sequence[Run], names: Sequence[str]) -> str:
         if any(curve.points for curve in curves):
             caption = escape(MEASURED.get(name, name))
             if name not in MEASURED:
-                caption += " <small>lower is better</small>" if is_lower_better(name) else ""
+                caption += f" · {'lower' if is_lower_better(name) else 'higher'} is better"
             figures.append(f"<figure><figcaption>{caption}</figcaption>{chart(curves)}</figure>")
     return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
 
@@ -171,16 +171,16 @@ def _summary(runs: Sequence[Run]) -> str:
 
 def _evaluation_notes(runs: Sequence[Run]) -> str:
     """How many images each run's metrics were measured on, and with which features."""
-    notes = []
+    notes: dict[str, list[str]] = {}
     for run in runs:
         if run.evaluations:
             about = run.evaluations[-1]["evaluation"]
             features = about.get("features")
-            text = f"{run.name}: {about['generated']} generated and {about['real']} real images, seed {about['seed']}"
+            text = f"{about['generated']} generated and {about['real']} real images, seed {about['seed']}"
             if features:
                 text += f", features of {features['name']} (weights {features['weights']})"
-            notes.append(escape(text))
-    return "<br>".join(notes)
+            notes.setdefault(text, []).append(run.name)
+    return "<br>".join(escape(f"{', '.join(names)}: {text}") for text, names in notes.items())
 
 
 def _grids(runs: Sequence[Run], count: int) -> str:
