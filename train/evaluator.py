@@ -22,7 +22,7 @@ from train.features import Features, choose_features
 from train.metric_names import OF_FEATURES, parse_metrics, qualified
 from train.samples import Samples, chosen, digest, drawn
 
-NEEDED = {"swd": 1, "msssim": 2, "is": 10, "fid": 2, "kid": 1000, "pr": 4}
+NEEDED = {"swd": 1, "msssim": 4, "is": 10, "fid": 2, "kid": 1000, "pr": 4}
 """Fewest images that a metric can be computed from in its standard protocol."""
 SUBSETS = 100  # that kid draws
 SWD = {"patches_per_image": 128, "directions": 512}

@@ -271,7 +271,7 @@ class Loop:
         self._tick_time += time.perf_counter() - start  # the next line's speed is that of training
         if self.trainer.done and self._best:
             name = checkpoint.path_for(self.folder, self._best["images"]).name
-            best = f"best {leading} {self._best['value']:.4g} at {self._best['images'] / 1000:g} kimg, in {name}"
+            best = f"best {self._best['metric']} {self._best['value']:.4g} at {self._best['images'] / 1000:g} kimg, in {name}"
             self._log.line(f"{best}; last {value:.4g}")
 
     def _is_best(self, metric: str, value: float) -> bool:
