@@ -37,7 +37,7 @@ class Options:
     """Real images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun (default: the run's own)."""
     metrics: str = ",".join(METRICS)
     """Which metrics: swd, msssim, is, fid, kid, pr (precision, recall, density, coverage)."""
-    images: int = 5000
+    images: int = 2000
     """Images to draw from a generator, or most to take from a folder."""
     reals: int = 0
     """Most real images to compare with (0: as many as --images)."""
