@@ -79,7 +79,7 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     return classifier, {
         "name": name,
         "length": FEATURES,
-        "sees": resolution,
+        "input_size": resolution,
         "accuracy": kept["accuracy"],
         "held_out": kept["held_out"],
         "weights": weights_digest(classifier),

@@ -140,7 +140,8 @@ def table(result: dict[str, Any]) -> str:
     if "msssim_scales" in result:
         lines.append(f"msssim of {result['msssim_pairs']} pairs in {result['msssim_scales']} scales")
     if result["features"]:
-        lines.append(f"features of {', '.join(f'{k} {v}' for k, v in result['features'].items())}")
+        name, *rest = (f"{key} {value}" for key, value in result["features"].items())
+        lines.append(f"features of {name.removeprefix('name ')}: {', '.join(rest)}")
     width = max(len(name) for name in result["metrics"])
     for name, value in result["metrics"].items():
         deviation = result["deviations"].get(name)

@@ -270,9 +270,9 @@ class Loop:
             self._save()
         self._tick_time += time.perf_counter() - start  # the next line's speed is that of training
         if self.trainer.done and self._best:
-            name = checkpoint.path_for(self.folder, self._best["images"]).name
-            best = f"best {self._best['metric']} {self._best['value']:.4g} at {self._best['images'] / 1000:g} kimg, in {name}"
-            self._log.line(f"{best}; last {value:.4g}")
+            metric, best, at = self._best.values()
+            where = f"at {at / 1000:g} kimg, in {checkpoint.path_for(self.folder, at).name}"
+            self._log.line(f"best {metric} {best:.4g} {where}; last {values.get(metric, math.nan):.4g}")
 
     def _is_best(self, metric: str, value: float) -> bool:
         if self._best is None or self._best["metric"] != metric:

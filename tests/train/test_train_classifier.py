@@ -75,7 +75,7 @@ def test_features_of_real_images_have_mean_square_one(digits):
 def test_large_images_are_seen_at_a_smaller_size(monkeypatch):
     monkeypatch.setattr(classifier, "LARGEST", 8)
     features = choose_features(load_images("digits", 16), "", CPU)
-    assert features.description["sees"] == 8
+    assert features.description["input_size"] == 8
     large = load_images("digits", 16).level(16)[:5]
     assert features.compute(large)[0].shape == (5, 128)
 
