@@ -16,6 +16,7 @@ from PIL import Image
 
 from train.config import TrainConfig, from_dict, parse_options, to_dict
 from train.data import NAMES, ImageSet, load_images
+from train.data.errors import UnreadableImage
 from train.data.folder import open_path
 from train.device import resolve_device
 from train.errors import UsageError, run_program
@@ -23,6 +24,7 @@ from train.evaluator import Evaluator, check_counts, features_for, real_images
 from train.generate import build_generator, find_checkpoint
 from train.metric_names import METRICS, parse_metrics
 from train.samples import Samples, chosen, drawn
+from train.schedule import is_power_of_two
 
 PROG = "python -m train.evaluate"
 
@@ -70,8 +72,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if getattr(options, name) < (name == "images"):
             raise UsageError(f"{name}={getattr(options, name)} is too few")
     device = resolve_device(options.device)
-    of_generator = _is_checkpoint(options.source)
-    if of_generator:
+    if _is_checkpoint(options.source):
         path, state = find_checkpoint(Path(options.source))
         generator = build_generator(path, state, device, ema=options.ema)
         real = real_images(_config(options, state["config"]))
@@ -110,20 +111,29 @@ def _images(options: Options) -> tuple[Samples, ImageSet]:
     """Images from files or of a known set, and the real ones."""
     if not options.data:
         raise UsageError(f"{options.source} is no run or checkpoint: --data has to say what to compare it with")
-    sizes = [0 if name in NAMES else _first_size(Path(name)) for name in (options.source, options.data)]
-    resolution = options.resolution or sizes[0] or sizes[1] or TrainConfig.resolution
+    resolution = options.resolution
+    if not resolution:
+        files = [name for name in (options.source, options.data) if name not in NAMES]
+        resolution = _first_size(Path(files[0])) if files else TrainConfig.resolution
     load = {"data_root": options.data_root, "download": options.download, "resize": options.resize}
     real = load_images(options.data, resolution, **load)
     # Glyphs against glyphs: others of the same kind.
     other = load_images(options.source, resolution, seed=options.seed + 1, **load)
-    samples = chosen(other, options.images, options.seed, sizes[0])
-    return dataclasses.replace(samples, name=options.source), real
+    return dataclasses.replace(chosen(other, options.images, options.seed), name=options.source), real
 
 
 def _first_size(path: Path) -> int:
-    """The shorter side of the first image in a folder or zip file."""
-    with Image.open(io.BytesIO(open_path(path, 4).read(0))) as image:
-        return min(image.size)
+    """The shorter side of the first image in a folder or zip file; UsageError if that is no size to compare at."""
+    try:
+        with Image.open(io.BytesIO(open_path(path, 4).read(0))) as image:
+            size = min(image.size)
+    except (UnreadableImage, OSError):
+        size = 0
+    if not is_power_of_two(size):
+        raise UsageError(
+            f"{path}: its first image is no power of two in size: --resolution has to say what size to compare at"
+        )
+    return size
 
 
 def table(result: dict[str, Any]) -> str:

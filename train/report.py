@@ -60,9 +60,9 @@ class Run:
     reals: Path | None
 
     def metrics(self) -> list[str]:
-        """Names of the metrics measured, in their order."""
-        names = [name for line in self.evaluations for name in line if name not in ("images", "kimg", "evaluation")]
-        return list(dict.fromkeys(names))
+        """Names of the metrics that have values, in their order."""
+        found = {name: None for line in self.evaluations for name, value in line.items() if value is not None}
+        return [name for name in found if name not in ("images", "kimg", "evaluation")]
 
     def series(self, name: str) -> list[tuple[float, float]]:
         """(kimg, value) of a measurement or a metric, where it has a value."""

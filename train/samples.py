@@ -32,7 +32,7 @@ class Samples:
     batches: Callable[[], Iterator[Tensor]]
 
 
-def chosen(images: ImageSet, count: int, seed: int, size: int = 0) -> Samples:
+def chosen(images: ImageSet, count: int, seed: int) -> Samples:
     """``count`` of the images, or all of them if there are no more, in random order."""
     random = torch.Generator().manual_seed(stream_seed(seed, "chosen"))
     indices = torch.randperm(len(images), generator=random)[:count]
@@ -41,7 +41,7 @@ def chosen(images: ImageSet, count: int, seed: int, size: int = 0) -> Samples:
         for part in indices.split(BATCH):
             yield images.batch(part, images.resolution)
 
-    return Samples(images.name, len(indices), size or images.resolution, batches)
+    return Samples(images.name, len(indices), images.resolution, batches)
 
 
 def drawn(

@@ -187,8 +187,10 @@ def test_what_cannot_be_done_is_one_line(run, capsys, options, message):
     assert message in fails(capsys, run, *options)
 
 
-def test_images_need_something_to_be_compared_with(folder, capsys):
+def test_images_need_something_to_be_compared_with_at_some_size(folder, tmp_path, capsys):
     assert "--data has to say what to compare it with" in fails(capsys, folder)
+    Image.new("L", (20, 30)).save(tmp_path / "a.png")
+    assert "--resolution has to say what size" in fails(capsys, str(tmp_path), "--data", "digits")
     assert "nothing-of-the-kind: no such folder or zip file" in fails(capsys, "nothing-of-the-kind", "--data", "digits")
 
 
