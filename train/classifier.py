@@ -28,28 +28,34 @@ HELD_OUT = 2000  # images to measure its accuracy on, at most a tenth of them
 
 
 class Classifier(nn.Module):
-    """Convolutions with batch norm down to 4x4, a dense layer of features, class logits."""
+    """Convolutions with batch norm down to 4x4, then a hidden layer and class logits.
+
+    Features are the means of the last convolution's maps: the hidden layer has gathered real images into so tight a
+    cluster a class that no generated one is ever near, and precision and coverage would say nothing.
+    """
 
     def __init__(self, resolution: int, image_channels: int, num_classes: int) -> None:
         super().__init__()
         self.resolution = resolution
-        width = 32
+        size, width = resolution, 32 if resolution > 4 else FEATURES
         layers = [_block(image_channels, width, 1)]
-        size = resolution
         while size > 4:
-            layers.append(_block(width, min(2 * width, FEATURES), 2))
-            width, size = min(2 * width, FEATURES), size // 2
+            size //= 2
+            wider = min(2 * width, FEATURES) if size > 4 else FEATURES
+            layers.append(_block(width, wider, 2))
+            width = wider
             if size == 8:
                 layers.append(_block(width, width, 1))
         self.body = nn.Sequential(*layers)
-        self.dense = nn.Linear(width * size * size, FEATURES)
-        self.head = nn.Linear(FEATURES, num_classes)
+        self.dense = nn.Linear(FEATURES * size * size, 128)
+        self.head = nn.Linear(128, num_classes)
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Images [N, C, R, R] in [-1, 1] → features [N, 128], of mean square 1 over real ones, and logits [N, K]."""
-        features = F.relu(self.dense(self.body(x).flatten(1)))
-        return features / self.scale, self.head(features)
+        maps = self.body(x)  # [N, 128, 4, 4]
+        logits = self.head(F.relu(self.dense(maps.flatten(1))))
+        return maps.mean((2, 3)) / self.scale, logits
 
 
 def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
