@@ -95,6 +95,8 @@ TORCH_LIBRARY(gan_ops, m) {
       " Tensor step) -> (Tensor, Tensor[])");
   m.def("historical_update_(Tensor[] parameters, Tensor(a!)[] averages, Tensor? step, float number) -> ()");
 
+  m.def("wasserstein_1d(Tensor a, Tensor b) -> Tensor");
+
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding) -> Tensor");
   m.def("conv2d_weight_grad(Tensor grad, Tensor x, int padding) -> Tensor");

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, float16, float32, float64
 from torch import bfloat16 as _bfloat16
 
@@ -103,6 +104,16 @@ def check_interpolation(real: Tensor, fake: Tensor, weight: Tensor) -> None:
         )
     if weight.device != real.device:
         raise ValueError(f"weight must be on {real.device}, but is on {weight.device}")
+
+
+def check_values(a: Tensor, b: Tensor) -> None:
+    """a and b are [R, N] with N ≥ 1, alike, and constants."""
+    if a.dim() != 2 or a.shape[1] < 1:
+        raise ValueError(f"a must be [rows, size] with at least one value a row, but its shape is {list(a.shape)}")
+    check_float(a, "a")
+    _check_matches(b, "b", a)
+    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
+        raise NotImplementedError("wasserstein_1d has no derivative: detach its arguments")
 
 
 def check_step(step: float | Tensor) -> None:

@@ -27,6 +27,7 @@ from gan_ops._checks import (
     check_samples,
     check_stddev_groups,
     check_target,
+    check_values,
 )
 from gan_ops._types import accumulable, accumulate_type
 
@@ -157,6 +158,14 @@ def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     start, end = accumulable(real), accumulable(fake)
     column = weight.to(start.dtype).reshape(-1, *[1] * (real.dim() - 1))  # [N] → [N, 1, …]
     return torch.lerp(start, end, column).to(real.dtype)
+
+
+def wasserstein_1d(a: Tensor, b: Tensor) -> Tensor:
+    """Mean of |sort(a) − sort(b)| for rows a and b [R, N]; see :func:`gan_ops.ops.wasserstein_1d`."""
+    check_values(a, b)
+    sorted_a, sorted_b = (x.detach().sort(dim=1).values.double() for x in (a, b))
+    finite = (a.isfinite() & b.isfinite()).all(dim=1)
+    return (sorted_a - sorted_b).abs().mean(dim=1).masked_fill(~finite, math.nan)
 
 
 def historical_distance(parameters: Iterable[Tensor], averages: Iterable[Tensor], step: float | Tensor) -> Tensor:

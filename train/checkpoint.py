@@ -91,10 +91,11 @@ def clear_after(kept: Path) -> list[Path]:
     return aside
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest ``keep`` checkpoints."""
+def prune(folder: Path, keep: int, spare: Path | None = None) -> None:
+    """Removes all but the newest ``keep`` checkpoints and ``spare``."""
     for path in checkpoints(folder)[: -max(keep, 1)]:
-        path.unlink()
+        if path != spare:
+            path.unlink()
 
 
 def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: Path) -> None:

@@ -72,6 +72,14 @@ class TrainConfig:
     """Rows and columns of the sample grids."""
     tensorboard: bool = True
     """Write TensorBoard events too."""
+    metrics: str = ""
+    """Metrics to follow, such as swd,fid; the first says which checkpoint is the best, and that one stays."""
+    metrics_every: Table = "10"
+    """Thousands of images between evaluations."""
+    metrics_images: int = 2000
+    """Images to draw for an evaluation, and most real ones to compare them with."""
+    inception_weights: str = ""
+    """File of Inception's weights for is, fid, kid, pr (none, nor GAN_OPS_INCEPTION: a classifier of the data)."""
 
 
 @dataclass(frozen=True)

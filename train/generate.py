@@ -52,15 +52,20 @@ class Options:
     """Images to draw at once."""
 
 
-def load_generator(source: Path, device: torch.device, *, ema: bool = True) -> nn.Module:
-    """The generator in a checkpoint, or in the newest one of a run's folder, at the resolution that it has reached.
-
-    Raises:
-        CheckpointError: if there is none that is whole and of a known family.
-    """
+def find_checkpoint(source: Path) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint, or the newest one of a run's folder, and what it holds; CheckpointError if none is whole."""
     path, state, warnings = checkpoint.find(source)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    return path, state
+
+
+def build_generator(path: Path, state: dict[str, Any], device: torch.device, *, ema: bool = True) -> nn.Module:
+    """The generator in a checkpoint's ``state``, at the resolution that it has reached.
+
+    Raises:
+        CheckpointError: naming ``path``, if it is of no known family.
+    """
     try:
         generator = FAMILIES[state["family"]](**state["generator_options"])
         tensors = state["trainer"]["ema"] if ema else state["trainer"]["generator"]["network"]
@@ -116,7 +121,7 @@ def main(args: Sequence[str] | None = None) -> int:
         raise UsageError("--images and --interpolate exclude each other")
     rows, columns = parse_grid(options.interpolate or options.grid, "interpolate" if options.interpolate else "grid")
     device = resolve_device(options.device)
-    generator = load_generator(options.source, device, ema=options.ema)
+    generator = build_generator(*find_checkpoint(options.source), device, ema=options.ema)
     classes = parse_classes(options.classes, generator.num_classes)
 
     def pictures(z: Tensor, labels: Tensor | None) -> Any:

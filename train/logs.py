@@ -69,7 +69,8 @@ class RunLog:
         if self._events is not None:
             for name, value in values.items():
                 if isinstance(value, int | float):
-                    self._events.add_scalar(name, value, images)
+                    # TensorBoard has no brackets in names, and groups them by the part before a slash.
+                    self._events.add_scalar(name.replace("[", "/").replace("]", ""), value, images)
 
     def image(self, name: str, pixels: Tensor, images: int) -> None:
         """A picture for TensorBoard, uint8 [C, H, W]."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from train.data import ImageSet
 from train.errors import CheckpointError, TrainingError, UsageError
 from train.interrupt import StopSignals
 from train.logs import RunLog, duration, peak_memory
+from train.metric_names import is_lower_better
 from train.pictures import draw, grid, latents, row_labels, save_png
 from train.schedule import Position, Schedule, lookup, parse_table
 from train.trainer import Trainer, stream_seed
@@ -33,6 +35,7 @@ class Cadence:
     log: dict[int, float]
     image: dict[int, float]
     checkpoint: dict[int, float]
+    metrics: dict[int, float]
     keep: int
     rows: int
     columns: int
@@ -41,7 +44,7 @@ class Cadence:
     def of(config: TrainConfig) -> Cadence:
         """UsageError for a value that makes no sense."""
         tables = {}
-        for option in ("log_kimg", "image_kimg", "checkpoint_kimg"):
+        for option in ("log_kimg", "image_kimg", "checkpoint_kimg", "metrics_every"):
             tables[option] = parse_table(getattr(config, option), float, option)
         if config.keep < 1:
             raise UsageError(f"keep={config.keep}: at least 1 checkpoint has to stay")
@@ -80,6 +83,7 @@ class Loop:
         trainer: what trains.
         folder: the run's folder, which exists.
         cadence: how often to write what.
+        evaluate: measures the averaged generator, as :class:`train.evaluator.Evaluator` does.
         description: plain types that go into every checkpoint: what is needed to rebuild the networks.
         resume_command: what to tell someone who stopped the run.
     """
@@ -90,12 +94,15 @@ class Loop:
         folder: Path,
         cadence: Cadence,
         *,
+        evaluate: Callable[[torch.nn.Module], dict[str, Any]] | None = None,
         description: Mapping[str, Any],
         seed: int = 0,
         tensorboard: bool = True,
         resume_command: str = "--resume",
     ) -> None:
         self.trainer, self.folder, self.cadence = trainer, folder, cadence
+        self._evaluator = evaluate
+        self._best: dict[str, Any] | None = None
         self._description, self._seed, self._tensorboard = dict(description), seed, tensorboard
         self._resume_command = resume_command
         self._seconds = 0.0
@@ -129,6 +136,7 @@ class Loop:
         self._seconds = state["seconds"]
         self._rates = dict(state["rates"])
         self._sizes = dict(state["log_sizes"])
+        self._best = state.get("best")
         self._last_saved = self.trainer.images
 
     def run(self, *notes: str) -> int:
@@ -179,6 +187,8 @@ class Loop:
                     self._tick(position)
                 if due(cadence.image, before, after, resolution) or trainer.done:
                     self._save_grid(position)
+                if self._evaluator and (due(cadence.metrics, before, after, resolution) or trainer.done):
+                    self._evaluate()
                 if due(cadence.checkpoint, before, after, resolution) or trainer.done:
                     self._save()
         if trainer.done:
@@ -249,6 +259,31 @@ class Loop:
         save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
         self._log.image("fakes", picture, self.trainer.images)
 
+    def _evaluate(self) -> None:
+        """Measures the averaged generator; if it is the best so far, its checkpoint is written and stays."""
+        start = time.perf_counter()
+        images = self.trainer.images
+        evaluation = self._evaluator(self.trainer.game.ema)
+        values = evaluation.pop("metrics")
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._log.stats(images, {"kimg": images / 1000, **finite, "evaluation": evaluation})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._log.line(f"metrics  kimg {images / 1000:.1f}  {shown}  in {time.perf_counter() - start:.0f} s")
+        leading, value = next(iter(values.items()))
+        if math.isfinite(value) and self._is_best(leading, value):
+            self._best = {"metric": leading, "value": value, "images": images}
+            self._save()
+        self._tick_time += time.perf_counter() - start  # the next line's speed is that of training
+        if self.trainer.done and self._best:
+            metric, best, at = self._best.values()
+            where = f"at {at / 1000:g} kimg, in {checkpoint.path_for(self.folder, at).name}"
+            self._log.line(f"best {metric} {best:.4g} {where}; last {values.get(metric, math.nan):.4g}")
+
+    def _is_best(self, metric: str, value: float) -> bool:
+        if self._best is None or self._best["metric"] != metric:
+            return True
+        return value < self._best["value"] if is_lower_better(metric) else value > self._best["value"]
+
     def _save(self) -> None:
         """Writes a checkpoint, unless this moment has one."""
         if self.trainer.images == self._last_saved:
@@ -259,9 +294,11 @@ class Loop:
             "seconds": self._seconds,
             "rates": dict(self._rates),
             "log_sizes": self._log.sizes(),
+            "best": self._best,
         }
         checkpoint.save(checkpoint.path_for(self.folder, self.trainer.images), state)
-        checkpoint.prune(self.folder, self.cadence.keep)
+        best = self._best and checkpoint.path_for(self.folder, self._best["images"])
+        checkpoint.prune(self.folder, self.cadence.keep, spare=best)
         self._last_saved = self.trainer.images
 
 

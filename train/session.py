@@ -16,9 +16,11 @@ from train.config import Config, RunOptions, to_dict
 from train.data import ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
 from train.errors import UsageError
+from train.evaluator import follow
 from train.folder import new_folder, write_config
 from train.loop import Cadence, Loop
 from train.memory import keep_freed_memory
+from train.metric_names import parse_metrics
 from train.schedule import Schedule
 from train.trainer import Trainer
 
@@ -49,6 +51,7 @@ def train(
     cadence, device = Cadence.of(config), resolve_device(config.device)
     if config.cuda_graphs == "on" and device.type != "cuda":
         raise UsageError(f"cuda_graphs='on' needs a GPU, and the device is {device}")
+    parse_metrics(config.metrics)  # only to say at once what is wrong with them
     config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
     if device.type == "cpu":
         keep_freed_memory()
@@ -68,12 +71,14 @@ def train(
         size=config.data_size or None,
     )
     set_determinism(config.deterministic)
+    evaluate = follow(config, images, device) if config.metrics else None
     trainer, generator_options = build(config, images, device)
     folder: Path = saved[0].parent if saved else new_folder(run.out, name)
     loop = Loop(
         trainer,
         folder,
         cadence,
+        evaluate=evaluate,
         description={"family": family, "config": to_dict(config), "generator_options": generator_options},
         seed=config.seed,
         tensorboard=config.tensorboard,

@@ -11,6 +11,7 @@ from gan_ops.ops.minibatch_discrimination import minibatch_discrimination
 from gan_ops.ops.minibatch_stddev import minibatch_stddev
 from gan_ops.ops.pixel_norm import pixel_norm
 from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
+from gan_ops.ops.wasserstein_1d import wasserstein_1d as wasserstein_1d  # not in __all__: it has no derivatives
 
 __all__ = [
     "bias_act",

@@ -1,5 +1,6 @@
 """Images to train on; `load_images` is the door."""
 
+from .cache import default_cache
 from .errors import DataError
 from .image_set import ImageSet
 from .load import MEMORY_LIMIT, NAMES, UNREADABLE_LIMIT, load_images
@@ -13,6 +14,7 @@ __all__ = [
     "DataError",
     "ImageSet",
     "ShuffledOrder",
+    "default_cache",
     "load_images",
     "to_float",
     "to_uint8",

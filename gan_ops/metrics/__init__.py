@@ -1,0 +1,43 @@
+"""How far generated images are from real ones, by the field's own measures. ``import gan_ops`` does not bring it.
+
+Each metric is a function on whole sets, and a class of the same name in CamelCase for sets that come in batches:
+``update`` adds a batch, ``compute`` gives what the function gives, ``reset`` starts anew. Metrics on features know
+nothing of where those come from; with :mod:`gan_ops.metrics.inception` they are FID, KID and so on.
+"""
+
+from gan_ops.metrics.frechet_distance import FrechetDistance, frechet_distance
+from gan_ops.metrics.images import quantised
+from gan_ops.metrics.inception_score import InceptionScore, InceptionScoreResult, inception_score
+from gan_ops.metrics.kernel_distance import KernelDistance, KernelDistanceResult, kernel_distance
+from gan_ops.metrics.mode_coverage import ModeCoverage, ModeCoverageResult, mode_coverage
+from gan_ops.metrics.ms_ssim import MsSsim, MsSsimResult, ms_ssim
+from gan_ops.metrics.parzen import ParzenLogLikelihood, ParzenResult, parzen_log_likelihood
+from gan_ops.metrics.precision_recall import PrecisionRecall, PrecisionRecallResult, precision_recall
+from gan_ops.metrics.sliced_wasserstein import SlicedWasserstein, noise_floor, sliced_wasserstein
+
+__all__ = [
+    "FrechetDistance",
+    "InceptionScore",
+    "InceptionScoreResult",
+    "KernelDistance",
+    "KernelDistanceResult",
+    "ModeCoverage",
+    "ModeCoverageResult",
+    "MsSsim",
+    "MsSsimResult",
+    "ParzenLogLikelihood",
+    "ParzenResult",
+    "PrecisionRecall",
+    "PrecisionRecallResult",
+    "SlicedWasserstein",
+    "frechet_distance",
+    "inception_score",
+    "kernel_distance",
+    "mode_coverage",
+    "ms_ssim",
+    "noise_floor",
+    "parzen_log_likelihood",
+    "precision_recall",
+    "quantised",
+    "sliced_wasserstein",
+]

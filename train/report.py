@@ -1,0 +1,303 @@
+"""``python -m train.report``: one HTML file that shows one run, or several side by side."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from PIL import Image
+
+from train.chart import COLOURS, Curve, chart
+from train.config import parse_options
+from train.errors import UsageError, run_program
+from train.files import write_atomically
+from train.logs import STATS, duration
+from train.metric_names import better, is_lower_better
+
+PROG = "python -m train.report"
+WIDEST = 1024  # pixels of a grid in the page; larger ones are reduced
+MEASURED = {
+    "d_loss": "Loss of D",
+    "g_loss": "Loss of G",
+    "penalty": "Gradient penalty",
+    "d_norm": "Norm of D's gradient",
+    "g_norm": "Norm of G's gradient",
+    "images_per_second": "Images per second",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Makes one self-contained HTML file of runs: curves, grids over time, metrics and options side by side."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
+    """Folders of runs."""
+    out: Path = Path("report.html")
+    """File to write."""
+    grids: int = 6
+    """Sample grids to show of each run, evenly over its time."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder tells."""
+
+    name: str
+    config: dict[str, Any]
+    ticks: list[dict[str, Any]]
+    """Lines of ``stats.jsonl`` about training."""
+    evaluations: list[dict[str, Any]]
+    """Lines of ``stats.jsonl`` with metrics."""
+    grids: list[Path]
+    reals: Path | None
+
+    def metrics(self) -> list[str]:
+        """Names of the metrics that have values, in their order."""
+        found = {name: None for line in self.evaluations for name, value in line.items() if value is not None}
+        return [name for name in found if name not in ("images", "kimg", "evaluation")]
+
+    def series(self, name: str) -> list[tuple[float, float]]:
+        """(kimg, value) of a measurement or a metric, where it has a value."""
+        lines = [*self.ticks, *self.evaluations]
+        return [(line["kimg"], line[name]) for line in lines if line.get(name) is not None]
+
+
+def read_run(folder: Path) -> Run:
+    """A run from its folder.
+
+    Raises:
+        UsageError: if it is not the folder of a run, or its files are damaged.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        text = (folder / STATS).read_text() if (folder / STATS).exists() else ""
+        # A run that is writing at this moment, or was killed, may leave half a line at the end.
+        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    except FileNotFoundError:
+        raise UsageError(f"{folder} is not the folder of a run: it has no config.json") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{folder} is damaged: {error}") from None
+    reals = folder / "reals.png"
+    return Run(
+        name=folder.resolve().name,
+        config=config,
+        ticks=[line for line in lines if "evaluation" not in line],
+        evaluations=[line for line in lines if "evaluation" in line],
+        grids=sorted(folder.glob("fakes_*.png")),
+        reals=reals if reals.exists() else None,
+    )
+
+
+def page(runs: Sequence[Run], grids: int) -> str:
+    """The whole document."""
+    title = " · ".join(run.name for run in runs)
+    key = "".join(
+        f'<li><span class="dot" style="background:{colour}"></span>{escape(run.name)}</li>'
+        for run, colour in zip(runs, COLOURS, strict=False)
+    )
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
+        f"<h1>{escape(title)}</h1>",
+        f'<ul class="key">{key}</ul>' if len(runs) > 1 else "",
+        _section("Summary", _summary(runs)),
+        _section("Metrics", _charts(runs, _metrics(runs))),
+        _section("Grids", _grids(runs, grids)),
+        _section("Training", _charts(runs, list(MEASURED))),
+        _section("Options", _options(runs)),
+        "</main></body></html>",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _section(heading: str, body: str) -> str:
+    return f"<section><h2>{heading}</h2>\n{body}</section>" if body else ""
+
+
+def _metrics(runs: Sequence[Run]) -> list[str]:
+    return list(dict.fromkeys(name for run in runs for name in run.metrics()))
+
+
+def _charts(runs: Sequence[Run], names: Sequence[str]) -> str:
+    """A chart for each name that any of the runs has values of."""
+    figures = []
+    for name in names:
+        curves = [Curve(run.name, colour, run.series(name)) for run, colour in zip(runs, COLOURS, strict=False)]
+        if any(curve.points for curve in curves):
+            caption = escape(MEASURED.get(name, name))
+            if name not in MEASURED:
+                caption += f" · {'lower' if is_lower_better(name) else 'higher'} is better"
+            figures.append(f"<figure><figcaption>{caption}</figcaption>{chart(curves)}</figure>")
+    return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
+
+
+def _summary(runs: Sequence[Run]) -> str:
+    """One column a run: how far and how fast it went, and its metrics, best and last."""
+    rows: list[tuple[str, list[str]]] = [
+        ("thousands of images", [f"{run.ticks[-1]['kimg']:g}" if run.ticks else "–" for run in runs]),
+        ("time", [duration(run.ticks[-1]["seconds"]) if run.ticks else "–" for run in runs]),
+        (
+            "images per second at the end",
+            [f"{run.ticks[-1]['images_per_second']:.0f}" if run.ticks else "–" for run in runs],
+        ),
+        ("skipped updates", [str(run.ticks[-1]["skipped"]) if run.ticks else "–" for run in runs]),
+    ]
+    for name in _metrics(runs):
+        series = [run.series(name) for run in runs]
+        best = [better(name, points, key=lambda point: point[1]) if points else None for points in series]
+        winner = better(name, [point for point in best if point], key=lambda point: point[1])
+        cells = []
+        for points, top in zip(series, best, strict=True):
+            if top is None:
+                cells.append("–")
+                continue
+            value = f"{top[1]:.4g}"
+            value = f"<strong>{value}</strong>" if top[1] == winner[1] and len(runs) > 1 else value
+            cells.append(f"{value} <small>at {top[0]:g}; last {points[-1][1]:.4g}</small>")
+        rows.append((f"best {escape(name)}", cells))
+    notes = _evaluation_notes(runs)
+    return _table([run.name for run in runs], rows) + (f"<p>{notes}</p>" if notes else "")
+
+
+def _evaluation_notes(runs: Sequence[Run]) -> str:
+    """How many images each run's metrics were measured on, and with which features."""
+    notes: dict[str, list[str]] = {}
+    for run in runs:
+        if run.evaluations:
+            about = run.evaluations[-1]["evaluation"]
+            features = about.get("features")
+            text = f"{about['generated']} generated and {about['real']} real images, seed {about['seed']}"
+            if features:
+                text += f", features of {features['name']} (weights {features['weights']})"
+            notes.setdefault(text, []).append(run.name)
+    return "<br>".join(escape(f"{', '.join(names)}: {text}") for text, names in notes.items())
+
+
+def _grids(runs: Sequence[Run], count: int) -> str:
+    """A strip of grids for each run, then the real images."""
+    strips = []
+    for run in runs:
+        chosen = _evenly(run.grids, count)
+        figures = [_figure(path, f"{int(path.stem.split('_')[1])} kimg") for path in chosen]
+        if run.reals is not None:
+            figures.append(_figure(run.reals, "real"))
+        if figures:
+            heading = f"<h3>{escape(run.name)}</h3>" if len(runs) > 1 else ""
+            strips.append(f'{heading}<div class="strip">{"".join(figures)}</div>')
+    return "\n".join(strips)
+
+
+def _evenly(items: Sequence[Path], count: int) -> list[Path]:
+    """At most ``count`` of the items, evenly spaced, the last one among them."""
+    if count < 1 or not items:
+        return []
+    count = min(count, len(items))
+    return [items[-1 - round(i * (len(items) - 1) / max(count - 1, 1))] for i in reversed(range(count))]
+
+
+def _figure(path: Path, caption: str) -> str:
+    return f'<figure><img src="{_data_uri(path)}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+
+
+def _data_uri(path: Path) -> str:
+    """A picture as text; one wider than WIDEST is reduced."""
+    with Image.open(path) as image:
+        if max(image.size) <= WIDEST:
+            return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        small = image.convert("RGB")
+        small.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    small.save(file, format="JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _options(runs: Sequence[Run]) -> str:
+    """Options that differ between the runs, marked, then the others."""
+    names = list(dict.fromkeys(name for run in runs for name in run.config))
+    values = {name: [run.config.get(name, "–") for run in runs] for name in names}
+    differing = [name for name in names if any(value != values[name][0] for value in values[name])]
+    alike = [name for name in names if name not in differing]
+    heads = [run.name for run in runs]
+    parts = []
+    if differing:
+        parts.append(_table(heads, [(escape(name), _cells(values[name])) for name in differing], mark=True))
+    if alike:
+        summary = "the same in all runs" if len(runs) > 1 else "all options"
+        shared = [(escape(name), _cells(values[name][:1])) for name in alike]
+        parts.append(f"<details><summary>{summary}</summary>{_table([''], shared)}</details>")
+    return "\n".join(parts)
+
+
+def _cells(values: Sequence[Any]) -> list[str]:
+    return [escape(value if isinstance(value, str) else json.dumps(value)) for value in values]
+
+
+def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], mark: bool = False) -> str:
+    """Rows of (name, cells), both HTML already; heads are text."""
+    head = "".join(f"<th>{escape(text)}</th>" for text in heads)
+    body = "".join(f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, cells in rows)
+    kind = ' class="differ"' if mark else ""
+    return (
+        f'<div class="scroll"><table{kind}><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+STYLE = """
+:root { color-scheme: light dark; --back: #fff; --text: #1c1c1e; --faint: #6b6b70; --line: #d9d9de; --mark: #fff3c9; }
+@media (prefers-color-scheme: dark) {
+  :root { --back: #17181a; --text: #ececee; --faint: #a0a0a6; --line: #3a3b40; --mark: #453a12; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--back); color: var(--text); font: 16px/1.45 system-ui, sans-serif; }
+main { max-width: 72rem; margin: 0 auto; padding: 1rem; }
+h1 { font-size: 1.4rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1rem 0 .25rem; }
+small, figcaption { color: var(--faint); font-size: .85rem; }
+.key { list-style: none; display: flex; flex-wrap: wrap; gap: .25rem 1rem; padding: 0; }
+.dot { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .4em; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
+figure { margin: 0; }
+figure svg { width: 100%; height: auto; display: block; font: 11px system-ui, sans-serif; }
+svg text { fill: var(--faint); }
+svg .grid { stroke: var(--line); }
+.scroll { overflow-x: auto; }
+.strip { display: flex; gap: .75rem; overflow-x: auto; padding-bottom: .5rem; }
+.strip figure { flex: none; width: min(18rem, 80vw); }
+.strip img { width: 100%; display: block; image-rendering: pixelated; }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+tbody th { font-weight: normal; color: var(--faint); }
+.differ tbody tr { background: var(--mark); }
+summary { cursor: pointer; margin: .5rem 0; color: var(--faint); }
+"""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
+    if not options.runs:
+        raise UsageError("which runs? Name their folders")
+    if len(options.runs) > len(COLOURS):
+        raise UsageError(f"{len(options.runs)} runs are too many for one page: at most {len(COLOURS)}")
+    runs = [read_run(folder) for folder in options.runs]
+    if len({run.name for run in runs}) < len(runs):
+        runs = [replace(run, name=str(folder)) for run, folder in zip(runs, options.runs, strict=True)]
+    html = page(runs, options.grids)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.out, lambda file: file.write(html.encode()))
+    print(options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
