@@ -49,7 +49,8 @@ def main() -> int:
             "versions": machine.versions(),
             "copy_bandwidth": timing.copy_bandwidth(),
         }
-        before, folder = results.load(name), options.results or results.FOLDER
+        folder = options.results or results.FOLDER
+        before = results.load(name, folder) or results.load(name)
 
         def keep(rows: list[results.Row]) -> None:
             results.save(results.merged(before, name, facts, run, rows), folder)

@@ -51,7 +51,8 @@ def race(
     keep_freed_memory()  # as the trainer does; it is the process's, so the rivals gain by it too
     by = by or clock()
     estimates = {name: _warmed_up(call, by, cold) for name, call in alternatives.items()}
-    calls = {name: max(by.calls, math.ceil(by.turn / seconds)) for name, seconds in estimates.items()}
+    turn_seconds = by.cold_turn if cold else by.turn
+    calls = {name: max(by.calls, math.ceil(turn_seconds / seconds)) for name, seconds in estimates.items()}
     round_seconds = sum(estimates[name] * calls[name] for name in alternatives)
     count = min(max(round(budget / round_seconds), rounds[0]), rounds[1])
     names = list(alternatives)

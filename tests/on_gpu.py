@@ -8,6 +8,7 @@ into that folder). Exit code 0 if nothing failed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import re
@@ -28,10 +29,11 @@ from benchmarks import machine, results  # noqa: E402
 
 THREADS = 2
 """Of each process, which compute at the same time."""
-TOOLS = ("memcheck", "racecheck")
-FOR_TOOLS = 120.0
+TOOLS = ("memcheck", "racecheck", "synccheck")
+FOR_TOOLS = 150.0
 """Seconds that the tests leave to them."""
 NOT_INSTALLED = "not run, compute-sanitizer is not installed"
+NOT_SUPPORTED = "not run, compute-sanitizer does not support this machine"
 NO_TIME = "not run, no time was left"
 
 
@@ -47,7 +49,10 @@ def main() -> int:
     log = (options.results or ROOT / "build") / "gpu-test.log"
     counts, failures = run_tests(pytest_arguments, options.until - FOR_TOOLS, log)
     seconds = time.time() - start
-    sanitizer = {tool: sanitize(tool, options.until) for tool in TOOLS}
+    sanitizer = {}
+    for i, tool in enumerate(TOOLS):
+        left = options.until - time.time()
+        sanitizer[tool] = sanitize(tool, time.time() + left / (len(TOOLS) - i))
     path = keep({**counts, "sanitizer": sanitizer}, options.results or results.FOLDER)
 
     print("\n".join(failures[:40]))
@@ -57,9 +62,8 @@ def main() -> int:
     for tool, verdict in sanitizer.items():
         print(f"{tool:<10} {verdict}")
     print(path)
-    return int(
-        bool(failures) or any(verdict not in ("clean", NOT_INSTALLED, NO_TIME) for verdict in sanitizer.values())
-    )
+    good = ("clean", NOT_INSTALLED, NOT_SUPPORTED, NO_TIME)
+    return int(bool(failures) or any(verdict not in good for verdict in sanitizer.values()))
 
 
 def run_tests(arguments: list[str], until: float, log: Path) -> tuple[dict[str, int], list[str]]:
@@ -67,6 +71,7 @@ def run_tests(arguments: list[str], until: float, log: Path) -> tuple[dict[str, 
     shares = max(1, machine.usable_cores() // THREADS)
     # The build is for the GPU that is there, whatever others the environment names.
     settings = {"OMP_NUM_THREADS": str(THREADS), "GAN_OPS_CUDA": "1", "TORCH_CUDA_ARCH_LIST": ""}
+    settings["TORCHINDUCTOR_COMPILE_THREADS"] = str(THREADS)
     with tempfile.TemporaryDirectory() as folder:
         running = []
         for i in range(shares):
@@ -75,14 +80,20 @@ def run_tests(arguments: list[str], until: float, log: Path) -> tuple[dict[str, 
             command += [f"--share={i}/{shares}", f"--junitxml={report}", f"--basetemp={folder}/{i}", *arguments]
             with output.open("w") as file:
                 process = subprocess.Popen(
-                    command, cwd=ROOT, env=os.environ | settings, stdout=file, stderr=subprocess.STDOUT
+                    command,
+                    cwd=ROOT,
+                    env=os.environ | settings,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
                 )
             running.append((process, report, output))
         counts, failures, reasons = Counter(passed=0, failed=0, skipped=0), [], Counter()
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("")
+        late = end_all([process for process, _, _ in running], until)
         for process, report, output in running:
-            ended = wait(process, until)
+            ended = process not in late
             if report.exists():
                 read_report(ElementTree.parse(report).getroot(), counts, failures, reasons)
             if not ended or not report.exists():
@@ -96,19 +107,30 @@ def run_tests(arguments: list[str], until: float, log: Path) -> tuple[dict[str, 
     return dict(counts), failures
 
 
-def wait(process: subprocess.Popen, until: float) -> bool:
-    """Whether it ends by itself in time. Interrupted, pytest still reports what it has done."""
-    try:
-        process.wait(None if until == float("inf") else max(1.0, until - time.time()))
-        return True
-    except subprocess.TimeoutExpired:
+def end_all(processes: list[subprocess.Popen], until: float) -> list[subprocess.Popen]:
+    """Waits for all; those that it had to interrupt. Interrupted, pytest still reports what it has done."""
+    wait_for(processes, until)
+    late = [process for process in processes if process.poll() is None]
+    for process in late:
         process.send_signal(signal.SIGINT)
-    try:
-        process.wait(10.0)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    return False
+    wait_for(late, time.time() + 10.0)
+    for process in late:
+        kill(process)
+    return late
+
+
+def wait_for(processes: list[subprocess.Popen], until: float) -> None:
+    """Until all have ended, or that time."""
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(None if until == float("inf") else max(0.0, until - time.time()))
+
+
+def kill(process: subprocess.Popen) -> None:
+    """With all that it started, which would go on using the GPU."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def read_report(root: ElementTree.Element, counts: Counter[str], failures: list[str], reasons: Counter[str]) -> None:
@@ -134,37 +156,47 @@ def sanitize(tool: str, until: float) -> str:
     if until - time.time() < 20:
         return NO_TIME
     command = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+    if tool == "memcheck":
+        command += ["--report-api-errors", "no"]  # torch tries calls that may fail
     # Each tensor in an allocation of its own, or what is read beyond its end would belong to another.
     environment = os.environ | {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
     # Only our own kernels: torch's are many, and slow under the tool. Versions spell the option differently.
     for only_ours in (["--kernel-name", "kns=gan_ops"], ["--kernel-regex", "kns=gan_ops"], []):
         program = [sys.executable, "tests/ops/every_kernel.py"]
-        try:
-            limit = None if until == float("inf") else max(1.0, until - time.time())
-            done = subprocess.run(
-                [*command, *only_ours, *program],
-                cwd=ROOT,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=limit,
-            )
-        except subprocess.TimeoutExpired:
-            return NO_TIME
-        summary = re.search(r"(ERROR|RACECHECK) SUMMARY: (.+)", done.stdout)
-        if summary:
+        code, output = run([*command, *only_ours, *program], environment, until)
+        summary = re.search(r"(ERROR|RACECHECK) SUMMARY: (.+)", output)
+        if summary or code is None:
             break
-    if summary and done.returncode == 0:
+    if code == 0 and summary:
         return "clean"
-    print(f"{done.stdout[-3000:]}\n{done.stderr[-1000:]}")
-    return summary[2] if summary else f"failed with exit code {done.returncode}"
+    if code is None and not re.search(r"========= .*(Invalid|Error|error|Race|hazard|Barrier)", output):
+        return NO_TIME
+    print(output[-4000:])
+    if code is None:
+        return "errors, then no time was left"
+    if summary is None and "not supported" in output:
+        return NOT_SUPPORTED
+    return summary[2] if summary else f"failed with exit code {code}"
+
+
+def run(command: list[str], environment: dict[str, str], until: float) -> tuple[int | None, str]:
+    """A command's exit code, None if its time was up, and what it printed."""
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        wait_for([process], until)
+        code = process.poll()
+        kill(process)
+        output.seek(0)
+        return code, output.read()
 
 
 def keep(checks: results.Row, folder: Path) -> Path:
     """Writes the result into the machine's file, beside its benchmarks."""
     facts = machine.hardware()
     name = machine.default_name(facts)
-    content = results.load(name) or results.merged(None, name, facts, {}, [])
+    content = results.load(name, folder) or results.load(name) or results.merged(None, name, facts, {}, [])
     about = {"commit": machine.commit(), "date": datetime.date.today().isoformat(), "versions": machine.versions()}
     return results.save({**content, "checks": {**about, **checks}}, folder)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
+import os
 import time
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -59,14 +59,26 @@ def test_a_share_that_does_not_end_in_time_is_a_failure(on_gpu: ModuleType, monk
         (0, "========= ERROR SUMMARY: 0 errors\n", "clean"),
         (9, "========= Invalid __global__ read\n========= ERROR SUMMARY: 3 errors\n", "3 errors"),
         (9, "========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)\n", "1 hazard displayed"),
-        (1, "Device not supported", "failed with exit code 1"),
+        (1, "Device not supported", "not run, compute-sanitizer does not support"),
+        (1, "Unknown option", "failed with exit code 1"),
+        (None, "", "not run, no time"),
+        (None, "========= Invalid __global__ read of size 4", "errors, then no time"),
     ],
 )
-def test_the_verdict_is_the_tool_s(on_gpu: ModuleType, monkeypatch, code: int, output: str, verdict: str) -> None:
-    done = subprocess.CompletedProcess([], code, output, "")
+def test_the_verdict_is_the_tool_s(
+    on_gpu: ModuleType, monkeypatch, code: int | None, output: str, verdict: str
+) -> None:
     monkeypatch.setattr(on_gpu.shutil, "which", lambda _: "/bin/tool")
-    monkeypatch.setattr(on_gpu.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(on_gpu, "run", lambda *_: (code, output))
     assert on_gpu.sanitize("memcheck", float("inf")).startswith(verdict)
+
+
+def test_a_command_that_takes_too_long_ends_with_all_that_it_started(on_gpu: ModuleType, tmp_path: Path) -> None:
+    program = f"echo begun; (sleep 2; touch {tmp_path}/later) & wait"
+    code, output = on_gpu.run(["sh", "-c", program], dict(os.environ), until=time.time() + 0.5)
+    assert (code, output) == (None, "begun\n")
+    time.sleep(2)
+    assert not (tmp_path / "later").exists()
 
 
 def test_a_missing_tool_is_said(on_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

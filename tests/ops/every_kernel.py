@@ -20,9 +20,12 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float64]
 
 
 def run(family: Family, dtype: torch.dtype, channels_last: bool, device: str) -> None:
-    """All derivatives on the family's own odd sizes, and with planes of 64 times as many pixels."""
-    for wider in (1, 8):
+    """All derivatives on the family's own odd sizes, and with planes of 64 and of 900 times as many pixels, so that
+    blocks come to their loops' second rounds."""
+    for wider in (1, 8) if family.name == "conv2d" else (1, 8, 30):
         shapes = tuple((*shape[:2], *(wider * n for n in shape[2:])) for shape in family.sizes)
+        if family.name.startswith("minibatch_discrimination") and wider > 1:
+            shapes = ((70, *shapes[0][1:]),)  # more samples than a tile has
         inputs = family.inputs(torch.Generator().manual_seed(0), dtype, shapes)
         if channels_last:
             inputs = tuple(t.to(memory_format=torch.channels_last) if t.dim() == 4 else t for t in inputs)
