@@ -9,7 +9,8 @@ namespace gan_ops {
 
 // x, y, g, u and their gradients lie as `layout` says, in the tensor's dtype; all else is in the accumulate type.
 // Pointers to [C] are never null. `own` is the example's share, 1 / (n + 1). `partial`: scratch of
-// vbn_cuda_partials values a sum for CUDA, which sums a channel of many pixels in chunks; null on the CPU.
+// vbn_cuda_chunks(layout) · N · C values a sum for CUDA, which sums a channel of many pixels in chunks; null on the
+// CPU.
 
 /// mean, rstd: [N, C], what the derivatives need again.
 struct VbnForwardArgs {

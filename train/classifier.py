@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from train.cached import cached
 from train.data import ImageSet, to_float
+from train.errors import UsageError
 
 VERSION = 1  # of the recipe below; part of the name
 LARGEST = 32  # images beyond this are seen at this size: more would not train in two minutes on two cores
@@ -93,6 +94,8 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
 
 
 def _train(name: str, images: ImageSet, resolution: int) -> dict[str, Any]:
+    if len(images) < 2:
+        raise UsageError(f"a classifier of {images.name} needs at least 2 images, but there are {len(images)}")
     print(f"training {name} on {len(images)} images, once", file=sys.stderr, flush=True)
     random = torch.Generator().manual_seed(0)
     order = torch.randperm(len(images), generator=random)

@@ -31,6 +31,8 @@ class Compiled:
             try:
                 return self._call(args)
             except Exception as error:
+                if isinstance(error, torch.OutOfMemoryError) or _capturing():
+                    raise  # not about compiling; op by op takes more memory, and a capture is invalid by now
                 # Whatever is wrong with the call itself, the function will say.
                 self._failed = True
                 reason = " ".join(str(error).strip().partition("\n\n")[0].split())  # advice on debugging follows
@@ -51,3 +53,7 @@ class Compiled:
         """Frees the compiled code, and all other that torch holds: it keeps code by function, not by shape."""
         self._compiled = None
         torch.compiler.reset()
+
+
+def _capturing() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

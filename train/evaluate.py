@@ -20,7 +20,7 @@ from train.data.errors import UnreadableImage
 from train.data.folder import open_path
 from train.device import resolve_device
 from train.errors import UsageError, run_program
-from train.evaluator import Evaluator, check_counts, features_for, real_images
+from train.evaluator import Evaluator, check_counts, check_real, features_for, real_images
 from train.generate import build_generator, find_checkpoint
 from train.metric_names import METRICS, parse_metrics
 from train.samples import Samples, chosen, drawn
@@ -80,6 +80,7 @@ def main(args: Sequence[str] | None = None) -> int:
     else:
         samples, real = _images(options)
     check_counts(names, generated=samples.count)
+    check_real(names, real, options.reals or options.images)
     features = features_for(names, real, options.inception_weights, device)
     evaluator = Evaluator(names, real, options.reals or options.images, features, seed=options.seed)
     result = {"source": samples.name, "data": real.name, **evaluator.measure(samples)}
@@ -95,7 +96,9 @@ def _is_checkpoint(source: str) -> bool:
 
 def _config(options: Options, saved: dict[str, Any]) -> TrainConfig:
     """The run's own data, unless options say otherwise."""
-    own = {} if options.data else {name: saved[name] for name in ("data", "data_root", "resize")}
+    own = {} if options.data else {"data": saved["data"], "resize": saved["resize"] or options.resize}
+    if own and options.data_root == Options.data_root:
+        own["data_root"] = saved["data_root"]
     resolution = options.resolution or saved["resolution"]
     config = TrainConfig(
         data=options.data,
@@ -114,7 +117,7 @@ def _images(options: Options) -> tuple[Samples, ImageSet]:
     resolution = options.resolution
     if not resolution:
         files = [name for name in (options.source, options.data) if name not in NAMES]
-        resolution = _first_size(Path(files[0])) if files else TrainConfig.resolution
+        resolution = _first_size(Path(files[0]).expanduser()) if files else TrainConfig.resolution
     load = {"data_root": options.data_root, "download": options.download, "resize": options.resize}
     real = load_images(options.data, resolution, **load)
     # Glyphs against glyphs: others of the same kind.

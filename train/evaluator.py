@@ -50,11 +50,7 @@ class Evaluator:
         self._names, self._features, self._seed = names, features, seed
         self._channels, self._resolution = images.channels, images.resolution
         self._real = chosen(images, count, seed)
-        check_counts(names, real=self._real.count)
-        for name in names:
-            if images.resolution < SMALLEST.get(name, 0):
-                size = f"{SMALLEST[name]}x{SMALLEST[name]}"
-                raise UsageError(f"{name} needs images of at least {size}, not {images.resolution}x{images.resolution}")
+        check_real(names, images, count)
         self._real_features: Tensor | None = None
 
     def measure(self, samples: Samples) -> dict[str, Any]:
@@ -119,7 +115,9 @@ class Evaluator:
         """Features of the real images [N, L], kept on disk under what they were computed from."""
         if self._real_features is None:
             weights = self._features.description["weights"]
-            key = hashlib.sha256(f"{digest(self._real)} {weights}".encode()).hexdigest()[:32]
+            key = hashlib.sha256(f"{digest(self._real)} {weights} {self._features.device.type}".encode()).hexdigest()[
+                :32
+            ]
 
             def compute() -> dict[str, Any]:
                 return {"features": torch.cat([self._features.compute(b)[0].cpu() for b in self._batches(self._real)])}
@@ -150,6 +148,15 @@ def check_counts(names: Sequence[str], **counts: int) -> None:
         for kind, count in counts.items():
             if count < NEEDED[name]:
                 raise UsageError(f"{name} needs at least {NEEDED[name]} {kind} images, but there are {count}")
+
+
+def check_real(names: Sequence[str], images: ImageSet, count: int) -> None:
+    """UsageError if ``count`` of the real images at most are too few or too small for one of the metrics."""
+    check_counts(names, real=min(count, len(images)))
+    for name in names:
+        if images.resolution < SMALLEST.get(name, 0):
+            size = f"{SMALLEST[name]}x{SMALLEST[name]}"
+            raise UsageError(f"{name} needs images of at least {size}, not {images.resolution}x{images.resolution}")
 
 
 def versions() -> dict[str, str]:
@@ -189,6 +196,7 @@ def follow(config: TrainConfig, images: ImageSet, device: torch.device) -> Calla
     names, count = parse_metrics(config.metrics), config.metrics_images
     check_counts(names, generated=count)
     real = real_images(config, images)
+    check_real(names, real, count)  # before a classifier is trained for them
     evaluator = Evaluator(names, real, count, features_for(names, real, config.inception_weights, device))
 
     def evaluate(generator: nn.Module) -> dict[str, Any]:

@@ -29,11 +29,13 @@ class Features:
         label: what results from these features carry in their names; None for the field's own network.
         description: plain types: the network's name, a digest of its weights, the length of its features.
         compute: images uint8 [N, C, R, R] → features [N, L] and class logits [N, K], on the device.
+        device: where it computes, in whose rounding.
     """
 
     label: str | None
     description: dict[str, Any]
     compute: Callable[[Tensor], tuple[Tensor, Tensor]]
+    device: torch.device
 
 
 def choose_features(images: ImageSet, inception_weights: str, device: torch.device) -> Features:
@@ -63,8 +65,8 @@ def inception_features(path: Path, device: torch.device) -> Features:
     except (InceptionUnavailable, OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise UsageError(f"Inception's weights {path} cannot be used: {error}") from error
     published = network.name == PUBLISHED
-    description = {"name": network.name, "length": 2048, "weights": network.name.rsplit("-", 1)[1]}
-    return Features(None if published else network.name, description, network)
+    description = {"name": network.name, "length": 2048, "weights": network.digest}
+    return Features(None if published else network.name, description, network, device)
 
 
 def classifier_features(images: ImageSet, device: torch.device) -> Features:
@@ -79,4 +81,4 @@ def classifier_features(images: ImageSet, device: torch.device) -> Features:
             x = F.avg_pool2d(x, x.shape[-1] // classifier.resolution)
         return classifier(x.contiguous(memory_format=torch.channels_last))
 
-    return Features(description["name"], description, compute)
+    return Features(description["name"], description, compute, device)

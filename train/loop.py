@@ -188,7 +188,11 @@ class Loop:
                 if due(cadence.image, before, after, resolution) or trainer.done:
                     self._save_grid(position)
                 if self._evaluator and (due(cadence.metrics, before, after, resolution) or trainer.done):
-                    self._evaluate()
+                    try:
+                        self._evaluate()
+                    except Exception:
+                        self._save()  # what was trained is not lost with the measurement
+                        raise
                 if due(cadence.checkpoint, before, after, resolution) or trainer.done:
                     self._save()
         if trainer.done:

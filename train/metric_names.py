@@ -38,7 +38,7 @@ def qualified(name: str, features: str | None) -> str:
 
 def is_lower_better(result: str) -> bool:
     """Of a result's name, such as ``swd_32`` or ``fid[glyphs-classifier-v1]``."""
-    return re.match("[a-z]+", result)[0] not in _HIGHER_IS_BETTER
+    return re.split(r"[^a-z]", result, maxsplit=1)[0] not in _HIGHER_IS_BETTER
 
 
 def better(result: str, items: Iterable[Item], key: Callable[[Item], float]) -> Item:

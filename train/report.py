@@ -91,7 +91,7 @@ def read_run(folder: Path) -> Run:
         config=config,
         ticks=[line for line in lines if "evaluation" not in line],
         evaluations=[line for line in lines if "evaluation" in line],
-        grids=sorted(folder.glob("fakes_*.png")),
+        grids=sorted(path for path in folder.glob("fakes_*.png") if path.stem.removeprefix("fakes_").isdigit()),
         reals=reals if reals.exists() else None,
     )
 
@@ -150,7 +150,7 @@ def _summary(runs: Sequence[Run]) -> str:
             "images per second at the end",
             [f"{run.ticks[-1]['images_per_second']:.0f}" if run.ticks else "–" for run in runs],
         ),
-        ("skipped updates", [str(run.ticks[-1]["skipped"]) if run.ticks else "–" for run in runs]),
+        ("skipped updates", [f"{run.ticks[-1]['skipped']:d}" if run.ticks else "–" for run in runs]),
     ]
     for name in _metrics(runs):
         series = [run.series(name) for run in runs]

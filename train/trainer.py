@@ -144,6 +144,7 @@ class Trainer:
             "order": self._order.state_dict(),
             "random": self._random.get_state(),
             "global_random": torch.get_rng_state(),
+            "meters": METERS,
             "sums": self._sums.clone(),
             "counts": self._counts.clone(),
         }
@@ -163,8 +164,9 @@ class Trainer:
         torch.set_rng_state(state["global_random"])
         if self.device.type == "cuda" and "global_random_cuda" in state:
             torch.cuda.set_rng_state(state["global_random_cuda"], self.device)
-        self._sums.copy_(state["sums"])
-        self._counts.copy_(state["counts"])
+        if tuple(state.get("meters", ())) == METERS:  # else: they were others; their means begin anew
+            self._sums.copy_(state["sums"])
+            self._counts.copy_(state["counts"])
 
     def _enter(self, position: Position) -> None:
         """Brings networks and optimizers to a position."""

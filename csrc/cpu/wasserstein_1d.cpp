@@ -181,7 +181,9 @@ GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int
     return distance_by_sorting(a, b, n, work);
 
   const double mean = (a_size.sum + b_size.sum) / (2 * double(n));
-  const double s = std::exp2(std::ceil(std::log2(std::max(mean, std::ldexp(double(largest), -kOctaves)))));
+  // Keys reach kOctaves above the mean: for larger outliers they would have to be coarser than the mean allows.
+  if (double(largest) > std::ldexp(mean, kOctaves)) return distance_by_sorting(a, b, n, work);
+  const double s = std::exp2(std::ceil(std::log2(mean)));
   const Keys keys{static_cast<float>(s), shift_for(n)};
   const int64_t buckets = (keys.of(largest) >> keys.shift) + 1;  // on either side of 0
   count(a, n, keys, buckets, work.a_buckets);

@@ -55,8 +55,9 @@ void launch(void (*kernel)(Parameters...), unsigned blocks, dim3 threads, CudaSt
   config.blockDim = threads;
   config.stream = stream;
   const cudaError_t error = cudaLaunchKernelEx(&config, kernel, arguments...);
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string("gan_ops: a CUDA kernel did not start: ") + cudaGetErrorString(error));
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // said here, and not once more by whoever asks next
+  throw std::runtime_error(std::string("gan_ops: a CUDA kernel did not start: ") + cudaGetErrorString(error));
 }
 
 /// The sum over `Lanes` neighbouring lanes of a warp, in each of them. The whole warp must come here.

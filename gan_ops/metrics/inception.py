@@ -38,6 +38,7 @@ class Inception:
     Attributes:
         name: for results: ``inception-2015-12-05`` with the published weights, ``inception-<digits of the file's
             SHA-256>`` with others.
+        digest: those digits.
 
     Raises:
         InceptionUnavailable: torch-fidelity is not installed, or no weights are given or found.
@@ -51,8 +52,8 @@ class Inception:
             raise InceptionUnavailable(
                 f"Inception features need torch-fidelity (pip install torch-fidelity): {error}"
             ) from error
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-        self.name = "inception-2015-12-05" if digest == PUBLISHED else f"inception-{digest}"
+        self.digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        self.name = "inception-2015-12-05" if self.digest == PUBLISHED else f"inception-{self.digest}"
         torch.load(path, map_location="cpu", weights_only=True)  # torch-fidelity would run a pickle's code
         self._network = FeatureExtractorInceptionV3(
             "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)

@@ -94,4 +94,6 @@ def _squared_radii(features: Tensor, k: int) -> Tensor:
         own = torch.arange(rows.start, rows.stop, device=features.device)
         distances[own - rows.start, own] = float("inf")
         radii.append(distances.kthvalue(k).values)
-    return torch.cat(radii)
+    # A ball's border belongs to it, however distances are rounded: those of equal samples come out as ±1e-16.
+    rounding = 1e-12 * (features - features.mean(0)).square().sum(1).max()
+    return torch.cat(radii) + rounding

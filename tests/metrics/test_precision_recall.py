@@ -27,6 +27,13 @@ def test_equal_sets_are_precise_and_recalled() -> None:
     assert result.density == pytest.approx((8 * 3 + 2 * 2) / 10)  # borders count: each point in its neighbours' balls
 
 
+def test_a_border_belongs_to_its_ball_however_distances_are_rounded(draw_features) -> None:
+    # More equal samples than neighbours: radii of 0, which sums of products do not give exactly.
+    repeated = draw_features(10, 8).repeat(20, 1)
+    result = precision_recall(repeated, repeated)
+    assert (result.precision, result.recall, result.coverage) == (1, 1, 1)
+
+
 def test_far_sets_have_nothing_in_common() -> None:
     assert precision_recall(LINE, LINE + 100) == (0, 0, 0, 0)
 

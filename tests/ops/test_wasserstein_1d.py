@@ -30,6 +30,9 @@ PAIRS = {
     "far apart": lambda: (noise(3, ROW) - 50, noise(3, ROW, seed=1) + 50),
     "heavy-tailed": lambda: (noise(3, ROW) ** 5, 1.1 * noise(3, ROW, seed=1) ** 5),
     "with a giant": lambda: (noise(3, ROW), torch.cat([noise(3, ROW - 1, seed=1), torch.full((3, 1), 1e7)], 1)),
+    "near each other beside giants": lambda: tuple(
+        torch.cat([torch.full((3, ROW - 1), near), torch.full((3, 1), 1e8)], 1) for near in (0.300, 0.304)
+    ),
     "with many ties": lambda: (noise(3, ROW).mul(3).round(), noise(3, ROW, seed=1).mul(3.3).round()),
     "mostly zero": lambda: (noise(3, ROW).sub(3).relu(), -noise(3, ROW, seed=1).sub(3).relu()),
     "constant": lambda: (torch.full((3, ROW), 2.0), torch.full((3, ROW), -1.5)),

@@ -124,6 +124,19 @@ def test_what_cannot_be_compiled_says_why_once_and_runs_eagerly(tiny_trainer, mo
         assert torch.equal(mine, expected)
 
 
+def test_want_of_memory_is_not_taken_for_a_failure_to_compile() -> None:
+    said: list[str] = []
+    compiled = Compiled(lambda: None, said.append)
+
+    def out_of_memory(_):
+        raise torch.OutOfMemoryError("too much")
+
+    compiled._call = out_of_memory
+    with pytest.raises(torch.OutOfMemoryError):
+        compiled()
+    assert said == []
+
+
 def test_an_error_of_the_function_itself_is_not_hidden() -> None:
     def faulty(x: Tensor) -> Tensor:
         raise ValueError(f"x={x.shape} is wrong")

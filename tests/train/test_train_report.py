@@ -96,6 +96,13 @@ def test_grids_are_spread_over_the_run_with_the_last_and_the_reals(run, show):
     assert pictures[-1].mode == "L"
 
 
+def test_other_pictures_are_no_grids(run, show, tmp_path):
+    folder = run("a")
+    before = show(folder).sources
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "fakes_best.png")
+    assert show(folder).sources == before
+
+
 def test_large_grids_are_reduced(run, show, tmp_path):
     folder = run("a")
     Image.new("RGB", (3000, 1500)).save(tmp_path / "a" / "fakes_000010.png")

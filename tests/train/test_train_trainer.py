@@ -1,5 +1,6 @@
 """One step of a run: what the players are shown and in which order they move."""
 
+import math
 import os
 import signal
 
@@ -97,6 +98,17 @@ def test_labels_of_fakes_come_from_the_data(tiny_trainer, tiny_images, monkeypat
     spy(monkeypatch, "generator_gradients", lambda g, d, z, labels, **_: seen.append(labels))
     tiny_trainer(conditioning="acgan").step()
     assert seen[0].tolist() == [2] * 4
+
+
+def test_means_of_other_meters_are_not_taken_for_ours(tiny_trainer) -> None:
+    trainer = tiny_trainer()
+    trainer.step()
+    state = trainer.state_dict()
+    before, other = tiny_trainer(), tiny_trainer()
+    before.load_state_dict({**state, "meters": tuple(reversed(state["meters"]))})
+    other.load_state_dict(state)
+    assert all(math.isnan(value) for value in before.measurements().values())
+    assert not any(math.isnan(value) for value in other.measurements().values())
 
 
 def test_measurements_are_means_since_the_last_call(tiny_trainer, monkeypatch):
