@@ -107,7 +107,7 @@ def test_weights_that_are_named_are_never_replaced_by_a_classifier(digits, way, 
 def test_only_the_published_weights_give_results_without_a_label(monkeypatch, tmp_path, name, label):
     class Inception:
         def __init__(self, path, device):
-            self.name = name
+            self.name, self.digest = name, "0123abcd"
 
     monkeypatch.setattr("gan_ops.metrics.inception.Inception", Inception)
     assert inception_features(tmp_path, CPU).label == label
