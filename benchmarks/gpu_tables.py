@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from benchmarks.markdown import markdown, three_digits
 from benchmarks.op_tables import (
-    compiled_graphs,
     family,
     fastest,
     geometric_mean,
     is_linear,
     is_op,
     named_ratio,
-    small_calls,
+    sections,
     yes,
 )
 from benchmarks.results import Row
@@ -82,16 +81,7 @@ def gigabytes(entry: Row) -> float:
 def render(entries: Sequence[Row]) -> list[str]:
     """All tables of ops; none where nothing was measured for it."""
     entries = joined(entries)
-    families: dict[str, list[Row]] = {}
-    for entry in entries:
-        families.setdefault(family(entry), []).append(entry)
-    sections = {
-        "Single ops: the targets": summary(entries),
-        "Single ops: small tensors": small_calls(entries),
-        "Single ops in compiled graphs": compiled_graphs(entries),
-        **{name: family_table(of_family) for name, of_family in families.items()},
-    }
-    return [line for title, lines in sections.items() if lines for line in ("", f"### {title}", "", *lines)]
+    return sections(entries, summary(entries), family_table)
 
 
 def family_table(entries: Sequence[Row]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.markdown import markdown, three_digits
@@ -80,16 +80,22 @@ def times_limit(entry: Row) -> float:
 
 def render(entries: Sequence[Row]) -> list[str]:
     """All tables of ops; none where nothing was measured for it."""
+    return sections(entries, summary(entries), family_table)
+
+
+def sections(entries: Sequence[Row], targets: list[str], of_family: Callable[[Sequence[Row]], list[str]]) -> list[str]:
+    """Tables under their headings, those without lines left out: what a machine's kind says of the targets, what all
+    kinds have, and a table for each family."""
     families: dict[str, list[Row]] = {}
     for entry in entries:
         families.setdefault(family(entry), []).append(entry)
-    sections = {
-        "Single ops: the targets": summary(entries),
+    found = {
+        "Single ops: the targets": targets,
         "Single ops: small tensors": small_calls(entries),
         "Single ops in compiled graphs": compiled_graphs(entries),
-        **{name: family_table(of_family) for name, of_family in families.items()},
+        **{name: of_family(members) for name, members in families.items()},
     }
-    return [line for title, lines in sections.items() if lines for line in ("", f"### {title}", "", *lines)]
+    return [line for title, lines in found.items() if lines for line in ("", f"### {title}", "", *lines)]
 
 
 def family_table(entries: Sequence[Row]) -> list[str]:
