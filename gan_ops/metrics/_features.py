@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -49,20 +52,22 @@ class FeatureSet:
         return self._batches[0]
 
 
-class TwoFeatureSets:
-    """The streaming half of a metric that needs the features of both sets whole."""
+class TwoSets:
+    """The streaming half of a metric on the features of two sets; ``made_of`` is what keeps of a set what it needs."""
+
+    made_of: Callable[[str], Any]
 
     def __init__(self) -> None:
         self.reset()
 
     def update(self, features: Tensor, *, real: bool) -> None:
-        """Adds a batch of features [N, D] of real or of generated images. Memory grows by as much."""
+        """Adds a batch of features [N, D] of real or of generated images."""
         other = self._fake if real else self._real
         (self._real if real else self._fake).add(features, other.width)
 
     def reset(self) -> None:
         """Forgets everything."""
-        self._real, self._fake = FeatureSet("real"), FeatureSet("fake")
+        self._real, self._fake = self.made_of("real"), self.made_of("fake")
 
     @property
     def count_real(self) -> int:
@@ -71,6 +76,12 @@ class TwoFeatureSets:
     @property
     def count_fake(self) -> int:
         return len(self._fake)
+
+
+class TwoFeatureSets(TwoSets):
+    """Both sets' features whole: memory grows by every batch."""
+
+    made_of = FeatureSet
 
     def real_statistics(self) -> dict[str, Tensor]:
         """What :meth:`load_real` takes, for a cache: here the features themselves."""

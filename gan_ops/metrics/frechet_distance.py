@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gan_ops.metrics._features import check_count, check_features
+from gan_ops.metrics._features import TwoSets, check_count, check_features
 
 
 def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
@@ -25,67 +25,15 @@ def frechet_distance(features_a: Tensor, features_b: Tensor) -> float:
     return distance.compute()
 
 
-class FrechetDistance:
-    """:func:`frechet_distance` of batches: memory of two D×D matrices in float64, whatever the number of samples.
-
-    Batches of other sizes, or samples in another order, change the order of float64 sums and nothing else.
-    """
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def update(self, features: Tensor, *, real: bool) -> None:
-        """Adds a batch of features [N, D] of real or of generated images."""
-        other = self._fake if real else self._real
-        (self._real if real else self._fake).add(features, other.width)
-
-    def compute(self) -> float:
-        for moments in (self._real, self._fake):
-            check_count("frechet_distance", f"{moments.name} samples", 2, moments.count)
-        mean, covariance = self._real.mean(), self._real.covariance()
-        other_mean, other_covariance = self._fake.mean().to(mean.device), self._fake.covariance().to(mean.device)
-        # The eigenvalues of Σ_a Σ_b = A Aᵀ B Bᵀ are the squares of the singular values of Aᵀ B. Taking those directly
-        # spares the roots of eigenvalues that should be 0 and are ±1e-16.
-        root_trace = torch.linalg.svdvals(_factor(covariance).T @ _factor(other_covariance)).sum()
-        distance = (mean - other_mean).square().sum() + covariance.trace() + other_covariance.trace() - 2 * root_trace
-        return max(0.0, distance.item())
-
-    def reset(self) -> None:
-        """Forgets everything."""
-        self._real, self._fake = _Moments("real"), _Moments("fake")
-
-    @property
-    def count_real(self) -> int:
-        return self._real.count
-
-    @property
-    def count_fake(self) -> int:
-        return self._fake.count
-
-    def real_statistics(self) -> dict[str, Tensor]:
-        """What :meth:`load_real` takes, for a cache: mean [D], covariance [D, D] and count [] of the real set."""
-        check_count("FrechetDistance", "real samples", 2, self._real.count)
-        return {
-            "mean": self._real.mean(),
-            "covariance": self._real.covariance(),
-            "count": torch.tensor(self._real.count),
-        }
-
-    def load_real(self, statistics: dict[str, Tensor]) -> None:
-        """Puts a real set's statistics in the place of what has come of it."""
-        self._real = _Moments("real")
-        self._real.count = int(statistics["count"])
-        self._real.origin = statistics["mean"]
-        self._real.sum = torch.zeros_like(statistics["mean"])
-        self._real.products = statistics["covariance"] * (self._real.count - 1)
-
-
 class _Moments:
     """Float64 sums of x − x₀ and of its outer products: x₀, the first sample, keeps large means from cancelling."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.count = 0
+
+    def __len__(self) -> int:
+        return self.count
 
     @property
     def width(self) -> int | None:
@@ -110,6 +58,43 @@ class _Moments:
     def covariance(self) -> Tensor:
         """[D, D], divided by N − 1."""
         return (self.products - torch.outer(self.sum, self.sum) / self.count) / (self.count - 1)
+
+
+class FrechetDistance(TwoSets):
+    """:func:`frechet_distance` of batches: memory of two D×D matrices in float64, whatever the number of samples.
+
+    Batches of other sizes, or samples in another order, change the order of float64 sums and nothing else.
+    """
+
+    made_of = _Moments
+
+    def compute(self) -> float:
+        for moments in (self._real, self._fake):
+            check_count("frechet_distance", f"{moments.name} samples", 2, moments.count)
+        mean, covariance = self._real.mean(), self._real.covariance()
+        other_mean, other_covariance = self._fake.mean().to(mean.device), self._fake.covariance().to(mean.device)
+        # The eigenvalues of Σ_a Σ_b = A Aᵀ B Bᵀ are the squares of the singular values of Aᵀ B. Taking those directly
+        # spares the roots of eigenvalues that should be 0 and are ±1e-16.
+        root_trace = torch.linalg.svdvals(_factor(covariance).T @ _factor(other_covariance)).sum()
+        distance = (mean - other_mean).square().sum() + covariance.trace() + other_covariance.trace() - 2 * root_trace
+        return max(0.0, distance.item())
+
+    def real_statistics(self) -> dict[str, Tensor]:
+        """What :meth:`load_real` takes, for a cache: mean [D], covariance [D, D] and count [] of the real set."""
+        check_count("FrechetDistance", "real samples", 2, self._real.count)
+        return {
+            "mean": self._real.mean(),
+            "covariance": self._real.covariance(),
+            "count": torch.tensor(self._real.count),
+        }
+
+    def load_real(self, statistics: dict[str, Tensor]) -> None:
+        """Puts a real set's statistics in the place of what has come of it."""
+        self._real = _Moments("real")
+        self._real.count = int(statistics["count"])
+        self._real.origin = statistics["mean"]
+        self._real.sum = torch.zeros_like(statistics["mean"])
+        self._real.products = statistics["covariance"] * (self._real.count - 1)
 
 
 def _factor(covariance: Tensor) -> Tensor:
