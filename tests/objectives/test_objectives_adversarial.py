@@ -9,9 +9,35 @@ import pytest
 import torch
 from torch import tensor
 
-from gan_ops.objectives import LeastSquares, Objective, Wasserstein, classification_loss
+from gan_ops.objectives import (
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Objective,
+    Wasserstein,
+    classification_loss,
+)
 
 REAL, FAKE = tensor([1.0, 3.0]), tensor([-1.0, 0.0])
+OBJECTIVES = [Wasserstein(), LeastSquares(), Minimax(), NonSaturating(), Hinge()]
+
+
+def mean_log(*probabilities: float) -> float:
+    return sum(map(math.log, probabilities)) / len(probabilities)
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+D_CROSS_ENTROPY = -mean_log(sigmoid(1), sigmoid(3)) - mean_log(1 - sigmoid(-1), 1 - sigmoid(0))
+D_SMOOTHED = (
+    -0.9 * mean_log(sigmoid(1), sigmoid(3))
+    - 0.1 * mean_log(1 - sigmoid(1), 1 - sigmoid(3))
+    - mean_log(1 - sigmoid(-1), 1 - sigmoid(0))
+)
+G_MINIMAX, G_NON_SATURATING = mean_log(1 - sigmoid(-1), 1 - sigmoid(0)), -mean_log(sigmoid(-1), sigmoid(0))
 
 
 @pytest.mark.parametrize(
@@ -21,6 +47,12 @@ REAL, FAKE = tensor([1.0, 3.0]), tensor([-1.0, 0.0])
         (Wasserstein(), -0.5 - 2.0 + 0.001 * 5.0, 0.5),
         (Wasserstein(drift=0.1), -0.5 - 2.0 + 0.1 * 5.0, 0.5),
         (LeastSquares(), 0.5 * 2.0 + 0.5 * 0.5, 0.5 * 2.5),
+        (LeastSquares(label_smoothing=0.5), 0.5 * 3.25 + 0.5 * 0.5, 0.5 * 2.5),
+        (Minimax(), D_CROSS_ENTROPY, G_MINIMAX),
+        (Minimax(label_smoothing=0.1), D_SMOOTHED, G_MINIMAX),
+        (NonSaturating(), D_CROSS_ENTROPY, G_NON_SATURATING),
+        (NonSaturating(label_smoothing=0.1), D_SMOOTHED, G_NON_SATURATING),
+        (Hinge(), 0.0 + 0.5, 0.5),
     ],
     ids=str,
 )
@@ -30,7 +62,7 @@ def test_losses(objective: Objective, discriminator, generator):
     assert objective.generator_loss(FAKE, REAL).item() == pytest.approx(generator)
 
 
-@pytest.mark.parametrize("objective", [Wasserstein(), LeastSquares()], ids=str)
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 def test_losses_are_means_and_not_sums(objective):
     once = objective.discriminator_loss(REAL, FAKE), objective.generator_loss(FAKE)
     twice = objective.discriminator_loss(REAL.repeat(2), FAKE.repeat(2)), objective.generator_loss(FAKE.repeat(2))
@@ -48,7 +80,26 @@ def test_drift_must_not_be_negative():
         Wasserstein(drift=-1.0)
 
 
-@pytest.mark.parametrize("objective", [Wasserstein(), LeastSquares()], ids=str)
+@pytest.mark.parametrize("objective", [Minimax(), NonSaturating()], ids=str)
+def test_losses_of_extreme_scores_stay_finite(objective):
+    scores = tensor([-1e4, 1e4])
+    assert objective.discriminator_loss(scores, scores).isfinite() and objective.generator_loss(scores).isfinite()
+
+
+def test_smoothing_moves_the_best_score_of_real_samples_to_the_logit_of_its_target():
+    real = tensor([math.log(9.0)]).requires_grad_()
+    NonSaturating(label_smoothing=0.1).discriminator_loss(real, FAKE).backward()
+    torch.testing.assert_close(real.grad, tensor([0.0]))
+
+
+@pytest.mark.parametrize("kind", [Minimax, NonSaturating, LeastSquares])
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_smoothing_is_a_share(kind, smoothing):
+    with pytest.raises(ValueError, match=f"label_smoothing={smoothing}"):
+        kind(label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
 def test_objectives_are_frozen(objective):
     with pytest.raises(dataclasses.FrozenInstanceError):
         objective.drift = 1.0

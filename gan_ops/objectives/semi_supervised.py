@@ -1,0 +1,31 @@
+"""The K + 1 classes of semi-supervised GANs: K of the data and one for what is generated (Salimans et al. 2016, §5).
+
+The discriminator gives K logits l [N, K]; the logit of the class "generated" is fixed at 0, which loses nothing, since
+the softmax of K + 1 logits does not change when all are shifted. With Z = log Σ_k exp l_k the probability that a sample
+is real is then sigmoid(Z): Z is the discriminator's score, and every adversarial objective applies to it.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["labelled_loss", "real_score", "unlabelled_loss"]
+
+
+def real_score(logits: Tensor) -> Tensor:
+    """Z = log Σ_k exp l_k, the logit of "real" against "generated": [N, K] → [N]."""
+    return logits.logsumexp(1)
+
+
+def labelled_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """−E[log p(y | x, real)] = E[−l_y + Z] for logits [N, K] of labelled samples and their int64 labels [N]."""
+    return F.cross_entropy(logits, labels)
+
+
+def unlabelled_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+    """½E[−Z + softplus(Z)] over real samples + ½E[softplus(Z)] over generated ones; logits [N, K] and [M, K].
+
+    That is half the cross-entropy of "real" against "generated": −log p(real | x) and −log p(generated | G(z)).
+    """
+    return 0.5 * (F.softplus(-real_score(real_logits)).mean() + F.softplus(real_score(fake_logits)).mean())
