@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from gan_ops.objectives.semi_supervised import labelled_loss, real_score, unlabelled_loss
 
 K = 5
-REAL, FAKE = 3 * torch.randn(2, 7, K, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).unbind()
+REAL, FAKE = (3 * torch.randn(2, 7, K, dtype=torch.float64, generator=torch.Generator().manual_seed(0))).unbind()
 LABELS = torch.arange(7) % K
 
 
