@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,18 +17,12 @@ from torch import Tensor, nn
 
 from gan_ops import bias_act, bias_act_pixel_norm, fade_in
 from gan_ops import nn as gnn
+from models.scores import Scores
 
-__all__ = ["Discriminator", "Generator", "Scores", "fade_reals", "feature_maps"]
+__all__ = ["Discriminator", "Generator", "fade_reals", "feature_maps"]
 
 SLOPE = 0.2
 """Of every leaky ReLU, below zero."""
-
-
-class Scores(NamedTuple):
-    """What the discriminator says about N images."""
-
-    score: Tensor  # [N], float32 (float64 of float64), higher is more real
-    class_logits: Tensor | None  # [N, num_classes] with conditioning="acgan"
 
 
 def feature_maps(stage: int, fmap_base: int = 8192, fmap_decay: float = 1.0, fmap_max: int = 512) -> int:
@@ -174,7 +168,8 @@ class Discriminator(_Progressive):
 
     ``resolution`` is the highest that it can grow to; it starts at 4. ``group_size`` is the minibatch stddev's, None
     for the whole batch. ``conditioning``: "none"; "concat" joins the labels' one-hot planes to the features at 4×4;
-    "acgan" adds class logits to the last layer.
+    "acgan" adds class logits to the last layer. ``minibatch_kernels`` of ``minibatch_dim`` values each are those of a
+    minibatch discrimination before the last layer (Salimans et al. 2016, §3.2; 0: none).
     """
 
     def __init__(
@@ -188,6 +183,8 @@ class Discriminator(_Progressive):
         num_classes: int = 0,
         conditioning: str = "none",
         group_size: int | None = 4,
+        minibatch_kernels: int = 0,
+        minibatch_dim: int = 5,
     ):
         super().__init__(resolution)
         if conditioning not in ("none", "concat", "acgan"):
@@ -209,13 +206,17 @@ class Discriminator(_Progressive):
         in_channels = maps[4] + self.stddev.num_channels + planes
         self.conv = gnn.EqualizedConv2d(in_channels, maps[4], 3, padding=1, negative_slope=SLOPE)
         self.dense = _DenseFrom4x4(maps[4], hidden)
-        self.out = gnn.EqualizedLinear(hidden, 1 + logits, gain=1)
+        self.minibatch = None
+        if minibatch_kernels:
+            self.minibatch = gnn.MinibatchDiscrimination(hidden, minibatch_kernels, minibatch_dim)
+        self.out = gnn.EqualizedLinear(hidden + minibatch_kernels, 1 + logits, gain=1)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
+    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1, features: int = 0) -> Scores:
         """Scores of x [N, image_channels, r, r], with labels int64 [N] if conditioned by "concat" ("acgan" needs none).
 
         ``batches`` > 1: x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and the
-        result is what they would give one by one, in one pass.
+        result is what they would give one by one, in one pass. ``features``: also return the maps of this height, 4 to
+        r (of height r where it is larger).
         """
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
@@ -224,17 +225,22 @@ class Discriminator(_Progressive):
             raise ValueError('labels were given to a discriminator with conditioning="none"')
 
         h = self.from_rgb[str(r)](x)
+        wanted = h if features >= r else None
         for i in reversed(self._resolutions()):
             h = self.blocks[str(i)](h)
             if i == r and self._fading():
                 h = _lerp(h, self.from_rgb[str(r // 2)](_down(x)), self.fade)
+            if features == i // 2:
+                wanted = h
         h = self.stddev(h, batches)  # [N, C, 4, 4] → [N, C + 1, 4, 4]
         if self.conditioning == "concat":
             planes = _one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
             h = torch.cat((h, planes), dim=1)  # → [N, C + 1 + num_classes, 4, 4]
         h = self.dense(self.conv(h))  # → [N, hidden]
+        if self.minibatch is not None:
+            h = self.minibatch(h, batches)  # → [N, hidden + minibatch_kernels]
         out = _widen(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
-        return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None)
+        return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None, wanted)
 
     def _active_modules(self) -> list[nn.Module]:
         rgb = [self.resolution, self.resolution // 2] if self._fading() else [self.resolution]
@@ -243,6 +249,7 @@ class Discriminator(_Progressive):
             *(self.blocks[str(r)] for r in self._resolutions()),
             self.conv,
             self.dense,
+            *([] if self.minibatch is None else [self.minibatch]),
             self.out,
         ]
 

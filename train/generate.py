@@ -12,6 +12,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+import models.dcgan
 import models.pggan
 from train import checkpoint
 from train.config import parse_grid, parse_options
@@ -20,7 +21,7 @@ from train.errors import CheckpointError, UsageError, run_program
 from train.pictures import draw, grid, latents, row_labels, save_gif, save_png
 
 PROG = "python -m train.generate"
-FAMILIES: dict[str, type[nn.Module]] = {"pggan": models.pggan.Generator}
+FAMILIES: dict[str, type[nn.Module]] = {"pggan": models.pggan.Generator, "dcgan": models.dcgan.Generator}
 
 
 @dataclass(frozen=True)

@@ -256,7 +256,7 @@ class Loop:
     def _save_grid(self, position: Position) -> None:
         """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
         game, cadence, device = self.trainer.game, self.cadence, self.trainer.device
-        num_classes = self.trainer.data.num_classes if game.conditional else 0
+        num_classes = self.trainer.data.num_classes if game.generates_classes else 0
         z, labels = fixed_inputs(game.latent, num_classes, cadence, self._seed)
         fakes = draw(game.ema, z.to(device), None if labels is None else labels.to(device))
         picture = grid(torch.cat(list(fakes)), cadence.columns, self.trainer.data.resolution)

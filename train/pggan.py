@@ -10,19 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gan_ops.objectives import GradientPenalty, LeastSquares, Objective, Wasserstein
 from models.pggan import Discriminator, Generator, fade_reals
+from train.build import new_players, new_trainer
 from train.config import parse_command_line
 from train.data import ImageSet
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
 from train.folder import run_name
 from train.pggan_config import PRESETS, PgganConfig, schedule_of
-from train.player import Player
-from train.precision import DTYPES, Autocast
 from train.schedule import parse_table
 from train.session import train
-from train.steps import Losses
+from train.techniques import losses_of
 from train.trainer import Game, Trainer, stream_seed
 
 PROG = "python -m train.pggan"
@@ -45,33 +43,29 @@ def generator_options(config: PgganConfig, image_channels: int, num_classes: int
     }
 
 
-def losses_of(config: PgganConfig) -> Losses:
-    """What the options say to minimise."""
-    try:
-        wasserstein = config.loss == "wgan-gp"
-        objective: Objective = Wasserstein(config.drift) if wasserstein else LeastSquares()
-        penalty = GradientPenalty(config.gp_weight, config.gp_target) if wasserstein and config.gp_weight else None
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    return Losses(objective, penalty, config.class_weight)
-
-
 def build_game(config: PgganConfig, image_channels: int, num_classes: int, device: torch.device) -> Game:
     """Fresh networks for the options; ``num_classes`` is 0 unless the networks take labels."""
     torch.manual_seed(stream_seed(config.seed, "weights"))
     options = generator_options(config, image_channels, num_classes)
     generator = Generator(**options)
     del options["latent_dim"]
-    discriminator = Discriminator(**options, conditioning=config.conditioning, group_size=config.group_size or None)
+    discriminator = Discriminator(
+        **options,
+        conditioning=config.conditioning,
+        group_size=config.group_size or None,
+        minibatch_kernels=config.minibatch_discrimination,
+        minibatch_dim=config.minibatch_dim,
+    )
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
     ema = averaged_copy(generator)
-    players = [Player(network, loss_scaling=config.precision == "fp16") for network in networks]
+    players = new_players(config, *networks, betas=(0.0, 0.99))
 
     def grow(resolution: int, fade: float | Tensor) -> None:
         for network in (*networks, ema):
             network.grow(resolution, fade)
 
-    return Game(*players, ema, losses_of(config), grow, fade_reals, config.latent, conditional=num_classes > 0)
+    losses = losses_of(config, class_weight=config.class_weight)
+    return Game(*players, ema, losses, config.latent, num_classes > 0, grow, fade_reals)
 
 
 def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
@@ -87,19 +81,13 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     if conditional and not images.num_classes:
         raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {images.name} has none")
     num_classes = images.num_classes if conditional else 0
-    trainer = Trainer(
+    trainer = new_trainer(
+        config,
         build_game(config, images.channels, num_classes, device),
         schedule,
         images,
-        device=device,
-        autocast=Autocast(device, DTYPES[config.precision]),
-        ema_kimg=parse_table(config.ema_kimg, float, "ema_kimg"),
-        seed=config.seed,
-        joint=config.joint,
+        device,
         reset_optimizer=config.reset_optimizer,
-        mirror=config.mirror,
-        compile=config.compile,
-        cuda_graphs=config.cuda_graphs,
     )
     return trainer, generator_options(config, images.channels, num_classes)
 

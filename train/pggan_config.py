@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from train.config import Table, TrainConfig
+from train.config import Table
 from train.errors import UsageError
+from train.gan_config import GanConfig
 from train.schedule import Schedule, growing_schedule, parse_table
+from train.techniques import Loss
 
 
 def half_life(batch: int, decay: float) -> float:
@@ -22,7 +24,7 @@ def half_lives(batches: dict[int, int], decay: float) -> str:
 
 
 @dataclass(frozen=True)
-class PgganConfig(TrainConfig):
+class PgganConfig(GanConfig):
     """What progressive growing can be told."""
 
     start_resolution: int = 4
@@ -31,34 +33,16 @@ class PgganConfig(TrainConfig):
     """Thousands of images over which a resolution fades in."""
     stable_kimg: Table = "4:8,16:12,32:25"
     """Thousands of images for which it then trains."""
-    batch: Table = "16"
-    """Images of a step."""
-    microbatch: Table = "0"
-    """Images to handle at once, adding gradients up; batch statistics see these only (0: the batch)."""
-    lr: Table = "0.002"
-    """Learning rate of both networks."""
     lr_ramp_kimg: float = 0.0
     """Thousands of images over which each phase ramps its learning rate up."""
     reset_optimizer: bool = False
     """Forget the optimizers' state whenever the set of active resolutions changes."""
-    joint: bool = False
-    """Update D and G together instead of G against the updated D."""
-    ema_kimg: Table = "1"
-    """Half-life of the averaged generator, in thousands of images."""
-    loss: Literal["wgan-gp", "lsgan"] = "wgan-gp"
-    """Wasserstein loss with gradient penalty, or least squares."""
-    gp_weight: float = 10.0
-    """Weight of the gradient penalty (wgan-gp)."""
-    gp_target: float = 1.0
-    """Norm that the penalty pulls gradients to (wgan-gp)."""
+    loss: Loss = "wgan-gp"
+    """The game's loss; PGGAN's own are wgan-gp and lsgan (see Techniques)."""
     drift: float = 0.001
-    """Weight of the mean squared score of real images (wgan-gp)."""
+    """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
     """Use of labels: none, joined to the inputs, an auxiliary classifier, or joined if there are any (auto)."""
-    class_weight: float = 1.0
-    """Weight of the classifier's loss (acgan)."""
-    latent: int = 64
-    """Length of the latent vector."""
     fmap_base: int = 512
     """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
     fmap_decay: float = 1.0
@@ -132,7 +116,7 @@ PRESETS: dict[str, PgganConfig] = {
         batch="16",
         lr="0.001",
         reset_optimizer=True,
-        joint=True,
+        update="joint",
         ema_kimg=f"{half_life(16, 0.999):.4g}",
         gp_target=750.0,
         latent=128,

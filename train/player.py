@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
+from gan_ops import historical_distance, historical_update_
 from train.precision import LossScale
 
 Reduce = Callable[[Sequence[Tensor]], None]
@@ -22,6 +23,9 @@ class Player:
 
     Args:
         network: has ``active_parameters()``, the parameters in use at present.
+        historical_averaging: weight of ‖θ − mean of all past θ‖² in the player's cost (Salimans et al. 2016, section
+            3.3); 0 for none.
+        clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none.
         loss_scaling: scale losses, as fp16 needs.
         average_gradients: with several processes, replaces gradients by their mean over the processes. This is the
             one place where processes meet: whether a step is skipped is decided after it, so they all decide alike.
@@ -33,6 +37,8 @@ class Player:
         *,
         betas: tuple[float, float] = (0.0, 0.99),
         eps: float = 1e-8,
+        historical_averaging: float = 0.0,
+        clip: float = 0.0,
         loss_scaling: bool = False,
         average_gradients: Reduce | None = None,
     ) -> None:
@@ -46,6 +52,11 @@ class Player:
         )
         self.loss_scale = LossScale(device) if loss_scaling else None
         self._average_gradients = average_gradients
+        self._clip = clip
+        self._historical_averaging = historical_averaging
+        # Those of parameters not yet in use stay where they are, as these do.
+        self._averages = {p: p.detach().clone() for p in parameters} if historical_averaging else {}
+        self._time = torch.tensor(1.0, device=device)  # of the averages; 1 is the start
         # Read by the host only when a line is logged.
         self.skipped = torch.tensor(0.0, device=device)
         self.streak = torch.tensor(0.0, device=device)
@@ -86,6 +97,8 @@ class Player:
         gradients = [_laid_out_like(p, gradient) for p, gradient in zip(self.active, gradients, strict=True)]
         if self._average_gradients is not None:
             self._average_gradients(gradients)
+        if self._averages:
+            gradients = self._with_historical_averaging(gradients)
         norm = get_total_norm(gradients)
         found_inf = torch.isfinite(norm).logical_not().float()
         for parameter, gradient in zip(self.active, gradients, strict=True):
@@ -95,6 +108,10 @@ class Player:
         self.optimizer.grad_scale = self.scale
         self.optimizer.step()
         self.optimizer.found_inf = self.optimizer.grad_scale = None
+        if self._clip:
+            with torch.no_grad():
+                torch._foreach_clamp_min_(self.active, -self._clip)
+                torch._foreach_clamp_max_(self.active, self._clip)
         if self.loss_scale is not None:
             norm = norm / self.loss_scale.scale
             self.loss_scale.update(found_inf)
@@ -104,6 +121,15 @@ class Player:
             parameter.grad = None  # a gradient kept would keep the memory of a whole CUDA graph
         return norm, found_inf
 
+    def _with_historical_averaging(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """The gradients of the loss with the distance from the average in it; moves the average on."""
+        averages = [self._averages[parameter] for parameter in self.active]
+        distance = self._historical_averaging * historical_distance(self.active, averages, self._time)
+        more = torch.autograd.grad(self.scaled(distance), self.active)
+        historical_update_(self.active, averages, self._time)
+        self._time.add_(1)
+        return list(torch._foreach_add(list(gradients), list(more)))
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
@@ -112,6 +138,8 @@ class Player:
             "loss_scale": None if self.loss_scale is None else self.loss_scale.state_dict(),
             "skipped": self.skipped.clone(),
             "streak": self.streak.clone(),
+            "averages": [average.clone() for average in self._averages.values()],
+            "time": self._time.clone(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -124,6 +152,12 @@ class Player:
             self.loss_scale.load_state_dict(state["loss_scale"])
         self.skipped.copy_(state["skipped"])
         self.streak.copy_(state["streak"])
+        if self._averages:
+            # Where nothing was averaged until now, the past begins here.
+            saved = state["averages"] or [parameter.detach() for parameter in self._averages]
+            for mine, theirs in zip(self._averages.values(), saved, strict=True):
+                mine.copy_(theirs)
+            self._time.copy_(state["time"])
         self.refresh()
 
 

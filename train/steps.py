@@ -9,20 +9,21 @@ nothing is read from the device, and gradients are returned and not accumulated.
 gradients inside, or captured as a CUDA graph. What is compiled is one microbatch (:class:`Parts`).
 
 Neither knows a network family: a generator is called as ``generator(z, labels)``, a discriminator as
-``discriminator(x, labels, batches=n)`` (see :mod:`models.pggan`).
+``discriminator(x, labels, batches=n, features=size)`` (see :class:`models.scores.Scores`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gan_ops.objectives import GradientPenalty, Objective, classification_loss, gradient_at
+from gan_ops.objectives import GradientPenalty, Objective, classification_loss, feature_matching, gradient_at
+from models.scores import Scores
 from train.player import Player
 from train.precision import Autocast
 
@@ -34,7 +35,12 @@ class Losses:
     objective: Objective
     penalty: GradientPenalty | None = None
     class_weight: float = 0.0
-    """Weight of the classification loss where D gives class logits (AC-GAN, Odena et al. 2017)."""
+    """Weight of the classification loss where D gives class logits."""
+    class_fakes: bool = True
+    """Whether generated images have classes (AC-GAN, Odena et al. 2017), or D learns those of real images alone
+    (K + 1 classes, Salimans et al. 2016, section 5)."""
+    feature_matching: int = 0
+    """Height of the maps of D whose means G matches, instead of minimising the objective's loss (0: none)."""
 
 
 class DiscriminatorValues(NamedTuple):
@@ -55,43 +61,15 @@ def discriminator_part(
     z: Tensor,
     weights: Tensor,
     labels: Tensor | None,
+    noise: Tensor | None,
 ) -> tuple[list[Tensor], DiscriminatorValues]:
     """D's gradients for one microbatch, to its active parameters in their order; ``weights`` require a gradient."""
-    active = discriminator.active
-    with torch.no_grad(), autocast():
-        fake = generator.network(z, labels)
-    fake = _wide(fake)
-    both = _interleave(real, fake)
-    both_labels = None if labels is None else labels[:, None].expand(-1, 2).flatten()  # [n] → [2n]
-    with autocast():
-        scores = discriminator.network(both, both_labels, batches=2)
-    real_score, fake_score = _wide(scores.score).view(-1, 2).unbind(1)  # [2n] → 2 × [n]
-    loss = losses.objective.discriminator_loss(real_score, fake_score)
-    if scores.class_logits is not None:
-        real_logits, fake_logits = _wide(scores.class_logits).unflatten(0, (-1, 2)).unbind(1)  # 2 × [n, K]
-        classes = classification_loss(fake_logits, labels, real_logits, labels)
-        loss = loss + losses.class_weight * classes
-    gradients = torch.autograd.grad(discriminator.scaled(loss), active)
-    penalty = torch.zeros_like(loss)
-
-    if losses.penalty is not None:
-
-        def critic(x: Tensor) -> Tensor:
-            with autocast():
-                return discriminator.network(x, labels).score
-
-        # The weights make the points require a gradient.
-        points = losses.penalty.points(real, fake, weights=weights).contiguous(memory_format=torch.channels_last)
-        penalty = losses.penalty.loss(gradient_at(critic, points, discriminator.scale))
-        # Some parameters have no part in the scores' gradient: the last bias.
-        more = torch.autograd.grad(discriminator.scaled(penalty), active, allow_unused=True)
-        gradients = [one if other is None else one + other for one, other in zip(gradients, more, strict=True)]
-        loss = loss + penalty
-
-    values = DiscriminatorValues(
-        loss.detach(), penalty.detach(), real_score.detach().mean(), fake_score.detach().mean()
-    )
-    return [gradient.detach() for gradient in gradients], values
+    with torch.no_grad():
+        fake = _generate(generator, losses, autocast, z, labels, noise)
+    loss, real_score, fake_score = _discriminator_loss(discriminator, losses, autocast, real, fake, labels)
+    gradients = list(torch.autograd.grad(discriminator.scaled(loss), discriminator.active))
+    penalty, more = _penalty(discriminator, losses, autocast, real, fake, weights, labels)
+    return _detached(_added(gradients, more)), _values(loss, penalty, real_score, fake_score)
 
 
 def generator_part(
@@ -101,16 +79,140 @@ def generator_part(
     autocast: Autocast,
     z: Tensor,
     labels: Tensor | None,
+    noise: Tensor | None,
+    real: Tensor | None,
 ) -> tuple[list[Tensor], Tensor]:
     """G's gradients for one microbatch, to its active parameters in their order, and its loss."""
-    with autocast():
-        fake = generator.network(z, labels)
-        scores = discriminator.network(fake, labels)
-    loss = losses.objective.generator_loss(_wide(scores.score))
-    if scores.class_logits is not None:
-        loss = loss + losses.class_weight * classification_loss(_wide(scores.class_logits), labels)
+    fake = _generate(generator, losses, autocast, z, labels, noise)
+    loss = _generator_loss(discriminator.network, losses, autocast, fake, labels, real)
     gradients = torch.autograd.grad(generator.scaled(loss), generator.active)
-    return [gradient.detach() for gradient in gradients], loss.detach()
+    return _detached(gradients), loss.detach()
+
+
+def merged_part(
+    discriminator: Player,
+    generator: Player,
+    losses: Losses,
+    autocast: Autocast,
+    real: Tensor,
+    z: Tensor,
+    weights: Tensor,
+    labels: Tensor | None,
+    noise: Tensor | None,
+) -> tuple[list[Tensor], DiscriminatorValues, list[Tensor], Tensor]:
+    """What the other two parts give for the same latents, with one pass through G and one backward pass.
+
+    The sum L_D(x, sg[G(z)]; θ_D) + L_G(G(z); sg[θ_D]) has the gradients of both players: the operator sg stops those of
+    D's loss on their way to G, and those of G's loss on their way to D's parameters.
+    """
+    fake = _generate(generator, losses, autocast, z, labels, noise)
+    still = fake.detach()
+    loss, real_score, fake_score = _discriminator_loss(discriminator, losses, autocast, real, still, labels)
+    g_loss = _generator_loss(_with_constants(discriminator.network), losses, autocast, fake, labels, real)
+    total = discriminator.scaled(loss) + generator.scaled(g_loss)
+    both = torch.autograd.grad(total, [*discriminator.active, *generator.active])
+    gradients, of_generator = list(both[: len(discriminator.active)]), both[len(discriminator.active) :]
+    penalty, more = _penalty(discriminator, losses, autocast, real, still, weights, labels)
+    values = _values(loss, penalty, real_score, fake_score)
+    return _detached(_added(gradients, more)), values, _detached(of_generator), g_loss.detach()
+
+
+def _generate(
+    generator: Player, losses: Losses, autocast: Autocast, z: Tensor, labels: Tensor | None, noise: Tensor | None
+) -> Tensor:
+    """What D is shown of G: images [n, C, H, W], with the instance noise."""
+    with autocast():
+        fake = generator.network(z, labels if losses.class_fakes else None)
+    return _wide(fake) if noise is None else _wide(fake) + noise
+
+
+def _discriminator_loss(
+    discriminator: Player, losses: Losses, autocast: Autocast, real: Tensor, fake: Tensor, labels: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """D's loss but for the penalty, and its scores of reals and fakes, [n] each."""
+    both = _interleave(real, fake)
+    both_labels = None
+    if labels is not None and losses.class_fakes:
+        both_labels = labels[:, None].expand(-1, 2).flatten()  # [n] → [2n]
+    with autocast():
+        scores = discriminator.network(both, both_labels, batches=2)
+    real_score, fake_score = _wide(scores.score).view(-1, 2).unbind(1)  # [2n] → 2 × [n]
+    loss = losses.objective.discriminator_loss(real_score, fake_score)
+    if scores.class_logits is not None:
+        real_logits, fake_logits = _wide(scores.class_logits).unflatten(0, (-1, 2)).unbind(1)  # 2 × [n, K]
+        classes = classification_loss(real_logits, labels)
+        if losses.class_fakes:
+            classes = classes + classification_loss(fake_logits, labels)
+        loss = loss + losses.class_weight * classes
+    return loss, real_score, fake_score
+
+
+def _penalty(
+    discriminator: Player,
+    losses: Losses,
+    autocast: Autocast,
+    real: Tensor,
+    fake: Tensor,
+    weights: Tensor,
+    labels: Tensor | None,
+) -> tuple[Tensor | None, Sequence[Tensor | None]]:
+    """The penalty on D's gradient and its own gradients; some parameters have no part in it: the last bias."""
+    if losses.penalty is None:
+        return None, ()
+
+    def critic(x: Tensor) -> Tensor:
+        with autocast():
+            return discriminator.network(x, labels if losses.class_fakes else None).score
+
+    # The weights make the points require a gradient.
+    points = losses.penalty.points(real, fake, weights=weights).contiguous(memory_format=torch.channels_last)
+    penalty = losses.penalty.loss(gradient_at(critic, points, discriminator.scale))
+    return penalty, torch.autograd.grad(discriminator.scaled(penalty), discriminator.active, allow_unused=True)
+
+
+def _generator_loss(
+    discriminator: Callable[..., Scores],
+    losses: Losses,
+    autocast: Autocast,
+    fake: Tensor,
+    labels: Tensor | None,
+    real: Tensor | None,
+) -> Tensor:
+    fake_labels = labels if losses.class_fakes else None
+    with autocast():
+        scores = discriminator(fake, fake_labels, features=losses.feature_matching)
+    if losses.feature_matching:
+        with torch.no_grad(), autocast():
+            real_features = discriminator(real, fake_labels, features=losses.feature_matching).features
+        loss = feature_matching(_wide(real_features), _wide(scores.features))
+    else:
+        loss = losses.objective.generator_loss(_wide(scores.score))
+    if scores.class_logits is not None and losses.class_fakes:
+        loss = loss + losses.class_weight * classification_loss(_wide(scores.class_logits), labels)
+    return loss
+
+
+def _with_constants(network: nn.Module) -> Callable[..., Any]:
+    """The network with its parameters as constants: gradients pass through to its input alone."""
+    constants = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    return lambda *args, **options: torch.func.functional_call(network, constants, args, options)
+
+
+def _values(loss: Tensor, penalty: Tensor | None, real_score: Tensor, fake_score: Tensor) -> DiscriminatorValues:
+    penalty = torch.zeros_like(loss) if penalty is None else penalty
+    values = (loss + penalty, penalty, real_score.mean(), fake_score.mean())
+    return DiscriminatorValues(*(value.detach() for value in values))
+
+
+def _added(gradients: list[Tensor], more: Sequence[Tensor | None]) -> list[Tensor]:
+    """The sums of two lists of gradients, of which the second may lack some, or all."""
+    if not more:
+        return gradients
+    return [one if other is None else one + other for one, other in zip(gradients, more, strict=True)]
+
+
+def _detached(tensors: Iterable[Tensor]) -> list[Tensor]:
+    return [tensor.detach() for tensor in tensors]
 
 
 class Parts(NamedTuple):
@@ -118,6 +220,7 @@ class Parts(NamedTuple):
 
     discriminator: Callable[..., tuple[list[Tensor], DiscriminatorValues]] = discriminator_part
     generator: Callable[..., tuple[list[Tensor], Tensor]] = generator_part
+    merged: Callable[..., tuple[list[Tensor], DiscriminatorValues, list[Tensor], Tensor]] = merged_part
 
 
 EAGER = Parts()
@@ -131,6 +234,7 @@ def discriminator_gradients(
     labels: Tensor | None = None,
     *,
     weights: Tensor,
+    noise: Tensor | None = None,
     losses: Losses,
     autocast: Autocast,
     microbatch: int | None = None,
@@ -141,8 +245,9 @@ def discriminator_gradients(
     Args:
         real: images [N, C, H, W], float32, channels last.
         z: latents of as many fakes [N, latent].
-        labels: classes of the reals, which the fakes get too [N], int64.
+        labels: classes of the reals [N], int64, which the fakes get too if they have any.
         weights: the penalty's interpolation weights [N].
+        noise: what is added to the fakes [N, C, H, W].
         microbatch: images to handle at once; divides N.
 
     Returns:
@@ -158,7 +263,8 @@ def discriminator_gradients(
             real[part],
             z[part],
             weights[part].detach().requires_grad_(),
-            None if labels is None else labels[part],
+            _of(labels, part),
+            _of(noise, part),
         )
         total.add([*gradients, *values], share)
     count = len(DiscriminatorValues._fields)
@@ -171,6 +277,8 @@ def generator_gradients(
     z: Tensor,
     labels: Tensor | None = None,
     *,
+    noise: Tensor | None = None,
+    real: Tensor | None = None,
     losses: Losses,
     autocast: Autocast,
     microbatch: int | None = None,
@@ -181,6 +289,8 @@ def generator_gradients(
     Args:
         z: latents [N, latent].
         labels: classes to generate [N], int64.
+        noise: what is added to the fakes [N, C, H, W].
+        real: images whose features are matched [N, C, H, W].
         microbatch: images to handle at once; divides N.
 
     Returns:
@@ -189,11 +299,55 @@ def generator_gradients(
     total = _Mean()
     with frozen(discriminator.active):
         for part, share in _microbatches(len(z), microbatch):
-            part_labels = None if labels is None else labels[part]
-            gradients, loss = parts.generator(generator, discriminator, losses, autocast, z[part], part_labels)
+            gradients, loss = parts.generator(
+                generator,
+                discriminator,
+                losses,
+                autocast,
+                z[part],
+                _of(labels, part),
+                _of(noise, part),
+                _of(real, part),
+            )
             total.add([*gradients, loss], share)
     *gradients, loss = total.tensors
     return gradients, loss
+
+
+def merged_gradients(
+    discriminator: Player,
+    generator: Player,
+    real: Tensor,
+    z: Tensor,
+    labels: Tensor | None = None,
+    *,
+    weights: Tensor,
+    noise: Tensor | None = None,
+    losses: Losses,
+    autocast: Autocast,
+    microbatch: int | None = None,
+    parts: Parts = EAGER,
+) -> tuple[list[Tensor], DiscriminatorValues, list[Tensor], Tensor]:
+    """Both players' gradients at the same parameters and latents: what :func:`discriminator_gradients` and
+    :func:`generator_gradients` would give for these arguments, which are those of the former.
+    """
+    total = _Mean()
+    for part, share in _microbatches(len(z), microbatch):
+        gradients, values, of_generator, loss = parts.merged(
+            discriminator,
+            generator,
+            losses,
+            autocast,
+            real[part],
+            z[part],
+            weights[part].detach().requires_grad_(),
+            _of(labels, part),
+            _of(noise, part),
+        )
+        total.add([*gradients, *values, *of_generator, loss], share)
+    d, v = len(discriminator.active), len(DiscriminatorValues._fields)
+    *of_generator, loss = total.tensors[d + v :]
+    return total.tensors[:d], DiscriminatorValues(*total.tensors[d : d + v]), of_generator, loss
 
 
 @contextlib.contextmanager
@@ -207,6 +361,10 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def _of(tensor: Tensor | None, part: slice) -> Tensor | None:
+    return None if tensor is None else tensor[part]
 
 
 def _microbatches(n: int, microbatch: int | None) -> Iterator[tuple[slice, float]]:

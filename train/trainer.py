@@ -16,7 +16,7 @@ from train.player import Player
 from train.precision import Autocast
 from train.schedule import Position, Schedule, lookup
 from train.steps import Losses
-from train.whole_step import Batch, WholeStep
+from train.whole_step import Batch, Update, WholeStep
 
 D_METERS = ("d_loss", "penalty", "real_score", "fake_score", "d_norm")
 G_METERS = ("g_loss", "g_norm")
@@ -34,20 +34,25 @@ class Game:
 
     Attributes:
         ema: the averaged copy of the generator's network.
+        latent: length of the latent vector.
+        conditional: whether real images come with their labels; generated ones have some where the losses say so.
         grow: brings all three networks to a resolution and a fade: 0 for none, or a 0-d tensor that they keep.
         blend: how real images x [N, C, H, W] look at a fade, 0-d.
-        latent: length of the latent vector.
-        conditional: whether the networks take labels.
     """
 
     generator: Player
     discriminator: Player
     ema: nn.Module
     losses: Losses
-    grow: Callable[[int, float | Tensor], None]
-    blend: Callable[[Tensor, float | Tensor], Tensor]
     latent: int
     conditional: bool = False
+    grow: Callable[[int, float | Tensor], None] = lambda resolution, fade: None
+    blend: Callable[[Tensor, float | Tensor], Tensor] = lambda x, fade: x
+
+    @property
+    def generates_classes(self) -> bool:
+        """Whether the generator takes labels."""
+        return self.conditional and self.losses.class_fakes
 
 
 class Trainer:
@@ -56,7 +61,11 @@ class Trainer:
     Args:
         seed: of the run; with ``rank`` it seeds this process's random numbers.
         ema_kimg: half-life of the averaged generator in thousands of images, by resolution.
-        joint: update both players from the same state, instead of G against the updated D.
+        update: how the players move, see :data:`train.whole_step.Update`.
+        d_steps: D's moves for each of G's, every one on new images; 1 unless the players alternate.
+        ttur: D's learning rate over G's (two time-scale update rule, Heusel et al. 2017).
+        instance_noise: deviation of the normal noise on all that D is shown, at the start (Sønderby et al. 2017); it
+            falls linearly to 0 over ``instance_noise_images``.
         reset_optimizer: forget the optimizers' state at the start of each phase but the first.
         mirror: mirror half of the real images, if the data allows it.
         compile: compile the gradients' computation, anew for each phase.
@@ -78,7 +87,11 @@ class Trainer:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        joint: bool = False,
+        update: Update = "alternating",
+        d_steps: int = 1,
+        ttur: float = 1.0,
+        instance_noise: float = 0.0,
+        instance_noise_images: int = 0,
         reset_optimizer: bool = False,
         mirror: bool = True,
         compile: bool = False,
@@ -86,7 +99,9 @@ class Trainer:
     ) -> None:
         self.game, self.schedule, self.data, self.device = game, schedule, images, device
         self._autocast, self._ema_kimg = autocast, ema_kimg
-        self._joint, self._reset_optimizer = joint, reset_optimizer
+        self._update, self._d_steps, self._ttur = update, d_steps, ttur
+        self._instance_noise, self._instance_noise_images = instance_noise, instance_noise_images
+        self._reset_optimizer = reset_optimizer
         self._mirror = mirror and images.mirror
         self._labels = images.labels.to(device) if game.conditional else None
         self.images = 0
@@ -113,11 +128,11 @@ class Trainer:
         return self.images >= self.schedule.total
 
     def step(self) -> Position:
-        """Shows one batch to both players and says where in the schedule that was. Nothing is read from the device."""
+        """Moves both players by a step and says where in the schedule that was. Nothing is read from the device."""
         position = self.position
         self._enter(position)
         self._whole_step(self._batch(position))
-        self.images += position.batch
+        self.images += position.batch * self._d_steps
         self.steps += 1
         return position
 
@@ -183,8 +198,8 @@ class Trainer:
             self._whole_step = self._step_for(position)
             self._stage, self._phase = stage, position.phase
         self._fade.fill_(position.fade)
-        for player in (self.game.generator, self.game.discriminator):
-            player.set_lr(position.lr)
+        self.game.generator.set_lr(position.lr)
+        self.game.discriminator.set_lr(position.lr * self._ttur)
 
     def _step_for(self, position: Position) -> WholeStep:
         game = self.game
@@ -196,7 +211,8 @@ class Trainer:
             self._autocast,
             half_life=1000 * lookup(self._ema_kimg, position.resolution),
             microbatch=position.microbatch,
-            joint=self._joint,
+            update=self._update,
+            d_steps=self._d_steps,
             report_d=self._measure_d,
             report_g=self._measure_g,
             compile=self._compile,
@@ -206,14 +222,20 @@ class Trainer:
 
     def _batch(self, position: Position) -> Batch:
         count = position.batch
-        real, labels = self._real_batch(position)
-        z_for_d = self._latents(count)
-        weights = torch.rand(count, generator=self._random, device=self.device)
-        return Batch(real, labels, z_for_d, weights, self._latents(count), self._random_labels(count))
+        shown = count * self._d_steps
+        real, labels = self._real_batch(position, shown)
+        z_for_d = self._latents(shown)
+        weights = torch.rand(shown, generator=self._random, device=self.device)
+        z_for_g, labels_for_g = self._latents(count), self._random_labels(count)
+        noise_for_d = noise_for_g = None
+        if self._instance_noise:
+            real = real + self._noise_like(real)
+            noise_for_d, noise_for_g = self._noise_like(real), self._noise_like(real[:count])
+        return Batch(real, labels, z_for_d, weights, z_for_g, labels_for_g, noise_for_d, noise_for_g)
 
-    def _real_batch(self, position: Position) -> tuple[Tensor, Tensor | None]:
+    def _real_batch(self, position: Position, count: int) -> tuple[Tensor, Tensor | None]:
         """Images float32 [N, C, H, W] in [-1, 1], channels last, and labels int64 [N] for a conditional game."""
-        indices = self._order.next(position.batch)
+        indices = self._order.next(count)
         pixels = self.data.batch(indices, position.resolution).to(self.device, non_blocking=True)
         if self._mirror:
             flip = torch.rand(len(pixels), 1, 1, 1, generator=self._random, device=self.device) < 0.5
@@ -222,12 +244,18 @@ class Trainer:
         labels = None if self._labels is None else self._labels[indices.to(self.device)]
         return self.game.blend(real, self._fade if position.fade else 0.0), labels
 
+    def _noise_like(self, images: Tensor) -> Tensor:
+        """Instance noise of the present deviation."""
+        left = max(0.0, 1 - self.images / self._instance_noise_images) if self._instance_noise_images else 1.0
+        noise = torch.empty_like(images).normal_(generator=self._random)
+        return noise.mul_(self._instance_noise * left)
+
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.game.latent, generator=self._random, device=self.device)
 
     def _random_labels(self, count: int) -> Tensor | None:
         """Labels as frequent as in the data, int64 [N]."""
-        if self._labels is None:
+        if not self.game.generates_classes:
             return None
         return self._labels[torch.randint(len(self._labels), (count,), generator=self._random, device=self.device)]
 

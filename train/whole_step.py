@@ -7,7 +7,7 @@ the counters. All else comes in with the batch, random numbers included. So a un
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -16,21 +16,34 @@ from train.cuda_graphs import Cuda, Graphs
 from train.ema import average
 from train.player import Player
 from train.precision import Autocast
-from train.steps import EAGER, DiscriminatorValues, Losses, Parts, discriminator_gradients, generator_gradients
+from train.steps import (
+    EAGER,
+    DiscriminatorValues,
+    Losses,
+    Parts,
+    discriminator_gradients,
+    generator_gradients,
+    merged_gradients,
+)
 
 Say = Callable[[str], None]
+Update = Literal["alternating", "joint", "merged"]
+"""How the players move: G against the updated D; both from the same state; the same with one set of latents and one
+backward pass for both."""
 
 
 class Batch(NamedTuple):
-    """What one step is given.
+    """What one step is given. Where D moves S times, what it is shown is S·N images, else N.
 
     Attributes:
-        real: images [N, C, H, W], channels last.
-        labels: theirs and D's fakes' classes [N], int64.
-        z_for_d: latents of the fakes that D is shown [N, latent].
-        weights: the gradient penalty's interpolation weights [N].
+        real: images [S·N, C, H, W], channels last.
+        labels: theirs and D's fakes' classes [S·N], int64.
+        z_for_d: latents of the fakes that D is shown [S·N, latent].
+        weights: the gradient penalty's interpolation weights [S·N].
         z_for_g: latents that G learns from [N, latent].
         labels_for_g: their classes [N], int64.
+        noise_for_d: what is added to the fakes that D is shown [S·N, C, H, W].
+        noise_for_g: what is added to those that G learns from [N, C, H, W].
     """
 
     real: Tensor
@@ -39,6 +52,8 @@ class Batch(NamedTuple):
     weights: Tensor
     z_for_g: Tensor
     labels_for_g: Tensor | None
+    noise_for_d: Tensor | None = None
+    noise_for_g: Tensor | None = None
 
 
 class WholeStep:
@@ -53,7 +68,8 @@ class WholeStep:
     Args:
         half_life: of the averaged generator, in images.
         microbatch: images to handle at once; divides the batch.
-        joint: update both players from the same state, instead of G against the updated D.
+        update: how the players move. "merged" uses D's latents and labels for G too.
+        d_steps: S, D's moves for each of G's; 1 unless they alternate.
         report_d: is called with D's values and its gradients' norm, ``report_g`` with G's loss and norm: 0-d tensors
             that hold their values until the next step.
         compile: compile the gradients' computation.
@@ -71,7 +87,8 @@ class WholeStep:
         *,
         half_life: float,
         microbatch: int | None = None,
-        joint: bool = False,
+        update: Update = "alternating",
+        d_steps: int = 1,
         report_d: Callable[..., None] = lambda *_: None,
         report_g: Callable[..., None] = lambda *_: None,
         compile: bool = False,
@@ -83,7 +100,12 @@ class WholeStep:
         self._compiled = [Compiled(part, say) for part in EAGER] if compile else []
         parts = Parts(*self._compiled) if compile else EAGER
         self._settings = {"losses": losses, "autocast": autocast, "microbatch": microbatch, "parts": parts}
-        units = [self._both] if joint else [self._discriminator_half, self._generator_half]
+        self._d_steps = d_steps
+        units = {
+            "alternating": [self._discriminator_half, self._generator_half],
+            "joint": [self._both],
+            "merged": [self._merged],
+        }[update]
         self._graphs = None if cuda is None else Graphs(units, cuda, say)
         self._units = units
 
@@ -102,37 +124,61 @@ class WholeStep:
             part.release()
 
     def _discriminator_half(self, batch: Batch) -> None:
-        self._move_discriminator(*self._discriminator_gradients(batch))
+        count = len(batch.real) // self._d_steps
+        for step in range(self._d_steps):
+            self._move_discriminator(*self._discriminator_gradients(batch, slice(step * count, (step + 1) * count)))
 
     def _generator_half(self, batch: Batch) -> None:
-        self._move_generator(*self._generator_gradients(batch), len(batch.z_for_g))
+        self._move_generator(*self._generator_gradients(batch), len(batch.real))
 
     def _both(self, batch: Batch) -> None:
-        for_d, for_g = self._discriminator_gradients(batch), self._generator_gradients(batch)
+        for_d, for_g = self._discriminator_gradients(batch, slice(None)), self._generator_gradients(batch)
         self._move_discriminator(*for_d)
-        self._move_generator(*for_g, len(batch.z_for_g))
+        self._move_generator(*for_g, len(batch.real))
 
-    def _discriminator_gradients(self, batch: Batch) -> tuple[list[Tensor], DiscriminatorValues]:
-        return discriminator_gradients(
+    def _merged(self, batch: Batch) -> None:
+        gradients, values, of_generator, loss = merged_gradients(
             self._discriminator,
             self._generator,
             batch.real,
             batch.z_for_d,
             batch.labels,
             weights=batch.weights,
+            noise=batch.noise_for_d,
+            **self._settings,
+        )
+        self._move_discriminator(gradients, values)
+        self._move_generator(of_generator, loss, len(batch.real))
+
+    def _discriminator_gradients(self, batch: Batch, part: slice) -> tuple[list[Tensor], DiscriminatorValues]:
+        return discriminator_gradients(
+            self._discriminator,
+            self._generator,
+            batch.real[part],
+            batch.z_for_d[part],
+            None if batch.labels is None else batch.labels[part],
+            weights=batch.weights[part],
+            noise=None if batch.noise_for_d is None else batch.noise_for_d[part],
             **self._settings,
         )
 
     def _generator_gradients(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        matching = self._settings["losses"].feature_matching
         return generator_gradients(
-            self._generator, self._discriminator, batch.z_for_g, batch.labels_for_g, **self._settings
+            self._generator,
+            self._discriminator,
+            batch.z_for_g,
+            batch.labels_for_g,
+            noise=batch.noise_for_g,
+            real=batch.real[-len(batch.z_for_g) :] if matching else None,
+            **self._settings,
         )
 
     def _move_discriminator(self, gradients: list[Tensor], values: DiscriminatorValues) -> None:
         norm, _ = self._discriminator.update(gradients)
         self._report_d(*values, norm)
 
-    def _move_generator(self, gradients: list[Tensor], loss: Tensor, count: int) -> None:
+    def _move_generator(self, gradients: list[Tensor], loss: Tensor, shown: int) -> None:
         norm, _ = self._generator.update(gradients)
-        average(self._ema, self._generator.network, count, self._half_life)
+        average(self._ema, self._generator.network, shown, self._half_life)
         self._report_g(loss, norm)

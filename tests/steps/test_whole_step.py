@@ -129,11 +129,11 @@ def test_compiled_and_captured_steps_move_weights_as_eager_ones_do_on_a_gpu() ->
 
 
 @needs_gpu
-@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("update", ["alternating", "joint", "merged"])
 @pytest.mark.parametrize("microbatch", [None, 4])
-def test_captured_steps_give_the_bits_of_eager_ones_on_a_gpu(microbatch, joint) -> None:
+def test_captured_steps_give_the_bits_of_eager_ones_on_a_gpu(microbatch, update) -> None:
     """The same kernels in the same order: a graph changes who launches them, and nothing else."""
-    options = {"microbatch": microbatch, "joint": joint}
+    options = {"microbatch": microbatch, "update": update}
     eager = Networks(torch.float32, "cuda", **options)
     captured = Networks(torch.float32, "cuda", cuda=Cuda(GPU), **options)
     for networks in (eager, captured):

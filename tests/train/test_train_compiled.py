@@ -36,7 +36,7 @@ def to_the_end(trainer: Trainer) -> Trainer:
 @pytest.mark.parametrize(
     "options",
     [
-        {"conditioning": "acgan", "joint": True},
+        {"conditioning": "acgan", "update": "joint"},
         {"conditioning": "concat", "microbatch": "2", "group_size": 2},
         {"loss": "lsgan", "precision": "bf16"},
         {"precision": "fp16"},

@@ -174,7 +174,7 @@ class Transfers(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"joint": True, "precision": "fp16"}, {"microbatch": "2", "group_size": 2}, {"loss": "lsgan"}],
+    [{}, {"update": "joint", "precision": "fp16"}, {"microbatch": "2", "group_size": 2}, {"loss": "lsgan"}],
     ids=lambda options: "+".join(options) or "default",
 )
 def test_a_step_moves_nothing_between_host_and_device(tiny_trainer, monkeypatch, options) -> None:
@@ -214,7 +214,7 @@ def tensors(state: object) -> list[Tensor]:
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"joint": True, "conditioning": "acgan"}, {"microbatch": "2", "group_size": 2}, {"precision": "fp16"}],
+    [{}, {"update": "joint", "conditioning": "acgan"}, {"microbatch": "2", "group_size": 2}, {"precision": "fp16"}],
     ids=lambda options: "+".join(options) or "default",
 )
 def test_replayed_steps_train_to_the_same_bits(tiny_trainer, monkeypatch, options) -> None:
@@ -227,7 +227,7 @@ def test_replayed_steps_train_to_the_same_bits(tiny_trainer, monkeypatch, option
     trainer._cuda = cuda
     to_the_end(trainer)
 
-    units = 1 if options.get("joint") else 2
+    units = 1 if options.get("update") else 2
     assert [graph.replays for graph, _ in cuda.captured] == [6 - WARM_UP] * units * 3
     assert len({id(pool) for _, pool in cuda.captured}) == 3, "one pool a phase"
     assert cuda.held == units, "the last phase's"
@@ -256,7 +256,7 @@ def test_a_loaded_checkpoint_ends_the_graphs_that_know_the_old_state(tiny_traine
 @needs_gpu
 @pytest.mark.parametrize(
     "options",
-    [{}, {"joint": True, "conditioning": "acgan"}, {"microbatch": "2", "group_size": 2}, {"precision": "fp16"}],
+    [{}, {"update": "joint", "conditioning": "acgan"}, {"microbatch": "2", "group_size": 2}, {"precision": "fp16"}],
     ids=lambda options: "+".join(options) or "default",
 )
 def test_captured_steps_train_as_eager_ones_on_a_gpu(tiny_config, tiny_images, monkeypatch, options) -> None:

@@ -37,7 +37,7 @@ def steps(trainer: Trainer, count: int) -> Trainer:
     [
         {},
         {"reset_optimizer": True, "lr_ramp_kimg": 0.01},
-        {"conditioning": "acgan", "joint": True},
+        {"conditioning": "acgan", "update": "joint"},
         {"conditioning": "concat", "microbatch": "2", "group_size": 2},
         {"loss": "lsgan", "precision": "bf16"},
         {"precision": "fp16"},

@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from gan_ops.objectives import GradientPenalty, LeastSquares, Wasserstein
-from models.pggan import Discriminator, Generator, Scores
+from models.pggan import Discriminator, Generator
+from models.scores import Scores
 from train.player import Player
 from train.precision import DTYPES, Autocast
 from train.steps import Losses, discriminator_gradients, generator_gradients
@@ -170,8 +171,8 @@ class PerSample(nn.Module):
     def active_parameters(self):
         return list(self.parameters())
 
-    def forward(self, x, labels=None, batches=1):
-        return Scores(self.conv(x).flatten().square(), None)
+    def forward(self, x, labels=None, batches=1, features=0):
+        return Scores(self.conv(x).flatten().square())
 
 
 @pytest.mark.parametrize("loss", ["wgan-gp", "lsgan"])

@@ -1,0 +1,219 @@
+"""Generator and discriminator of DCGAN (Radford et al. 2016, arXiv 1511.06434, section 3).
+
+Strided convolutions and no pooling, no hidden dense layer, ReLU and tanh in G, leaky ReLU in D, and no norm at G's
+output and D's input. The paper's norm is batch norm; :mod:`models.norms` has the others.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from gan_ops import nn as gnn
+from gan_ops.objectives.semi_supervised import real_score
+from models.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
+from models.scores import Scores
+
+__all__ = ["Discriminator", "Generator"]
+
+SLOPE = 0.2
+"""Of D's leaky ReLU, below zero."""
+
+
+class Generator(nn.Module):
+    """Latents z [N, latent_dim] → images [N, image_channels, resolution, resolution] in (−1, 1).
+
+    Args:
+        resolution: a power of two from 8 up.
+        width: feature maps of the last hidden layer, at resolution / 2; each layer before it has twice as many as the
+            next. The paper's networks have 128 in G and 64 in D; most implementations since have 64 in both.
+        kernel_size: 4, or the paper's 5.
+        norm: one of :data:`models.norms.G_NORMS`. "virtual" (Salimans et al. 2016, §3.5) keeps ``reference_batch``
+            latents, drawn here, as a buffer.
+        weight_norm: weight normalisation of all layers, beside ``norm`` (Salimans and Kingma 2016).
+    """
+
+    num_classes = 0
+
+    def __init__(
+        self,
+        resolution: int,
+        *,
+        image_channels: int = 3,
+        latent_dim: int = 100,
+        width: int = 64,
+        kernel_size: int = 4,
+        norm: str = "batch",
+        weight_norm: bool = False,
+        reference_batch: int = 64,
+    ):
+        super().__init__()
+        _check(resolution, kernel_size, norm, G_NORMS)
+        self.resolution, self.latent_dim = resolution, latent_dim
+        heights = [4 << i for i in range((resolution // 8).bit_length())]  # 4, 8, … resolution/2
+        maps = [width * (resolution // 2 // height) for height in heights]
+        bias = not has_affine(norm)
+
+        def finish(layer: nn.Module) -> nn.Module:
+            return reparametrized(_initialised(layer, norm), norm, weight_norm)
+
+        def layer(convolution: nn.Module, channels: int) -> list[nn.Module]:
+            return [finish(convolution), *norm_layer(norm, channels), nn.ReLU(inplace=True)]
+
+        layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
+        layers += layer(nn.ConvTranspose2d(latent_dim, maps[0], 4, bias=bias), maps[0])
+        for before, after in pairwise(maps):
+            layers += layer(_doubling(before, after, kernel_size, bias), after)
+        layers += [finish(_doubling(maps[-1], image_channels, kernel_size, bias=True)), nn.Tanh()]
+        if norm == "virtual":
+            self.layers: nn.Sequential = gnn.ReferenceSequential(*layers)
+            self.layers.set_reference(torch.randn(reference_batch, latent_dim))
+        else:
+            self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images for z; ``labels`` is there for the trainer's sake and must be None."""
+        if labels is not None:
+            raise ValueError("labels were given to a generator that knows no classes")
+        if z.dim() != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
+        return self.layers(z)
+
+    def active_parameters(self) -> list[nn.Parameter]:
+        """All parameters: the network does not grow."""
+        return list(self.parameters())
+
+
+class Discriminator(nn.Module):
+    """Images [N, image_channels, resolution, resolution] → :class:`Scores`.
+
+    With ``num_classes`` K it gives K logits l and the score log Σ exp l, that of "real" where "generated" is a class
+    K + 1 of logit 0 (Salimans et al. 2016, §5).
+
+    Args:
+        width: feature maps of the first layer, at resolution / 2; each following layer has twice as many.
+        norm: one of :data:`models.norms.D_NORMS`.
+        minibatch_kernels: those of a minibatch discrimination (Salimans et al. 2016, §3.2) of the last maps' means over
+            the pixels, of ``minibatch_dim`` values each; 0 for none.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        *,
+        image_channels: int = 3,
+        width: int = 64,
+        kernel_size: int = 4,
+        norm: str = "batch",
+        weight_norm: bool = False,
+        num_classes: int = 0,
+        minibatch_kernels: int = 0,
+        minibatch_dim: int = 5,
+    ):
+        super().__init__()
+        _check(resolution, kernel_size, norm, D_NORMS)
+        self.image_channels, self.resolution, self.num_classes = image_channels, resolution, num_classes
+        self._sees_batch = norm == "batch"
+
+        def finish(layer: nn.Module) -> nn.Module:
+            return reparametrized(_initialised(layer, norm), norm, weight_norm)
+
+        self.blocks = nn.ModuleDict()
+        before, after, height = image_channels, width, resolution // 2
+        while height >= 4:
+            first = not self.blocks
+            bias = first or not has_affine(norm)
+            convolution = nn.Conv2d(before, after, kernel_size, 2, (kernel_size - 1) // 2, bias=bias)
+            between = [] if first else norm_layer(norm, after)
+            self.blocks[str(height)] = nn.Sequential(finish(convolution), *between, nn.LeakyReLU(SLOPE, inplace=True))
+            before, after, height = after, 2 * after, height // 2
+        self.minibatch = None
+        inputs = 16 * before
+        if minibatch_kernels:
+            self.minibatch = gnn.MinibatchDiscrimination(before, minibatch_kernels, minibatch_dim)
+            inputs += before + minibatch_kernels
+        self.out = finish(nn.Linear(inputs, num_classes or 1))
+
+    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1, features: int = 0) -> Scores:
+        """Scores of x.
+
+        Args:
+            labels: there for the trainer's sake; must be None.
+            batches: x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and the
+                result is what they would give one by one.
+            features: also return the maps of this height (4, 8, … resolution / 2).
+        """
+        r = self.resolution
+        if labels is not None:
+            raise ValueError("labels were given to a discriminator that takes none")
+        if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
+            raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
+        if features and str(features) not in self.blocks:
+            raise ValueError(f"features={features} is none of the maps' heights {', '.join(self.blocks)}")
+        if batches > 1 and self._sees_batch:
+            # Batch norm must see each minibatch alone.
+            maps, wanted = zip(*(self._maps(x[i::batches], features) for i in range(batches)), strict=True)
+            h = torch.stack(maps, 1).flatten(0, 1)  # batches × [N/batches, C, 4, 4] → [N, C, 4, 4]
+            wanted = None if wanted[0] is None else torch.stack(wanted, 1).flatten(0, 1)
+        else:
+            h, wanted = self._maps(x, features)
+        flat = h.flatten(1)  # [N, C, 4, 4] → [N, 16·C]
+        if self.minibatch is not None:
+            flat = torch.cat([flat, self.minibatch(h.mean((2, 3)), batches)], 1)  # → [N, 17·C + kernels]
+        out = self.out(flat)
+        out = out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
+        if self.num_classes:
+            return Scores(real_score(out), out, wanted)
+        return Scores(out[:, 0], None, wanted)
+
+    def _maps(self, x: Tensor, features: int) -> tuple[Tensor, Tensor | None]:
+        """The last maps [N, C, 4, 4], and those of the height asked for."""
+        wanted = None
+        for height, block in self.blocks.items():
+            x = block(x)
+            if height == str(features):
+                wanted = x
+        return x, wanted
+
+    @torch.no_grad()
+    def fit_minibatch(self, x: Tensor) -> None:
+        """Scales the minibatch discrimination's kernels to images x, as its authors do; see its ``fit_scale``."""
+        if self.minibatch is not None:
+            h, _ = self._maps(x, 0)
+            self.minibatch.fit_scale(h.mean((2, 3)))
+
+    def active_parameters(self) -> list[nn.Parameter]:
+        """All parameters: the network does not grow."""
+        return list(self.parameters())
+
+
+def _doubling(before: int, after: int, kernel_size: int, bias: bool) -> nn.ConvTranspose2d:
+    """[N, before, H, W] → [N, after, 2H, 2W]."""
+    padding = (kernel_size - 1) // 2
+    return nn.ConvTranspose2d(before, after, kernel_size, 2, padding, output_padding=kernel_size % 2, bias=bias)
+
+
+def _initialised(layer: nn.Module, norm: str) -> nn.Module:
+    """Weights ~ N(0, 0.02²) and biases 0: the paper's section 4 and its code.
+
+    Where no norm brings activations back to scale, they would vanish within a few layers: there weights begin as He et
+    al. 2015 have them.
+    """
+    if norm in ("none", "spectral"):
+        nn.init.kaiming_normal_(layer.weight, SLOPE, "fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
+    else:
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _check(resolution: int, kernel_size: int, norm: str, norms: tuple[str, ...]) -> None:
+    if resolution < 8 or resolution & (resolution - 1):
+        raise ValueError(f"resolution={resolution} is not a power of two from 8 on")
+    if kernel_size not in (4, 5):
+        raise ValueError(f"kernel_size={kernel_size} is neither 4 nor 5")
+    if norm not in norms:
+        raise ValueError(f"norm={norm!r} is none of {', '.join(norms)}")

@@ -1,0 +1,64 @@
+"""Norms that a convolutional network can be given by name."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+
+from gan_ops import nn as gnn
+
+__all__ = ["D_NORMS", "G_NORMS", "has_affine", "norm_layer", "reparametrized"]
+
+D_NORMS = ("batch", "instance", "layer", "group", "pixel", "spectral", "none")
+G_NORMS = (*D_NORMS, "virtual")
+"""Virtual batch norm runs every batch with a reference batch beside it: too dear for D (Salimans et al. 2016, §3.5)."""
+
+GROUPS = 32  # Wu and He 2018
+
+
+def norm_layer(norm: str, channels: int) -> list[nn.Module]:
+    """The layer for activations [N, channels, H, W]; none for "none" and for "spectral", which is one of weights.
+
+    Learnt scales start at N(1, 0.02²), as DCGAN's do, and shifts at 0.
+    """
+    match norm:
+        case "batch":
+            return [_started(nn.BatchNorm2d(channels))]
+        case "instance":
+            return [_started(nn.InstanceNorm2d(channels, affine=True))]
+        case "layer":
+            return [_started(nn.GroupNorm(1, channels))]
+        case "group":
+            return [_started(nn.GroupNorm(math.gcd(GROUPS, channels), channels))]
+        case "pixel":
+            return [gnn.PixelNorm()]
+        case "virtual":
+            return [gnn.VirtualBatchNorm(channels)]
+        case "spectral" | "none":
+            return []
+        case _:
+            raise ValueError(f"norm={norm!r} is none of {', '.join(G_NORMS)}")
+
+
+def _started(layer: nn.Module) -> nn.Module:
+    nn.init.normal_(layer.weight, 1.0, 0.02)
+    return layer
+
+
+def has_affine(norm: str) -> bool:
+    """Whether the norm shifts each channel itself, so that a bias before it would be lost."""
+    return norm in ("batch", "instance", "layer", "group", "virtual")
+
+
+def reparametrized(layer: nn.Module, norm: str, weight_normalised: bool) -> nn.Module:
+    """A convolution or dense layer, its weight divided by its spectral norm (Miyato et al. 2018) or its rows by their
+    lengths (Salimans and Kingma 2016), if the options say so; ValueError where they say both."""
+    if weight_normalised and norm == "spectral":
+        raise ValueError("weight_norm excludes norm='spectral': both determine the scale of the weights")
+    if norm == "spectral":
+        return spectral_norm(layer)
+    if weight_normalised:
+        return weight_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose2d) else 0)
+    return layer

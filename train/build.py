@@ -1,0 +1,55 @@
+"""From options and networks to what trains them: the same for all network families."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from train.data import ImageSet
+from train.gan_config import GanConfig
+from train.player import Player
+from train.precision import DTYPES, Autocast
+from train.schedule import Schedule, parse_table
+from train.techniques import player_options
+from train.trainer import Game, Trainer
+
+
+def new_players(
+    config: GanConfig, generator: nn.Module, discriminator: nn.Module, betas: tuple[float, float]
+) -> tuple[Player, Player]:
+    """The two networks with their Adams."""
+    scaling = config.precision == "fp16"
+    return (
+        Player(generator, betas=betas, loss_scaling=scaling, **player_options(config, discriminator=False)),
+        Player(discriminator, betas=betas, loss_scaling=scaling, **player_options(config, discriminator=True)),
+    )
+
+
+def new_trainer(
+    config: GanConfig,
+    game: Game,
+    schedule: Schedule,
+    images: ImageSet,
+    device: torch.device,
+    *,
+    reset_optimizer: bool = False,
+) -> Trainer:
+    """What trains a game as the options say; see :class:`train.trainer.Trainer`."""
+    return Trainer(
+        game,
+        schedule,
+        images,
+        device=device,
+        autocast=Autocast(device, DTYPES[config.precision]),
+        ema_kimg=parse_table(config.ema_kimg, float, "ema_kimg"),
+        seed=config.seed,
+        update=config.update,
+        d_steps=config.d_steps,
+        ttur=config.ttur,
+        instance_noise=config.instance_noise,
+        instance_noise_images=round(1000 * config.instance_noise_kimg) or schedule.total,
+        reset_optimizer=reset_optimizer,
+        mirror=config.mirror,
+        compile=config.compile,
+        cuda_graphs=config.cuda_graphs,
+    )

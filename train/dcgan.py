@@ -1,0 +1,92 @@
+"""``python -m train.dcgan``: trains a DCGAN (Radford et al. 2016), with any of the techniques that stabilise it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from models.dcgan import Discriminator, Generator
+from train.build import new_players, new_trainer
+from train.config import parse_command_line
+from train.data import ImageSet, to_float
+from train.dcgan_config import PRESETS, DcganConfig, schedule_of
+from train.ema import averaged_copy
+from train.errors import UsageError, run_program
+from train.folder import run_name
+from train.schedule import parse_table
+from train.session import train
+from train.techniques import losses_of
+from train.trainer import Game, Trainer, stream_seed
+
+PROG = "python -m train.dcgan"
+DESCRIPTION = (
+    "Trains a DCGAN. Every technique is one option, off by default, and they go together unless it says why not."
+)
+FIRST_IMAGES = 64  # by which minibatch discrimination is scaled
+
+
+def generator_options(config: DcganConfig, image_channels: int) -> dict[str, Any]:
+    """The arguments of :class:`models.dcgan.Generator`; checkpoints hold them, so that they say what they are of."""
+    return {
+        "resolution": config.resolution,
+        "image_channels": image_channels,
+        "latent_dim": config.latent,
+        "width": config.g_width,
+        "kernel_size": config.kernel_size,
+        "norm": config.g_norm,
+        "weight_norm": config.weight_norm,
+        "reference_batch": config.reference_batch,
+    }
+
+
+def build_game(config: DcganConfig, images: ImageSet, device: torch.device) -> Game:
+    """Fresh networks for the options."""
+    torch.manual_seed(stream_seed(config.seed, "weights"))
+    generator = Generator(**generator_options(config, images.channels))
+    discriminator = Discriminator(
+        config.resolution,
+        image_channels=images.channels,
+        width=config.d_width,
+        kernel_size=config.kernel_size,
+        norm=config.d_norm,
+        weight_norm=config.weight_norm,
+        num_classes=images.num_classes if config.labels else 0,
+        minibatch_kernels=config.minibatch_discrimination,
+        minibatch_dim=config.minibatch_dim,
+    )
+    if config.minibatch_discrimination:
+        first = torch.arange(min(FIRST_IMAGES, len(images)))
+        discriminator.fit_minibatch(to_float(images.batch(first, config.resolution)))
+    networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
+    players = new_players(config, *networks, betas=(config.beta1, 0.999))
+    losses = losses_of(config, class_weight=config.class_weight, class_fakes=False)
+    return Game(*players, averaged_copy(generator), losses, config.latent, conditional=config.labels)
+
+
+def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
+    """Everything that trains, from options and data, and the generator's arguments.
+
+    Raises:
+        UsageError: if the options contradict each other or the data.
+    """
+    if config.labels and not images.num_classes:
+        raise UsageError(f"labels=True needs labels, and {images.name} has none")
+    game = build_game(config, images, device)
+    return new_trainer(config, game, schedule_of(config), images, device), generator_options(config, images.channels)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    args = sys.argv[1:] if args is None else args
+    config, run = parse_command_line(PRESETS, args, prog=PROG, description=DESCRIPTION)
+    schedule = schedule_of(config)
+    losses_of(config)  # only to say at once what is wrong with them
+    parse_table(config.ema_kimg, float, "ema_kimg")
+    name = run_name(config, PRESETS.get(config.preset, config))
+    return train(config, run, schedule, program=PROG, family="dcgan", name=name, build=build_trainer)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

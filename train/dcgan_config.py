@@ -1,0 +1,123 @@
+"""Options and presets of ``python -m train.dcgan``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from train.config import Table
+from train.errors import UsageError
+from train.gan_config import GanConfig
+from train.schedule import Schedule, growing_schedule, parse_table
+
+Norm = Literal["batch", "instance", "layer", "group", "pixel", "spectral", "none"]
+GNorm = Literal["batch", "instance", "layer", "group", "pixel", "virtual", "spectral", "none"]
+RESOLUTIONS = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class DcganConfig(GanConfig):
+    """What DCGAN can be told; the defaults are the paper's (Radford et al. 2016, section 4)."""
+
+    kimg: float = 1000.0
+    """Thousands of images to show."""
+    batch: Table = "128"
+    """Images of a step."""
+    lr: Table = "0.0002"
+    """Learning rate of both networks."""
+    beta1: float = 0.5
+    """Adam's decay of the mean gradient."""
+    latent: int = 100
+    """Length of the latent vector."""
+    g_width: int = 128
+    """Feature maps of G's last hidden layer; each layer before it has twice as many."""
+    d_width: int = 64
+    """Feature maps of D's first layer; each following one has twice as many."""
+    kernel_size: Literal[4, 5] = 5
+    """Height and width of the kernels (the paper's: 5)."""
+    g_norm: GNorm = "batch"
+    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras et al. 2018; spectral: Miyato et al. 2018."""
+    d_norm: Norm = "batch"
+    """Norm of D's layers, any of those but virtual."""
+    weight_norm: bool = False
+    """Weight normalisation of both networks (Salimans and Kingma 2016), beside those norms."""
+    reference_batch: int = 64
+    """Latents of the reference batch (g-norm virtual)."""
+    labels: bool = False
+    """D tells the classes of real images apart: K + 1 classes (Salimans et al. 2016, 5)."""
+    class_weight: float = 2.0
+    """Weight of the classes' loss beside that of real against generated (labels; Salimans et al. 2016: 2)."""
+
+
+PRESETS: dict[str, DcganConfig] = {
+    # Sized for two CPU cores: about ten minutes.
+    "glyphs": DcganConfig(
+        precision="auto",
+        kimg=200.0,
+        batch="64",
+        kernel_size=4,
+        g_width=32,
+        d_width=32,
+        ema_kimg="2",
+    ),
+    "lsun-64": DcganConfig(
+        preset="lsun-64",
+        data="lsun",
+        resolution=64,
+        kimg=15000.0,
+        mirror=False,
+        ema_kimg="10",
+        log_kimg="20",
+        image_kimg="200",
+        checkpoint_kimg="200",
+    ),
+    "celeba-64": DcganConfig(
+        preset="celeba-64",
+        data="celeba",
+        resolution=64,
+        kimg=5000.0,
+        ema_kimg="10",
+        log_kimg="20",
+        image_kimg="200",
+        checkpoint_kimg="200",
+    ),
+}
+
+
+def schedule_of(config: DcganConfig) -> Schedule:
+    """One phase at the full resolution, with the options checked against each other.
+
+    Raises:
+        UsageError: for an option out of range, and for two that exclude each other, with the reason.
+    """
+    r = config.resolution
+    if r not in RESOLUTIONS:
+        raise UsageError(f"resolution={r} is none of {', '.join(map(str, RESOLUTIONS))}")
+    if config.loss == "wgan-gp" and config.d_norm == "batch":
+        raise UsageError(
+            "loss='wgan-gp' excludes d_norm='batch': the penalty is on the gradient of each image's own score, which"
+            " batch norm makes depend on the others (Gulrajani et al. 2017, 4; their choice is d_norm='layer')"
+        )
+    if config.weight_norm and "spectral" in (config.g_norm, config.d_norm):
+        raise UsageError("weight_norm excludes the norm 'spectral': both determine the scale of the weights")
+    if config.loss == "wgan" and (config.weight_norm or config.d_norm == "spectral"):
+        other = "weight_norm" if config.weight_norm else "d_norm='spectral'"
+        raise UsageError(f"loss='wgan' excludes {other}: clipping bounds parameters, which are not the weights there")
+    if config.feature_matching >= r:
+        raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {r // 2}")
+    if not 0 <= config.beta1 < 1:
+        raise UsageError(f"beta1={config.beta1} is not from 0 up to below 1")
+    for name in ("latent", "g_width", "d_width", "reference_batch"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name}={getattr(config, name)} is less than 1")
+    if config.kimg <= 0:
+        raise UsageError(f"kimg={config.kimg:g} is not positive")
+    return growing_schedule(
+        r,
+        r,
+        fade={4: 0.0},
+        stable={4: config.kimg},
+        batch=parse_table(config.batch, int, "batch"),
+        microbatch=parse_table(config.microbatch, int, "microbatch"),
+        lr=parse_table(config.lr, float, "lr"),
+    )

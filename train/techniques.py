@@ -1,0 +1,136 @@
+"""What the players minimise and how they move: the options that every pair of networks can be trained with.
+
+Each technique is one option, off unless a preset or the user turns it on, and its help line gives the paper with the
+value used there. :func:`losses_of` and :func:`player_options` turn the options into the parts that do the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gan_ops.objectives import (
+    GradientPenalty,
+    Hinge,
+    LeastSquares,
+    Minimax,
+    NonSaturating,
+    Objective,
+    Wasserstein,
+)
+from train.errors import UsageError
+from train.steps import Losses
+from train.whole_step import Update
+
+Loss = Literal["minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp"]
+
+
+@dataclass(frozen=True)
+class Techniques:
+    """What any two players can be told."""
+
+    loss: Loss = "non-saturating"
+    """minimax, non-saturating (Goodfellow 2014), lsgan (Mao 2017), hinge (Miyato 2018), wgan (clipped), wgan-gp."""
+    gp_weight: float = 10.0
+    """Weight of the gradient penalty (wgan-gp; Gulrajani et al. 2017: 10)."""
+    gp_target: float = 1.0
+    """Norm that the penalty pulls gradients to (wgan-gp)."""
+    drift: float = 0.0
+    """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
+    clip: float = 0.01
+    """Bound of D's weights (wgan; Arjovsky et al. 2017: 0.01)."""
+    label_smoothing: float = 0.0
+    """How far D's target for real images is below 1, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
+    feature_matching: int = 0
+    """G matches means of D's maps of this height, not the loss (Salimans et al. 2016, 3.1: the last, 4)."""
+    minibatch_discrimination: int = 0
+    """Kernels of D's minibatch discrimination (Salimans et al. 2016, 3.2: 100)."""
+    minibatch_dim: int = 5
+    """Values of each of these kernels (Salimans et al. 2016: 5)."""
+    historical_averaging: float = 0.0
+    """Weight of the squared distance from the mean of past parameters (Salimans et al. 2016, 3.3)."""
+    instance_noise: float = 0.0
+    """Deviation of normal noise on all images that D sees, at the start (Sønderby et al. 2017: 0.1)."""
+    instance_noise_kimg: float = 0.0
+    """Thousands of images over which that falls to 0 (0: the whole run)."""
+    ttur: float = 1.0
+    """D's learning rate over G's, two time scales (Heusel et al. 2017: up to 5; Zhang et al. 2019: 4)."""
+    d_steps: int = 1
+    """Moves of D for each of G's, every one with new images (Arjovsky et al. 2017: 5)."""
+    update: Update = "alternating"
+    """G moves against the updated D; joint: both from one state; merged: also with one backward pass."""
+
+
+def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bool = True) -> Losses:
+    """What the options say to minimise.
+
+    Raises:
+        UsageError: if an option is out of range, or two exclude each other.
+    """
+    check(options)
+    try:
+        return Losses(
+            _objective(options),
+            GradientPenalty(options.gp_weight, options.gp_target) if _penalised(options) else None,
+            class_weight,
+            class_fakes,
+            options.feature_matching,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def player_options(options: Techniques, *, discriminator: bool) -> dict[str, Any]:
+    """Arguments of :class:`train.player.Player` for one of the two."""
+    clip = options.clip if discriminator and options.loss == "wgan" else 0.0
+    return {"historical_averaging": options.historical_averaging, "clip": clip}
+
+
+def check(options: Techniques) -> None:
+    """UsageError for what makes no sense, with the reason."""
+    smoothed = ("minimax", "non-saturating", "lsgan")
+    if options.label_smoothing and options.loss not in smoothed:
+        raise UsageError(
+            f"label_smoothing={options.label_smoothing} excludes loss={options.loss!r}, which has no target to smooth:"
+            f" only {', '.join(smoothed)} have"
+        )
+    if options.loss == "wgan" and not options.clip > 0:
+        raise UsageError(f"clip={options.clip}: loss='wgan' needs a positive bound, or its critic has no limit")
+    if options.d_steps < 1:
+        raise UsageError(f"d_steps={options.d_steps}: D has to move at least once")
+    if options.d_steps > 1 and options.update != "alternating":
+        raise UsageError(
+            f"d_steps={options.d_steps} excludes update={options.update!r}, where both players move once from one state"
+        )
+    if not options.ttur > 0:
+        raise UsageError(f"ttur={options.ttur}: D's learning rate must be positive")
+    for name in ("historical_averaging", "instance_noise", "instance_noise_kimg"):
+        if not getattr(options, name) >= 0:
+            raise UsageError(f"{name}={getattr(options, name)} is negative")
+    if options.minibatch_discrimination < 0 or options.minibatch_dim < 1:
+        raise UsageError(
+            f"minibatch_discrimination={options.minibatch_discrimination} with"
+            f" minibatch_dim={options.minibatch_dim}: there is no such number of kernels or of values"
+        )
+    size = options.feature_matching
+    if size and (size < 4 or size & (size - 1)):
+        raise UsageError(f"feature_matching={size}: D's maps have heights 4, 8, 16, …")
+
+
+def _objective(options: Techniques) -> Objective:
+    smoothing = options.label_smoothing
+    match options.loss:
+        case "minimax":
+            return Minimax(smoothing)
+        case "non-saturating":
+            return NonSaturating(smoothing)
+        case "lsgan":
+            return LeastSquares(smoothing)
+        case "hinge":
+            return Hinge()
+        case _:
+            return Wasserstein(options.drift)
+
+
+def _penalised(options: Techniques) -> bool:
+    return options.loss == "wgan-gp" and options.gp_weight > 0
