@@ -130,6 +130,9 @@ class Player:
         self._time.add_(1)
         return list(torch._foreach_add(list(gradients), list(more)))
 
+    def _averaged(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.network.named_parameters() if p in self._averages]
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "network": self.network.state_dict(),
@@ -138,7 +141,7 @@ class Player:
             "loss_scale": None if self.loss_scale is None else self.loss_scale.state_dict(),
             "skipped": self.skipped.clone(),
             "streak": self.streak.clone(),
-            "averages": [average.clone() for average in self._averages.values()],
+            "averages": {name: self._averages[p].clone() for name, p in self._averaged()},
             "time": self._time.clone(),
         }
 
@@ -154,9 +157,8 @@ class Player:
         self.streak.copy_(state["streak"])
         if self._averages:
             # Where nothing was averaged until now, the past begins here.
-            saved = state["averages"] or [parameter.detach() for parameter in self._averages]
-            for mine, theirs in zip(self._averages.values(), saved, strict=True):
-                mine.copy_(theirs)
+            for name, parameter in self._averaged():
+                self._averages[parameter].copy_(state["averages"].get(name, parameter.detach()))
             self._time.copy_(state["time"])
         self.refresh()
 

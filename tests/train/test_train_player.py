@@ -1,5 +1,7 @@
 """One update of one player: skipping, loss scaling, learning rate."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -143,3 +145,56 @@ def test_resetting_the_optimizer_makes_the_next_step_like_a_first_one():
     before = p.network.used.clone()
     step(p, 1.0, 1.0)
     assert torch.allclose(before - p.network.used, torch.tensor(0.1), rtol=1e-3)
+
+
+def test_historical_averaging_pulls_to_the_mean_of_the_past():
+    weight, lr = 0.3, 0.1
+    p = player(historical_averaging=weight, betas=(0.0, 0.0), eps=1e6)  # steps of lr·g/(|g| + eps): gradient descent
+    past = []
+    for t in range(1, 6):
+        theta = p.network.used.detach().clone()
+        past.append(theta)
+        mean = torch.stack(past).mean(0)
+        gradient = torch.tensor([1.0, -2.0])
+        expected = gradient + weight * 2 * (1 - 1 / t) ** 2 * (theta - (mean * t - theta) / max(t - 1, 1))
+        p.set_lr(lr * 1e6)
+        norm, _ = step(p, *gradient.tolist())
+        assert norm == pytest.approx(expected.norm().item(), rel=1e-4)
+        torch.testing.assert_close(p.network.used.detach(), theta - lr * expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("loss_scaling", [False, True])
+def test_the_past_comes_back_with_a_checkpoint(loss_scaling):
+    options = {"historical_averaging": 0.5, "loss_scaling": loss_scaling}
+    first, second = player(**options), player(**options)
+    for _ in range(3):
+        step(first, 1.0, -2.0)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for p in (first, second):
+        p.set_lr(0.1)
+        step(p, 1.0, 1.0)
+    assert torch.equal(first.network.used, second.network.used)
+
+
+def test_averaging_that_begins_with_a_resumed_run_has_that_start_as_its_past():
+    plain, averaging = player(), player(historical_averaging=0.5)
+    step(plain, 1.0, -2.0)
+    averaging.load_state_dict(plain.state_dict())
+    assert torch.equal(averaging.state_dict()["averages"]["used"], plain.network.used)
+
+
+def test_a_parameter_that_comes_into_use_later_has_its_start_as_its_past():
+    p = player(historical_averaging=0.5)
+    for _ in range(3):
+        step(p, 1.0, -2.0)
+    p.network.active_parameters = lambda: [p.network.used, p.network.later]
+    p.refresh()
+    p.update([torch.zeros(2), torch.zeros(1)])
+    assert p.network.later.item() == 3.0  # nothing has pulled it anywhere
+    assert p.state_dict()["averages"]["later"].item() == 3.0
+
+
+def test_clipping_bounds_the_parameters_in_use():
+    p = player(clip=0.5)
+    step(p, 1.0, -1.0)
+    assert p.network.used.tolist() == [0.5, 0.5] and p.network.later.tolist() == [3.0]

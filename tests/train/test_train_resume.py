@@ -41,6 +41,8 @@ def steps(trainer: Trainer, count: int) -> Trainer:
         {"conditioning": "concat", "microbatch": "2", "group_size": 2},
         {"loss": "lsgan", "precision": "bf16"},
         {"precision": "fp16"},
+        {"update": "merged", "historical_averaging": 0.1, "instance_noise": 0.2, "minibatch_discrimination": 4},
+        {"d_steps": 2, "batch": "2", "group_size": 2, "ttur": 2.0, "feature_matching": 8, "loss": "hinge"},
     ],
     ids=lambda options: "+".join(options) or "default",
 )

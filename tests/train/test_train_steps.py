@@ -5,12 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gan_ops.objectives import GradientPenalty, LeastSquares, Wasserstein
+from gan_ops.objectives import GradientPenalty, LeastSquares, NonSaturating, Wasserstein
+from models import dcgan
 from models.pggan import Discriminator, Generator
 from models.scores import Scores
 from train.player import Player
 from train.precision import DTYPES, Autocast
-from train.steps import Losses, discriminator_gradients, generator_gradients
+from train.steps import Losses, discriminator_gradients, generator_gradients, merged_gradients
 
 CPU = torch.device("cpu")
 N = 8
@@ -231,3 +232,115 @@ def test_reported_values_are_means_without_a_graph():
     with torch.no_grad():
         score = s.discriminator.network(s.real).score.mean()
     assert values.real_score == pytest.approx(score.item(), abs=1e-5)
+
+
+class Merging:
+    """Small networks in float64, so that equal means equal, and a batch for them."""
+
+    def __init__(self, conditioning: str = "none", kernels: int = 3, **losses):
+        torch.manual_seed(1)
+        classes = {} if conditioning == "none" else {"num_classes": 3, "conditioning": conditioning}
+        g = Generator(8, latent_dim=6, fmap_base=32, fmap_max=8, num_classes=classes.get("num_classes", 0))
+        d = Discriminator(8, fmap_base=32, fmap_max=8, minibatch_kernels=kernels, **classes)
+        for network in (g, d):
+            network.double().to(memory_format=torch.channels_last).grow(8, 0.4)
+        self.generator, self.discriminator = Player(g), Player(d)
+        self.options = {"losses": Losses(NonSaturating(), class_weight=0.7), "autocast": Autocast(CPU)}
+        if losses:
+            self.options["losses"] = Losses(NonSaturating(), **losses)
+        wide = {"dtype": torch.float64}
+        self.real, self.noise = torch.randn(2, N, 3, 8, 8, **wide).unbind()
+        self.z, self.weights = torch.randn(N, 6, **wide), torch.rand(N, **wide)
+        self.labels = torch.arange(N) % 3 if classes else None
+
+    def separate(self, **more):
+        batch = {"noise": self.noise, **self.options, **more}
+        of_d, values = discriminator_gradients(
+            self.discriminator, self.generator, self.real, self.z, self.labels, weights=self.weights, **batch
+        )
+        of_g, loss = generator_gradients(
+            self.generator, self.discriminator, self.z, self.labels, real=self.real, **batch
+        )
+        return of_d, values, of_g, loss
+
+    def merged(self, **more):
+        batch = {"noise": self.noise, **self.options, **more}
+        return merged_gradients(
+            self.discriminator, self.generator, self.real, self.z, self.labels, weights=self.weights, **batch
+        )
+
+
+@pytest.mark.parametrize("microbatch", [None, 4])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"penalty": GradientPenalty()},
+        {"feature_matching": 4},
+        {"conditioning": "acgan"},
+        {"conditioning": "concat"},
+    ],
+    ids=str,
+)
+def test_the_merged_step_has_the_gradients_of_two_separate_ones(options, microbatch):
+    s = Merging(**options)
+    (of_d, values, of_g, loss), merged = s.separate(microbatch=microbatch), s.merged(microbatch=microbatch)
+    for expected, gradients in ((of_d, merged[0]), (values, merged[1]), (of_g, merged[2]), ([loss], [merged[3]])):
+        torch.testing.assert_close(list(gradients), list(expected), rtol=1e-12, atol=1e-14)
+
+
+def test_the_merged_step_passes_through_g_once():
+    s = Merging()
+    passes = []
+    s.generator.network.register_forward_hook(lambda *_: passes.append(1))
+    s.merged()
+    assert len(passes) == 1
+    assert all(p.requires_grad and p.grad is None for p in s.discriminator.network.parameters())
+
+
+def test_feature_matching_is_the_distance_of_mean_features_and_no_other_loss():
+    s = Merging(feature_matching=4)
+    d, fake = s.discriminator.network, s.generator.network(s.z) + s.noise
+    means = [d(x, features=4).features.mean(0) for x in (s.real, fake)]
+    expected = torch.autograd.grad((means[0] - means[1]).square().sum(), s.generator.active)
+    _, _, of_g, loss = s.separate()
+    assert loss == pytest.approx((means[0] - means[1]).square().sum().item())
+    torch.testing.assert_close(of_g, list(expected))
+
+
+@pytest.mark.parametrize("size", [4, 8])
+def test_features_of_any_height_can_be_matched(size):
+    assert all(g.isfinite().all() for g in Merging(feature_matching=size).separate()[2])
+
+
+def test_instance_noise_is_what_d_sees_of_fakes():
+    s, quiet = Merging(), Merging()
+    quiet.noise = torch.zeros_like(s.noise)
+    seen = []
+    s.discriminator.network.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    s.separate()
+    fake = s.generator.network(s.z).detach() + s.noise
+    torch.testing.assert_close(seen[0][1::2], fake)
+    torch.testing.assert_close(seen[1], fake)
+    assert quiet.separate()[3] != s.separate()[3]
+
+
+def test_k_plus_1_classes_are_learnt_from_reals_and_g_has_no_labels():
+    torch.manual_seed(0)
+    g, d = dcgan.Generator(8, latent_dim=6, width=4), dcgan.Discriminator(8, width=4, num_classes=3)
+    players = Player(d), Player(g)
+    losses = Losses(NonSaturating(), class_weight=2.0, class_fakes=False)
+    real, z, labels = torch.randn(N, 3, 8, 8), torch.randn(N, 6), torch.arange(N) % 3
+    gradients, values = discriminator_gradients(
+        *players, real, z, labels, weights=torch.rand(N), losses=losses, autocast=Autocast(CPU)
+    )
+    with torch.no_grad():
+        fake = g(z)
+    of_real, of_fake = d(real), d(fake)
+    loss = losses.objective.discriminator_loss(of_real.score, of_fake.score)
+    loss = loss + 2 * F.cross_entropy(of_real.class_logits, labels)
+    assert values.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+    torch.testing.assert_close(gradients, list(torch.autograd.grad(loss, d.active_parameters())), rtol=1e-4, atol=1e-6)
+    of_g, loss = generator_gradients(players[1], players[0], z, None, losses=losses, autocast=Autocast(CPU))
+    assert loss.item() == pytest.approx(losses.objective.generator_loss(d(g(z)).score).item(), rel=1e-5)
+    assert len(of_g) == len(players[1].active)

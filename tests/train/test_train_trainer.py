@@ -145,3 +145,47 @@ def test_the_first_signal_is_a_wish_and_the_second_an_order():
         assert stop.received == signal.SIGINT
         assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_d_moves_several_times_a_step_each_time_with_new_images(tiny_trainer, monkeypatch):
+    trainer = tiny_trainer(d_steps=3)
+    reals, fakes, order = [], [], []
+    spy(monkeypatch, "discriminator_gradients", lambda d, g, real, z, *_, **__: (reals.append(real), fakes.append(z)))
+    spy(monkeypatch, "generator_gradients", lambda *_, **__: order.append(len(reals)))
+    before = trainer.images
+    trainer.step()
+    assert order == [3] and trainer.images - before == 3 * 4
+    for batches in (reals, fakes):
+        assert len({batch.flatten().tolist()[0] for batch in batches}) == 3
+        assert all(len(batch) == 4 for batch in batches)
+
+
+def test_d_learns_so_many_times_as_fast_as_g(tiny_trainer):
+    trainer = tiny_trainer(ttur=4.0)
+    trainer.step()
+    g, d = (player.optimizer.param_groups[0]["lr"] for player in (trainer.game.generator, trainer.game.discriminator))
+    assert d == 4 * g > 0
+
+
+def test_instance_noise_falls_to_nothing(tiny_trainer, monkeypatch):
+    trainer = tiny_trainer(instance_noise=0.5, instance_noise_kimg=0.016, start_resolution=8, mirror=False)
+    clean = tiny_trainer(start_resolution=8, mirror=False)
+    deviations = []
+    for _ in range(6):
+        noisy, quiet = trainer._batch(trainer.position), clean._batch(clean.position)
+        on_reals = noisy.real - quiet.real
+        deviations.append([float(x.std()) for x in (on_reals, noisy.noise_for_d, noisy.noise_for_g)])
+        trainer.images += 4
+    for step, row in enumerate(deviations):
+        assert row == pytest.approx([0.5 * max(0, 1 - step / 4)] * 3, rel=0.15, abs=1e-6)
+
+
+def test_the_merged_update_shows_g_and_d_the_same_fakes(tiny_trainer, monkeypatch):
+    trainer = tiny_trainer(update="merged")
+    latents = []
+    trainer.game.generator.network.register_forward_pre_hook(lambda _, args: latents.append(args[0]))
+    before = weights(trainer.game.generator), weights(trainer.game.discriminator)
+    trainer.step()
+    assert len(latents) == 1
+    assert not torch.equal(before[0], weights(trainer.game.generator))
+    assert not torch.equal(before[1], weights(trainer.game.discriminator))
