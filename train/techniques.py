@@ -104,7 +104,7 @@ def check(options: Techniques) -> None:
         )
     if not options.ttur > 0:
         raise UsageError(f"ttur={options.ttur}: D's learning rate must be positive")
-    for name in ("historical_averaging", "instance_noise", "instance_noise_kimg"):
+    for name in ("gp_weight", "historical_averaging", "instance_noise", "instance_noise_kimg"):
         if not getattr(options, name) >= 0:
             raise UsageError(f"{name}={getattr(options, name)} is negative")
     if options.minibatch_discrimination < 0 or options.minibatch_dim < 1:

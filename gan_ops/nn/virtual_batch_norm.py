@@ -82,9 +82,9 @@ class ReferenceSequential(nn.Sequential):
     ``set_reference(latents)`` stores the inputs that the reference batch is made from. They are a buffer,
     ``reference``, so that checkpoints and copies hold them; with several processes every one must be given the same.
 
-    While a gradient can reach a parameter, every call sends the reference batch through the network, as far as the last
-    VirtualBatchNorm, and gradients flow through it. Else (under ``no_grad``, or where no parameter requires a gradient,
-    as in an averaged copy) its statistics are computed once and kept until a parameter or a buffer is replaced or
+    While any parameter requires a gradient, every call sends the reference batch through the network, as far as the
+    last VirtualBatchNorm, and gradients flow through it. In a network whose parameters do not, such as an averaged copy
+    (``requires_grad_(False)``), its statistics are computed once and kept until a parameter or a buffer is replaced or
     changed in place, so that a call costs what it would with batch norm. A change through ``parameter.data`` or by a
     replayed CUDA graph leaves no trace and goes unnoticed: call :meth:`forget_statistics` after one. Compiled calls and
     ``torch.func`` transforms keep nothing.
@@ -128,7 +128,8 @@ class ReferenceSequential(nn.Sequential):
 
     def _statistics(self) -> list[ReferenceStatistics]:
         """Those of the reference batch at each VirtualBatchNorm, computed now or kept from an earlier call."""
-        trains = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        # Not under no_grad either: torch's fused optimizers leave no trace of having changed a parameter.
+        trains = any(p.requires_grad for p in self.parameters())
         if trains or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return self._compute_statistics()
         if self._kept is None or not self._kept.holds_for(self):

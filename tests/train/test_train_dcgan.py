@@ -1,0 +1,195 @@
+"""``python -m train.dcgan``: runs, every technique alone and together, resuming, and what checkpoints hold."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from train import checkpoint, dcgan, generate
+from train.dcgan import build_trainer
+from train.dcgan_config import DcganConfig
+from train.errors import run_program
+
+TINY = {
+    "resolution": 16,
+    "kimg": 0.024,
+    "batch": "4",
+    "latent": 6,
+    "g_width": 4,
+    "d_width": 4,
+    "kernel_size": 4,
+    "reference_batch": 5,
+    "ema_kimg": "0.02",
+    "log_kimg": "0.008",
+    "image_kimg": "0.012",
+    "checkpoint_kimg": "0.012",
+    "grid": "2x3",
+    "tensorboard": False,
+    "device": "cpu",
+    "data_size": 40,
+}
+
+TECHNIQUES = [
+    {"loss": "minimax"},
+    {"loss": "lsgan"},
+    {"loss": "hinge"},
+    {"loss": "wgan", "d_steps": 5},
+    {"loss": "wgan-gp", "d_norm": "layer"},
+    {"label_smoothing": 0.1},
+    {"feature_matching": 4},
+    {"minibatch_discrimination": 5},
+    {"historical_averaging": 0.1},
+    {"instance_noise": 0.1},
+    {"ttur": 4.0},
+    {"update": "merged"},
+    {"g_norm": "virtual"},
+    {"weight_norm": True},
+    {"g_norm": "instance", "d_norm": "group"},
+    {"g_norm": "pixel", "d_norm": "spectral"},
+    {"g_norm": "none", "d_norm": "none", "weight_norm": True},
+    {"labels": True},
+    {"kernel_size": 5},
+    {"microbatch": "2"},
+    {"precision": "bf16"},
+    {"precision": "fp16"},
+]
+# All that go together.
+ALL = {
+    "label_smoothing": 0.1,
+    "feature_matching": 4,
+    "minibatch_discrimination": 5,
+    "historical_averaging": 0.1,
+    "instance_noise": 0.1,
+    "ttur": 2.0,
+    "update": "merged",
+    "g_norm": "virtual",
+    "d_norm": "layer",
+    "weight_norm": True,
+    "labels": True,
+}
+
+
+def names(options: dict) -> str:
+    return "+".join(f"{name}={value}" for name, value in options.items())
+
+
+@pytest.fixture
+def images(tiny_images):
+    """16×16, with labels of three classes."""
+    from train.data import ImageSet
+
+    pixels = tiny_images.level(8).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    return ImageSet.from_images(pixels, name="noise", labels=tiny_images.labels)
+
+
+def trainer(images, **options):
+    made, _ = build_trainer(DcganConfig(**{**TINY, **options}), images, torch.device("cpu"))
+    return made
+
+
+def steps(made, count: int):
+    for _ in range(count):
+        made.step()
+    return made
+
+
+def flat(state) -> list:
+    """All tensors and numbers of a nested state, in order."""
+    if isinstance(state, dict):
+        return [leaf for value in state.values() for leaf in flat(value)]
+    return [state]
+
+
+def assert_same(a, b) -> None:
+    for one, other in zip(flat(a), flat(b), strict=True):
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+
+
+@pytest.mark.parametrize("options", [{}, *TECHNIQUES, ALL], ids=names)
+def test_every_technique_trains_both_networks_and_resumes_bitwise(images, tmp_path, options):
+    start = trainer(images, **options).state_dict()
+    through = steps(trainer(images, **options), 4)
+    first = steps(trainer(images, **options), 2)
+    checkpoint.save(tmp_path / "c.pt", {"trainer": first.state_dict()})
+    torch.randn(5)  # whatever happens in between
+    second = trainer(images, **options)
+    second.load_state_dict(checkpoint.load(tmp_path / "c.pt")["trainer"])
+    state = steps(second, 2).state_dict()
+    assert_same(through.state_dict(), state)
+    for player in ("generator", "discriminator"):
+        moved = [
+            not torch.equal(a, b)
+            for (name, a), b in zip(start[player]["network"].items(), state[player]["network"].values(), strict=True)
+            if "reference" not in name and a.dim() > 1
+        ]
+        assert all(moved), player
+
+
+def test_the_reference_batch_survives_checkpoints(images, tmp_path):
+    first = steps(trainer(images, g_norm="virtual"), 2)
+    reference = first.game.generator.network.layers.reference.clone()
+    checkpoint.save(tmp_path / "c.pt", {"trainer": first.state_dict()})
+    other = trainer(images, g_norm="virtual", seed=5)
+    assert not torch.equal(other.game.generator.network.layers.reference, reference)
+    other.load_state_dict(checkpoint.load(tmp_path / "c.pt")["trainer"])
+    for network in (other.game.generator.network, other.game.ema):
+        assert torch.equal(network.layers.reference, reference)
+
+
+def test_labels_are_those_of_the_real_images_and_generated_ones_have_none(images):
+    made = trainer(images, labels=True)
+    batch = made._batch(made.position)
+    assert batch.labels.shape == (4,) and batch.labels_for_g is None
+    assert made.game.discriminator.network.num_classes == images.num_classes
+
+
+def test_labels_are_refused_where_the_data_has_none(images):
+    images = dataclasses.replace(images, labels=None, num_classes=0) if dataclasses.is_dataclass(images) else images
+    images.labels, images.num_classes = None, 0
+    with pytest.raises(Exception, match="labels=True needs labels, and noise has none"):
+        trainer(images, labels=True)
+
+
+def options_of(**changes) -> list[str]:
+    options = []
+    for name, value in {**TINY, **changes}.items():
+        dashed = name.replace("_", "-")
+        options += (
+            ([f"--{dashed}"] if value else [f"--no-{dashed}"])
+            if isinstance(value, bool)
+            else [f"--{dashed}", str(value)]
+        )
+    return options
+
+
+def test_a_run_leaves_what_a_run_of_pggan_leaves_and_generates(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert run_program(lambda: dcgan.main(options_of(out=run, g_norm="virtual"))) == 0
+    for name in ("config.json", "stats.jsonl", "reals.png", "fakes_000000.png", "checkpoint_000000024.pt"):
+        assert (run / name).exists(), name
+    assert json.loads((run / "config.json").read_text())["g_norm"] == "virtual"
+    grid = tmp_path / "grid.png"
+    assert run_program(lambda: generate.main([str(run), "--out", str(grid), "--grid", "2x2"])) == 0
+    assert grid.exists()
+    assert run_program(lambda: dcgan.main(["--resume", str(run), "--kimg", "0.032"])) == 0
+    assert (run / "checkpoint_000000032.pt").exists()
+
+
+def test_a_wrong_combination_is_one_line_and_nothing_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_program(lambda: dcgan.main(["--loss", "hinge", "--label-smoothing", "0.1"])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "label_smoothing=0.1 excludes loss='hinge'" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_the_paper_of_every_technique(capsys):
+    with pytest.raises(SystemExit) as stop:
+        dcgan.main(["--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert stop.value.code == 0
+    for paper in ("3.1", "3.2", "3.3", "3.4", "3.5"):
+        assert f"Salimans et al. 2016, {paper}" in text, paper
+    for paper in ("Sønderby", "Heusel", "Arjovsky", "Miyato", "Salimans and Kingma", "Gulrajani"):
+        assert paper in text, paper
