@@ -1,0 +1,133 @@
+"""DCGAN's steps: D's with minibatch discrimination by kernels and by what torch users write, and the kinds of update.
+
+Everything but what is compared is the same: networks, batches, losses, optimizers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor, nn
+
+from benchmarks.machine import DEVICE
+from benchmarks.race import race
+from gan_ops.objectives import NonSaturating
+from models.dcgan import Discriminator, Generator
+from train.compiled import Compiled
+from train.ema import averaged_copy
+from train.player import Player
+from train.precision import Autocast
+from train.steps import EAGER, Losses, Parts, discriminator_gradients, discriminator_part
+from train.whole_step import Batch, WholeStep
+
+RESOLUTION, WIDTH, LATENT = 32, 64, 100
+LOSSES = Losses(NonSaturating())
+
+
+class Broadcast(nn.Module):
+    """Minibatch discrimination as it is mostly written: all differences [n, n, B, C] at once."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.detach().clone())
+
+    def forward(self, x: Tensor, batches: int = 1) -> Tensor:
+        _, kernels, dim = self.weight.shape
+        m = (x @ self.weight.flatten(1)).view(len(x) // batches, batches * kernels, dim)
+        return torch.cat([x, self.sums(m).reshape(len(x), kernels)], 1)
+
+    def sums(self, m: Tensor) -> Tensor:
+        """Σ_j exp(−‖m_ib − m_jb‖₁): [n, B, C] → [n, B]."""
+        return (-(m[:, None] - m).abs().sum(3)).exp().sum(1)
+
+
+class Cdist(Broadcast):
+    """The same by torch's own pairwise distances, which keep [B, n, n] alone."""
+
+    def sums(self, m: Tensor) -> Tensor:
+        m = m.transpose(0, 1)  # [n, B, C] → [B, n, C]
+        return (-torch.cdist(m, m, p=1)).exp().sum(2).t()
+
+
+def networks(kernels: int = 0, dim: int = 5) -> tuple[Generator, Discriminator]:
+    torch.manual_seed(0)
+    discriminator = Discriminator(RESOLUTION, width=WIDTH, minibatch_kernels=kernels, minibatch_dim=dim)
+    both = Generator(RESOLUTION, latent_dim=LATENT, width=WIDTH), discriminator
+    for network in both:
+        network.to(DEVICE, memory_format=torch.channels_last)
+    return both
+
+
+def player(network: nn.Module) -> Player:
+    made = Player(network, betas=(0.5, 0.999))
+    made.set_lr(2e-4)
+    return made
+
+
+def real_images(batch: int) -> Tensor:
+    images = torch.rand(batch, 3, RESOLUTION, RESOLUTION, device=DEVICE) * 2 - 1
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def d_step(layer: type[Broadcast] | None, batch: int, kernels: int, dim: int, compiled: bool) -> Callable[[], None]:
+    g, d = networks(kernels, dim)
+    d.fit_minibatch(real_images(batch))
+    if layer is not None:
+        d.minibatch = layer(d.minibatch.weight)
+    generator, discriminator = player(g), player(d)
+    real, autocast = real_images(batch), Autocast(DEVICE)
+    parts = Parts(Compiled(discriminator_part, lambda line: None)) if compiled else EAGER
+
+    def step() -> None:
+        z, weights = torch.randn(batch, LATENT, device=DEVICE), torch.rand(batch, device=DEVICE)
+        gradients, _ = discriminator_gradients(
+            discriminator, generator, real, z, weights=weights, losses=LOSSES, autocast=autocast, parts=parts
+        )
+        discriminator.update(gradients)
+
+    return step
+
+
+@pytest.mark.parametrize(("batch", "kernels", "dim"), [(64, 100, 5), (128, 100, 5), (64, 300, 50)])
+def test_discriminator_step(benchmark: BenchmarkFixture, batch: int, kernels: int, dim: int) -> None:
+    torch.compiler.reset()
+    sizes = (batch, kernels, dim)
+    race(
+        benchmark,
+        "kernels",
+        {
+            "kernels": d_step(None, *sizes, compiled=False),
+            "broadcast": d_step(Broadcast, *sizes, compiled=False),
+            "cdist": d_step(Cdist, *sizes, compiled=False),
+            "kernels compiled": d_step(None, *sizes, compiled=True),
+            "broadcast compiled": d_step(Broadcast, *sizes, compiled=True),
+        },
+        params={"batch": batch, "kernels": kernels, "values each": dim, "resolution": RESOLUTION, "width": WIDTH},
+        units={"images": batch},
+    )
+
+
+def whole_step(update: str, batch: int) -> Callable[[], None]:
+    g, d = networks()
+    step = WholeStep(player(d), player(g), averaged_copy(g), LOSSES, Autocast(DEVICE), half_life=1000.0, update=update)
+    real = real_images(batch)
+
+    def call() -> None:
+        z = torch.randn(2, batch, LATENT, device=DEVICE)
+        step(Batch(real, None, z[0], torch.rand(batch, device=DEVICE), z[1], None))
+
+    return call
+
+
+@pytest.mark.parametrize("batch", [64])
+def test_kind_of_update(benchmark: BenchmarkFixture, batch: int) -> None:
+    race(
+        benchmark,
+        "merged",
+        {update: whole_step(update, batch) for update in ("merged", "joint", "alternating")},
+        params={"batch": batch, "resolution": RESOLUTION, "width": WIDTH},
+        units={"images": batch},
+    )
