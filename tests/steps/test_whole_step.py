@@ -43,7 +43,7 @@ class Networks:
     near 0. With eps = 1 a step is lr·g/(|g| + 1): smooth in g.
     """
 
-    def __init__(self, dtype: torch.dtype, device: str = "cpu", **options) -> None:
+    def __init__(self, dtype: torch.dtype, device: str = "cpu", feature_matching: int = 0, **options) -> None:
         torch.manual_seed(1)
         sizes = {"image_channels": 2, "fmap_base": 32, "fmap_max": 8}
         g, d = Generator(8, latent_dim=6, **sizes), Discriminator(8, group_size=4, **sizes)
@@ -56,11 +56,11 @@ class Networks:
         for player in self.players:
             player.set_lr(0.1)
         self.said: list[str] = []
-        self.dtype, self.device = dtype, device
+        self.dtype, self.device, self.d_steps = dtype, device, options.get("d_steps", 1)
         self.step = WholeStep(
             *self.players,
             self.ema,
-            Losses(Wasserstein(), GradientPenalty()),
+            Losses(Wasserstein(), GradientPenalty(), feature_matching=feature_matching),
             Autocast(torch.device(device)),
             half_life=20.0,
             say=self.said.append,
@@ -71,9 +71,11 @@ class Networks:
         random = torch.Generator().manual_seed(2)
         options = {"generator": random, "dtype": self.dtype}
         for _ in range(steps):
-            real = torch.randn(N, 2, 8, 8, **options).contiguous(memory_format=torch.channels_last)
-            z = torch.randn(2, N, 6, **options)
-            tensors = (real, None, z[0], torch.rand(N, **options), z[1], None)
+            shown = self.d_steps * N
+            real = torch.randn(shown, 2, 8, 8, **options).contiguous(memory_format=torch.channels_last)
+            z, z_for_g = torch.randn(shown, 6, **options), torch.randn(N, 6, **options)
+            noise = 0.1 * torch.randn(shown, 2, 8, 8, **options)
+            tensors = (real, None, z, torch.rand(shown, **options), z_for_g, None, noise, noise[:N])
             self.step(Batch(*(None if t is None else t.to(self.device) for t in tensors)))
             self.fade.sub_(0.05)
             for player in self.players:
@@ -116,6 +118,26 @@ def test_compiled_steps_move_float32_weights_as_eager_ones_do(without_code_gener
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     # In the same way 2e-7 of weights that move by 1e-3: 2e-4 of it, and a digit more.
     assert_compiled_steps_move_weights_as_eager_ones_do(torch.float32, device, 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"update": "merged"}, ["merged"]),
+        ({"update": "merged", "feature_matching": 4}, ["merged"]),
+        ({"d_steps": 3}, ["discriminator", "generator"]),
+        ({"feature_matching": 8}, ["discriminator", "generator"]),
+    ],
+    ids=str,
+)
+def test_every_kind_of_step_compiles_and_moves_weights_as_it_does_eagerly(
+    without_code_generation, options, parts
+) -> None:
+    eager, compiled = Networks(torch.float64, **options), Networks(torch.float64, compile=True, **options)
+    for networks in (eager, compiled):
+        networks.run(2)
+    assert [line.split(" in ")[0] for line in compiled.said] == [f"compiled the {part} part" for part in parts]
+    assert_moved_alike(compiled, eager, 1e-10)
 
 
 @needs_gpu
