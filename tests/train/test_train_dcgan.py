@@ -126,6 +126,30 @@ def test_every_technique_trains_both_networks_and_resumes_bitwise(images, tmp_pa
         assert all(moved), player
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"g_norm": "virtual", "d_norm": "group"},
+        {"g_norm": "instance", "d_norm": "spectral"},
+        {"g_norm": "layer", "d_norm": "layer", "weight_norm": True, "minibatch_discrimination": 5},
+        {"labels": True, "update": "merged", "historical_averaging": 0.1, "instance_noise": 0.1},
+    ],
+    ids=names,
+)
+def test_steps_compile(images, without_code_generation, options):
+    torch.compiler.reset()
+    said = []
+    compiled, eager = trainer(images, compile=True, **options), trainer(images, **options)
+    compiled.say = said.append
+    for made in (compiled, eager):
+        steps(made, 2)
+    assert said and all(line.split(": ")[1].startswith("compiled the ") for line in said), said
+    ours, theirs = compiled.measurements(), eager.measurements()
+    for name in ("d_loss", "g_loss", "real_score", "fake_score"):
+        assert ours[name] == pytest.approx(theirs[name], rel=0.02, abs=0.02), name
+
+
 def test_the_reference_batch_survives_checkpoints(images, tmp_path):
     first = steps(trainer(images, g_norm="virtual"), 2)
     reference = first.game.generator.network.layers.reference.clone()
