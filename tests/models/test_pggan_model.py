@@ -360,6 +360,29 @@ def test_gradients_of_an_interleaved_pass_are_those_of_two():
     torch.testing.assert_close(together, apart)
 
 
+def test_minibatch_discrimination_joins_the_last_features_and_keeps_minibatches_apart():
+    d = discriminator(8, minibatch_kernels=3, group_size=1)
+    d.grow(8, 0.3)
+    assert d.out.weight.shape[1] == d.dense.weight.shape[1] + 3
+    assert any(p is d.minibatch.weight for p in d.active_parameters())
+    real, fake = images(8), images(8)
+    both = d(torch.stack((real, fake), 1).flatten(0, 1), batches=2).score
+    torch.testing.assert_close(both[0::2], d(real).score)
+    torch.testing.assert_close(both[1::2], d(fake).score)
+    assert not torch.allclose(d(real[:1].expand_as(real)).score[0], d(real).score[0])
+
+
+@pytest.mark.parametrize("fade", [0.0, 0.3])
+@pytest.mark.parametrize(("asked", "height"), [(4, 4), (8, 8), (16, 16), (32, 16)])
+def test_features_are_the_maps_of_a_height_and_the_largest_where_it_has_not_grown_to(asked, height, fade):
+    d = discriminator()
+    d.grow(16, fade)
+    x = images(16)
+    scores = d(x, features=asked)
+    assert scores.features.shape[2:] == (height, height)
+    assert torch.equal(scores.score, d(x).score) and d(x).features is None
+
+
 def test_labels_steer_the_generator():
     g, z = generator(num_classes=3), latents(2)
     one = g(z, torch.tensor([0, 1]))
