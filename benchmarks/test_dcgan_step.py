@@ -72,6 +72,11 @@ def real_images(batch: int) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def must_compile(line: str) -> None:
+    if not line.startswith("compiled"):
+        raise RuntimeError(line)
+
+
 def d_step(layer: type[Broadcast] | None, batch: int, kernels: int, dim: int, compiled: bool) -> Callable[[], None]:
     g, d = networks(kernels, dim)
     d.fit_minibatch(real_images(batch))
@@ -79,7 +84,7 @@ def d_step(layer: type[Broadcast] | None, batch: int, kernels: int, dim: int, co
         d.minibatch = layer(d.minibatch.weight)
     generator, discriminator = player(g), player(d)
     real, autocast = real_images(batch), Autocast(DEVICE)
-    parts = Parts(Compiled(discriminator_part, lambda line: None)) if compiled else EAGER
+    parts = Parts(Compiled(discriminator_part, must_compile)) if compiled else EAGER
 
     def step() -> None:
         z, weights = torch.randn(batch, LATENT, device=DEVICE), torch.rand(batch, device=DEVICE)
@@ -104,6 +109,7 @@ def test_discriminator_step(benchmark: BenchmarkFixture, batch: int, kernels: in
             "cdist": d_step(Cdist, *sizes, compiled=False),
             "kernels compiled": d_step(None, *sizes, compiled=True),
             "broadcast compiled": d_step(Broadcast, *sizes, compiled=True),
+            "cdist compiled": d_step(Cdist, *sizes, compiled=True),
         },
         params={"batch": batch, "kernels": kernels, "values each": dim, "resolution": RESOLUTION, "width": WIDTH},
         units={"images": batch},

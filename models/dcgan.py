@@ -6,6 +6,7 @@ output and D's input. The paper's norm is batch norm; :mod:`models.norms` has th
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from gan_ops import nn as gnn
 from gan_ops.objectives.semi_supervised import real_score
 from models.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
-from models.scores import Scores
+from models.scores import Scores, widened
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -30,7 +31,8 @@ class Generator(nn.Module):
         width: feature maps of the last hidden layer, at resolution / 2; each layer before it has twice as many as the
             next. The paper's networks have 128 in G and 64 in D; most implementations since have 64 in both.
         kernel_size: 4, or the paper's 5.
-        norm: one of :data:`models.norms.G_NORMS`. "virtual" (Salimans et al. 2016, §3.5) keeps ``reference_batch``
+        norm: one of :data:`models.norms.G_NORMS`. With "spectral" or "none" alone nothing holds the scale of signals:
+            spectral norm lets each layer shrink them. "virtual" (Salimans et al. 2016, §3.5) keeps ``reference_batch``
             latents, drawn here, as a buffer.
         weight_norm: weight normalisation of all layers, beside ``norm`` (Salimans and Kingma 2016).
     """
@@ -162,8 +164,7 @@ class Discriminator(nn.Module):
         flat = h.flatten(1)  # [N, C, 4, 4] → [N, 16·C]
         if self.minibatch is not None:
             flat = torch.cat([flat, self.minibatch(h.mean((2, 3)), batches)], 1)  # → [N, 17·C + kernels]
-        out = self.out(flat)
-        out = out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
+        out = widened(self.out(flat))
         if self.num_classes:
             return Scores(real_score(out), out, wanted)
         return Scores(out[:, 0], None, wanted)
@@ -198,11 +199,16 @@ def _doubling(before: int, after: int, kernel_size: int, bias: bool) -> nn.ConvT
 def _initialised(layer: nn.Module, norm: str) -> nn.Module:
     """Weights ~ N(0, 0.02²) and biases 0: the paper's section 4 and its code.
 
-    Where no norm brings activations back to scale, they would vanish within a few layers: there weights begin as He et
-    al. 2015 have them.
+    Where no norm brings activations back to scale they would vanish within a few layers: there weights begin as He et
+    al. 2015 have them, with variance 2 / (values that reach an output). A transposed convolution of stride 2 has a
+    quarter of its kernel on each; the first, on a single pixel, one value a channel.
     """
-    if norm in ("none", "spectral"):
-        nn.init.kaiming_normal_(layer.weight, SLOPE, "fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in")
+    if norm == "none":
+        reaching = layer.weight[0].numel()
+        if isinstance(layer, nn.ConvTranspose2d):
+            taps = layer.kernel_size[0] ** 2 / 4 if layer.stride[0] == 2 else 1
+            reaching = layer.in_channels * taps
+        nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / reaching))
     else:
         nn.init.normal_(layer.weight, 0.0, 0.02)
     if layer.bias is not None:

@@ -15,7 +15,8 @@ D_NORMS = ("batch", "instance", "layer", "group", "pixel", "spectral", "none")
 G_NORMS = (*D_NORMS, "virtual")
 """Virtual batch norm runs every batch with a reference batch beside it: too dear for D (Salimans et al. 2016, §3.5)."""
 
-GROUPS = 32  # Wu and He 2018
+GROUP = 16
+"""Channels of a group (Wu and He 2018, table 3); fewer where 16 does not divide their number."""
 
 
 def norm_layer(norm: str, channels: int) -> list[nn.Module]:
@@ -31,7 +32,7 @@ def norm_layer(norm: str, channels: int) -> list[nn.Module]:
         case "layer":
             return [_started(nn.GroupNorm(1, channels))]
         case "group":
-            return [_started(nn.GroupNorm(math.gcd(GROUPS, channels), channels))]
+            return [_started(nn.GroupNorm(channels // math.gcd(GROUP, channels), channels))]
         case "pixel":
             return [gnn.PixelNorm()]
         case "virtual":

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gan_ops import bias_act, bias_act_pixel_norm, fade_in
 from gan_ops import nn as gnn
-from models.scores import Scores
+from models.scores import Scores, widened
 
 __all__ = ["Discriminator", "Generator", "fade_reals", "feature_maps"]
 
@@ -148,10 +148,10 @@ class Generator(_Progressive):
         for r in self._resolutions():
             before = x
             x = self.blocks[str(r)](x)
-        images = _widen(self.to_rgb[str(self.resolution)](x))
+        images = widened(self.to_rgb[str(self.resolution)](x))
         if not self._fading():
             return images
-        return fade_in(images, _widen(self.to_rgb[str(self.resolution // 2)](before)), self.fade)
+        return fade_in(images, widened(self.to_rgb[str(self.resolution // 2)](before)), self.fade)
 
     def _active_modules(self) -> list[nn.Module]:
         rgb = [self.resolution, self.resolution // 2] if self._fading() else [self.resolution]
@@ -239,7 +239,7 @@ class Discriminator(_Progressive):
         h = self.dense(self.conv(h))  # → [N, hidden]
         if self.minibatch is not None:
             h = self.minibatch(h, batches)  # → [N, hidden + minibatch_kernels]
-        out = _widen(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
+        out = widened(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
         return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None, wanted)
 
     def _active_modules(self) -> list[nn.Module]:
@@ -330,11 +330,6 @@ def _lerp(new: Tensor, old: Tensor, fade: float | Tensor) -> Tensor:
     if isinstance(fade, Tensor):
         fade = fade.to(new)
     return torch.lerp(new, old, fade)
-
-
-def _widen(x: Tensor) -> Tensor:
-    """Half precision → float32."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _one_hot(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:

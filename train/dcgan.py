@@ -25,7 +25,7 @@ PROG = "python -m train.dcgan"
 DESCRIPTION = (
     "Trains a DCGAN. Every technique is one option, off by default, and they go together unless it says why not."
 )
-FIRST_IMAGES = 64  # by which minibatch discrimination is scaled
+FIRST_IMAGES = 64  # by so many minibatch discrimination is scaled
 
 
 def generator_options(config: DcganConfig, image_channels: int) -> dict[str, Any]:
@@ -58,8 +58,12 @@ def build_game(config: DcganConfig, images: ImageSet, device: torch.device) -> G
         minibatch_dim=config.minibatch_dim,
     )
     if config.minibatch_discrimination:
-        first = torch.arange(min(FIRST_IMAGES, len(images)))
-        discriminator.fit_minibatch(to_float(images.batch(first, config.resolution)))
+        random = torch.Generator().manual_seed(stream_seed(config.seed, "kernels"))
+        some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
+        try:
+            discriminator.fit_minibatch(to_float(images.batch(some, config.resolution)))
+        except ValueError as error:
+            raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
     players = new_players(config, *networks, betas=(config.beta1, 0.999))
     losses = losses_of(config, class_weight=config.class_weight, class_fakes=False)

@@ -38,7 +38,7 @@ class PgganConfig(GanConfig):
     reset_optimizer: bool = False
     """Forget the optimizers' state whenever the set of active resolutions changes."""
     loss: Loss = "wgan-gp"
-    """The game's loss; PGGAN's own are wgan-gp and lsgan (see Techniques)."""
+    """wgan-gp, lsgan (Karras et al. 2018); also minimax, non-saturating (Goodfellow 2014), hinge (Miyato 2018)."""
     drift: float = 0.001
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
@@ -143,6 +143,11 @@ def schedule_of(config: PgganConfig) -> Schedule:
         lr_ramp=config.lr_ramp_kimg,
         total=config.kimg,
     )
+    if config.loss == "wgan":
+        raise UsageError(
+            "loss='wgan' clips D's parameters, which are not the weights where the learning rate is equalized: each is"
+            " multiplied by a constant of its layer (Karras et al. 2018, 4.1)"
+        )
     if config.group_size:
         for phase in schedule.phases:
             if phase.microbatch % min(config.group_size, phase.microbatch):

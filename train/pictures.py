@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from gan_ops.nn import ReferenceSequential
 from train.data import to_uint8
 from train.files import write_atomically
 
@@ -16,6 +17,9 @@ from train.files import write_atomically
 @torch.no_grad()
 def draw(generator: nn.Module, z: Tensor, labels: Tensor | None = None, batch: int = 32) -> Iterator[Tensor]:
     """Images for the latents z [N, latent], in batches: uint8 [n, C, H, W] on the CPU."""
+    for module in generator.modules():
+        if isinstance(module, ReferenceSequential):
+            module.forget_statistics()  # a replayed CUDA graph changes parameters without a trace
     for start in range(0, len(z), batch):
         part = slice(start, start + batch)
         yield to_uint8(generator(z[part], None if labels is None else labels[part]).float()).cpu()

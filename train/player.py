@@ -84,7 +84,8 @@ class Player:
         return loss if self.scale is None else loss * self.scale
 
     def update(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Applies gradients, unless they are not all finite: then the step is skipped and counted.
+        """Applies gradients, unless they are not all finite: then the step is skipped and counted (to the historical
+        average the parameters contribute all the same).
 
         A norm that float32 cannot hold counts as not finite. Nothing is read back to the host.
 

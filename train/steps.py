@@ -1,8 +1,9 @@
-"""The gradients of D and the gradients of G for a batch, with nothing computed that is thrown away.
+"""The gradients of D and the gradients of G for a batch.
 
 D's half draws fakes without a graph through G, and scores reals and fakes in one pass. G's half differentiates
 through D without gradients for D's weights. Both add up the gradients of microbatches so that they are the mean over
-the whole batch; what D computes from a whole minibatch, its deviation channel, sees a microbatch.
+the whole batch; what is computed from a whole minibatch (deviations, batch norm, minibatch discrimination, the means
+that feature matching compares) sees a microbatch.
 
 Each half is a function of the networks' parameters and of its arguments alone: random numbers are drawn by the caller,
 nothing is read from the device, and gradients are returned and not accumulated. So a half can be compiled with its
@@ -22,7 +23,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gan_ops.objectives import GradientPenalty, Objective, classification_loss, feature_matching, gradient_at
+from gan_ops.objectives import (
+    GradientPenalty,
+    Objective,
+    classification_loss,
+    feature_matching,
+    gradient_at,
+    semi_supervised,
+)
 from models.scores import Scores
 from train.player import Player
 from train.precision import Autocast
@@ -140,9 +148,10 @@ def _discriminator_loss(
     loss = losses.objective.discriminator_loss(real_score, fake_score)
     if scores.class_logits is not None:
         real_logits, fake_logits = _wide(scores.class_logits).unflatten(0, (-1, 2)).unbind(1)  # 2 × [n, K]
-        classes = classification_loss(real_logits, labels)
         if losses.class_fakes:
-            classes = classes + classification_loss(fake_logits, labels)
+            classes = classification_loss(fake_logits, labels, real_logits, labels)
+        else:
+            classes = semi_supervised.labelled_loss(real_logits, labels)
         loss = loss + losses.class_weight * classes
     return loss, real_score, fake_score
 

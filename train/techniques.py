@@ -6,6 +6,7 @@ value used there. :func:`losses_of` and :func:`player_options` turn the options 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,7 +59,7 @@ class Techniques:
     d_steps: int = 1
     """Moves of D for each of G's, every one with new images (Arjovsky et al. 2017: 5)."""
     update: Update = "alternating"
-    """G moves against the updated D; joint: both from one state; merged: also with one backward pass."""
+    """G moves against the updated D; joint: both from one state; merged: also in one pass through G."""
 
 
 def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bool = True) -> Losses:
@@ -68,6 +69,8 @@ def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bo
         UsageError: if an option is out of range, or two exclude each other.
     """
     check(options)
+    if not 0 <= class_weight < math.inf:
+        raise UsageError(f"class_weight={class_weight} is not a number from 0 up")
     try:
         return Losses(
             _objective(options),
@@ -94,8 +97,16 @@ def check(options: Techniques) -> None:
             f"label_smoothing={options.label_smoothing} excludes loss={options.loss!r}, which has no target to smooth:"
             f" only {', '.join(smoothed)} have"
         )
+    for name in _NUMBERS:
+        if not 0 <= getattr(options, name) < math.inf:
+            raise UsageError(f"{name}={getattr(options, name)} is not a number from 0 up")
     if options.loss == "wgan" and not options.clip > 0:
         raise UsageError(f"clip={options.clip}: loss='wgan' needs a positive bound, or its critic has no limit")
+    if options.loss == "wgan" and options.minibatch_discrimination:
+        raise UsageError(
+            f"loss='wgan' excludes minibatch_discrimination={options.minibatch_discrimination}: with weights of at most"
+            f" {options.clip} all images look alike to its kernels"
+        )
     if options.d_steps < 1:
         raise UsageError(f"d_steps={options.d_steps}: D has to move at least once")
     if options.d_steps > 1 and options.update != "alternating":
@@ -104,9 +115,6 @@ def check(options: Techniques) -> None:
         )
     if not options.ttur > 0:
         raise UsageError(f"ttur={options.ttur}: D's learning rate must be positive")
-    for name in ("gp_weight", "historical_averaging", "instance_noise", "instance_noise_kimg"):
-        if not getattr(options, name) >= 0:
-            raise UsageError(f"{name}={getattr(options, name)} is negative")
     if options.minibatch_discrimination < 0 or options.minibatch_dim < 1:
         raise UsageError(
             f"minibatch_discrimination={options.minibatch_discrimination} with"
@@ -115,6 +123,18 @@ def check(options: Techniques) -> None:
     size = options.feature_matching
     if size and (size < 4 or size & (size - 1)):
         raise UsageError(f"feature_matching={size}: D's maps have heights 4, 8, 16, …")
+
+
+_NUMBERS = (
+    "gp_weight",
+    "gp_target",
+    "drift",
+    "clip",
+    "historical_averaging",
+    "instance_noise",
+    "instance_noise_kimg",
+    "ttur",
+)
 
 
 def _objective(options: Techniques) -> Objective:

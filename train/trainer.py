@@ -230,7 +230,9 @@ class Trainer:
         noise_for_d = noise_for_g = None
         if self._instance_noise:
             real = real + self._noise_like(real)
-            noise_for_d, noise_for_g = self._noise_like(real), self._noise_like(real[:count])
+            noise_for_d = self._noise_like(real)
+            if self._update != "merged":  # where G is given what D is
+                noise_for_g = self._noise_like(real[:count])
         return Batch(real, labels, z_for_d, weights, z_for_g, labels_for_g, noise_for_d, noise_for_g)
 
     def _real_batch(self, position: Position, count: int) -> tuple[Tensor, Tensor | None]:

@@ -29,7 +29,7 @@ from train.steps import (
 Say = Callable[[str], None]
 Update = Literal["alternating", "joint", "merged"]
 """How the players move: G against the updated D; both from the same state; the same with one set of latents and one
-backward pass for both."""
+backward pass for both (a gradient penalty takes its own)."""
 
 
 class Batch(NamedTuple):
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
     Attributes:
         real: images [S·N, C, H, W], channels last.
-        labels: theirs and D's fakes' classes [S·N], int64.
+        labels: their classes [S·N], int64, and those of D's fakes if these have any.
         z_for_d: latents of the fakes that D is shown [S·N, latent].
         weights: the gradient penalty's interpolation weights [S·N].
         z_for_g: latents that G learns from [N, latent].

@@ -130,6 +130,8 @@ class ReferenceSequential(nn.Sequential):
         """Those of the reference batch at each VirtualBatchNorm, computed now or kept from an earlier call."""
         # Not under no_grad either: torch's fused optimizers leave no trace of having changed a parameter.
         trains = any(p.requires_grad for p in self.parameters())
+        if trains:
+            self._kept = None
         if trains or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return self._compute_statistics()
         if self._kept is None or not self._kept.holds_for(self):

@@ -200,6 +200,17 @@ def test_an_optimizers_step_shows_in_calls_without_gradients(options) -> None:
     assert not torch.equal(before, after) and torch.equal(after, computed)
 
 
+def test_a_network_frozen_in_turns_shows_every_step() -> None:
+    network, z = make_network(), torch.randn(2, 4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1, fused=True)
+    for _ in range(3):
+        network.requires_grad_(False)
+        torch.testing.assert_close(network(z), frozen(network)(z), rtol=0, atol=0)
+        network.requires_grad_(True)
+        network(torch.randn(2, 4)).square().sum().backward()
+        optimizer.step()
+
+
 def average(network: gnn.ReferenceSequential) -> None:
     with torch.no_grad():
         torch._foreach_lerp_(list(network.parameters()), list(make_network().parameters()), 0.1)

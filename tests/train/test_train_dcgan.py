@@ -1,15 +1,17 @@
 """``python -m train.dcgan``: runs, every technique alone and together, resuming, and what checkpoints hold."""
 
-import dataclasses
+import copy
 import json
 
 import pytest
 import torch
 
-from train import checkpoint, dcgan, generate
+from train import checkpoint, dcgan, generate, pggan
+from train.data import ImageSet
 from train.dcgan import build_trainer
 from train.dcgan_config import DcganConfig
-from train.errors import run_program
+from train.errors import UsageError, run_program
+from train.pictures import draw
 
 TINY = {
     "resolution": 16,
@@ -77,8 +79,6 @@ def names(options: dict) -> str:
 @pytest.fixture
 def images(tiny_images):
     """16×16, with labels of three classes."""
-    from train.data import ImageSet
-
     pixels = tiny_images.level(8).repeat_interleave(2, 2).repeat_interleave(2, 3)
     return ImageSet.from_images(pixels, name="noise", labels=tiny_images.labels)
 
@@ -169,10 +169,33 @@ def test_labels_are_those_of_the_real_images_and_generated_ones_have_none(images
 
 
 def test_labels_are_refused_where_the_data_has_none(images):
-    images = dataclasses.replace(images, labels=None, num_classes=0) if dataclasses.is_dataclass(images) else images
-    images.labels, images.num_classes = None, 0
-    with pytest.raises(Exception, match="labels=True needs labels, and noise has none"):
-        trainer(images, labels=True)
+    without = ImageSet.from_images(images.level(16), name="noise")
+    with pytest.raises(UsageError, match="labels=True needs labels, and noise has none"):
+        trainer(without, labels=True)
+
+
+def test_kernels_that_no_images_can_scale_are_refused(images):
+    same = ImageSet.from_images(images.level(16)[:1].repeat(4, 1, 1, 1), name="grey")
+    with pytest.raises(UsageError, match="minibatch_discrimination cannot be scaled to grey"):
+        trainer(same, minibatch_discrimination=5)
+
+
+def test_noise_lasts_for_the_whole_run_unless_it_is_told(images):
+    made = trainer(images, instance_noise=0.5)
+    assert made._instance_noise_images == made.schedule.total == 24
+    assert trainer(images, instance_noise=0.5, instance_noise_kimg=0.01)._instance_noise_images == 10
+
+
+def test_samples_show_a_change_that_leaves_no_trace(images):
+    """Such as that of a replayed CUDA graph."""
+    ema = trainer(images, g_norm="virtual").game.ema
+    z = torch.randn(2, 6)
+    list(draw(ema, z))
+    for parameter in ema.parameters():
+        parameter.data.mul_(1.5)
+    (after,) = draw(ema, z)
+    (expected,) = draw(copy.deepcopy(ema), z)
+    assert torch.equal(after, expected)
 
 
 def options_of(**changes) -> list[str]:
@@ -208,12 +231,15 @@ def test_a_wrong_combination_is_one_line_and_nothing_is_written(tmp_path, capsys
     assert not list(tmp_path.iterdir())
 
 
-def test_help_names_the_paper_of_every_technique(capsys):
+@pytest.mark.parametrize("program", [dcgan, pggan], ids=["dcgan", "pggan"])
+def test_help_names_the_paper_of_every_technique(program, capsys):
     with pytest.raises(SystemExit) as stop:
-        dcgan.main(["--help"])
+        program.main(["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert stop.value.code == 0
-    for paper in ("3.1", "3.2", "3.3", "3.4", "3.5"):
-        assert f"Salimans et al. 2016, {paper}" in text, paper
-    for paper in ("Sønderby", "Heusel", "Arjovsky", "Miyato", "Salimans and Kingma", "Gulrajani"):
+    for section in ("3.1", "3.2", "3.3", "3.4"):
+        assert f"Salimans et al. 2016, {section}" in text, section
+    for paper in ("Goodfellow", "Miyato", "Gulrajani", "Sønderby", "Heusel", "Arjovsky"):
         assert paper in text, paper
+    if program is dcgan:
+        assert "Salimans et al. 2016, 3.5" in text and "Salimans and Kingma" in text
