@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from train import checkpoint
-from train.config import Config, RunOptions, to_dict
+from train.config import Config, RunOptions, TrainConfig, to_dict
 from train.data import ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
 from train.errors import UsageError
@@ -23,6 +23,19 @@ from train.memory import keep_freed_memory
 from train.metric_names import parse_metrics
 from train.schedule import Schedule
 from train.trainer import Trainer
+
+
+def training_images(config: TrainConfig) -> ImageSet:
+    """What a run with these options learns from; DataError where it cannot be had."""
+    return load_images(
+        config.data,
+        config.resolution,
+        data_root=config.data_root,
+        download=config.download,
+        resize=config.resize,
+        seed=config.seed,
+        size=config.data_size or None,
+    )
 
 
 def train(
@@ -61,15 +74,7 @@ def train(
         return 0
 
     saved = checkpoint.find(run.resume) if run.resume else None
-    images = load_images(
-        config.data,
-        config.resolution,
-        data_root=config.data_root,
-        download=config.download,
-        resize=config.resize,
-        seed=config.seed,
-        size=config.data_size or None,
-    )
+    images = training_images(config)
     set_determinism(config.deterministic)
     evaluate = follow(config, images, device) if config.metrics else None
     trainer, generator_options = build(config, images, device)

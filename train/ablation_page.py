@@ -1,0 +1,95 @@
+"""The ablation's table, its page and its picture, from results and from the folders of runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from train.data.glyphs import font_folder
+
+GAP = 4  # pixels between two rows of the picture
+FONT_SIZE = 13
+
+
+def table(results: dict[str, Any]) -> str:
+    """The paper's table in Markdown, with its own numbers in the last column."""
+    score, distance = results["names"]
+    lines = [f"| | `{score}` | of each seed | `{distance}` | paper, CIFAR-10 |", "|---|---:|---:|---:|---:|"]
+    for row in results["rows"]:
+        each = ", ".join(f"{value:.2f}" for value in row["is"]["values"])
+        cells = [row["name"], _with_deviation(row["is"]), each, _with_deviation(row["fid"]), f"{row['paper']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _with_deviation(value: dict[str, Any]) -> str:
+    deviation = value["deviation"]
+    return f"{value['mean']:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+
+
+def page(results: dict[str, Any], command: str, picture: str) -> str:
+    """The whole page in Markdown.
+
+    Args:
+        results: as :func:`train.ablation.study` gives them.
+        command: what was typed.
+        picture: the picture's file, as seen from the page.
+    """
+    features, size, kimg = results["features"], results["resolution"], f"{results['kimg']:g} kimg"
+    common = shlex.join(["python", "-m", "train.dcgan", *results["options"], "--kimg", f"{results['kimg']:g}"])
+    options = "\n".join(f"| {row['name']} | `{shlex.join(row['flags'])}` |" for row in results["rows"] if row["flags"])
+    return f"""# What each technique adds
+
+The ablation of Salimans et al. 2016 (arXiv 1606.03498, section 6.2, table 3), on {results["data"]} at {size}×{size}.
+This page is written by
+
+```sh
+{command}
+```
+
+{table(results)}
+
+Inception scores (higher is better) and Fréchet distances (lower is better) of {results["images"]} samples of the
+averaged generator after {kimg}: means over trainings with {_seeds(results["seeds"])}. They are measured with
+{features["name"]} (weights {features["weights"]}), and so compare with each other and not with the paper's scores,
+which are Inception's of 50 000 samples; the order of the rows is what compares. Real data are the images that the
+trainings learn from.
+
+"All methods" is a DCGAN with virtual batch norm in G (VBN), minibatch features and labels for D, and one-sided label
+smoothing. As in the paper, each other row takes one of these away from all: the steps do not add up. Where VBN goes,
+batch norm comes (BN); HA is historical averaging, whose weight the paper does not give.
+
+![Samples of each method]({picture})
+
+The samples are of the trainings with seed 1, for the same latents.
+
+A training is `{common}`, here in {results["precision"]}, with
+
+| | |
+|---|---|
+{options}
+"""
+
+
+def _seeds(count: int) -> str:
+    return "seed 1" if count == 1 else f"seeds 1 to {count}, ± the deviation between them"
+
+
+def sheet(strips: Sequence[tuple[str, Path]]) -> Image.Image:
+    """Pictures below each other, each with its name on its left."""
+    pictures = [(name, Image.open(path).convert("RGB")) for name, path in strips]
+    font = ImageFont.truetype(str(font_folder() / "DejaVuSans.ttf"), FONT_SIZE)
+    left = FONT_SIZE + max(round(font.getlength(name)) for name, _ in pictures)
+    width = left + max(picture.width for _, picture in pictures)
+    height = sum(picture.height + GAP for _, picture in pictures) - GAP
+    whole = Image.new("RGB", (width, height), "white")
+    pen, top = ImageDraw.Draw(whole), 0
+    for name, picture in pictures:
+        pen.text((0, top + picture.height // 2), name, "black", font, anchor="lm")
+        whole.paste(picture, (left, top))
+        top += picture.height + GAP
+    return whole
