@@ -38,8 +38,8 @@ from train.session import training_images
 
 PROG = "python -m train.ablation"
 METRICS = ("is", "fid")
-# Of every training, before what the user gives.
-COMMON = ("--g-width", "32", "--d-width", "32", "--checkpoint-kimg", "10", "--keep", "1", "--no-tensorboard")
+# Of every training, before what the user gives; the rest is as in train.dcgan's default run.
+COMMON = ("--reference-batch", "32", "--checkpoint-kimg", "10", "--keep", "1", "--no-tensorboard")
 GRID = "2x16"
 
 ALL_METHODS = {
@@ -103,7 +103,7 @@ class Options:
     """Folder of the trainings and, without --page, of the table."""
     seeds: int = 3
     """Trainings of each method, with seeds 1, 2, …"""
-    kimg: float = 100.0
+    kimg: float = 80.0
     """Thousands of images that each training shows."""
     images: int = 5000
     """Samples, and real images, that a score is of (the paper: 50 000)."""
