@@ -296,10 +296,19 @@ def main(args: Sequence[str] | None = None) -> int:
     text = options.page or options.out / "ablation.md"
     picture = text.with_suffix(".png")
     text.parent.mkdir(parents=True, exist_ok=True)
-    _write_page(text, picture, results, runs, shlex.join(["python", "-m", "train.ablation", *args]))
+    _write_page(text, picture, results, runs, _repeating(options, given))
     print(json.dumps(results, indent=2) if options.json else table(results))
     print(f"{text} and {picture}", file=sys.stderr)
     return 0
+
+
+def _repeating(options: Options, given: Sequence[str]) -> str:
+    """The command that gives these results, wherever its files are."""
+    words = ["python", "-m", "train.ablation"]
+    for name in ("seeds", "kimg", "images"):
+        if getattr(options, name) != getattr(Options, name):
+            words += [f"--{name}", f"{getattr(options, name):.9g}"]
+    return shlex.join([*words, "--", *given] if given else words)
 
 
 def _check(options: Options) -> None:
@@ -339,13 +348,13 @@ def _write(path: Path, values: dict[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(json.dumps(values).encode()))
 
 
-def _write_page(text: Path, picture: Path, results: dict[str, Any], runs: Sequence[Run], typed: str) -> None:
+def _write_page(text: Path, picture: Path, results: dict[str, Any], runs: Sequence[Run], command: str) -> None:
     first = [run for run in runs if run.seed == 1]
     strips = [(REAL, first[0].folder / "reals.png")]
     strips += [(run.method.name, max(run.folder.glob("fakes_*.png"))) for run in first]
     image = sheet(strips)
     write_atomically(picture, lambda file: image.save(file, format="PNG"))
-    write_atomically(text, lambda file: file.write(page(results, typed, picture.name).encode()))
+    write_atomically(text, lambda file: file.write(page(results, command, picture.name).encode()))
 
 
 if __name__ == "__main__":

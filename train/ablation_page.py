@@ -36,7 +36,7 @@ def page(results: dict[str, Any], command: str, picture: str) -> str:
 
     Args:
         results: as :func:`train.ablation.study` gives them.
-        command: what was typed.
+        command: what gives these results.
         picture: the picture's file, as seen from the page.
     """
     features, size, kimg = results["features"], results["resolution"], f"{results['kimg']:g} kimg"

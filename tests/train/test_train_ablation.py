@@ -200,6 +200,7 @@ def test_the_page_goes_where_it_is_wanted(study, tmp_path, capsys):
     assert ablate(out, "--page", str(tmp_path / "docs" / "table.md")) == 0
     page = (tmp_path / "docs" / "table.md").read_text()
     assert capsys.readouterr().out.strip() in page
+    assert f"python -m train.ablation --seeds 2 --kimg 0.16 --images 30 -- {' '.join(GIVEN)}\n" in page
     assert "](table.png)" in page and (tmp_path / "docs" / "table.png").exists()
 
 
