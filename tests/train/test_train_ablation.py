@@ -207,8 +207,6 @@ def test_the_page_goes_where_it_is_wanted(study, tmp_path, capsys):
 def test_trainings_stopped_by_a_signal_go_on_and_give_the_same_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablation, "METHODS", METHODS[:1])
     whole, stopped, longer = tmp_path / "whole", tmp_path / "stopped", {"kimg": 1.2, "seeds": 1}
-    assert ablate(whole, "--json", **longer) == 0
-    wanted = json.loads(capsys.readouterr().out)
     (run,) = runs_of(Options(out=stopped, seeds=1))
 
     def interrupt():
@@ -216,15 +214,18 @@ def test_trainings_stopped_by_a_signal_go_on_and_give_the_same_table(tmp_path, m
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    thread = threading.Thread(target=interrupt)
+    thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
     assert ablate(stopped, **longer) == 128 + signal.SIGTERM
     thread.join()
     assert "the same command goes on" in capsys.readouterr().err
     assert "stopped by SIGTERM" in (run.folder / "log.txt").read_text()
 
+    monkeypatch.setattr(ablation.subprocess, "Popen", Inside)
     assert ablate(stopped, "--json", **longer) == 0
-    assert numbers(json.loads(capsys.readouterr().out)) == numbers(wanted)
+    resumed = json.loads(capsys.readouterr().out)
+    assert ablate(whole, "--json", **longer) == 0
+    assert numbers(json.loads(capsys.readouterr().out)) == numbers(resumed)
 
 
 def numbers(results):
