@@ -50,11 +50,11 @@ class DcganConfig(GanConfig):
 
 
 PRESETS: dict[str, DcganConfig] = {
-    # Sized for two CPU cores: seven minutes. So few images ask for small batches and a higher learning rate: with
+    # Sized for two CPU cores: five minutes. So few images ask for small batches and a higher learning rate: with
     # the paper's there are no letters yet where these have them.
     "glyphs": DcganConfig(
         precision="auto",
-        kimg=500.0,
+        kimg=400.0,
         batch="32",
         lr="0.0005",
         kernel_size=4,
