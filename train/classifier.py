@@ -1,7 +1,7 @@
 """A small classifier of the labelled set in hand: features for its metrics where no Inception weights are at hand.
 
 What it says about images is comparable only with what the same classifier says about others. So its name is part of
-every result's, and it is trained once for each set, with a fixed recipe and seed, and kept.
+every result's, and it is trained once for each set and resolution, with a fixed recipe and seed, and kept.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     """The classifier of a labelled set, from the cache or trained now (under two minutes on two cores).
 
     Returns:
-        The network in evaluation mode on the CPU, and its description: ``name``, ``accuracy`` on ``held_out`` images
-        that it was not trained on, and ``weights``, a digest: classifiers trained on different machines are not equal
-        to the last bit.
+        The network in evaluation mode on the CPU, and its description: ``name`` (``glyphs-classifier-v1``, or
+        ``glyphs-classifier-v1@16`` where it sees fewer than 32 pixels), ``accuracy`` on ``held_out`` images that it was
+        not trained on, and ``weights``, a digest: classifiers trained on different machines are not equal to the last
+        bit.
     """
     resolution = min(images.resolution, LARGEST)
     pixels = images.level(resolution)
@@ -78,7 +79,7 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     for part in pixels.split(4096):
         digest.update(part.contiguous().numpy())
     digest.update(images.labels.numpy())
-    name = f"{images.name}-classifier-v{VERSION}"
+    name = f"{images.name}-classifier-v{VERSION}" + (f"@{resolution}" if resolution != LARGEST else "")
     kept = cached("classifiers", digest.hexdigest()[:32], lambda: _train(name, images, resolution))
     classifier = _fresh(images, resolution)
     classifier.load_state_dict(kept["network"])

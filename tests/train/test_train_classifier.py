@@ -29,14 +29,14 @@ def digits() -> ImageSet:
 
 def test_it_learns_the_classes(digits):
     _, description = trained_classifier(digits)
-    assert description["name"] == "digits-classifier-v1"
+    assert description["name"] == "digits-classifier-v1@8"
     assert description["held_out"] == 180
     assert description["accuracy"] > 0.8  # chance is 0.1
 
 
 def test_it_is_trained_once(digits, capsys):
     first, second = trained_classifier(digits), trained_classifier(digits)
-    assert capsys.readouterr().err.count("training digits-classifier-v1") == 1
+    assert capsys.readouterr().err.count("training digits-classifier-v1@8") == 1
     assert first[1] == second[1]
 
 

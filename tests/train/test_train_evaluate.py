@@ -14,7 +14,7 @@ from train.metric_names import better, is_lower_better, parse_metrics, qualified
 from train.pictures import save_png
 
 FEW = ("--images", "60")
-LABEL = "[digits-classifier-v1]"
+LABEL = "[digits-classifier-v1@16]"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_a_result_says_what_it_was_measured_with(folder, capsys):
     parts = ("is", "fid", "precision", "recall", "density", "coverage")
     assert list(result["metrics"]) == ["swd", "swd_16", "msssim", *(part + LABEL for part in parts)]
     assert (result["generated"], result["real"], result["seed"], result["resolution"]) == (60, 60, 3, 16)
-    assert result["features"]["name"] == "digits-classifier-v1" and result["features"]["length"] == 128
+    assert result["features"]["name"] == "digits-classifier-v1@16" and result["features"]["length"] == 128
     assert result["versions"]["torch"] == torch.__version__ and "gan_ops" in result["versions"]
     assert (result["msssim_pairs"], result["msssim_scales"], result["swd_images"]) == (30, 1, 60)
     assert list(result["deviations"]) == ["is" + LABEL]
