@@ -95,7 +95,8 @@ TORCH_LIBRARY(gan_ops, m) {
       " Tensor step) -> (Tensor, Tensor[])");
   m.def("historical_update_(Tensor[] parameters, Tensor(a!)[] averages, Tensor? step, float number) -> ()");
 
-  m.def("wasserstein_1d(Tensor a, Tensor b) -> Tensor");
+  m.def("laplacian_patches(Tensor images, Tensor places, bool differences) -> (Tensor descriptors, Tensor smaller)");
+  m.def("projected_wasserstein(Tensor a, Tensor b, Tensor rays, int? channels) -> Tensor");
 
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding) -> Tensor");

@@ -106,14 +106,50 @@ def check_interpolation(real: Tensor, fake: Tensor, weight: Tensor) -> None:
         raise ValueError(f"weight must be on {real.device}, but is on {weight.device}")
 
 
-def check_values(a: Tensor, b: Tensor) -> None:
-    """a and b are [R, N] with N ≥ 1, alike, and constants."""
-    if a.dim() != 2 or a.shape[1] < 1:
-        raise ValueError(f"a must be [rows, size] with at least one value a row, but its shape is {list(a.shape)}")
-    check_float(a, "a")
+def check_projected_sets(a: Tensor, b: Tensor, rays: Tensor, channels: int | None) -> None:
+    """a and b are [M, K] with M ≥ 1 and alike, rays [R, K], all float32 and constants; channels divide K."""
+    if a.dim() != 2 or a.shape[0] < 1:
+        raise ValueError(f"a must be [count, size] with at least one row, but its shape is {list(a.shape)}")
+    if a.dtype != torch.float32:
+        raise TypeError(f"a must be float32, but is {a.dtype}")
     _check_matches(b, "b", a)
-    if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
-        raise NotImplementedError("wasserstein_1d has no derivative: detach its arguments")
+    if rays.dim() != 2:
+        raise ValueError(f"rays must be [directions, size], but its shape is {list(rays.shape)}")
+    _check_matches(rays, "rays", a[:1].expand(len(rays), -1))
+    if channels is not None and (channels < 1 or a.shape[1] % channels):
+        raise ValueError(f"channels={channels} does not divide the {a.shape[1]} columns of a")
+    _check_constant("projected_wasserstein", a, b, rays)
+
+
+def check_patches(images: Tensor, places: Tensor) -> None:
+    """images are [N, C, H, H], uint8 or float32, H even and at least 8; places are [N, P, 2] inside."""
+    if (
+        images.dim() != 4
+        or images.shape[1] < 1
+        or images.shape[2] != images.shape[3]
+        or images.shape[2] < 8
+        or (images.shape[2] % 2)
+    ):
+        raise ValueError(
+            f"images must be [N, C, H, H] with an even H of at least 8, but their shape is {list(images.shape)}"
+        )
+    if images.dtype not in (torch.uint8, torch.float32):
+        raise TypeError(f"images must be uint8 or float32, but are {images.dtype}")
+    if places.dim() != 3 or places.shape[0] != len(images) or places.shape[2] != 2:
+        raise ValueError(f"places must be [{len(images)}, patches, 2], but their shape is {list(places.shape)}")
+    if places.dtype != torch.int64:
+        raise TypeError(f"places must be int64, but are {places.dtype}")
+    if places.device != images.device:
+        raise ValueError(f"places must be on {images.device}, but are on {places.device}")
+    last = images.shape[2] - 7
+    if places.numel() and not 0 <= places.min() <= places.max() <= last:
+        raise ValueError(f"places must be from 0 to {last}")
+    _check_constant("laplacian_patches", images)
+
+
+def _check_constant(op: str, *tensors: Tensor) -> None:
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        raise NotImplementedError(f"{op} has no derivative: detach its arguments")
 
 
 def check_step(step: float | Tensor) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +24,12 @@ from gan_ops._checks import (
     check_feature_map,
     check_history,
     check_interpolation,
+    check_patches,
+    check_projected_sets,
     check_reference_size,
     check_samples,
     check_stddev_groups,
     check_target,
-    check_values,
 )
 from gan_ops._types import accumulable, accumulate_type
 
@@ -160,12 +162,59 @@ def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(start, end, column).to(real.dtype)
 
 
-def wasserstein_1d(a: Tensor, b: Tensor) -> Tensor:
-    """Mean of |sort(a) − sort(b)| for rows a and b [R, N]; see :func:`gan_ops.ops.wasserstein_1d`."""
-    check_values(a, b)
-    sorted_a, sorted_b = (x.detach().sort(dim=1).values.double() for x in (a, b))
-    finite = (a.isfinite() & b.isfinite()).all(dim=1)
-    return (sorted_a - sorted_b).abs().mean(dim=1).masked_fill(~finite, math.nan)
+def projected_wasserstein(a: Tensor, b: Tensor, rays: Tensor, *, channels: int | None = None) -> Tensor:
+    """Mean of |sort(a·ray) − sort(b·ray)| for each ray; see :func:`gan_ops.ops.projected_wasserstein`."""
+    check_projected_sets(a, b, rays, channels)
+    if channels is not None:
+        a, b = (_standardised(x, channels) for x in (a, b))
+    distances = [rays.new_empty(0, dtype=torch.float64)]
+    for part in rays.split(max(1, _PROJECTIONS_AT_ONCE // len(a))):
+        sorted_a, sorted_b = ((part @ x.T).sort(dim=1).values.double() for x in (a, b))
+        finite = (sorted_a.isfinite() & sorted_b.isfinite()).all(dim=1)
+        distances.append((sorted_a - sorted_b).abs().mean(dim=1).masked_fill(~finite, math.nan))
+    return torch.cat(distances)
+
+
+_PROJECTIONS_AT_ONCE = 2**26
+"""That are in memory, for each set: 256 MB."""
+
+
+def _standardised(x: Tensor, channels: int) -> Tensor:
+    """[M, K] with each of so many runs of adjacent columns at mean 0 and deviation 1 (0 where it does not vary)."""
+    sums = x.new_zeros(2, channels, dtype=torch.float64)
+    for part in x.split(2**14):
+        values = part.double().view(len(part), channels, -1)
+        sums[0] += values.sum((0, 2))
+        sums[1] += values.square().sum((0, 2))
+    mean, square = sums / (x.numel() / channels)
+    deviation = (square - mean.square()).clamp(min=0).sqrt()
+    width = x.shape[1] // channels
+    mean, deviation = (moment.float().repeat_interleave(width) for moment in (mean, deviation))
+    return (x - mean).mul_(torch.where(deviation > 0, 1 / deviation, 0))
+
+
+def laplacian_patches(images: Tensor, places: Tensor, *, differences: bool = True) -> tuple[Tensor, Tensor]:
+    """Patches of a level of the Laplacian pyramid; see :func:`gan_ops.ops.laplacian_patches`."""
+    check_patches(images, places)
+    level = images.float()
+    smaller = level[:, :, :0, :0]
+    if differences:
+        shrink, enlarge = (matrix.to(level) for matrix in _pyramid_step(images.shape[-1]))
+        smaller = shrink @ level @ shrink.T
+        level = level - enlarge @ smaller @ enlarge.T
+    windows = level.unfold(2, 7, 1).unfold(3, 7, 1).permute(0, 2, 3, 1, 4, 5)  # [N, H−6, H−6, C, 7, 7]
+    image = torch.arange(len(level), device=level.device)[:, None].expand(places.shape[:2])
+    return windows[image, places[..., 0], places[..., 1]].flatten(0, 1).flatten(1), smaller
+
+
+@lru_cache(maxsize=16)
+def _pyramid_step(size: int) -> tuple[Tensor, Tensor]:
+    """Shrinking and enlarging along an axis as matrices, [size/2, size] and [size, size/2]."""
+    pixels = torch.arange(size)[:, None] + torch.arange(-2, 3)  # [size, 5]
+    pixels = torch.where(pixels >= size, 2 * (size - 1) - pixels, pixels).abs()  # mirrored: −1 is 1
+    kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]).expand(size, -1) / 16
+    smooth = torch.zeros(size, size).scatter_add_(1, pixels, kernel)
+    return smooth[0::2].contiguous(), 2 * smooth[:, 0::2].contiguous()
 
 
 def historical_distance(parameters: Iterable[Tensor], averages: Iterable[Tensor], step: float | Tensor) -> Tensor:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import lru_cache
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from gan_ops.metrics._features import check_count
 from gan_ops.metrics.images import quantised
-from gan_ops.ops.wasserstein_1d import wasserstein_1d
+from gan_ops.ops import laplacian_patches, projected_wasserstein
 
 PATCH = 7
 COARSEST = 16
-AT_ONCE = 2**26
-"""Values of projections that are in memory at a time, for each set: 256 MB."""
-IMAGES_AT_ONCE = 32
-"""Those whose pyramids and patches are computed together: caches hold them."""
 
 
 def sliced_wasserstein(
@@ -36,7 +29,8 @@ def sliced_wasserstein(
 
     Args:
         real, fake: [N, 1 or 3, H, H] of the same shape, uint8 or floating-point in [−1, 1], H a power of two from 16
-            up. Memory is twice that of both sets' descriptors at one level: 16·N·patches_per_image·C·49 bytes.
+            up. Memory is twice that of both sets' descriptors at one level, 16·N·patches_per_image·C·49 bytes, and a
+            fifth of it for projections.
         patches_per_image, directions: how many of each.
 
     Returns:
@@ -53,10 +47,9 @@ def sliced_wasserstein(
     check_count("sliced_wasserstein", "images of each set", 1, len(real))
     distances = {}
     for size in level_sizes(real, "real"):  # one level at a time: all of them together would not fit in memory
-        patches = [_Patches([size], patches_per_image, seed, real=is_real) for is_real in (True, False)]
-        for of_set, images in zip(patches, (real, fake), strict=True):
-            of_set.add(images)
-        distances[size] = distance._of_level(size, *(of_set.descriptors(size) for of_set in patches))
+        patches = [_Patches(size, patches_per_image, seed, real=is_real) for is_real in (True, False)]
+        real, fake = (of_set.add(images) for of_set, images in zip(patches, (real, fake), strict=True))
+        distances[size] = distance._of_level(size, *(of_set.descriptors() for of_set in patches))
     return _with_average(distances)
 
 
@@ -98,8 +91,9 @@ class SlicedWasserstein:
             raise ValueError(f"images must be {list(self._shape)} like those before, not {list(shape)}")
         self._shape = shape
         if real not in self._sets:
-            self._sets[real] = _Patches(sizes, self.patches_per_image, self.seed, real=real)
-        self._sets[real].add(images)
+            self._sets[real] = self._levels(sizes, real)
+        for patches in self._sets[real]:
+            images = patches.add(images)
 
     def compute(self) -> dict[int | str, float]:
         counts = {name: self._count(real) for name, real in (("real", True), ("fake", False))}
@@ -109,20 +103,19 @@ class SlicedWasserstein:
             raise ValueError(f"sliced_wasserstein needs as many real as fake images, but there are {counts}")
         real, fake = self._sets[True], self._sets[False]
         return _with_average(
-            {size: self._of_level(size, real.descriptors(size), fake.descriptors(size)) for size in real.sizes}
+            {a.size: self._of_level(a.size, a.descriptors(), b.descriptors()) for a, b in zip(real, fake, strict=True)}
         )
 
     def reset(self) -> None:
         """Forgets everything."""
-        self._sets: dict[bool, _Patches] = {}
+        self._sets: dict[bool, list[_Patches]] = {}
         self._shape: tuple[int, ...] | None = None
 
     def real_statistics(self) -> dict[str, Tensor]:
         """What :meth:`load_real` takes, for a cache: the real set's descriptors by level, and how many images."""
         check_count("SlicedWasserstein", "real images", 1, self.count_real)
-        patches = self._sets[True]
-        levels = {str(size): patches.descriptors(size) for size in patches.sizes}
-        return {"shape": torch.tensor(self._shape), "count": torch.tensor(patches.count), **levels}
+        levels = {str(patches.size): patches.descriptors() for patches in self._sets[True]}
+        return {"shape": torch.tensor(self._shape), "count": torch.tensor(self.count_real), **levels}
 
     def load_real(self, statistics: dict[str, Tensor]) -> None:
         """Puts a real set's statistics, of the same options and seed, in the place of what has come of it."""
@@ -130,9 +123,9 @@ class SlicedWasserstein:
         if self._sets.get(False) is not None and self._shape != shape:
             raise ValueError(f"statistics must be of images {list(self._shape)}, not {list(shape)}")
         self._shape = shape
-        sizes = _levels_of(shape[-1])
-        self._sets[True] = _Patches(sizes, self.patches_per_image, self.seed, real=True)
-        self._sets[True].load(int(statistics["count"]), {size: statistics[str(size)] for size in sizes})
+        self._sets[True] = self._levels(_levels_of(shape[-1]), real=True)
+        for patches in self._sets[True]:
+            patches.load(int(statistics["count"]), statistics[str(patches.size)])
 
     @property
     def count_real(self) -> int:
@@ -143,18 +136,18 @@ class SlicedWasserstein:
         return self._count(False)
 
     def _count(self, real: bool) -> int:
-        return self._sets[real].count if real in self._sets else 0
+        return self._sets[real][0].count if real in self._sets else 0
+
+    def _levels(self, sizes: list[int], real: bool) -> list[_Patches]:
+        return [_Patches(size, self.patches_per_image, self.seed, real=real) for size in sizes]
 
     def _of_level(self, size: int, real: Tensor, fake: Tensor) -> float:
         """The distance ×10³ of descriptors [M, C·49]."""
         generator = np.random.default_rng((self.seed, 2, size))
         rays = torch.from_numpy(generator.standard_normal((self.directions, real.shape[1]))).to(real.device)
         rays = (rays / rays.norm(dim=1, keepdim=True)).float()
-        real, fake = _normalised(real), _normalised(fake)
-        distances = []
-        for part in rays.split(max(1, AT_ONCE // len(real))):
-            distances.append(wasserstein_1d(part @ real.T, part @ fake.T))
-        return 1e3 * torch.cat(distances).mean().item()
+        distances = projected_wasserstein(real, fake, rays, channels=real.shape[1] // PATCH**2)
+        return 1e3 * distances.mean().item()
 
 
 def level_sizes(images: Tensor, name: str = "images") -> list[int]:
@@ -176,88 +169,34 @@ def _with_average(distances: dict[int, float]) -> dict[int | str, float]:
 
 
 class _Patches:
-    """Random patches of a set's images, for each of some levels: [n·patches, C·49] a batch."""
+    """Random patches of a set's images at one level of their pyramids."""
 
-    def __init__(self, sizes: list[int], per_image: int, seed: int, *, real: bool) -> None:
-        self.sizes, self.per_image, self.count = sizes, per_image, 0
-        self._generators = {size: np.random.default_rng((seed, 0 if real else 1, size)) for size in sizes}
-        self._batches: dict[int, list[Tensor]] = {size: [] for size in sizes}
+    def __init__(self, size: int, per_image: int, seed: int, *, real: bool) -> None:
+        self.size, self.per_image, self.count = size, per_image, 0
+        self._generator = np.random.default_rng((seed, 0 if real else 1, size))
+        self._batches: list[Tensor] = []  # [n·per_image, C·49] each
 
-    def add(self, images: Tensor) -> None:
-        """uint8 images [n, C, H, H]."""
+    def add(self, images: Tensor) -> Tensor:
+        """Images [n, C, size, size], uint8 or float32; returns the next level's."""
         self.count += len(images)
-        for batch in images.split(IMAGES_AT_ONCE):
-            for level in laplacian_pyramid(batch.float(), self.sizes[0], self.sizes[-1]):
-                size = level.shape[-1]
-                places = self._places(size, len(batch)).to(level.device)
-                self._batches[size].append(_cut(level, places, self.per_image))
+        places = self._places(len(images)).to(images.device)
+        patches, smaller = laplacian_patches(images, places, differences=self.size > COARSEST)
+        self._batches.append(patches)
+        return smaller
 
-    def _places(self, size: int, images: int) -> Tensor:
-        """[images·per_image, 2]: row and column; the next of their sequence, however many are asked for at a time."""
-        return torch.from_numpy(self._generators[size].integers(0, size - PATCH + 1, (images * self.per_image, 2)))
+    def _places(self, images: int) -> Tensor:
+        """[images, per_image, 2]: row and column; the next of their sequence, however many are asked for at a time."""
+        places = self._generator.integers(0, self.size - PATCH + 1, (images, self.per_image, 2))
+        return torch.from_numpy(places)
 
-    def descriptors(self, size: int) -> Tensor:
+    def descriptors(self) -> Tensor:
         """[M, C·49], float32."""
-        self._batches[size] = [torch.cat(self._batches[size])]
-        return self._batches[size][0]
+        if len(self._batches) > 1:
+            self._batches = [torch.cat(self._batches)]
+        return self._batches[0]
 
-    def load(self, count: int, descriptors: dict[int, Tensor]) -> None:
+    def load(self, count: int, descriptors: Tensor) -> None:
         """As if ``count`` images had been added."""
         self.count = count
-        for size in self.sizes:
-            self._places(size, count)
-            self._batches[size] = [descriptors[size]]
-
-
-def laplacian_pyramid(images: Tensor, finest: int, coarsest: int) -> Iterator[Tensor]:
-    """[N, C, s, s] for s = finest, … coarsest: what a level has over the next one enlarged; at 16 pixels, all it has.
-
-    Levels shrink by the binomial kernel 1 4 6 4 1 and every second pixel, borders mirrored, and are enlarged by the
-    same kernel between zeros (Burt and Adelson 1983).
-    """
-    while images.shape[-1] >= coarsest:
-        size = images.shape[-1]
-        smaller = images
-        if size > COARSEST:
-            shrink, enlarge = (matrix.to(images) for matrix in _pyramid_step(size))
-            smaller = shrink @ images @ shrink.T
-        if size <= finest:
-            yield images if size == COARSEST else images - enlarge @ smaller @ enlarge.T
-        if size == COARSEST:
-            return
-        images = smaller
-
-
-@lru_cache(maxsize=16)
-def _pyramid_step(size: int) -> tuple[Tensor, Tensor]:
-    """Shrinking and enlarging along an axis as matrices, [size/2, size] and [size, size/2]."""
-    pixels = torch.arange(size)[:, None] + torch.arange(-2, 3)  # [size, 5]
-    pixels = torch.where(pixels >= size, 2 * (size - 1) - pixels, pixels).abs()  # mirrored: −1 is 1
-    kernel = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]).expand(size, -1) / 16
-    smooth = torch.zeros(size, size).scatter_add_(1, pixels, kernel)
-    return smooth[0::2].contiguous(), 2 * smooth[:, 0::2].contiguous()
-
-
-def _cut(level: Tensor, places: Tensor, per_image: int) -> Tensor:
-    """[n·per_image, C·49]: the patches of each image [C, s, s] that begin at its places (row, column)."""
-    windows = level.unfold(2, PATCH, 1).unfold(3, PATCH, 1).permute(0, 2, 3, 1, 4, 5)  # [n, s−6, s−6, C, 7, 7]
-    image = torch.arange(len(level), device=level.device).repeat_interleave(per_image)
-    return windows[image, places[:, 0], places[:, 1]].flatten(1)
-
-
-def _moments(descriptors: Tensor, channels: int) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel of descriptors [M, C·49], [C] in float64; parts do not depend on batches."""
-    sums = descriptors.new_zeros(2, channels, dtype=torch.float64)
-    for part in descriptors.split(2**14):
-        values = part.double().view(len(part), channels, -1)
-        sums[0] += values.sum((0, 2))
-        sums[1] += values.square().sum((0, 2))
-    mean, square = sums / (descriptors.numel() / channels)
-    return mean, (square - mean.square()).clamp(min=0).sqrt()
-
-
-def _normalised(descriptors: Tensor) -> Tensor:
-    """A copy with mean 0 and deviation 1 of each channel (0 where it does not vary)."""
-    channels = descriptors.shape[1] // PATCH**2
-    mean, deviation = (x.float().repeat_interleave(PATCH**2) for x in _moments(descriptors, channels))
-    return (descriptors - mean).mul_(torch.where(deviation > 0, 1 / deviation, 0))
+        self._places(count)
+        self._batches = [descriptors]

@@ -7,11 +7,12 @@ from gan_ops.ops.fade_in import fade_in
 from gan_ops.ops.gradient_penalty import gradient_penalty
 from gan_ops.ops.historical import historical_distance, historical_update_
 from gan_ops.ops.interpolate import interpolate
+from gan_ops.ops.laplacian_patches import laplacian_patches as laplacian_patches  # not in __all__: no derivatives
 from gan_ops.ops.minibatch_discrimination import minibatch_discrimination
 from gan_ops.ops.minibatch_stddev import minibatch_stddev
 from gan_ops.ops.pixel_norm import pixel_norm
+from gan_ops.ops.projected_wasserstein import projected_wasserstein as projected_wasserstein  # nor this one
 from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
-from gan_ops.ops.wasserstein_1d import wasserstein_1d as wasserstein_1d  # not in __all__: it has no derivatives
 
 __all__ = [
     "bias_act",

@@ -10,7 +10,7 @@
 // of the mean |x|: even steps up to s, and beyond it steps that double with each octave. A bucket is a run of 2^shift
 // keys within which x is linear in the key, so that everything inside it is exact in integers. Rounding x to its key
 // is all that is lost: 2^-24·(|x| + s) at most.
-#include "../wasserstein_1d.h"
+#pragma once
 
 #include <algorithm>
 #include <bit>
@@ -21,10 +21,7 @@
 
 #include "parallel.h"
 
-namespace gan_ops {
-namespace {
-
-using namespace cpu;
+namespace gan_ops::cpu {
 
 constexpr int kOctaves = 10;  // at most, from s to the largest value: that bounds the tables
 constexpr int64_t kFewest = 4096, kMost = int64_t(1) << 25;  // values of a row; others are sorted
@@ -32,7 +29,7 @@ constexpr int64_t kBlock = 512;
 constexpr int64_t kPlacesWalked = 20;  // in the time that it takes to sort one key more
 
 /// A bucket: how many keys, and the sum of their places within it, in one number that takes one addition.
-constexpr int kCountShift = 38;  // the sum of kMost places has 25 + 9 bits, that of fewer no more
+constexpr int kCountShift = 38;  // the sum of kMost places has 25 + 10 bits, that of fewer no more
 using Bucket = uint64_t;
 inline int64_t count_of(Bucket bucket) {
   return static_cast<int64_t>(bucket >> kCountShift);
@@ -57,16 +54,17 @@ struct Keys {
     const int32_t key = std::bit_cast<int32_t>(magnitude + s) - std::bit_cast<int32_t>(s);
     return (key ^ sign) - sign;
   }
-  double value(int64_t key) const {
-    const auto bits = std::bit_cast<int32_t>(s) + static_cast<int32_t>(std::abs(key));
-    const double magnitude = double(std::bit_cast<float>(bits)) - double(s);
-    return key < 0 ? -magnitude : magnitude;
+  /// What a key more or less amounts to in a bucket.
+  double step(int64_t bucket) const {
+    const int64_t nearest = bucket < 0 ? ~bucket : bucket;  // to zero, counted from there
+    const int32_t bits = std::bit_cast<int32_t>(s) + static_cast<int32_t>(nearest << shift);
+    return double(std::bit_cast<float>(bits & 0x7f800000)) * 0x1p-23;
   }
 };
 
-/// Fewer values, wider buckets (to walk the tables costs too); 2M of a normal set have some 50 in one of the middle.
+/// Fewer values, wider buckets (to walk the tables costs too); 2M of a normal set have some 100 in one of the middle.
 inline int shift_for(int64_t n) {
-  return std::clamp(9 + (22 - static_cast<int>(std::bit_width(static_cast<uint64_t>(n)))) / 2, 9, 12);
+  return std::clamp(9 + (22 - static_cast<int>(std::bit_width(static_cast<uint64_t>(n)))) / 2, 10, 12);
 }
 
 struct Size {
@@ -114,7 +112,7 @@ struct Workspace {
   std::vector<float> a_sorted, b_sorted;
 };
 
-double distance_by_sorting(const float* a, const float* b, int64_t n, Workspace& work) {
+inline double distance_by_sorting(const float* a, const float* b, int64_t n, Workspace& work) {
   work.a_sorted.assign(a, a + n);
   work.b_sorted.assign(b, b + n);
   std::sort(work.a_sorted.begin(), work.a_sorted.end());
@@ -135,16 +133,25 @@ GAN_OPS_LAMBDA_INLINE inline void count(const float* x, int64_t n, Keys keys, in
 
 GAN_OPS_LAMBDA_INLINE inline void gather(const float* x, int64_t n, Keys keys, int64_t buckets, const uint8_t* wanted,
                                          int64_t* places, int32_t* into) {
-  for_keys(x, n, keys, [=](int32_t key) GAN_OPS_LAMBDA_INLINE {
-    const int64_t bucket = (key >> keys.shift) + buckets;
-    if (wanted[bucket]) into[places[bucket]++] = key;
-  });
+  int32_t block[kBlock], kept[kBlock];
+  const uint8_t* const middle = wanted + buckets;
+  for (int64_t first = 0; first < n; first += kBlock) {
+    const int64_t width = std::min(kBlock, n - first);
+#pragma omp simd
+    for (int64_t i = 0; i < width; ++i) block[i] = keys.of(x[first + i]);
+    int64_t count = 0;  // no branch for each value: half of those taken would come as a surprise
+    for (int64_t i = 0; i < width; ++i) {
+      kept[count] = block[i];
+      count += middle[block[i] >> keys.shift];
+    }
+    for (int64_t i = 0; i < count; ++i) into[places[(kept[i] >> keys.shift) + buckets]++] = kept[i];
+  }
 }
 
 /// The integral of |D| over a bucket, in steps of its keys; D is what it is at the bucket's begin. `steps` holds a zero
 /// for each key, before and after.
-int64_t integral_by_counting(int64_t d, int64_t width, const int32_t* a, int64_t a_count, const int32_t* b,
-                             int64_t b_count, int32_t* steps) {
+inline int64_t integral_by_counting(int64_t d, int64_t width, const int32_t* a, int64_t a_count, const int32_t* b,
+                                    int64_t b_count, int32_t* steps) {
   for (int64_t i = 0; i < a_count; ++i) ++steps[a[i] & (width - 1)];
   for (int64_t i = 0; i < b_count; ++i) --steps[b[i] & (width - 1)];
   int64_t total = 0;
@@ -157,8 +164,8 @@ int64_t integral_by_counting(int64_t d, int64_t width, const int32_t* a, int64_t
 }
 
 /// The same for few keys.
-int64_t integral_by_sorting(int64_t d, int64_t width, int64_t first_key, int32_t* a, int64_t a_count, int32_t* b,
-                            int64_t b_count) {
+inline int64_t integral_by_sorting(int64_t d, int64_t width, int64_t first_key, int32_t* a, int64_t a_count, int32_t* b,
+                                   int64_t b_count) {
   std::sort(a, a + a_count);
   std::sort(b, b + b_count);
   int64_t total = 0, at = first_key;
@@ -172,7 +179,8 @@ int64_t integral_by_sorting(int64_t d, int64_t width, int64_t first_key, int32_t
   return total + std::abs(d) * (first_key + width - at);
 }
 
-GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int64_t n, Workspace& work) {
+/// Of a, b: [n].
+GAN_OPS_LAMBDA_INLINE inline double wasserstein_1d(const float* a, const float* b, int64_t n, Workspace& work) {
   const Size a_size = size_of(a, n), b_size = size_of(b, n);
   const uint32_t largest_bits = std::max(a_size.largest, b_size.largest);
   const float largest = std::bit_cast<float>(largest_bits);
@@ -193,15 +201,14 @@ GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int
   work.a_places.resize(2 * buckets);
   work.b_places.resize(2 * buckets);
   const int64_t width = keys.width();
-  double total = 0, left = keys.value(-buckets * width);
+  double total = 0;
   int64_t d = 0, a_wanted = 0, b_wanted = 0;
   for (int64_t i = 0; i < 2 * buckets; ++i) {
     const int64_t a_count = count_of(work.a_buckets[i]), b_count = count_of(work.b_buckets[i]);
-    const double right = keys.value((i + 1 - buckets) * width);
     if (d >= b_count || d <= -a_count) {
       const int64_t after_a = a_count * width - sum_of(work.a_buckets[i]);
       const int64_t after_b = b_count * width - sum_of(work.b_buckets[i]);
-      total += double(std::abs(d * width + after_a - after_b)) * ((right - left) / double(width));
+      total += double(std::abs(d * width + after_a - after_b)) * keys.step(i - buckets);
     } else {
       work.wanted[i] = 1;
       work.a_places[i] = a_wanted;
@@ -210,7 +217,6 @@ GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int
       b_wanted += b_count;
     }
     d += a_count - b_count;
-    left = right;
   }
   if (a_wanted + b_wanted > 0) {
     work.a_keys.resize(a_wanted);
@@ -223,13 +229,12 @@ GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int
       const int64_t a_count = count_of(work.a_buckets[i]), b_count = count_of(work.b_buckets[i]);
       if (work.wanted[i]) {
         const int64_t first_key = (i - buckets) * width;
-        const double step = (keys.value(first_key + width) - keys.value(first_key)) / double(width);
         int32_t* const a_keys = work.a_keys.data() + work.a_places[i] - a_count;
         int32_t* const b_keys = work.b_keys.data() + work.b_places[i] - b_count;
         const bool few = kPlacesWalked * (a_count + b_count) < width;
-        total +=
-            step * double(few ? integral_by_sorting(d, width, first_key, a_keys, a_count, b_keys, b_count)
-                              : integral_by_counting(d, width, a_keys, a_count, b_keys, b_count, work.steps.data()));
+        total += keys.step(i - buckets) *
+                 double(few ? integral_by_sorting(d, width, first_key, a_keys, a_count, b_keys, b_count)
+                            : integral_by_counting(d, width, a_keys, a_count, b_keys, b_count, work.steps.data()));
       }
       d += a_count - b_count;
     }
@@ -237,14 +242,4 @@ GAN_OPS_LAMBDA_INLINE inline double distance(const float* a, const float* b, int
   return total / double(n);
 }
 
-}  // namespace
-
-void run_on_cpu(const Wasserstein1dArgs& args) {
-  parallel_for(args.rows, 4 * args.size, [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-    Workspace work;
-    for (int64_t row = begin; row < end; ++row)
-      args.distance[row] = distance(args.a + row * args.size, args.b + row * args.size, args.size, work);
-  });
-}
-
-}  // namespace gan_ops
+}  // namespace gan_ops::cpu
