@@ -196,6 +196,16 @@ def _standardised(x: Tensor, channels: int) -> Tensor:
 def laplacian_patches(images: Tensor, places: Tensor, *, differences: bool = True) -> tuple[Tensor, Tensor]:
     """Patches of a level of the Laplacian pyramid; see :func:`gan_ops.ops.laplacian_patches`."""
     check_patches(images, places)
+    batches = zip(images.split(_IMAGES_AT_ONCE), places.split(_IMAGES_AT_ONCE), strict=True)
+    patches, smaller = zip(*[_patches_of(*batch, differences) for batch in batches], strict=True)
+    return torch.cat(patches), torch.cat(smaller)
+
+
+_IMAGES_AT_ONCE = 256
+"""Whose level is in memory: at 128 pixels 50 MB, and some copies of it."""
+
+
+def _patches_of(images: Tensor, places: Tensor, differences: bool) -> tuple[Tensor, Tensor]:
     level = images.float()
     smaller = level[:, :, :0, :0]
     if differences:
