@@ -183,7 +183,7 @@ def _standardised(x: Tensor, channels: int) -> Tensor:
     """[M, K] with each of so many runs of adjacent columns at mean 0 and deviation 1 (0 where it does not vary)."""
     sums = x.new_zeros(2, channels, dtype=torch.float64)
     for part in x.split(2**14):
-        values = part.double().view(len(part), channels, -1)
+        values = part.double().reshape(len(part), channels, -1)
         sums[0] += values.sum((0, 2))
         sums[1] += values.square().sum((0, 2))
     mean, square = sums / (x.numel() / channels)
