@@ -14,7 +14,8 @@ from train.metric_names import better, is_lower_better, parse_metrics, qualified
 from train.pictures import save_png
 
 FEW = ("--images", "60")
-LABEL = "[digits-classifier-v1@16]"
+LABEL = "[digits-classifier-v1@16]"  # of the folder's images
+LABEL_AT_32 = "[digits-classifier-v1]"  # of the set at the default resolution
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_a_result_says_what_it_was_measured_with(folder, capsys):
 
 def test_kid_has_a_deviation(capsys):
     result = measured(capsys, "digits", "--data", "digits", "--images", "1000", "--metrics", "kid")
-    assert list(result["metrics"]) == list(result["deviations"]) == ["kid" + LABEL]
+    assert list(result["metrics"]) == list(result["deviations"]) == ["kid" + LABEL_AT_32]
 
 
 def test_noise_is_further_from_digits_than_digits_are(folder, noise, capsys):
@@ -107,8 +108,8 @@ def test_the_same_images_are_at_no_distance(folder, capsys):
     result = measured(capsys, folder, "--data", folder, "--images", "70", "--metrics", "swd")
     assert result["metrics"]["swd"] > 0  # other patches of the same images
     result = measured(capsys, "digits", "--data", "digits", "--images", "2000", "--metrics", "fid,pr")
-    assert result["metrics"]["fid" + LABEL] == pytest.approx(0, abs=1e-5)
-    assert result["metrics"]["precision" + LABEL] == 1
+    assert result["metrics"]["fid" + LABEL_AT_32] == pytest.approx(0, abs=1e-5)
+    assert result["metrics"]["precision" + LABEL_AT_32] == 1
 
 
 def test_a_zip_file_is_as_good_as_its_folder(folder, noise, tmp_path, capsys):
