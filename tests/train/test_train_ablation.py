@@ -28,7 +28,7 @@ from train.features import classifier_features
 
 TINY = "--data digits --resolution 16 --g-width 2 --d-width 2 --batch 8 --reference-batch 4 --latent 4"
 GIVEN = (*TINY.split(), "--device", "cpu", "--precision", "float32", "--checkpoint-kimg", "0.08")
-NAME = "is[digits-classifier-v1]"
+NAME = "is[digits-classifier-v1@16]"
 
 
 @pytest.fixture(scope="module")
