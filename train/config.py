@@ -175,14 +175,14 @@ def parse_options(kind: type[Options], args: Sequence[str], *, prog: str, defaul
 
 def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Config:
     """The defaults that ``--preset`` or ``--resume`` in ``args`` asks for."""
-    preset, resume = _value(args, "--preset"), _value(args, "--resume")
+    preset, resume = option_value(args, "--preset"), option_value(args, "--resume")
     first = next(iter(presets))
     if resume is None:
         if preset is not None and preset not in presets:
             raise UsageError(f"unknown preset {preset!r}: there are {', '.join(presets)}")
         return presets[preset or first]
     for option in ("--preset", "--out"):
-        if _value(args, option) is not None:
+        if option_value(args, option) is not None:
             raise UsageError(f"{option} cannot be given with --resume: the run goes on in its folder, as it was set up")
     run = Path(resume)
     if not run.exists():
@@ -190,7 +190,7 @@ def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Confi
     return read_config(type(presets[first]), (run if run.is_dir() else run.parent) / "config.json")
 
 
-def _value(args: Sequence[str], option: str) -> str | None:
+def option_value(args: Sequence[str], option: str) -> str | None:
     """The last value that ``args`` gives an option, as ``--option value`` or ``--option=value``."""
     value = None
     for i, here in enumerate(args):

@@ -13,7 +13,7 @@ from .image_set import ImageSet
 from .pyramid import check_resolution
 from .source import Source, at_most, check_size
 from .store import store
-from .torchvision_sets import TORCHVISION_SETS
+from .torchvision_sets import TEST_PARTS, TORCHVISION_SETS
 
 MEMORY_LIMIT = 4 * 2**30
 UNREADABLE_LIMIT = 100
@@ -31,6 +31,7 @@ def load_images(
     resize: bool = False,
     seed: int = 0,
     size: int | None = None,
+    test: bool = False,
     cache: Path | None = None,
     unreadable_limit: int = UNREADABLE_LIMIT,
     memory_limit: int = MEMORY_LIMIT,
@@ -43,6 +44,7 @@ def load_images(
     resize: squash images that are not square instead of cutting out their centre square.
     seed: of the glyphs, and of the choice that `size` makes.
     size: how many glyphs to draw (20 000); of any other set, take this many at random if it has more.
+    test: the set's test images instead of its training images, which mnist, cifar10 and svhn have.
     cache: folder for decoded sets that need more than `memory_limit` bytes, `~/.cache/gan_ops` if not given.
     unreadable_limit: how many files may be skipped, with a warning that names them.
 
@@ -50,13 +52,22 @@ def load_images(
     """
     check_resolution(resolution)
     check_size(size)
-    source = _open(spec, resolution, data_root, download, resize, seed, size)
+    source = _open(spec, resolution, data_root, download, resize, seed, size, test)
     return store(source, memory_limit=memory_limit, cache=cache, unreadable_limit=unreadable_limit)
 
 
 def _open(
-    spec: str, resolution: int, data_root: Path | None, download: bool, resize: bool, seed: int, size: int | None
+    spec: str,
+    resolution: int,
+    data_root: Path | None,
+    download: bool,
+    resize: bool,
+    seed: int,
+    size: int | None,
+    test: bool,
 ) -> Source:
+    if test and spec not in TEST_PARTS:
+        raise DataError(f"data {spec!r} has no test images of its own, as {', '.join(TEST_PARTS)} have")
     if spec == "glyphs":
         return Glyphs(resolution, GLYPHS if size is None else size, seed)
     if spec == "digits":
@@ -64,7 +75,7 @@ def _open(
     if spec in TORCHVISION_SETS:
         if data_root is None:
             raise DataError(f"{spec} needs --data-root, the folder that holds its files or will with --download")
-        options = {"resize": resize} if spec in ("celeba", "lsun") else {}
+        options = {"test": test} if spec in TEST_PARTS else {"resize": resize}
         return at_most(TORCHVISION_SETS[spec](Path(data_root), resolution, download=download, **options), size, seed)
     path = os.path.expanduser(spec)
     if not os.path.exists(path):

@@ -14,31 +14,33 @@ from .folder import read_file, stamp_file
 from .source import ArraySource, FileSource, Source
 
 
-def open_mnist(root: Path, resolution: int, *, download: bool = False) -> ArraySource:
-    """60 000 training digits, grey, with a frame of 2 black pixels: 28 x 28 → 32 x 32, as in the PGGAN paper."""
+def open_mnist(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
+    """60 000 training or 10 000 test digits, grey, with a frame of 2 black pixels: 28 x 28 → 32 x 32, as in the PGGAN
+    paper."""
     from torchvision.datasets import MNIST
 
-    data = _open("mnist", root / "MNIST" / "raw", download, lambda: MNIST(root, train=True, download=download))
+    data = _open("mnist", root / "MNIST" / "raw", download, lambda: MNIST(root, train=not test, download=download))
     images = np.pad(data.data.numpy(), ((0, 0), (2, 2), (2, 2)))[:, None]
     return ArraySource("mnist", images, resolution, labels=data.targets.numpy(), num_classes=10, mirror=False)
 
 
-def open_cifar10(root: Path, resolution: int, *, download: bool = False) -> ArraySource:
-    """50 000 training images, RGB 32 x 32, ten classes."""
+def open_cifar10(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
+    """50 000 training or 10 000 test images, RGB 32 x 32, ten classes."""
     from torchvision.datasets import CIFAR10
 
     folder = root / CIFAR10.base_folder
-    data = _open("cifar10", folder, download, lambda: CIFAR10(root, train=True, download=download))
+    data = _open("cifar10", folder, download, lambda: CIFAR10(root, train=not test, download=download))
     return ArraySource(
         "cifar10", data.data.transpose(0, 3, 1, 2), resolution, labels=np.array(data.targets), num_classes=10
     )
 
 
-def open_svhn(root: Path, resolution: int, *, download: bool = False) -> ArraySource:
-    """73 257 training house numbers, RGB 32 x 32, labelled with their middle digit. Needs scipy."""
+def open_svhn(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
+    """73 257 training or 26 032 test house numbers, RGB 32 x 32, labelled with their middle digit. Needs scipy."""
     from torchvision.datasets import SVHN
 
-    data = _open("svhn", root, download, lambda: SVHN(root, split="train", download=download))
+    part = "test" if test else "train"
+    data = _open("svhn", root, download, lambda: SVHN(root, split=part, download=download))
     return ArraySource("svhn", data.data, resolution, labels=data.labels, num_classes=10, mirror=False)
 
 
@@ -107,6 +109,9 @@ def open_lsun(root: Path, resolution: int, *, download: bool = False, resize: bo
         num_classes=len(folders) if several else 0,
     )
 
+
+TEST_PARTS = ("mnist", "cifar10", "svhn")
+"""Sets that have test images."""
 
 TORCHVISION_SETS: dict[str, Callable[..., Source]] = {
     "mnist": open_mnist,
