@@ -1,0 +1,174 @@
+"""``python -m train.semi_supervised``: classifiers from few labels and many images (Salimans et al. 2016, §5)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from train.baselines import label_spreading, logistic_regression
+from train.device import resolve_device
+from train.errors import run_program
+from train.files import write_atomically
+from train.folder import RUNS
+from train.semi_config import NETWORKS, SemiOptions, parse_command_line
+from train.semi_data import SemiData, balanced_labels, load_semi_data
+from train.semi_results import Result, Results, Task, summary, table
+from train.semi_training import as_input, probabilities, train_classifier
+from train.trainer import stream_seed
+
+PROG = "python -m train.semi_supervised"
+BASELINES = {"label-spreading": label_spreading, "logistic-regression": logistic_regression}
+
+
+def tasks_of(options: SemiOptions) -> list[Task]:
+    """All that the options ask for; an ensemble's further members come last."""
+    seeds = range(options.seed, options.seed + options.repeats)
+    methods = ["gan", *(["supervised", *BASELINES] if options.baselines else [])]
+    tasks = [Task(method, labels, seed) for seed in seeds for labels in options.labels for method in methods]
+    for member in range(1, options.ensemble):
+        tasks += [Task("gan", labels, seed, member) for seed in seeds for labels in options.labels]
+    return tasks
+
+
+def perform(task: Task, options: SemiOptions, data: SemiData, results: Results, progress: bool) -> Result:
+    """Trains and tests. Networks leave their probabilities in the results' folder."""
+    start = time.perf_counter()
+    labelled = balanced_labels(data.pool_labels, task.labels, data.num_classes, task.seed)
+    if task.method in BASELINES:
+        tested, pool = BASELINES[task.method](data, labelled)
+    else:
+        tested, pool = _by_network(task, options, data, labelled, results.probabilities_file(task), progress)
+    wrong = int((tested != data.test_labels).sum())
+    unlabelled = torch.ones(len(data.pool), dtype=torch.bool)
+    unlabelled[labelled] = False
+    missed = (pool != data.pool_labels)[unlabelled]
+    pool_error = float(missed.float().mean()) if len(missed) else None
+    seconds = round(time.perf_counter() - start, 2)
+    return Result(*task, wrong, len(tested), wrong / len(tested), pool_error, seconds)
+
+
+def _by_network(
+    task: Task, options: SemiOptions, data: SemiData, labelled: Tensor, file: Path, progress: bool
+) -> tuple[Tensor, Tensor]:
+    """Classes of the test images and of the pool [N]."""
+    networks = NETWORKS[options.preset]
+    network = train_classifier(
+        options,
+        networks,
+        data,
+        labelled,
+        stream_seed(task.seed, "network", task.member),  # with and without adversary from the same start
+        adversary=task.method == "gan",
+        device=resolve_device(options.device),
+        progress=f"{task.method}, {task.labels} labels, seed {task.seed}" if progress else None,
+    )
+    tested, pool = (probabilities(network, as_input(part, networks), options.batch) for part in (data.test, data.pool))
+    write_atomically(file, lambda out: np.save(out, tested.numpy()))
+    return tested.argmax(1), pool.argmax(1)
+
+
+def perform_all(tasks: list[Task], options: SemiOptions, data: SemiData, results: Results) -> Iterator[Result]:
+    """Results as they come, of ``options.jobs`` tasks at a time."""
+    if options.jobs == 1 or len(tasks) < 2:
+        for task in tasks:
+            yield perform(task, options, data, results, progress=True)
+        return
+    jobs = min(options.jobs, len(tasks))
+    threads = max(1, torch.get_num_threads() // jobs)
+    # Not forked: OpenMP's threads do not survive that.
+    with (
+        _sigterm_as_interrupt(),
+        multiprocessing.get_context("spawn").Pool(jobs, _start, (threads, options, data, results)) as pool,
+    ):
+        yield from pool.imap_unordered(_perform_here, tasks)
+
+
+_here: tuple[SemiOptions, SemiData, Results]  # in a process of the pool
+
+
+def _start(threads: int, *here: object) -> None:
+    global _here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
+    torch.set_num_threads(threads)
+    _here = here
+
+
+def _perform_here(task: Task) -> Result:
+    return perform(task, *_here, progress=False)
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """So that the pool's processes end with this one."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    options = parse_command_line(list(sys.argv[1:] if args is None else args), PROG)
+    resolve_device(options.device)
+    data = load_semi_data(options.preset, options.data_root, options.download)
+    for labels in options.labels:
+        balanced_labels(data.pool_labels, labels, data.num_classes, options.seed)  # only to say at once what is wrong
+    results = Results(options.out or RUNS / f"semi_supervised-{options.preset}", options)
+    tasks = tasks_of(options)
+    rest = [task for task in tasks if task not in results.finished]
+    done = len(tasks) - len(rest)
+    _say(f"{len(data.pool)} images to learn from, {len(data.test)} to test; {done} of {len(tasks)} results are there")
+    try:
+        for result in perform_all(rest, options, data, results):
+            results.add(result)
+            done += 1
+            member = f", member {result.member}" if result.member else ""
+            _say(
+                f"[{done}/{len(tasks)}] {result.method}, {result.labels} labels, seed {result.seed}{member}: "
+                f"{result.error:.2%} wrong, {result.seconds:.1f} s"
+            )
+    except KeyboardInterrupt:
+        _say("interrupted: the same command goes on from here")
+        return 130
+    every = [results.finished[task] for task in tasks]
+    if options.ensemble:
+        every += [
+            results.ensemble(task, options.ensemble, data.test_labels)
+            for task in tasks
+            if task.method == "gan" and task.member == 0
+        ]
+    print(json.dumps(_as_json(options, data, every), indent=2) if options.json else table(every, options.ensemble))
+    return 0
+
+
+def _as_json(options: SemiOptions, data: SemiData, results: list[Result]) -> dict[str, Any]:
+    """Every error, and what the table says."""
+    return {
+        "options": options.what_results_depend_on(),
+        "pool": len(data.pool),
+        "test": len(data.test),
+        "torch": torch.__version__,
+        "ensemble": options.ensemble,
+        "results": [asdict(result) for result in results],
+        "summary": summary(results),
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
