@@ -14,7 +14,8 @@ from train.pggan_config import PRESETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "docs/metrics.md")]
+TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
+TEXTS += sorted(ROOT.glob("docs/*.md"))
 
 
 def blocks(language: str) -> list[str]:

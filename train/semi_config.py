@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,9 +59,10 @@ class SemiOptions:
     """Print JSON with every single error instead of a table."""
 
     def what_results_depend_on(self) -> dict[str, Any]:
-        """The options that one result depends on beside its method, labels, seed and member."""
+        """What one result depends on beside its method, labels, seed and member, as JSON has it."""
         names = ("preset", "epochs", "batch", "lr", "lr_decay", "unlabelled_weight", "averaging", "generator_loss")
-        return {name: getattr(self, name) for name in names}
+        networks = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(NETWORKS[self.preset]).items()}
+        return {**{name: getattr(self, name) for name in names}, "networks": networks}
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Convolutional:
 
 
 NETWORKS: Mapping[str, Dense | Convolutional] = {
-    "digits": Dense(hidden=(300, 150, 100), generator_hidden=(200, 200)),
-    "glyphs": Convolutional(width=24, generator_width=128),
+    "digits": Dense(hidden=(300, 100), generator_hidden=(200,), input_noise=0.2, noise=0.15),
+    "glyphs": Convolutional(width=16, generator_width=64),
     "mnist": Dense(),
     "svhn": Convolutional(width=64),
     "cifar10": Convolutional(width=96),
@@ -112,10 +113,10 @@ NETWORKS: Mapping[str, Dense | Convolutional] = {
 _PAPERS_IMAGES = {"lr": 0.0003, "lr_decay": 1 / 3}
 
 PRESETS: Mapping[str, SemiOptions] = {
-    # The paper's settings for MNIST, but an average that 2000 steps are enough for, and a decay.
-    "digits": SemiOptions(epochs=200, lr_decay=1 / 3, averaging=0.01),
+    # A thousand steps, a few seconds; chosen by the error on the pool with seeds from 100 on, never on the test images.
+    "digits": SemiOptions(epochs=50, batch=50, lr_decay=1 / 3, averaging=0.01),
     "glyphs": SemiOptions(
-        preset="glyphs", labels=(180, 360, 720), repeats=3, epochs=20, lr=0.001, lr_decay=1 / 3, averaging=0.01
+        preset="glyphs", labels=(180, 360, 720), repeats=3, epochs=30, lr=0.001, lr_decay=1 / 3, averaging=0.01
     ),
     "mnist": SemiOptions(preset="mnist"),
     "svhn": SemiOptions(preset="svhn", labels=(500, 1000, 2000), epochs=900, **_PAPERS_IMAGES),

@@ -13,7 +13,7 @@ from train.data import load_images
 from train.errors import UsageError
 
 DIGITS_POOL = 1000  # of 1797
-GLYPHS, GLYPHS_POOL = 12_000, 10_000
+GLYPHS, GLYPHS_POOL = 6000, 5000
 GLYPHS_RESOLUTION = 16
 MNIST_FRAME = 2  # black pixels around MNIST's 28x28
 
@@ -39,8 +39,8 @@ class SemiData:
 def load_semi_data(name: str, data_root: Path, download: bool) -> SemiData:
     """The set of a preset.
 
-    ``digits`` has 1000 images in the pool and 797 to test, parted at random by a fixed seed; ``glyphs`` 10 000 and
-    2000 at 16x16; ``mnist`` (without the frame that other programs use), ``svhn`` and ``cifar10`` their own parts.
+    ``digits`` has 1000 images in the pool and 797 to test, parted at random by a fixed seed; ``glyphs`` 5000 and
+    1000 at 16x16; ``mnist`` (without the frame that other programs use), ``svhn`` and ``cifar10`` their own parts.
     """
     if name == "digits":
         images = load_images(name, 8)

@@ -37,9 +37,10 @@ def tasks_of(options: SemiOptions) -> list[Task]:
     seeds = range(options.seed, options.seed + options.repeats)
     methods = ["gan", *(["supervised", *BASELINES] if options.baselines else [])]
     tasks = [Task(method, labels, seed) for seed in seeds for labels in options.labels for method in methods]
-    for member in range(1, options.ensemble):
-        tasks += [Task("gan", labels, seed, member) for seed in seeds for labels in options.labels]
-    return tasks
+    members = range(1, options.ensemble)
+    return tasks + [
+        Task("gan", labels, seed, member) for seed in seeds for member in members for labels in options.labels
+    ]
 
 
 def perform(task: Task, options: SemiOptions, data: SemiData, results: Results, progress: bool) -> Result:
