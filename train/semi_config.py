@@ -147,6 +147,7 @@ def _check(options: SemiOptions) -> None:
     if options.ensemble < 0 or options.ensemble == 1:
         raise UsageError(f"ensemble={options.ensemble}: an ensemble has at least 2 members (0: no such row)")
     for name, fits in (
+        ("seed", options.seed >= 0),
         ("lr", options.lr > 0),
         ("lr_decay", 0 <= options.lr_decay <= 1),
         ("averaging", 0 < options.averaging <= 1),

@@ -70,7 +70,7 @@ def _by_network(
         networks,
         data,
         labelled,
-        stream_seed(task.seed, "network", task.member),  # with and without adversary from the same start
+        stream_seed(task.seed, "network", task.member),  # the same start with and without adversary
         adversary=task.method == "gan",
         device=resolve_device(options.device),
         progress=f"{task.method}, {task.labels} labels, seed {task.seed}" if progress else None,

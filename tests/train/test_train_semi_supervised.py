@@ -368,6 +368,7 @@ class TestProgram:
             (["--batch", "1"], "batch=1: batch norm in the generator needs 2 images at least"),
             (["--ensemble", "1"], "ensemble=1: an ensemble has at least 2 members"),
             (["--unlabelled-weight", "0"], "--baselines has the network on the labels alone"),
+            (["--seed", "-1"], "seed=-1 is out of range"),
             (["--lr-decay", "2"], "lr_decay=2.0 is out of range"),
             (["--averaging", "0"], "averaging=0.0 is out of range"),
             (["--generator-loss", "hinge"], "'hinge'"),
