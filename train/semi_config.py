@@ -113,7 +113,7 @@ NETWORKS: Mapping[str, Dense | Convolutional] = {
 _PAPERS_IMAGES = {"lr": 0.0003, "lr_decay": 1 / 3}
 
 PRESETS: Mapping[str, SemiOptions] = {
-    # 2000 steps, some 12 seconds of one core; chosen on the pool alone, never on the test images.
+    # 2000 steps, some 12 seconds of one core; docs/semi_supervised.md says how they were chosen.
     "digits": SemiOptions(epochs=100, batch=50, lr_decay=1 / 3, averaging=0.01),
     "glyphs": SemiOptions(
         preset="glyphs", labels=(180, 360, 720), repeats=3, epochs=30, lr=0.001, lr_decay=1 / 3, averaging=0.01
