@@ -169,7 +169,8 @@ def projected_wasserstein(a: Tensor, b: Tensor, rays: Tensor, *, channels: int |
         a, b = (_standardised(x, channels) for x in (a, b))
     distances = [rays.new_empty(0, dtype=torch.float64)]
     for part in rays.split(max(1, _PROJECTIONS_AT_ONCE // len(a))):
-        sorted_a, sorted_b = ((part @ x.T).sort(dim=1).values.double() for x in (a, b))
+        with torch.autocast(a.device.type, enabled=False):
+            sorted_a, sorted_b = ((part @ x.T).sort(dim=1).values.double() for x in (a, b))
         finite = (sorted_a.isfinite() & sorted_b.isfinite()).all(dim=1)
         distances.append((sorted_a - sorted_b).abs().mean(dim=1).masked_fill(~finite, math.nan))
     return torch.cat(distances)
@@ -188,9 +189,9 @@ def _standardised(x: Tensor, channels: int) -> Tensor:
         sums[1] += values.square().sum((0, 2))
     mean, square = sums / (x.numel() / channels)
     deviation = (square - mean.square()).clamp(min=0).sqrt()
-    width = x.shape[1] // channels
-    mean, deviation = (moment.float().repeat_interleave(width) for moment in (mean, deviation))
-    return (x - mean).mul_(torch.where(deviation > 0, 1 / deviation, 0))
+    scale = torch.where(deviation > 0, 1 / deviation, 0)
+    mean, scale = (moment.repeat_interleave(x.shape[1] // channels) for moment in (mean, scale))
+    return torch.cat([((part - mean) * scale).float() for part in x.split(2**14)])
 
 
 def laplacian_patches(images: Tensor, places: Tensor, *, differences: bool = True) -> tuple[Tensor, Tensor]:
@@ -210,8 +211,9 @@ def _patches_of(images: Tensor, places: Tensor, differences: bool) -> tuple[Tens
     smaller = level[:, :, :0, :0]
     if differences:
         shrink, enlarge = (matrix.to(level) for matrix in _pyramid_step(images.shape[-1]))
-        smaller = shrink @ level @ shrink.T
-        level = level - enlarge @ smaller @ enlarge.T
+        with torch.autocast(level.device.type, enabled=False):
+            smaller = shrink @ level @ shrink.T
+            level = level - enlarge @ smaller @ enlarge.T
     windows = level.unfold(2, 7, 1).unfold(3, 7, 1).permute(0, 2, 3, 1, 4, 5)  # [N, H−6, H−6, C, 7, 7]
     image = torch.arange(len(level), device=level.device)[:, None].expand(places.shape[:2])
     return windows[image, places[..., 0], places[..., 1]].flatten(0, 1).flatten(1), smaller

@@ -16,14 +16,14 @@ using namespace cpu;
 constexpr int kRays = 8;                  // of a tile
 constexpr int64_t kSummedTogether = 512;  // vectors whose moments are added up in one piece
 
-/// What column k of a set is shifted and scaled by.
+/// What column k of a set is shifted and scaled by; of float64, as a mean rounded to float32 would leave a remainder.
 struct Columns {
-  std::vector<float> shift, scale;
+  std::vector<double> shift, scale;
 };
 
 /// Those that bring each channel to mean 0 and deviation 1 (all to 0 where it does not vary). Sums are of float64.
 Columns standardising(const float* x, int64_t count, int64_t size, int64_t channels) {
-  Columns columns{std::vector<float>(size, 0.0f), std::vector<float>(size, 1.0f)};
+  Columns columns{std::vector<double>(size, 0.0), std::vector<double>(size, 1.0)};
   if (channels == 0) return columns;
   const int64_t pieces = (count + kSummedTogether - 1) / kSummedTogether;
   std::vector<double> sums(2 * pieces * size);
@@ -50,8 +50,8 @@ Columns standardising(const float* x, int64_t count, int64_t size, int64_t chann
       }
     const double values = double(count) * double(width), mean = sum / values;
     const double deviation = std::sqrt(std::max(square / values - mean * mean, 0.0));
-    std::fill_n(columns.shift.begin() + channel * width, width, static_cast<float>(-mean));
-    std::fill_n(columns.scale.begin() + channel * width, width, deviation > 0 ? static_cast<float>(1 / deviation) : 0);
+    std::fill_n(columns.shift.begin() + channel * width, width, -mean);
+    std::fill_n(columns.scale.begin() + channel * width, width, deviation > 0 ? 1 / deviation : 0.0);
   }
   return columns;
 }
@@ -64,8 +64,9 @@ void make_panels(const float* x, int64_t count, int64_t size, const Columns& col
       float* const panel = panels + p * kPanel * size;
       const int64_t valid = std::min(kPanel, count - p * kPanel);
       for (int64_t k = 0; k < size; ++k) {
-        const float shift = columns.shift[k], scale = columns.scale[k];
-        for (int64_t n = 0; n < valid; ++n) panel[k * kPanel + n] = (from[n * size + k] + shift) * scale;
+        const double shift = columns.shift[k], scale = columns.scale[k];
+        for (int64_t n = 0; n < valid; ++n)
+          panel[k * kPanel + n] = static_cast<float>((double(from[n * size + k]) + shift) * scale);
         for (int64_t n = valid; n < kPanel; ++n) panel[k * kPanel + n] = 0;
       }
     }

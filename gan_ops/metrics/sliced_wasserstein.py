@@ -25,12 +25,12 @@ def sliced_wasserstein(
     between two sets of real images it is small but not 0 (:func:`noise_floor`). PGGAN's protocol takes 16384 images.
 
     The random numbers are numpy's: real patches from ``default_rng((seed, 0, size))``, generated ones from ``(seed, 1,
-    size)``, directions from ``(seed, 2, size)``, size being the level's. A channel that does not vary is not scaled.
+    size)``, directions from ``(seed, 2, size)``, size being the level's. A channel that does not vary is set to 0.
 
     Args:
         real, fake: [N, 1 or 3, H, H] of the same shape, uint8 or floating-point in [−1, 1], H a power of two from 16
-            up. Memory is twice that of both sets' descriptors at one level, 16·N·patches_per_image·C·49 bytes, and a
-            fifth of it for projections.
+            up. Memory is twice that of both sets' descriptors at one level, 16·N·patches_per_image·C·49 bytes; while
+            projecting 512·N·patches_per_image more; and the next level of both sets, as much as they take in uint8.
         patches_per_image, directions: how many of each.
 
     Returns:
@@ -72,7 +72,7 @@ class SlicedWasserstein:
 
     How a set is cut into batches does not matter: the places of patches depend on an image's position in its set alone.
     Keeps both sets' descriptors, since they can be normalised only when all are there: patches_per_image·C·196 bytes an
-    image and level, 10 GB for the protocol's two sets at 128 pixels. The function needs half of that.
+    image and level, 10 GB for the protocol's two sets at 128 pixels, and computes with half as much again.
     """
 
     def __init__(self, *, patches_per_image: int = 128, directions: int = 512, seed: int = 0) -> None:

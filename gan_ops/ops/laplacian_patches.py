@@ -29,7 +29,7 @@ def laplacian_patches(images: Tensor, places: Tensor, *, differences: bool = Tru
         TypeError: a type is another.
         NotImplementedError: images require a gradient.
     """
-    if kernels_run() and images.device.type == "cpu":
+    if kernels_run() and all(x.device.type == "cpu" for x in (images, places)):
         return _laplacian_patches(images, places, differences)
     return reference.laplacian_patches(images, places, differences=differences)
 

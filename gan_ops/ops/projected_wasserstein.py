@@ -29,7 +29,7 @@ def projected_wasserstein(a: Tensor, b: Tensor, rays: Tensor, *, channels: int |
         TypeError: a type is another.
         NotImplementedError: an argument requires a gradient.
     """
-    if kernels_run() and a.device.type == "cpu":
+    if kernels_run() and all(x.device.type == "cpu" for x in (a, b, rays)):
         return _projected_wasserstein(a, b, rays, channels)
     return reference.projected_wasserstein(a, b, rays, channels=channels)
 

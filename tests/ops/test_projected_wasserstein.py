@@ -107,6 +107,35 @@ def test_a_channel_that_does_not_vary_counts_as_zeros() -> None:
         torch.testing.assert_close(of(a, b, rays, channels=3), of(*without, channels=2))
 
 
+def test_a_channel_far_from_zero_is_centred_to_its_last_digit() -> None:
+    a, b = (1000 + 0.1 * noise(500, 6, seed=seed) for seed in (0, 1))
+    b = b + 0.01
+    rays = noise(3, 6, seed=2)
+    wide = []
+    for x in (a, b):
+        groups = x.double().view(500, 2, 3)
+        mean, deviation = groups.mean((0, 2), keepdim=True), groups.std((0, 2), keepdim=True, correction=0)
+        wide.append(((groups - mean) / deviation).flatten(1) @ rays.double().T)
+    expected = (wide[0].sort(0).values - wide[1].sort(0).values).abs().mean(0)
+    for of in (projected_wasserstein, reference.projected_wasserstein):
+        torch.testing.assert_close(of(a, b, rays, channels=2), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("of", [projected_wasserstein, reference.projected_wasserstein])
+def test_autocast_changes_nothing(of) -> None:
+    a, b = (noise(100, 6, seed=seed) for seed in (0, 1))
+    expected = of(a, b, a[:5])
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(of(a, b, a[:5]), expected)
+
+
+def test_tensors_on_different_devices_are_refused() -> None:
+    a = noise(5, 6)
+    for arguments in ((a, a, a.to("meta")), (a, a.to("meta"), a)):
+        with pytest.raises(ValueError, match="meta"):
+            projected_wasserstein(*arguments)
+
+
 def test_any_strides_give_the_same() -> None:
     a, b, rays = noise(6, 200).T[::2], noise(100, 6, seed=1), noise(6, 4).T
     for of in (projected_wasserstein, reference.projected_wasserstein):
