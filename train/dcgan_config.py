@@ -9,6 +9,7 @@ from train.config import Table
 from train.errors import UsageError
 from train.gan_config import GanConfig
 from train.schedule import Schedule, growing_schedule, parse_table
+from train.techniques import check_norms
 
 Norm = Literal["batch", "instance", "layer", "group", "pixel", "spectral", "none"]
 GNorm = Literal["batch", "instance", "layer", "group", "pixel", "virtual", "spectral", "none"]
@@ -95,16 +96,7 @@ def schedule_of(config: DcganConfig) -> Schedule:
     r = config.resolution
     if r not in RESOLUTIONS:
         raise UsageError(f"resolution={r} is none of {', '.join(map(str, RESOLUTIONS))}")
-    if config.loss == "wgan-gp" and config.d_norm == "batch":
-        raise UsageError(
-            "loss='wgan-gp' excludes d_norm='batch': the penalty is on the gradient of each image's own score, which"
-            " batch norm makes depend on the others (Gulrajani et al. 2017, 4; their choice is d_norm='layer')"
-        )
-    if config.weight_norm and "spectral" in (config.g_norm, config.d_norm):
-        raise UsageError("weight_norm excludes the norm 'spectral': both determine the scale of the weights")
-    if config.loss == "wgan" and (config.weight_norm or config.d_norm == "spectral"):
-        other = "weight_norm" if config.weight_norm else "d_norm='spectral'"
-        raise UsageError(f"loss='wgan' excludes {other}: clipping bounds parameters, which are not the weights there")
+    check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
     if config.feature_matching >= r:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {r // 2}")
     if not 0 <= config.beta1 < 1:

@@ -137,6 +137,20 @@ _NUMBERS = (
 )
 
 
+def check_norms(options: Techniques, g_norm: str, d_norm: str, weight_norm: bool) -> None:
+    """UsageError where the networks' norms exclude each other or the loss."""
+    if options.loss == "wgan-gp" and d_norm == "batch":
+        raise UsageError(
+            "loss='wgan-gp' excludes d_norm='batch': the penalty is on the gradient of each image's own score, which"
+            " batch norm makes depend on the others (Gulrajani et al. 2017, 4; their choice is d_norm='layer')"
+        )
+    if weight_norm and "spectral" in (g_norm, d_norm):
+        raise UsageError("weight_norm excludes the norm 'spectral': both determine the scale of the weights")
+    if options.loss == "wgan" and (weight_norm or d_norm == "spectral"):
+        other = "weight_norm" if weight_norm else "d_norm='spectral'"
+        raise UsageError(f"loss='wgan' excludes {other}: clipping bounds parameters, which are not the weights there")
+
+
 def _objective(options: Techniques) -> Objective:
     smoothing = options.label_smoothing
     match options.loss:

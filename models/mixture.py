@@ -1,0 +1,137 @@
+"""Small networks for points in the plane, to watch how GANs lose modes (after Metz et al. 2017, appendix A).
+
+Points are images [N, 2, 1, 1], so that whatever trains on images trains on them as well.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gan_ops import nn as gnn
+from models.norms import norm_layer, reparametrized
+from models.scores import Scores, widened
+
+__all__ = ["D_NORMS", "G_NORMS", "Discriminator", "Generator"]
+
+D_NORMS = ("layer", "pixel", "spectral", "none")
+G_NORMS = ("batch", *D_NORMS, "virtual")
+"""Of those in :mod:`models.norms`, what says something about [N, width] without pixels."""
+
+SLOPE = 0.2
+"""Of D's leaky ReLU, below zero."""
+
+
+class Generator(nn.Module):
+    """Latents z [N, latent_dim] → points [N, 2, 1, 1], through two hidden layers of ReLUs.
+
+    Args:
+        norm: of the hidden layers, one of :data:`G_NORMS`. "virtual" keeps ``reference``, latents [R, latent_dim].
+        weight_norm: weight normalisation of all layers, beside ``norm`` (Salimans and Kingma 2016).
+    """
+
+    num_classes = 0
+
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        width: int = 128,
+        norm: str = "none",
+        weight_norm: bool = False,
+        reference: Tensor | None = None,
+    ):
+        super().__init__()
+        if norm not in G_NORMS:
+            raise ValueError(f"norm={norm!r} is none of {', '.join(G_NORMS)}")
+        self.latent_dim = latent_dim
+        layers = [
+            *_hidden(latent_dim, width, norm, weight_norm, nn.ReLU()),
+            *_hidden(width, width, norm, weight_norm, nn.ReLU()),
+            reparametrized(nn.Linear(width, 2), norm, weight_norm),
+            nn.Unflatten(1, (2, 1, 1)),
+        ]
+        if norm == "virtual":
+            if reference is None:
+                raise ValueError("norm='virtual' needs a reference batch of latents")
+            self.layers: nn.Sequential = gnn.ReferenceSequential(*layers)
+            self.layers.set_reference(reference)
+        else:
+            self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Points for z; ``labels`` is there for the steps' sake and must be None."""
+        if labels is not None:
+            raise ValueError("labels were given to a generator that knows no classes")
+        if z.dim() != 2 or z.shape[1] != self.latent_dim:
+            raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
+        return self.layers(z)
+
+    def active_parameters(self) -> list[nn.Parameter]:
+        """All parameters: the network does not grow."""
+        return list(self.parameters())
+
+
+class Discriminator(nn.Module):
+    """Points [N, 2, 1, 1] → :class:`Scores`, through two hidden layers of leaky ReLUs.
+
+    Args:
+        norm: of the hidden layers, one of :data:`D_NORMS`.
+        minibatch_kernels: those of a minibatch discrimination (Salimans et al. 2016, §3.2) of the last hidden layer, of
+            ``minibatch_dim`` values each; 0 for none.
+    """
+
+    num_classes = 0
+
+    def __init__(
+        self,
+        *,
+        width: int = 128,
+        norm: str = "none",
+        weight_norm: bool = False,
+        minibatch_kernels: int = 0,
+        minibatch_dim: int = 5,
+    ):
+        super().__init__()
+        if norm not in D_NORMS:
+            raise ValueError(f"norm={norm!r} is none of {', '.join(D_NORMS)}")
+        self.hidden = nn.Sequential(
+            nn.Flatten(),
+            *_hidden(2, width, norm, weight_norm, nn.LeakyReLU(SLOPE)),
+            *_hidden(width, width, norm, weight_norm, nn.LeakyReLU(SLOPE)),
+        )
+        self.minibatch = None
+        if minibatch_kernels:
+            self.minibatch = gnn.MinibatchDiscrimination(width, minibatch_kernels, minibatch_dim)
+        self.out = reparametrized(nn.Linear(width + minibatch_kernels, 1), norm, weight_norm)
+
+    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1, features: int = 0) -> Scores:
+        """Scores of x.
+
+        Args:
+            labels: there for the steps' sake; must be None.
+            batches: x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and the
+                result is what they would give one by one.
+            features: other than 0, also return the last hidden layer [N, width].
+        """
+        if labels is not None:
+            raise ValueError("labels were given to a discriminator that takes none")
+        if x.dim() != 4 or x.shape[1:] != (2, 1, 1):
+            raise ValueError(f"x is {list(x.shape)}, not [N, 2, 1, 1]")
+        h = self.hidden(x)
+        out = self.out(h if self.minibatch is None else self.minibatch(h, batches))  # [N, width (+ kernels)] → [N, 1]
+        return Scores(widened(out)[:, 0], None, h if features else None)
+
+    def fit_minibatch(self, x: Tensor) -> None:
+        """Scales the minibatch discrimination's kernels to points x, as its authors do; see its ``fit_scale``."""
+        if self.minibatch is not None:
+            self.minibatch.fit_scale(self.hidden(x))
+
+    def active_parameters(self) -> list[nn.Parameter]:
+        """All parameters: the network does not grow."""
+        return list(self.parameters())
+
+
+def _hidden(inputs: int, width: int, norm: str, weight_norm: bool, activation: nn.Module) -> list[nn.Module]:
+    """[N, inputs] → [N, width]."""
+    norms = [nn.BatchNorm1d(width)] if norm == "batch" else norm_layer(norm, width)
+    return [reparametrized(nn.Linear(inputs, width), norm, weight_norm), *norms, activation]

@@ -1,0 +1,76 @@
+"""The small networks for points: shapes, norms, minibatches that stay apart, errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from models.mixture import D_NORMS, G_NORMS, Discriminator, Generator
+
+
+def generator(**options) -> Generator:
+    torch.manual_seed(0)
+    reference = torch.randn(5, 3) if options.get("norm") == "virtual" else None
+    return Generator(3, width=8, reference=reference, **options)
+
+
+@pytest.mark.parametrize("norm", G_NORMS)
+def test_a_generator_makes_points(norm: str) -> None:
+    assert generator(norm=norm)(torch.randn(4, 3)).shape == (4, 2, 1, 1)
+
+
+@pytest.mark.parametrize("norm", D_NORMS)
+def test_a_discriminator_scores_each_point(norm: str) -> None:
+    scores = Discriminator(width=8, norm=norm)(torch.randn(4, 2, 1, 1))
+    assert scores.score.shape == (4,) and scores.class_logits is None and scores.features is None
+
+
+def test_features_are_the_last_hidden_layer_of_which_the_score_is_a_linear_function() -> None:
+    network = Discriminator(width=8)
+    score, _, features = network(torch.randn(4, 2, 1, 1), features=4)
+    assert features.shape == (4, 8)
+    assert torch.equal(network.out(features)[:, 0], score)
+
+
+@pytest.mark.parametrize("norm", D_NORMS)
+@pytest.mark.parametrize("kernels", [0, 3])
+def test_interleaved_minibatches_are_scored_as_one_by_one(norm: str, kernels: int) -> None:
+    torch.manual_seed(0)
+    network = Discriminator(width=8, norm=norm, minibatch_kernels=kernels).eval()  # eval: spectral norm stands still
+    x = torch.randn(6, 2, 1, 1)
+    both = network(x, batches=2).score
+    apart = torch.stack([network(x[i::2]).score for i in range(2)], 1).flatten()
+    torch.testing.assert_close(both, apart)
+
+
+def test_minibatch_discrimination_sees_the_companions_and_nothing_else_does() -> None:
+    x = torch.randn(4, 2, 1, 1)
+    alone, other = x[:2], torch.cat([x[:2], x[2:] + 1])
+    for kernels, sees in ((0, False), (3, True)):
+        torch.manual_seed(0)
+        network = Discriminator(width=8, minibatch_kernels=kernels)
+        assert torch.allclose(network(alone).score, network(other).score[:2]) is not sees
+
+
+def test_weight_norm_reaches_every_layer() -> None:
+    for network, layers in ((generator(weight_norm=True), 3), (Discriminator(width=8, weight_norm=True), 3)):
+        assert sum(name.endswith("weight.original0") for name, _ in network.named_parameters()) == layers
+
+
+@pytest.mark.parametrize("make", [lambda: Generator(3, norm="instance"), lambda: Discriminator(norm="virtual")])
+def test_a_norm_that_does_not_fit_is_refused(make) -> None:
+    with pytest.raises(ValueError, match=r"norm=.(instance|virtual). is none of"):
+        make()
+
+
+def test_what_is_wrong_with_inputs_is_said() -> None:
+    with pytest.raises(ValueError, match=r"z is \[4, 2\], not \[N, 3\]"):
+        generator()(torch.randn(4, 2))
+    with pytest.raises(ValueError, match=r"x is \[4, 2\], not \[N, 2, 1, 1\]"):
+        Discriminator()(torch.randn(4, 2))
+    with pytest.raises(ValueError, match="needs a reference batch"):
+        Generator(3, norm="virtual")
+    with pytest.raises(ValueError, match="labels"):
+        generator()(torch.randn(4, 3), torch.zeros(4))
+    with pytest.raises(ValueError, match="labels"):
+        Discriminator()(torch.randn(4, 2, 1, 1), torch.zeros(4))

@@ -1,0 +1,300 @@
+"""Mode collapse on Gaussians: the data and its judge, runs, the program and the comparison."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from train import mixture, mixture_comparison
+from train.data import to_uint8
+from train.errors import UsageError
+from train.gaussians import MIXTURES, Mixture
+from train.mixture_config import MixtureConfig, check_config
+from train.mixture_picture import TILE, page, strip
+from train.mixture_run import SAMPLES, moments, train_all, train_run
+from train.techniques import Techniques
+
+TINY = MixtureConfig(steps=4, batch=8, latent=3, width=8)
+TINY_OPTIONS = ["--steps", "4", "--batch", "8", "--latent", "3", "--width", "8"]
+EVERY = pytest.mark.parametrize("name", MIXTURES)
+
+
+def drawn(mixture: Mixture, count: int, seed: int = 0) -> torch.Tensor:
+    return mixture.sample(count, torch.Generator().manual_seed(seed))
+
+
+def test_the_ring_has_eight_modes_evenly_on_a_circle_of_radius_2() -> None:
+    centres = MIXTURES["ring"]().centres
+    torch.testing.assert_close(centres.norm(dim=1), torch.full((8,), 2.0))
+    neighbours = (centres - centres.roll(1, 0)).norm(dim=1)
+    torch.testing.assert_close(neighbours, torch.full((8,), 4 * math.sin(math.pi / 8)))
+
+
+def test_the_grid_has_25_modes_2_apart_around_the_origin() -> None:
+    centres = MIXTURES["grid"]().centres
+    assert {tuple(c) for c in centres.tolist()} == {(x, y) for x in range(-4, 5, 2) for y in range(-4, 5, 2)}
+
+
+@EVERY
+def test_samples_have_the_deviation_and_all_modes_alike(name: str) -> None:
+    mixture = MIXTURES[name]()
+    points = drawn(mixture, 40_000)
+    modes = torch.cdist(points, mixture.centres).argmin(1)
+    off = points - mixture.centres[modes]
+    # Three standard errors of each estimate.
+    assert off.square().mean().sqrt() == pytest.approx(mixture.deviation, rel=3 / math.sqrt(2 * 80_000))
+    share = 1 / len(mixture.centres)
+    counted = torch.bincount(modes) / len(points)
+    assert (counted - share).abs().max() < 4 * math.sqrt(share * (1 - share) / len(points))
+
+
+@EVERY
+def test_perfect_samples_find_all_modes_and_are_good_but_for_one_in_90(name: str) -> None:
+    mixture = MIXTURES[name]()
+    quality = mixture.judge(drawn(mixture, 20_000))
+    assert quality.modes == len(mixture.centres)
+    assert quality.good == pytest.approx(1 - math.exp(-9 / 2), abs=0.003)  # a radius of 3 is χ² of two degrees
+    assert quality.divergence < 0.001
+
+
+@EVERY
+def test_a_single_mode_has_the_divergence_of_one_class_from_all(name: str) -> None:
+    mixture = MIXTURES[name]()
+    n = len(mixture.centres)
+    quality = mixture.judge(mixture.centres[:1].expand(10, 2))
+    # p = (1, 0, …), q = 1/n, m their mean.
+    expected = 0.5 * (math.log(2 * n / (n + 1)) + math.log(2 / (n + 1)) / n + (n - 1) / n * math.log(2))
+    assert quality == (1, 1.0, pytest.approx(expected))
+
+
+def test_a_mode_counts_as_found_only_with_a_sample_within_three_deviations() -> None:
+    ring = MIXTURES["ring"]()
+    away = torch.tensor([1.0, 0.0]) * ring.deviation
+    points = torch.stack([ring.centres[0] + 2.99 * away, ring.centres[1] + 3.01 * away])
+    assert ring.judge(points)[:2] == (1, 0.5)
+
+
+def test_points_that_are_not_finite_are_bad() -> None:
+    points = torch.tensor([[math.nan, 0.0], [math.inf, 0.0], [0.0, -math.inf]])
+    assert MIXTURES["ring"]().judge(points)[:2] == (0, 0.0)
+
+
+def test_moments_are_even_and_hold_the_start_and_the_end() -> None:
+    assert moments(70) == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert moments(2) == [0, 1, 2]
+
+
+def test_a_run_gives_samples_and_their_quality_at_each_moment() -> None:
+    outcome = train_run(TINY, 0)
+    assert outcome.steps == [0, 1, 2, 3, 4]
+    assert [points.shape for points in outcome.samples] == [(SAMPLES, 2)] * 5
+    assert outcome.quality == [MIXTURES["ring"]().judge(points) for points in outcome.samples]
+    assert not torch.equal(outcome.samples[0], outcome.samples[1])
+
+
+def test_the_seed_decides_a_run_to_the_bit_wherever_it_runs() -> None:
+    torch.manual_seed(5)
+    first = train_run(TINY, 1)
+    torch.manual_seed(6)
+    runs = [(TINY, 1), (TINY, 2)]
+    beside = dict(train_all(runs, jobs=2))
+    assert torch.equal(first.samples[-1], beside[0].samples[-1])
+    assert not torch.equal(first.samples[-1], beside[1].samples[-1])
+
+
+def test_a_run_leaves_threads_and_random_numbers_as_they_were() -> None:
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    train_run(TINY, 0)
+    assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
+
+
+TECHNIQUES = [
+    *({"loss": loss} for loss in ("minimax", "lsgan", "hinge", "wgan", "wgan-gp")),
+    {"label_smoothing": 0.1},
+    {"feature_matching": 4},
+    {"minibatch_discrimination": 3},
+    {"historical_averaging": 0.1},
+    {"instance_noise": 0.1},
+    {"instance_noise": 0.1, "instance_noise_kimg": 0.02},
+    {"ttur": 4.0},
+    {"d_steps": 2},
+    {"update": "joint"},
+    {"update": "merged"},
+    *({"g_norm": norm} for norm in ("batch", "layer", "pixel", "virtual", "spectral")),
+    *({"d_norm": norm} for norm in ("layer", "pixel", "spectral")),
+    {"weight_norm": True},
+    {"ema_kimg": 0.05},
+    {
+        "update": "merged",
+        "feature_matching": 4,
+        "minibatch_discrimination": 3,
+        "label_smoothing": 0.1,
+        "historical_averaging": 0.1,
+        "instance_noise": 0.1,
+        "g_norm": "virtual",
+        "d_norm": "spectral",
+        "ema_kimg": 0.05,
+    },
+]
+
+
+@pytest.mark.parametrize("changes", TECHNIQUES, ids=str)
+def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
+    config = replace(TINY, **changes)
+    check_config(config)
+    points = train_run(config, 0).samples[-1]
+    assert points.isfinite().all()
+    assert not torch.equal(points, train_run(TINY, 0).samples[-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"steps": 0}, "steps=0 is less than 1"),
+        ({"batch": 1}, "batch=1 is less than 2"),
+        ({"lr": 0.0}, "lr=0 is not positive"),
+        ({"beta1": 1.0}, "beta1=1.0"),
+        ({"ema_kimg": -1.0}, "ema_kimg=-1 is negative"),
+        ({"loss": "hinge", "label_smoothing": 0.1}, "no target to smooth"),
+        ({"d_steps": 2, "update": "merged"}, "d_steps=2 excludes update='merged'"),
+        ({"weight_norm": True, "d_norm": "spectral"}, "weight_norm excludes the norm 'spectral'"),
+        ({"loss": "wgan", "d_norm": "spectral"}, "loss='wgan' excludes d_norm='spectral'"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_with_the_reason(changes: dict, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        check_config(replace(TINY, **changes))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--seeds", "0"], "seeds=0"),
+        (["--jobs", "0"], "jobs=0"),
+        (["--picture", "x.jpg"], "picture=x.jpg does not end in .png"),
+        (["--data", "spiral"], "data"),
+        (["--minibatch-discriminaton", "3"], "did you mean --minibatch-discrimination"),
+    ],
+    ids=str,
+)
+def test_the_program_refuses(options: list[str], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        mixture.main(options)
+
+
+def test_the_program_prints_a_table_of_seeds_and_writes_a_picture(tmp_path, capsys) -> None:
+    picture = tmp_path / "points.png"
+    assert mixture.main([*TINY_OPTIONS, "--seeds", "2", "--seed", "7", "--picture", str(picture)]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()] == ["ring,", "seed", "7", "8", "all"]
+    assert [line.split(":")[0] for line in err.splitlines()] == ["seed 7", "seed 8"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_json_has_the_options_and_the_quality_of_each_seed_over_time(capsys) -> None:
+    mixture.main([*TINY_OPTIONS, "--data", "grid", "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert MixtureConfig(**result["options"]) == replace(TINY, data="grid")
+    (run,) = result["runs"]
+    last = train_run(replace(TINY, data="grid"), 0).quality[-1]
+    assert run["over_time"][-1] == {"step": 4, **last._asdict()}
+    assert {name: run[name] for name in ("seed", "modes", "good", "divergence")} == {"seed": 0, **last._asdict()}
+
+
+@pytest.mark.parametrize("option", [name for name in Techniques.__dataclass_fields__])
+def test_help_explains_every_technique(option: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        mixture.main(["--help"])
+    assert f"--{option.replace('_', '-')}" in capsys.readouterr().out
+
+
+def test_a_picture_shows_points_where_they_are() -> None:
+    one = Mixture(torch.zeros(1, 2), 0.1)  # from -1 to 1 along both axes
+    (at,) = torch.tensor([[0.5, 0.5]]).split(1)
+    pixels = strip(one, [at, torch.full((3, 2), math.nan), torch.full((3, 2), 9.0)])
+    assert pixels.dtype == to_uint8(torch.zeros(1)).dtype and pixels.shape == (3, TILE, 3 * TILE)
+    shown, nowhere, outside = pixels.split(TILE, 2)
+    blue = (shown != nowhere).any(0).nonzero()
+    assert torch.equal(nowhere, outside)
+    # Right of the middle and above it: a quarter of the tile from its top, and from its right border.
+    assert blue.amin(0).tolist() == [TILE // 4, 3 * TILE // 4]
+    assert blue.amax(0).tolist() == [TILE // 4 + 1, 3 * TILE // 4 + 1]
+    both = page({"a": pixels, "b": pixels}, [0, 1, 2])
+    assert torch.equal(both[:, -TILE:, -3 * TILE :], pixels)
+
+
+@pytest.fixture
+def tiny_comparison(monkeypatch, tmp_path):
+    """Two techniques of tiny networks; calls the program and gives what it printed on stdout."""
+    sizes = {"batch": 8, "latent": 3, "width": 8}
+    both = {"baseline": sizes, "smooth": {**sizes, "label_smoothing": 0.1}}
+    monkeypatch.setattr(mixture_comparison, "TECHNIQUES", both)
+
+    def run(*options: str) -> int:
+        return mixture_comparison.main(["--out", str(tmp_path), "--steps", "4", "--jobs", "1", *options])
+
+    return run
+
+
+def test_a_comparison_has_a_row_for_each_technique_and_pictures(tiny_comparison, tmp_path, capsys) -> None:
+    assert tiny_comparison("--seeds", "2") == 0
+    text = capsys.readouterr().out
+    assert text == (tmp_path / "table.md").read_text()
+    heading, _, *rows = (line.strip("| ").split(" | ") for line in text.splitlines())
+    assert heading[2:] == ["ring: modes of 8", "good %", "divergence", "grid: modes of 25", "good %", "divergence"]
+    assert [cells[0] for cells in rows] == ["baseline", "smooth"]
+    assert rows[1][1].endswith("--label-smoothing 0.1`")
+    config = replace(TINY, label_smoothing=0.1)
+    qualities = [train_run(config, seed).quality[-1] for seed in range(2)]
+    assert rows[1][4] == mixture.spread([q.divergence for q in qualities], 3)
+    assert (tmp_path / "ring.png").exists() and (tmp_path / "grid.png").exists()
+
+
+def test_runs_that_are_there_are_not_trained_again(tiny_comparison, tmp_path, capsys, monkeypatch) -> None:
+    tiny_comparison("--seeds", "1")
+    first = capsys.readouterr()
+    assert "0 of 4 runs are there already" in first.err
+    tiny_comparison("--seeds", "2")
+    assert "4 of 8 runs are there already" in capsys.readouterr().err
+    monkeypatch.setattr(mixture_comparison, "train_all", lambda runs, jobs: iter(()) if not runs else pytest.fail())
+    tiny_comparison("--seeds", "1")
+    assert capsys.readouterr().out == first.out
+
+
+def test_other_options_are_other_runs(tiny_comparison, capsys) -> None:
+    tiny_comparison("--seeds", "1", "--only", "smooth")
+    tiny_comparison("--seeds", "1", "--only", "smooth", "--steps", "3")
+    assert "0 of 2 runs are there already" in capsys.readouterr().err.splitlines()[3]
+
+
+def test_half_a_line_of_a_killed_comparison_is_trained_again(tiny_comparison, tmp_path, capsys) -> None:
+    tiny_comparison("--seeds", "1")
+    table = capsys.readouterr().out
+    file = tmp_path / "runs.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    tiny_comparison("--seeds", "1")
+    out, err = capsys.readouterr()
+    assert "3 of 4 runs are there already" in err
+    assert out == table and file.read_bytes() == whole
+
+
+def test_a_damaged_file_of_results_is_named(tiny_comparison, tmp_path) -> None:
+    (tmp_path / "runs.jsonl").write_text("{}\n")
+    with pytest.raises(UsageError, match=r"runs\.jsonl is damaged"):
+        tiny_comparison()
+
+
+def test_an_unknown_technique_is_refused(tiny_comparison) -> None:
+    with pytest.raises(UsageError, match="'magic' is none of baseline, smooth"):
+        tiny_comparison("--only", "baseline,magic")
+
+
+@pytest.mark.parametrize("name", mixture_comparison.TECHNIQUES)
+def test_the_comparisons_techniques_can_be_trained(name: str) -> None:
+    check_config(MixtureConfig(**mixture_comparison.TECHNIQUES[name]))

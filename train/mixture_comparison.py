@@ -1,0 +1,180 @@
+"""``python -m train.mixture_comparison``: which technique cures mode collapse, on both mixtures, over seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from train.config import parse_options
+from train.errors import UsageError, run_program
+from train.files import write_atomically
+from train.gaussians import MIXTURES
+from train.mixture import as_dict, check_count, describe, spread
+from train.mixture_config import MixtureConfig, check_config
+from train.mixture_picture import page, strip
+from train.mixture_run import Outcome, moments, train_all
+from train.pictures import save_png
+
+PROG = "python -m train.mixture_comparison"
+
+# What each row changes of the baseline, which is MixtureConfig's defaults. Values are the papers' where they fit
+# networks of this size; docs/mixture.md says where they do not.
+TECHNIQUES: dict[str, dict[str, Any]] = {
+    "baseline": {},
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Trains the baseline and every technique on both mixtures; what is in the folder already is not trained again."""
+
+    out: Path = Path("runs/mixture")
+    """Folder of results (runs.jsonl), and of the table and the pictures made from them."""
+    seed: int = 0
+    """Seed of the first run of each."""
+    seeds: int = 10
+    """Runs of each, every one with a seed one higher."""
+    jobs: int = 2
+    """Runs to train at once, each on one core."""
+    steps: int = MixtureConfig.steps
+    """Moves of G."""
+    only: str = ""
+    """Names of techniques, with commas between them (all if none is named)."""
+
+
+class Run(NamedTuple):
+    """One run of the comparison."""
+
+    technique: str
+    config: MixtureConfig
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """What tells it from all other runs: a result is used again only for the very same options."""
+        return json.dumps([dataclasses.asdict(self.config), self.seed], sort_keys=True)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
+    check_count(options.seeds, options.jobs)
+    names = chosen(options.only)
+    seeds = range(options.seed, options.seed + options.seeds)
+    # Seed by seed: one that is interrupted has all techniques with fewer seeds.
+    runs = [
+        Run(name, MixtureConfig(**{"data": data, "steps": options.steps, **TECHNIQUES[name]}), seed)
+        for seed in seeds
+        for data in MIXTURES
+        for name in names
+    ]
+    for run in runs:
+        check_config(run.config)
+    (options.out / "strips").mkdir(parents=True, exist_ok=True)
+    file = options.out / "runs.jsonl"
+    results = read_results(file)
+    missing = [run for run in runs if run.key not in results]
+    print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already", file=sys.stderr, flush=True)
+    for done, (index, outcome) in enumerate(train_all([(r.config, r.seed) for r in missing], options.jobs), 1):
+        run = missing[index]
+        save_png(strip_file(options.out, run), strip(MIXTURES[run.config.data](), outcome.samples))
+        results[run.key] = keep(file, run, outcome)
+        line = f"{run.config.data}, {run.technique}, seed {run.seed}: {describe(run.config, outcome.quality[-1])}"
+        print(f"{done}/{len(missing)} {line}", file=sys.stderr, flush=True)
+    text = table(runs, results)
+    write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
+    for data in MIXTURES:
+        first = [run for run in runs if run.config.data == data and run.seed == options.seed]
+        strips = {run.technique: load(strip_file(options.out, run)) for run in first}
+        save_png(options.out / f"{data}.png", page(strips, moments(options.steps)))
+    print(text, end="")
+    return 0
+
+
+def chosen(only: str) -> list[str]:
+    """The techniques asked for, in the table's order; UsageError for an unknown one."""
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    for name in names:
+        if name not in TECHNIQUES:
+            raise UsageError(f"only: {name!r} is none of {', '.join(TECHNIQUES)}")
+    return [name for name in TECHNIQUES if not names or name in names]
+
+
+def read_results(file: Path) -> dict[str, dict[str, Any]]:
+    """Results by the key of their run. Half a line at the end, from a run that was killed, is cut off."""
+    if not file.exists():
+        return {}
+    whole, newline, _ = file.read_text().rpartition("\n")
+    write_atomically(file, lambda out: out.write((whole + newline).encode()))
+    try:
+        lines = [json.loads(line) for line in whole.splitlines()]
+        return {json.dumps([line["options"], line["seed"]], sort_keys=True): line for line in lines}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UsageError(f"{file} is damaged: {error}") from None
+
+
+def keep(file: Path, run: Run, outcome: Outcome) -> dict[str, Any]:
+    """Appends a result to the file, and gives it."""
+    result = {
+        "technique": run.technique,
+        "options": dataclasses.asdict(run.config),
+        "seed": run.seed,
+        **as_dict(outcome),
+    }
+    with open(file, "a") as out:
+        out.write(json.dumps(result) + "\n")
+    return result
+
+
+def strip_file(folder: Path, run: Run) -> Path:
+    name = re.sub(r"\W+", "-", run.technique)
+    return folder / "strips" / f"{run.config.data}-{name}-{run.seed}.png"
+
+
+def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown: a row for each technique, means ± deviations over the seeds."""
+    heading = ["technique", "options"]
+    for data, mixture in MIXTURES.items():
+        heading += [f"{data}: modes of {len(mixture().centres)}", "good %", "divergence"]
+    lines = [row(heading), row(["---", "---"] + ["---:"] * (len(heading) - 2))]
+    for name in dict.fromkeys(run.technique for run in runs):
+        cells = [name, flags(TECHNIQUES[name])]
+        for data in MIXTURES:
+            of = [results[run.key] for run in runs if run.technique == name and run.config.data == data]
+            cells += [
+                spread([result["modes"] for result in of], 1),
+                spread([100 * result["good"] for result in of], 1),
+                spread([result["divergence"] for result in of], 3),
+            ]
+        lines.append(row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def flags(changes: Mapping[str, Any]) -> str:
+    """Options as one would type them."""
+    typed = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changes.items()]
+    return f"`{' '.join(typed)}`" if typed else ""
+
+
+def load(path: Path) -> Tensor:
+    """A picture as uint8 [3, H, W]."""
+    with Image.open(path) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

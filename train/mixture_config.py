@@ -1,0 +1,59 @@
+"""Options of ``python -m train.mixture`` that say what a run is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from train.errors import UsageError
+from train.techniques import Techniques, check_norms, losses_of
+
+GNorm = Literal["batch", "layer", "pixel", "virtual", "spectral", "none"]
+DNorm = Literal["layer", "pixel", "spectral", "none"]
+
+
+@dataclass(frozen=True)
+class MixtureConfig(Techniques):
+    """What a run on a mixture of Gaussians can be told; images are points here."""
+
+    data: Literal["ring", "grid"] = "ring"
+    """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
+    steps: int = 3000
+    """Moves of G."""
+    batch: int = 256
+    """Points of a step."""
+    lr: float = 0.001
+    """Learning rate of G; D's is ttur times as large."""
+    beta1: float = 0.5
+    """Adam's decay of the mean gradient (Metz et al. 2017: 0.5)."""
+    latent: int = 16
+    """Length of the latent vector."""
+    width: int = 128
+    """Units of each hidden layer (Metz et al. 2017: 128)."""
+    feature_matching: int = 0
+    """4: G matches means of D's last hidden layer, not the loss (Salimans et al. 2016, 3.1)."""
+    g_norm: GNorm = "none"
+    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras et al. 2018; spectral: Miyato et al. 2018."""
+    d_norm: DNorm = "none"
+    """Norm of D."""
+    weight_norm: bool = False
+    """Weight normalisation of both networks (Salimans and Kingma 2016), beside those norms."""
+    ema_kimg: float = 0.0
+    """Half-life of the averaged generator, which is the one judged, in thousands of points (0: no average)."""
+
+
+def check_config(config: MixtureConfig) -> None:
+    """UsageError for an option out of range and for two that exclude each other, with the reason."""
+    losses_of(config)
+    check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
+    if config.batch < 2:
+        raise UsageError(f"batch={config.batch} is less than 2")
+    for name in ("steps", "latent", "width"):
+        if getattr(config, name) < 1:
+            raise UsageError(f"{name}={getattr(config, name)} is less than 1")
+    if not config.lr > 0:
+        raise UsageError(f"lr={config.lr:g} is not positive")
+    if not 0 <= config.beta1 < 1:
+        raise UsageError(f"beta1={config.beta1} is not from 0 up to below 1")
+    if not config.ema_kimg >= 0:
+        raise UsageError(f"ema_kimg={config.ema_kimg:g} is negative")
