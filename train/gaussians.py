@@ -38,7 +38,7 @@ class Mixture:
         return self.centres[modes] + self.deviation * torch.randn(count, 2, generator=random)
 
     def judge(self, points: Tensor) -> Quality:
-        """How good and how varied points [N, 2] are, by the conventions of Srivastava et al. 2017, section 5.1.
+        """How good and how varied points [N, 2] are, by the conventions of Srivastava et al. 2017 (VEEGAN).
 
         A sample is good within three deviations of the nearest centre, and a mode is found if a single sample there is
         good. The divergence counts all samples, good or not, each with the nearest mode (as Lin et al. 2018 do with
@@ -58,7 +58,7 @@ def ring() -> Mixture:
 
 
 def grid() -> Mixture:
-    """Five times five, 2 apart, deviation 0.05 (Srivastava et al. 2017, section 5.1)."""
+    """Five times five, 2 apart, deviation 0.05 (Srivastava et al. 2017)."""
     along = torch.arange(-4.0, 5.0, 2.0)
     return Mixture(torch.cartesian_prod(along, along), 0.05)
 

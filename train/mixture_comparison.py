@@ -32,6 +32,23 @@ PROG = "python -m train.mixture_comparison"
 # networks of this size; docs/mixture.md says where they do not.
 TECHNIQUES: dict[str, dict[str, Any]] = {
     "baseline": {},
+    "equal rates": {"ttur": 1.0},
+    "D four times as fast": {"ttur": 4.0},
+    "WGAN-GP": {"loss": "wgan-gp", "d_steps": 5, "ttur": 1.0},
+    "feature matching": {"feature_matching": 4},
+    "minibatch discr.": {"minibatch_discrimination": 10},
+    "historical averaging": {"historical_averaging": 0.1},
+    "label smoothing": {"label_smoothing": 0.1},
+    "instance noise": {"instance_noise": 0.1},
+    "virtual batch norm": {"g_norm": "virtual"},
+    "spectral norm": {"d_norm": "spectral"},
+    "together": {
+        "ttur": 1.0,
+        "minibatch_discrimination": 10,
+        "label_smoothing": 0.1,
+        "instance_noise": 0.1,
+        "ema_kimg": 5.0,
+    },
 }
 
 

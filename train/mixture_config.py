@@ -18,17 +18,19 @@ class MixtureConfig(Techniques):
 
     data: Literal["ring", "grid"] = "ring"
     """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
-    steps: int = 3000
+    steps: int = 2000
     """Moves of G."""
-    batch: int = 256
+    batch: int = 64
     """Points of a step."""
     lr: float = 0.001
-    """Learning rate of G; D's is ttur times as large."""
+    """Learning rate of G."""
+    ttur: float = 0.2
+    """D's learning rate over G's, two time scales (Heusel et al. 2017: up to 5; Zhang et al. 2019: 4)."""
     beta1: float = 0.5
-    """Adam's decay of the mean gradient (Metz et al. 2017: 0.5)."""
+    """Adam's decay of the mean gradient."""
     latent: int = 16
     """Length of the latent vector."""
-    width: int = 128
+    width: int = 64
     """Units of each hidden layer (Metz et al. 2017: 128)."""
     feature_matching: int = 0
     """4: G matches means of D's last hidden layer, not the loss (Salimans et al. 2016, 3.1)."""
