@@ -36,7 +36,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "D four times as fast": {"ttur": 4.0},
     "WGAN-GP": {"loss": "wgan-gp", "d_steps": 5, "ttur": 1.0},
     "feature matching": {"feature_matching": 4},
-    "minibatch discr.": {"minibatch_discrimination": 10},
+    "minibatch discrimination": {"minibatch_discrimination": 10},
     "historical averaging": {"historical_averaging": 0.1},
     "label smoothing": {"label_smoothing": 0.1},
     "instance noise": {"instance_noise": 0.1},
@@ -100,7 +100,7 @@ def main(args: Sequence[str] | None = None) -> int:
     (options.out / "strips").mkdir(parents=True, exist_ok=True)
     file = options.out / "runs.jsonl"
     results = read_results(file)
-    missing = [run for run in runs if run.key not in results]
+    missing = [run for run in runs if run.key not in results or not strip_file(options.out, run).exists()]
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already", file=sys.stderr, flush=True)
     for done, (index, outcome) in enumerate(train_all([(r.config, r.seed) for r in missing], options.jobs), 1):
         run = missing[index]
