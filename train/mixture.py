@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import Any
 
 from train.config import parse_options
@@ -73,8 +73,15 @@ def describe(config: MixtureConfig, quality: Quality) -> str:
 
 
 def spread(values: Sequence[float], places: int) -> str:
-    """Mean ± deviation over the runs (the population's: these runs are all there are)."""
-    return f"{mean(values):.{places}f} ± {pstdev(values):.{places}f}"
+    """Mean ± deviation over the runs."""
+    deviation = f" ± {stdev(values):.{places}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{places}f}{deviation}"
+
+
+def spreads(qualities: Sequence[Quality]) -> tuple[str, str, str]:
+    """Cells of a table: modes, % of good samples, divergence."""
+    modes, good, divergence = zip(*qualities, strict=True)
+    return spread(modes, 1), spread([100 * share for share in good], 1), spread(divergence, 3)
 
 
 def table(config: MixtureConfig, outcomes: dict[int, Outcome]) -> str:
@@ -85,14 +92,7 @@ def table(config: MixtureConfig, outcomes: dict[int, Outcome]) -> str:
     ]
     if len(rows) > 1:
         last = [outcome.quality[-1] for outcome in outcomes.values()]
-        rows.append(
-            (
-                "all",
-                spread([q.modes for q in last], 1),
-                spread([100 * q.good for q in last], 1),
-                spread([q.divergence for q in last], 3),
-            )
-        )
+        rows.append(("all", *spreads(last)))
     modes = len(MIXTURES[config.data]().centres)
     heading = ("seed", f"modes of {modes}", "good %", "divergence")
     widths = [max(len(row[i]) for row in (heading, *rows)) for i in range(len(heading))]

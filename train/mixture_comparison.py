@@ -19,8 +19,8 @@ from torch import Tensor
 from train.config import parse_options
 from train.errors import UsageError, run_program
 from train.files import write_atomically
-from train.gaussians import MIXTURES
-from train.mixture import as_dict, check_count, describe, spread
+from train.gaussians import MIXTURES, Quality
+from train.mixture import as_dict, check_count, describe, spreads
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
 from train.mixture_run import Outcome, moments, train_all
@@ -168,11 +168,7 @@ def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
         cells = [name, flags(TECHNIQUES[name])]
         for data in MIXTURES:
             of = [results[run.key] for run in runs if run.technique == name and run.config.data == data]
-            cells += [
-                spread([result["modes"] for result in of], 1),
-                spread([100 * result["good"] for result in of], 1),
-                spread([result["divergence"] for result in of], 3),
-            ]
+            cells += spreads([Quality(*(result[field] for field in Quality._fields)) for result in of])
         lines.append(row(cells))
     return "\n".join(lines) + "\n"
 
