@@ -45,6 +45,8 @@ def main(args: Sequence[str] | None = None) -> int:
     check_count(options.seeds, options.jobs)
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise UsageError(f"picture={options.picture} does not end in .png")
+    if options.picture is not None and not options.picture.parent.is_dir():
+        raise UsageError(f"picture={options.picture}: there is no folder {options.picture.parent}")
     seeds = range(options.seed, options.seed + options.seeds)
     outcomes: dict[int, Outcome] = {}
     for index, outcome in train_all([(config, seed) for seed in seeds], options.jobs):

@@ -102,12 +102,16 @@ def main(args: Sequence[str] | None = None) -> int:
     results = read_results(file)
     missing = [run for run in runs if run.key not in results or not strip_file(options.out, run).exists()]
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already", file=sys.stderr, flush=True)
-    for done, (index, outcome) in enumerate(train_all([(r.config, r.seed) for r in missing], options.jobs), 1):
-        run = missing[index]
-        save_png(strip_file(options.out, run), strip(MIXTURES[run.config.data](), outcome.samples))
-        results[run.key] = keep(file, run, outcome)
-        line = f"{run.config.data}, {run.technique}, seed {run.seed}: {describe(run.config, outcome.quality[-1])}"
-        print(f"{done}/{len(missing)} {line}", file=sys.stderr, flush=True)
+    try:
+        for done, (index, outcome) in enumerate(train_all([(r.config, r.seed) for r in missing], options.jobs), 1):
+            run = missing[index]
+            save_png(strip_file(options.out, run), strip(MIXTURES[run.config.data](), outcome.samples))
+            results[run.key] = keep(file, run, outcome)
+            line = f"{run.config.data}, {run.technique}, seed {run.seed}: {describe(run.config, outcome.quality[-1])}"
+            print(f"{done}/{len(missing)} {line}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print(f"interrupted: the same command goes on from the runs in {options.out}", file=sys.stderr)
+        return 130
     text = table(runs, results)
     write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
     for data in MIXTURES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -66,7 +67,9 @@ def train_all(runs: Sequence[tuple[MixtureConfig, int]], jobs: int) -> Iterator[
         for index, run in enumerate(runs):
             yield index, train_run(*run)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C is for this process to see, which tells the others.
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
         index_of = {pool.submit(train_run, *run): index for index, run in enumerate(runs)}
         try:
             for future in as_completed(index_of):

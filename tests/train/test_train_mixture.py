@@ -177,6 +177,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(changes: dict, reason: s
         (["--seeds", "0"], "seeds=0"),
         (["--jobs", "0"], "jobs=0"),
         (["--picture", "x.jpg"], "picture=x.jpg does not end in .png"),
+        (["--picture", "nowhere/x.png"], "picture=nowhere/x.png: there is no folder nowhere"),
         (["--data", "spiral"], "data"),
         (["--minibatch-discriminaton", "3"], "did you mean --minibatch-discrimination"),
     ],
@@ -264,6 +265,26 @@ def test_runs_that_are_there_are_not_trained_again(tiny_comparison, tmp_path, ca
     monkeypatch.setattr(mixture_comparison, "train_all", lambda runs, jobs: iter(()) if not runs else pytest.fail())
     tiny_comparison("--seeds", "1")
     assert capsys.readouterr().out == first.out
+
+
+def test_an_interrupted_comparison_keeps_what_has_ended(tiny_comparison, capsys, monkeypatch) -> None:
+    def interrupted(runs, jobs):
+        yield next(train_all(runs, jobs))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mixture_comparison, "train_all", interrupted)
+        assert tiny_comparison("--seeds", "1") == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert tiny_comparison("--seeds", "1") == 0
+    assert "1 of 4 runs are there already" in capsys.readouterr().err
+
+
+def test_a_run_without_its_picture_is_trained_again(tiny_comparison, tmp_path, capsys) -> None:
+    tiny_comparison("--seeds", "1")
+    (tmp_path / "strips" / "ring-smooth-0.png").unlink()
+    tiny_comparison("--seeds", "1")
+    assert "3 of 4 runs are there already" in capsys.readouterr().err
 
 
 def test_other_options_are_other_runs(tiny_comparison, capsys) -> None:
