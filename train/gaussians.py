@@ -37,6 +37,10 @@ class Mixture:
         modes = torch.randint(len(self.centres), (count,), generator=random)
         return self.centres[modes] + self.deviation * torch.randn(count, 2, generator=random)
 
+    def strewn(self, count: int, random: torch.Generator) -> Tensor:
+        """Points [count, 2] evenly over the square that the centres span, which know of no mode."""
+        return (2 * torch.rand(count, 2, generator=random) - 1) * self.centres.abs().max()
+
     def judge(self, points: Tensor) -> Quality:
         """How good and how varied points [N, 2] are, by the conventions of Srivastava et al. 2017 (VEEGAN).
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +19,11 @@ from torch import Tensor
 from train.config import parse_options
 from train.errors import UsageError, run_program
 from train.files import write_atomically
-from train.gaussians import MIXTURES, Quality
+from train.gaussians import MIXTURES, Mixture, Quality
 from train.mixture import as_dict, check_count, describe, spreads
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
-from train.mixture_run import Outcome, moments, train_all
+from train.mixture_run import SAMPLES, Outcome, moments, train_all
 from train.pictures import save_png
 
 PROG = "python -m train.mixture_comparison"
@@ -163,11 +163,13 @@ def strip_file(folder: Path, run: Run) -> Path:
 
 
 def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: a row for each technique, means ± deviations over the seeds."""
+    """Markdown: what to compare with and a row for each technique, means ± deviations over the seeds."""
     heading = ["technique", "options"]
     for data, mixture in MIXTURES.items():
         heading += [f"{data}: modes of {len(mixture().centres)}", "good %", "divergence"]
     lines = [row(heading), row(["---", "---"] + ["---:"] * (len(heading) - 2))]
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    lines += [reference("the data itself", Mixture.sample, seeds), reference("strewn evenly", Mixture.strewn, seeds)]
     for name in dict.fromkeys(run.technique for run in runs):
         cells = [name, flags(TECHNIQUES[name])]
         for data in MIXTURES:
@@ -175,6 +177,15 @@ def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
             cells += spreads([Quality(*(result[field] for field in Quality._fields)) for result in of])
         lines.append(row(cells))
     return "\n".join(lines) + "\n"
+
+
+def reference(name: str, draw: Callable[[Mixture, int, torch.Generator], Tensor], seeds: Sequence[int]) -> str:
+    """A row of what points are worth that no generator made."""
+    cells = [name, ""]
+    for mixture in (make() for make in MIXTURES.values()):
+        drawn = [draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds]
+        cells += spreads([mixture.judge(points) for points in drawn])
+    return row(cells)
 
 
 def row(cells: Sequence[str]) -> str:
