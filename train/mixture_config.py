@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,9 +54,9 @@ def check_config(config: MixtureConfig) -> None:
     for name in ("steps", "latent", "width"):
         if getattr(config, name) < 1:
             raise UsageError(f"{name}={getattr(config, name)} is less than 1")
-    if not config.lr > 0:
-        raise UsageError(f"lr={config.lr:g} is not positive")
+    if not 0 < config.lr < math.inf:
+        raise UsageError(f"lr={config.lr:g} is not a positive number")
     if not 0 <= config.beta1 < 1:
         raise UsageError(f"beta1={config.beta1} is not from 0 up to below 1")
-    if not config.ema_kimg >= 0:
-        raise UsageError(f"ema_kimg={config.ema_kimg:g} is negative")
+    if not 0 <= config.ema_kimg < math.inf:
+        raise UsageError(f"ema_kimg={config.ema_kimg:g} is not a number from 0 up")

@@ -163,9 +163,10 @@ def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
     [
         ({"steps": 0}, "steps=0 is less than 1"),
         ({"batch": 1}, "batch=1 is less than 2"),
-        ({"lr": 0.0}, "lr=0 is not positive"),
+        ({"lr": 0.0}, "lr=0 is not a positive number"),
+        ({"lr": math.inf}, "lr=inf is not a positive number"),
         ({"beta1": 1.0}, "beta1=1.0"),
-        ({"ema_kimg": -1.0}, "ema_kimg=-1 is negative"),
+        ({"ema_kimg": -1.0}, "ema_kimg=-1 is not a number from 0 up"),
         ({"loss": "hinge", "label_smoothing": 0.1}, "no target to smooth"),
         ({"d_steps": 2, "update": "merged"}, "d_steps=2 excludes update='merged'"),
         ({"weight_norm": True, "d_norm": "spectral"}, "weight_norm excludes the norm 'spectral'"),
