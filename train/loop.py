@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import time
@@ -18,7 +19,7 @@ from train.config import TrainConfig, parse_grid
 from train.data import ImageSet
 from train.errors import CheckpointError, TrainingError, UsageError
 from train.interrupt import StopSignals
-from train.logs import RunLog, duration, peak_memory
+from train.logs import STATS, RunLog, duration, peak_memory
 from train.metric_names import is_lower_better
 from train.pictures import draw, grid, latents, row_labels, save_png
 from train.schedule import Position, Schedule, lookup, parse_table
@@ -142,7 +143,8 @@ class Loop:
     def run(self, *notes: str) -> int:
         """Trains to the end and returns 0, or to a signal and returns 128 plus its number.
 
-        ``notes`` are said first. A resumed run's logs are cut back to its checkpoint.
+        ``notes`` are said first. A resumed run's logs are cut back to its checkpoint. One that was at its end already
+        is evaluated if it is to be and has not been.
 
         Raises:
             TrainingError: when nothing but non-finite gradients comes.
@@ -168,6 +170,12 @@ class Loop:
 
     def _train(self) -> int:
         trainer, cadence = self.trainer, self.cadence
+        if trainer.done and self._evaluator and not self._is_evaluated():  # it failed, or was not asked for then
+            self._restart_tick()
+            self._last_saved = -1  # the checkpoint is to hold what comes of it
+            self._evaluate()
+            self._save()
+            return 0
         if trainer.done:
             self._log.line(f"nothing left to do after {trainer.images / 1000:g} kimg: give a larger --kimg to go on")
             return 0
@@ -282,6 +290,11 @@ class Loop:
             metric, best, at = self._best.values()
             where = f"at {at / 1000:g} kimg, in {checkpoint.path_for(self.folder, at).name}"
             self._log.line(f"best {metric} {best:.4g} {where}; last {values.get(metric, math.nan):.4g}")
+
+    def _is_evaluated(self) -> bool:
+        """Whether the statistics hold an evaluation of this moment."""
+        lines = map(json.loads, (self.folder / STATS).read_text().splitlines())
+        return any("evaluation" in line and line["images"] == self.trainer.images for line in lines)
 
     def _is_best(self, metric: str, value: float) -> bool:
         if self._best is None or self._best["metric"] != metric:

@@ -279,6 +279,21 @@ def test_a_resumed_run_remembers_its_best(tiny_options, tmp_path, monkeypatch):
     assert names(tmp_path) == [16, 48]
 
 
+def test_an_evaluation_missing_at_the_end_is_made_up_for_once(tiny_options, tmp_path, monkeypatch, capsys):
+    def failing(generator):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("train.session.follow", lambda *_: failing)
+    assert follow(*tiny_options(out=tmp_path, metrics="fid", metrics_every="0")) == 1
+    scripted(monkeypatch, [3])
+    for _ in range(2):
+        assert follow("--resume", str(tmp_path)) == 0
+    (line,) = [line for line in lines(tmp_path) if "evaluation" in line]
+    assert (line["images"], line["fid[x]"]) == (48, 3)
+    assert checkpoint.load_newest(tmp_path)[1]["best"] == {"metric": "fid[x]", "value": 3, "images": 48}
+    assert "nothing left to do" in capsys.readouterr().out
+
+
 def test_another_leading_metric_starts_a_new_best(tiny_options, tmp_path, monkeypatch):
     scripted(monkeypatch, [3, 1, 2, 4])
     assert follow(*tiny_options(out=tmp_path, **SCRIPTED, kimg=0.032)) == 0
