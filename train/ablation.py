@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import json
+import math
 import os
 import re
 import shlex
@@ -17,15 +19,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, BinaryIO
 
-from train.ablation_page import page, sheet, table
+import torch
+
+from train import dcgan
+from train.ablation_page import number, page, sheet, table
 from train.checkpoint import checkpoints
-from train.config import parse_options, read_config
-from train.dcgan_config import DcganConfig
+from train.config import RunOptions, parse_command_line, parse_options, read_config
+from train.data import ImageSet
+from train.dcgan_config import PRESETS, DcganConfig
 from train.device import resolve_device
 from train.errors import TrainingError, UsageError, run_program
 from train.evaluator import Evaluator, features_for, real_images
@@ -33,7 +39,7 @@ from train.files import write_atomically
 from train.interrupt import StopSignals
 from train.logs import duration
 from train.report import read_run
-from train.samples import chosen
+from train.samples import Samples, chosen, chosen_indices
 from train.session import training_images
 
 PROG = "python -m train.ablation"
@@ -108,7 +114,7 @@ class Options:
     images: int = 5000
     """Samples, and real images, that a score is of (the paper: 50 000)."""
     jobs: int = 0
-    """Trainings at once, each on one thread of the CPU whatever their number (0: one for each core)."""
+    """Trainings at once, each on one thread of the CPU whatever their number (0: one for each core; 1 on a GPU)."""
     page: Path | None = None
     """Markdown file to write, with its picture beside it (default: ablation.md in the folder)."""
     json: bool = False
@@ -147,10 +153,37 @@ def runs_of(options: Options) -> list[Run]:
 
 def command(run: Run, options: Options, given: Sequence[str]) -> list[str]:
     """What starts a training."""
+    return [sys.executable, "-m", "train.dcgan", *COMMON, *given, *own_options(run, options)]
+
+
+def own_options(run: Run, options: Options) -> list[str]:
+    """What this program says to a training, and nobody else may."""
     measuring = ["--metrics", ",".join(METRICS), "--metrics-every", "0", "--metrics-images", str(options.images)]
     showing = ["--image-kimg", "0", "--grid", GRID]  # at the end, as the metrics
     own = ["--kimg", str(options.kimg), "--seed", str(run.seed), "--out", str(run.folder)]
-    return [sys.executable, "-m", "train.dcgan", *COMMON, *given, *measuring, *showing, *own, *run.method.flags]
+    return [*measuring, *showing, *own, *run.method.flags]
+
+
+def check_given(options: Options, given: Sequence[str]) -> torch.device:
+    """Sees to it that every method can be trained with the given options; returns the device that they ask for.
+
+    Raises:
+        UsageError: for an option that this program sets itself, and for what ``train.dcgan`` refuses.
+    """
+
+    def names(words: Sequence[str]) -> list[str]:
+        options = [word.removeprefix("--").split("=")[0] for word in words if word.startswith("--")]
+        return [option.replace("_", "-").removeprefix("no-") for option in options]
+
+    runs = [Run(method, 1, options.out) for method in METHODS]
+    reserved = {*names(own_options(runs[0], options)), *names([f"--{field.name}" for field in fields(RunOptions)])}
+    if taken := [name for name in names(given) if name in reserved]:
+        raise UsageError(f"--{taken[0]} cannot be given to the trainings: the ablation sets it")
+    config, _ = parse_command_line(PRESETS, given, prog=dcgan.PROG, description=dcgan.DESCRIPTION)
+    for run in runs:
+        with contextlib.redirect_stdout(io.StringIO()):
+            dcgan.main([*command(run, options, given)[3:], "--dry-run"])
+    return resolve_device(config.device)
 
 
 class Training:
@@ -161,7 +194,7 @@ class Training:
         if checkpoints(run.folder):
             words = [sys.executable, "-m", "train.dcgan", "--resume", str(run.folder)]
         else:
-            if run.folder.exists():
+            if (run.folder / "config.json").exists():
                 shutil.rmtree(run.folder)  # it was killed before its first checkpoint
             words = command(run, options, given)
         self._errors = run.folder.with_name(f"{run.folder.name}.stderr")
@@ -187,57 +220,64 @@ class Training:
         Raises:
             TrainingError: if it ended without a result.
         """
-        said = self._errors.read_text(errors="replace").splitlines()
-        result = self.run.result()
-        if self.process.returncode or result is None:
-            reason = said[-1].removeprefix("error: ") if said else f"it ended with code {self.process.returncode}"
+        code = self.process.returncode
+        if code:
+            said = self._errors.read_text(errors="replace").splitlines()
+            reason = said[-1].removeprefix("error: ") if said else f"it ended with code {code}"
             raise TrainingError(f"{self.run.name}: {reason}")
-        score = result[key_of(METRICS[0], result)]
-        return f"{self.run.name}: inception score {score:.2f}, in {duration(time.monotonic() - self._start)}"
+        result = self.run.result()
+        if result is None:
+            raise TrainingError(f"{self.run.name}: it ended without an evaluation")
+        score = number(result[key_of(METRICS[0], result)])
+        return f"{self.run.name}: inception score {score}, in {duration(time.monotonic() - self._start)}"
 
 
-def train_all(runs: Sequence[Run], options: Options, given: Sequence[str], lock: BinaryIO) -> int:
-    """Trains what is not finished; returns 0, or the number of the signal that stopped it.
+def train_all(
+    runs: Sequence[Run], jobs: int, options: Options, given: Sequence[str], lock: BinaryIO
+) -> tuple[int, list[str]]:
+    """Trains what is not finished, ``jobs`` at once.
 
-    Raises:
-        TrainingError: if one fails. The others have been stopped and can be resumed, as after a signal.
+    Returns:
+        0, or 128 plus the number of the signal that stopped it; and why some failed, which does not stop the others.
     """
     waiting = [run for run in runs if run.result() is None]
-    jobs = options.jobs or len(os.sched_getaffinity(0))
     active: list[Training] = []
-    failure: TrainingError | None = None
+    failures: list[str] = []
     with StopSignals() as stop:
         try:
-            while (active or waiting) and not failure and stop.received is None:
+            while (active or waiting) and stop.received is None:
                 while waiting and len(active) < jobs:
                     active.append(Training(waiting.pop(0), options, given, lock))
                 time.sleep(0.1)
                 for training in [training for training in active if training.process.poll() is not None]:
                     active.remove(training)
                     try:
-                        print(f"{training.finish()}; {len(active) + len(waiting)} to go", file=sys.stderr, flush=True)
-                    except TrainingError as error:
-                        failure = failure or error
+                        end = training.finish()
+                    except (TrainingError, UsageError) as error:
+                        end = f"failed: {error}"
+                        failures.append(str(error))
+                    print(f"{end}; {len(active) + len(waiting)} to go", file=sys.stderr, flush=True)
         finally:
             for training in active:
                 training.stop()
             for training in active:
                 training.process.wait()
-    if stop.received is not None:
-        return 128 + stop.received
-    if failure:
-        raise failure
-    return 0
+    return 0 if stop.received is None else 128 + stop.received, failures
 
 
 def study(runs: Sequence[Run], options: Options, given: Sequence[str]) -> dict[str, Any]:
-    """All results of finished runs, as plain types."""
-    real = [_real(options.out, run) for run in runs if run.method is METHODS[0]]
-    rows = [_row(REAL, REAL_SCORE, [], real)]
+    """All results of ``runs``, which are finished, as plain types.
+
+    Raises:
+        UsageError: if they are not all measured with the same features.
+    """
+    of_seeds = {run.seed: run for run in reversed(runs)}  # the real images are the same for all methods
+    rows = [_row(REAL, REAL_SCORE, [], [_real(options.out, of_seeds[seed]) for seed in sorted(of_seeds)])]
     for method in METHODS:
         results = [run.result() for run in runs if run.method is method]
         rows.append(_row(method.name, method.paper, method.flags, results))
-    config, last = read_config(DcganConfig, runs[0].folder / "config.json"), rows[-1]["results"][-1]
+    _check_features(rows)
+    config, last = read_config(DcganConfig, runs[0].folder / "config.json"), runs[-1].result()
     return {
         "data": config.data,
         "resolution": config.resolution,
@@ -247,19 +287,33 @@ def study(runs: Sequence[Run], options: Options, given: Sequence[str]) -> dict[s
         "options": [*COMMON, *given],
         "names": [key_of(metric, last) for metric in METRICS],
         "images": last["evaluation"]["generated"],
+        "reals": last["evaluation"]["real"],
         "features": last["evaluation"]["features"],
         "rows": rows,
     }
 
 
 def _row(name: str, paper: float, flags: Sequence[str], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Means and sample deviations over the seeds, and the results that they are of."""
+    """Means and sample deviations over the seeds, of the values that there are, and the results that they are of."""
     row: dict[str, Any] = {"name": name, "paper": paper, "flags": list(flags)}
     for metric in METRICS:
         values = [result[key_of(metric, result)] for result in results]
-        deviation = stdev(values) if len(values) > 1 else None
-        row[metric] = {"mean": fmean(values), "deviation": deviation, "values": values}
+        finite = [value for value in values if value is not None]
+        mean, deviation = fmean(finite) if finite else None, stdev(finite) if len(finite) > 1 else None
+        row[metric] = {"mean": mean, "deviation": deviation, "values": values}
     return {**row, "results": list(results)}
+
+
+def _check_features(rows: Sequence[dict[str, Any]]) -> None:
+    """UsageError if two results are measured with different features, and so must not be averaged or compared."""
+    first: dict[str, str] = {}
+    for row in rows:
+        for result in row["results"]:
+            features = f"{key_of(METRICS[0], result)} (weights {result['evaluation']['features']['weights']})"
+            first.setdefault(features, f"{row['name']}, seed {result['seed']}: {features}")
+    if len(first) > 1:
+        one, other, *_ = first.values()
+        raise UsageError(f"scores of different features do not compare: {one}; {other}")
 
 
 def _real(out: Path, run: Run) -> dict[str, Any]:
@@ -269,15 +323,35 @@ def _real(out: Path, run: Run) -> dict[str, Any]:
         config = read_config(DcganConfig, run.folder / "config.json")
         reference, count = real_images(config), config.metrics_images
         features = features_for(METRICS, reference, config.inception_weights, resolve_device(config.device))
-        samples = chosen(training_images(config), count, run.seed)
+        samples, are_others = real_samples(config, reference)
         evaluation = Evaluator(METRICS, reference, count, features).measure(samples)
-        _write(path, {"seed": run.seed, **evaluation.pop("metrics"), "evaluation": evaluation})
-    return json.loads(path.read_text())
+        values = evaluation.pop("metrics")
+        if not are_others:
+            values[key_of("fid", values)] = None  # of images from themselves
+        _write(path, {"seed": run.seed, **values, "evaluation": evaluation})
+    return _read(path, "seed", "evaluation")
+
+
+def real_samples(config: DcganConfig, reference: ImageSet) -> tuple[Samples, bool]:
+    """Real images to be measured as a training's samples are, and whether none is among those they are compared with.
+
+    These are ``metrics_images`` of ``reference``, chosen with seed 0.
+    """
+    count, seed = config.metrics_images, config.seed
+    if config.data == "glyphs":  # which are drawn anew for each seed
+        return chosen(training_images(config), count, seed), True
+    others = chosen(reference, count, seed, besides=chosen_indices(reference, count, 0))
+    if others.count == count:
+        return others, True
+    return chosen(training_images(config), count, seed), False
 
 
 def key_of(metric: str, result: dict[str, Any]) -> str:
     """A metric's name in a result, which says whose features it is of."""
-    return next(name for name in result if name.split("[")[0] == metric)
+    names = [name for name in result if name.split("[")[0] == metric]
+    if not names:
+        raise UsageError(f"a result has no {metric}, but {', '.join(result)}")
+    return names[0]
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -285,20 +359,31 @@ def main(args: Sequence[str] | None = None) -> int:
     split = args.index("--") if "--" in args else len(args)
     options, given = parse_options(Options, args[:split], prog=PROG), args[split + 1 :]
     _check(options)
-    runs = runs_of(options)
+    text = options.page or options.out / "ablation.md"
+    if text.suffix != ".md" or text.is_dir():
+        raise UsageError(f"page={text} is not a Markdown file's name, such as ablation.md")
+    device, runs = check_given(options, given), runs_of(options)
+    jobs = options.jobs or (len(os.sched_getaffinity(0)) if device.type == "cpu" else 1)
     options.out.mkdir(parents=True, exist_ok=True)
     with _locked(options.out) as lock:
-        _claim(options, given)
-        if code := train_all(runs, options, given, lock):
+        _claim(options, given, runs)
+        code, failures = train_all(runs, jobs, options, given, lock)
+        if code:
             print(f"stopped; the same command goes on in {options.out}", file=sys.stderr)
             return code
-        results = study(runs, options, given)
-    text = options.page or options.out / "ablation.md"
-    picture = text.with_suffix(".png")
-    text.parent.mkdir(parents=True, exist_ok=True)
-    _write_page(text, picture, results, runs, _repeating(options, given))
-    print(json.dumps(results, indent=2) if options.json else table(results))
-    print(f"{text} and {picture}", file=sys.stderr)
+        finished = [run for run in runs if run.result() is not None]
+        results = study(finished, options, given) if finished else None
+    if results:
+        print(json.dumps(results, indent=2) if options.json else table(results), flush=True)
+        picture = text.with_suffix(".png")
+        text.parent.mkdir(parents=True, exist_ok=True)
+        _write_page(text, picture, results, finished, _repeating(options, given))
+        print(f"{text} and {picture}", file=sys.stderr)
+    if failures:
+        raise TrainingError(
+            f"{len(failures)} of {len(runs)} trainings failed, and the same command tries them again: "
+            + "; ".join(failures)
+        )
     return 0
 
 
@@ -316,8 +401,8 @@ def _check(options: Options) -> None:
     for name, least in (("seeds", 1), ("images", 1), ("jobs", 0)):
         if getattr(options, name) < least:
             raise UsageError(f"{name}={getattr(options, name)} is less than {least}")
-    if not options.kimg > 0:
-        raise UsageError(f"kimg={options.kimg:g} is not positive")
+    if not 0 < options.kimg < math.inf:
+        raise UsageError(f"kimg={options.kimg:g} is not a positive number")
 
 
 @contextlib.contextmanager
@@ -331,17 +416,43 @@ def _locked(out: Path) -> Iterator[BinaryIO]:
         yield lock
 
 
-def _claim(options: Options, given: Sequence[str]) -> None:
+def _claim(options: Options, given: Sequence[str], runs: Sequence[Run]) -> None:
     """Writes down what the folder's trainings are of; UsageError if it holds those of something else."""
-    path = options.out / "ablation.json"
+    out, path = options.out, options.out / "ablation.json"
     mine = {"kimg": options.kimg, "images": options.images, "options": list(given)}
-    theirs = json.loads(path.read_text()) if path.exists() else mine
-    for name, value in mine.items():
-        if theirs[name] != value:
+    if path.exists():
+        theirs = _read(path, *mine)
+        differing = [name for name, value in mine.items() if theirs[name] != value]
+        if differing and _is_used(out):
+            name = differing[0]
             raise UsageError(
-                f"{options.out} holds trainings with {name}={theirs[name]}, not {value}: choose another --out"
+                f"{out} holds trainings with {name}={theirs[name]}, not {mine[name]}: choose another --out"
             )
+    else:
+        for there in (*out.glob("real-*.json"), *(run.folder for run in runs)):
+            if there.exists():
+                raise UsageError(
+                    f"{there} is there, but {path} is not, so it is not this ablation's: choose another --out"
+                )
     _write(path, mine)
+
+
+def _is_used(out: Path) -> bool:
+    """Whether there is anything in an ablation's folder that its options matter to."""
+    runs = [path.parent for path in out.glob("*/config.json")]
+    return any(out.glob("real-*.json")) or any(checkpoints(run) or read_run(run).evaluations for run in runs)
+
+
+def _read(path: Path, *needed: str) -> dict[str, Any]:
+    """What :func:`_write` wrote; UsageError if it is damaged or lacks one of the names."""
+    try:
+        values = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is damaged: {error}") from None
+    missing = [name for name in needed if not isinstance(values, dict) or name not in values]
+    if missing:
+        raise UsageError(f"{path} is damaged: it lacks {missing[0]!r}")
+    return values
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
@@ -349,12 +460,13 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 
 
 def _write_page(text: Path, picture: Path, results: dict[str, Any], runs: Sequence[Run], command: str) -> None:
-    first = [run for run in runs if run.seed == 1]
-    strips = [(REAL, first[0].folder / "reals.png")]
-    strips += [(run.method.name, max(run.folder.glob("fakes_*.png"))) for run in first]
+    seed = runs[0].seed
+    shown = [run for run in runs if run.seed == seed]
+    strips = [(REAL, shown[0].folder / "reals.png")]
+    strips += [(run.method.name, read_run(run.folder).grids[-1]) for run in shown]
     image = sheet(strips)
     write_atomically(picture, lambda file: image.save(file, format="PNG"))
-    write_atomically(text, lambda file: file.write(page(results, command, picture.name).encode()))
+    write_atomically(text, lambda file: file.write(page(results, command, picture.name, seed).encode()))
 
 
 if __name__ == "__main__":

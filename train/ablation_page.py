@@ -18,26 +18,39 @@ FONT_SIZE = 13
 def table(results: dict[str, Any]) -> str:
     """The paper's table in Markdown, with its own numbers in the last column."""
     score, distance = results["names"]
-    lines = [f"| | `{score}` | of each seed | `{distance}` | paper, CIFAR-10 |", "|---|---:|---:|---:|---:|"]
+    lines = [f"| | `{score}` | of each seed | seeds | `{distance}` | paper, CIFAR-10 |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    gaps = False
     for row in results["rows"]:
-        each = ", ".join(f"{value:.2f}" for value in row["is"]["values"])
-        cells = [row["name"], _with_deviation(row["is"]), each, _with_deviation(row["fid"]), f"{row['paper']:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
+        by_seed = {result["seed"]: value for result, value in zip(row["results"], row["is"]["values"], strict=True)}
+        each = [by_seed.get(seed) for seed in range(1, results["seeds"] + 1)]
+        count = str(sum(value is not None for value in each))
+        shown = [row["name"], _with_deviation(row["is"]), ", ".join(map(number, each)), count]
+        lines.append(f"| {' | '.join([*shown, _with_deviation(row['fid']), number(row['paper'])])} |")
+        gaps = gaps or None in each or (bool(row["flags"]) and None in row["fid"]["values"])
+    if gaps:
+        lines += ["", "–: not finite, or of a training that failed. The means leave it out."]
     return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """As the table has it: two decimals, or a dash for none."""
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _with_deviation(value: dict[str, Any]) -> str:
     deviation = value["deviation"]
-    return f"{value['mean']:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
+    return number(value["mean"]) + ("" if deviation is None else f" ± {deviation:.2f}")
 
 
-def page(results: dict[str, Any], command: str, picture: str) -> str:
+def page(results: dict[str, Any], command: str, picture: str, pictured: int) -> str:
     """The whole page in Markdown.
 
     Args:
         results: as :func:`train.ablation.study` gives them.
         command: what gives these results.
         picture: the picture's file, as seen from the page.
+        pictured: the seed of the trainings whose samples it shows.
     """
     features, size, kimg = results["features"], results["resolution"], f"{results['kimg']:g} kimg"
     common = shlex.join(["python", "-m", "train.dcgan", *results["options"], "--kimg", f"{results['kimg']:g}"])
@@ -53,11 +66,11 @@ This page is written by
 
 {table(results)}
 
-Inception scores (higher is better) and Fréchet distances (lower is better) of {results["images"]} samples of the
-averaged generator after {kimg}: means over trainings with {_seeds(results["seeds"])}. They are measured with
-{features["name"]} (weights {features["weights"]}), and so compare with each other and not with the paper's scores,
-which are Inception's of 50 000 samples; the order of the rows is what compares. Real data are the images that the
-trainings learn from.
+Inception scores (higher is better) of {results["images"]} samples of the averaged generator after {kimg}, and Fréchet
+distances (lower is better) of these from {results["reals"]} real images: means over trainings with
+{_seeds(results["seeds"])}. They are measured with {features["name"]} (weights {features["weights"]}), and so compare
+with each other and not with the paper's scores, which are Inception's of 50 000 samples; the order of the rows is what
+compares. The row of real data is of as many other real images, or has no distance (–) where there are too few others.
 
 "All methods" is a DCGAN with virtual batch norm in G (VBN), minibatch features and labels for D, and one-sided label
 smoothing. As in the paper, each other row takes one of these away from all: the steps do not add up. Where VBN goes,
@@ -65,7 +78,7 @@ batch norm comes (BN); HA is historical averaging, whose weight the paper does n
 
 ![Samples of each method]({picture})
 
-The samples are of the trainings with seed 1, for the same latents.
+The samples are of the trainings with seed {pictured}, for the same latents.
 
 A training is `{common}`, here in {results["precision"]}, with
 

@@ -32,16 +32,24 @@ class Samples:
     batches: Callable[[], Iterator[Tensor]]
 
 
-def chosen(images: ImageSet, count: int, seed: int) -> Samples:
-    """``count`` of the images, or all of them if there are no more, in random order."""
-    random = torch.Generator().manual_seed(stream_seed(seed, "chosen"))
-    indices = torch.randperm(len(images), generator=random)[:count]
+def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
+    """``count`` of the images, or all of them if there are no more, in random order; none of those ``besides``."""
+    indices = chosen_indices(images, len(images), seed)
+    if besides is not None:
+        indices = indices[torch.isin(indices, besides, invert=True)]
+    indices = indices[:count]
 
     def batches() -> Iterator[Tensor]:
         for part in indices.split(BATCH):
             yield images.batch(part, images.resolution)
 
     return Samples(images.name, len(indices), images.resolution, batches)
+
+
+def chosen_indices(images: ImageSet, count: int, seed: int) -> Tensor:
+    """Which images :func:`chosen` takes, int64 [n]."""
+    random = torch.Generator().manual_seed(stream_seed(seed, "chosen"))
+    return torch.randperm(len(images), generator=random)[:count]
 
 
 def drawn(

@@ -22,9 +22,10 @@ from train.ablation_page import GAP
 from train.checkpoint import checkpoints
 from train.config import parse_command_line
 from train.data import load_images
-from train.dcgan_config import PRESETS
+from train.dcgan_config import PRESETS, DcganConfig
 from train.errors import run_program
 from train.features import classifier_features
+from train.samples import chosen, chosen_indices
 
 TINY = "--data digits --resolution 16 --g-width 2 --d-width 2 --batch 8 --reference-batch 4 --latent 4"
 GIVEN = (*TINY.split(), "--device", "cpu", "--precision", "float32", "--checkpoint-kimg", "0.08")
@@ -155,9 +156,41 @@ def test_real_data_are_measured_as_samples_are(study):
     assert real["paper"] == 11.24 and real["flags"] == []
     for seed, result in enumerate(real["results"], 1):
         images = load_images("digits", 16)
-        chosen = ablation.chosen(images, 30, seed)
-        logits = classifier_features(images, torch.device("cpu")).compute(torch.cat(list(chosen.batches())))[1]
+        others = chosen(images, 30, seed, besides=chosen_indices(images, 30, 0))
+        logits = classifier_features(images, torch.device("cpu")).compute(torch.cat(list(others.batches())))[1]
         assert result[NAME] == pytest.approx(inception_score(logits, seed=0).mean)
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "count", "apart"),
+    [("digits", 0, 30, True), ("digits", 0, 1000, False), ("glyphs", 40, 30, True)],  # there are 1797 digits
+)
+def test_real_data_are_at_a_distance_only_from_other_images(data, size, count, apart):
+    images = load_images(data, 16, size=size or None)
+    config = DcganConfig(data=data, data_size=size, resolution=16, metrics_images=count, seed=1)
+    samples, are_others = ablation.real_samples(config, images)
+    assert are_others == apart and samples.count == count
+    reference = {image.numpy().tobytes() for batch in chosen(images, count, 0).batches() for image in batch}
+    mine = {image.numpy().tobytes() for batch in samples.batches() for image in batch}
+    assert reference.isdisjoint(mine) == apart
+
+
+def test_real_data_that_are_too_few_for_others_have_no_distance(study, tmp_path, monkeypatch, capsys):
+    _, out = study
+    shutil.copytree(out, tmp_path / "few")
+    for path in (tmp_path / "few").glob("real-*.json"):
+        path.unlink()
+    images = load_images("digits", 16)
+    monkeypatch.setattr(ablation, "real_samples", lambda config, _: (chosen(images, 30, config.seed), False))
+    assert ablate(tmp_path / "few") == 0
+    line = capsys.readouterr().out.splitlines()[2]
+    assert line.startswith("| real data |") and line.endswith("| 2 | – | 11.24 |")
+
+
+def test_the_page_says_of_how_many_images_a_score_is(study):
+    _, out = study
+    text = " ".join((out / "ablation.md").read_text().split())
+    assert "of 30 samples of" in text and "from 30 real images" in text
 
 
 def test_the_picture_has_a_row_for_real_data_and_for_each_method(study):
@@ -242,9 +275,191 @@ def test_a_training_killed_before_its_first_checkpoint_begins_again(study, tmp_p
     assert numbers(json.loads(capsys.readouterr().out)) == numbers(results)
 
 
-def test_a_training_that_fails_says_which_and_why(tmp_path, inside, capsys):
-    assert ablate(tmp_path, given=("--resolution", "20")) == 1
-    assert "all methods, seed 1: resolution=20 is none of 16, 32, 64, 128" in capsys.readouterr().err
+def failing(folder, code, says):
+    """A process that ends at once where it is to train in ``folder``."""
+
+    class Failing(Inside):
+        def __init__(self, words, stderr, **kwargs):
+            if any(word.endswith(f"/{folder}") for word in words):
+                stderr.write(f"a warning\n{says}\n".encode())
+                self.returncode = code
+            else:
+                super().__init__(words, stderr, **kwargs)
+
+    return Failing
+
+
+def test_a_training_that_fails_stops_no_other_and_is_reported_at_the_end(study, tmp_path, monkeypatch, capsys):
+    results, out = study
+    shutil.copytree(out, tmp_path / "part")
+    shutil.rmtree(tmp_path / "part" / "all-methods-1")
+    shutil.rmtree(tmp_path / "part" / "labels-2")
+    monkeypatch.setattr(ablation.subprocess, "Popen", failing("all-methods-1", 1, "error: no memory"))
+    assert ablate(tmp_path / "part", "--json") == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith("error: 1 of 12 trainings failed")
+    assert said.err.splitlines()[-1].endswith("all methods, seed 1: no memory")
+    part = {row["name"]: row["is"]["values"] for row in json.loads(said.out)["rows"]}
+    whole = {row["name"]: row["is"]["values"] for row in results["rows"]}
+    assert part == {**whole, "all methods": whole["all methods"][1:]}
+    page = (tmp_path / "part" / "ablation.md").read_text()
+    value = whole["all methods"][1]
+    assert f"| all methods | {value:.2f} | –, {value:.2f} | 1 |" in page and "of a training that failed" in page
+
+
+def test_where_all_trainings_fail_there_is_no_table(tmp_path, inside, capsys):
+    assert ablate(tmp_path, given=("--data", "nowhere"), seeds=1) == 1
+    said = capsys.readouterr()
+    assert "6 of 6 trainings failed" in said.err and "all methods, seed 1: data 'nowhere' is neither" in said.err
+    assert not said.out and not (tmp_path / "ablation.md").exists()
+
+
+def test_what_a_training_says_is_the_reason_only_if_it_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablation, "METHODS", METHODS[:1])
+    monkeypatch.setattr(ablation.subprocess, "Popen", failing("all-methods-1", 0, "another warning"))
+    assert ablate(tmp_path, seeds=1) == 1
+    err = capsys.readouterr().err
+    assert "all methods, seed 1: it ended without an evaluation" in err and "warning" not in err
+
+
+def test_an_evaluation_that_failed_is_made_up_for_by_the_same_command(tmp_path, inside, monkeypatch, capsys):
+    monkeypatch.setattr(ablation, "METHODS", METHODS[:1])
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.evaluator.Evaluator.measure", full)
+        assert ablate(tmp_path, seeds=1) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    (run,) = runs_of(Options(out=tmp_path, seeds=1))
+    assert checkpoints(run.folder)[-1].name == "checkpoint_000000160.pt" and run.result() is None
+    assert ablate(tmp_path, seeds=1) == 0
+    assert run.result()["images"] == 160
+
+
+def with_result(out, folder, change):
+    """Changes the stored evaluation of a run."""
+    path = out / folder / "stats.jsonl"
+    *ticks, last = path.read_text().splitlines()
+    path.write_text("\n".join([*ticks, json.dumps(change(json.loads(last)))]) + "\n")
+
+
+def test_a_score_that_is_not_finite_is_a_dash_and_in_no_mean(study, tmp_path, capsys):
+    results, out = study
+    shutil.copytree(out, tmp_path / "null")
+    with_result(tmp_path / "null", "vbn-bn-1", lambda result: {**result, NAME: None})
+    assert ablate(tmp_path / "null") == 0
+    value = next(row for row in results["rows"] if row["name"] == "−VBN +BN")["is"]["values"][1]
+    table = capsys.readouterr().out
+    assert f"| −VBN +BN | {value:.2f} | –, {value:.2f} | 1 |" in table and "–: not finite" in table
+
+
+def test_scores_of_different_features_are_not_put_into_one_table(study, tmp_path, capsys):
+    _, out = study
+    shutil.copytree(out, tmp_path / "mixed")
+
+    def otherwise(result):
+        features = {**result["evaluation"]["features"], "weights": "0123456789ab"}
+        return {**result, "evaluation": {**result["evaluation"], "features": features}}
+
+    with_result(tmp_path / "mixed", "labels-2", otherwise)
+    assert ablate(tmp_path / "mixed") == 2
+    (error,) = [line for line in capsys.readouterr().err.splitlines() if "different features" in line]
+    assert "real data, seed 1: is[" in error and f"−labels, seed 2: {NAME} (weights 0123456789ab)" in error
+
+
+@pytest.mark.parametrize("name", ["ablation.json", "real-2.json"])
+@pytest.mark.parametrize("text", ['{"kimg": 0.', "[]", "{}"])
+def test_a_damaged_file_is_named(study, tmp_path, capsys, name, text):
+    _, out = study
+    shutil.copytree(out, tmp_path / "damaged")
+    (tmp_path / "damaged" / name).write_text(text)
+    assert ablate(tmp_path / "damaged") == 2
+    assert f"{name} is damaged" in capsys.readouterr().err
+
+
+def test_options_that_came_to_nothing_do_not_keep_the_folder(tmp_path, inside, monkeypatch, capsys):
+    monkeypatch.setattr(ablation, "METHODS", METHODS[:1])
+    assert ablate(tmp_path, seeds=1, given=("--resolution", "20")) == 2
+    assert "resolution=20 is none of 16, 32, 64, 128" in capsys.readouterr().err
+    assert ablate(tmp_path, seeds=1, given=("--data", "nowhere")) == 1
+    assert ablate(tmp_path, seeds=1) == 0
+    assert ablate(tmp_path, seeds=1, given=("--data", "nowhere")) == 2
+
+
+def test_a_folder_of_something_else_is_left_alone(study, tmp_path, capsys):
+    _, out = study
+    mine = tmp_path / "labels-1" / "precious.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert ablate(tmp_path) == 2
+    assert f"{mine.parent} is there" in capsys.readouterr().err and mine.read_text() == "mine"
+
+    shutil.copytree(out, tmp_path / "unclaimed")
+    (tmp_path / "unclaimed" / "ablation.json").unlink()
+    assert ablate(tmp_path / "unclaimed") == 2
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_what_is_no_run_is_not_removed_from_an_ablation_s_folder(study, tmp_path, capsys):
+    _, out = study
+    shutil.copytree(out, tmp_path / "mine")
+    folder = tmp_path / "mine" / "labels-3"
+    folder.mkdir()
+    (folder / "precious.txt").write_text("mine")
+    assert ablate(tmp_path / "mine", seeds=3) == 1
+    assert "−labels, seed 3: --out" in capsys.readouterr().err and (folder / "precious.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--kimg=1",
+        "--seed",
+        "--out",
+        "--resume",
+        "--dry-run",
+        "--metrics",
+        "--metrics-every",
+        "--metrics_images",
+        "--image-kimg",
+        "--grid",
+        "--g-norm",
+        "--minibatch-discrimination",
+        "--label-smoothing",
+        "--no-labels",
+        "--historical-averaging",
+    ],
+)
+def test_an_option_that_the_ablation_sets_is_refused(tmp_path, capsys, option):
+    assert ablate(tmp_path / "out", given=(option, "1")) == 2
+    name = option.split("=")[0].replace("_", "-").replace("--no-", "--")
+    assert f"{name} cannot be given to the trainings" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["table.html", "table", "folder.md"])
+def test_a_page_that_could_not_be_written_is_refused_before_anything_is_trained(tmp_path, capsys, name):
+    (tmp_path / "folder.md").mkdir()
+    assert ablate(tmp_path / "out", "--page", str(tmp_path / name)) == 2
+    assert f"page={tmp_path / name}" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_the_table_is_printed_even_where_the_page_cannot_be_written(study, tmp_path, capsys):
+    _, out = study
+    (tmp_path / "file").write_text("")
+    assert ablate(out, "--page", str(tmp_path / "file" / "table.md")) == 1
+    assert "| all methods |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("device", "jobs"), [("cpu", len(os.sched_getaffinity(0))), ("cuda", 1)])
+def test_so_many_trainings_at_once_as_the_device_has_room_for(tmp_path, monkeypatch, device, jobs):
+    seen = []
+    monkeypatch.setattr(ablation, "check_given", lambda *_: torch.device(device))
+    monkeypatch.setattr(ablation, "train_all", lambda runs, jobs, *_: (seen.append(jobs) or 130, []))
+    assert ablate(tmp_path) == 130
+    assert seen == [jobs]
 
 
 def test_two_ablations_in_one_folder_are_refused(tmp_path, capsys):
@@ -261,6 +476,8 @@ def test_two_ablations_in_one_folder_are_refused(tmp_path, capsys):
         ("--images", "0", "images=0"),
         ("--jobs", "-1", "jobs=-1"),
         ("--kimg", "0", "kimg=0"),
+        ("--kimg", "inf", "kimg=inf"),
+        ("--kimg", "nan", "kimg=nan"),
     ],
 )
 def test_a_value_that_makes_no_sense_is_named(tmp_path, capsys, option, value, words):
