@@ -7,7 +7,6 @@ done. This program says which trainings there are, starts those that are not fin
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import json
 import math
@@ -18,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import fmean, stdev
@@ -36,6 +35,7 @@ from train.device import resolve_device
 from train.errors import TrainingError, UsageError, run_program
 from train.evaluator import Evaluator, features_for, real_images
 from train.files import write_atomically
+from train.folder import locked
 from train.interrupt import StopSignals
 from train.logs import duration
 from train.report import read_run
@@ -365,7 +365,7 @@ def main(args: Sequence[str] | None = None) -> int:
     device, runs = check_given(options, given), runs_of(options)
     jobs = options.jobs or (len(os.sched_getaffinity(0)) if device.type == "cpu" else 1)
     options.out.mkdir(parents=True, exist_ok=True)
-    with _locked(options.out) as lock:
+    with locked(options.out, "ablation") as lock:
         _claim(options, given, runs)
         code, failures = train_all(runs, jobs, options, given, lock)
         if code:
@@ -403,17 +403,6 @@ def _check(options: Options) -> None:
             raise UsageError(f"{name}={getattr(options, name)} is less than {least}")
     if not 0 < options.kimg < math.inf:
         raise UsageError(f"kimg={options.kimg:g} is not a positive number")
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[BinaryIO]:
-    """Keeps others from training in the folder while this process or one of its trainings lives."""
-    with open(out / "lock", "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another ablation is at work in {out}") from None
-        yield lock
 
 
 def _claim(options: Options, given: Sequence[str], runs: Sequence[Run]) -> None:

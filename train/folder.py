@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from train.config import TrainConfig, to_dict
 from train.errors import UsageError
 from train.files import write_atomically
 
 RUNS = Path("runs")
+LOCK = "lock"
 
 
 def run_name(config: TrainConfig, preset: TrainConfig) -> str:
@@ -39,6 +44,21 @@ def new_folder(out: Path | None, name: str) -> Path:
             continue
         return folder
     raise AssertionError("unreachable")
+
+
+@contextlib.contextmanager
+def locked(folder: Path, program: str) -> Iterator[BinaryIO]:
+    """Keeps others who ask from working in the folder while this process lives, or one that it passes the file to.
+
+    Raises:
+        UsageError: if another is at work there.
+    """
+    with open(folder / LOCK, "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another {program} is at work in {folder}") from None
+        yield lock
 
 
 def write_config(folder: Path, config: TrainConfig) -> None:

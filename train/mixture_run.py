@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import torch
@@ -18,6 +15,7 @@ from train.gaussians import MIXTURES, Mixture, Quality
 from train.mixture_config import MixtureConfig
 from train.player import Player
 from train.precision import Autocast
+from train.processes import in_processes
 from train.techniques import losses_of, player_options
 from train.trainer import stream_seed
 from train.whole_step import Batch, WholeStep
@@ -67,15 +65,7 @@ def train_all(runs: Sequence[tuple[MixtureConfig, int]], jobs: int) -> Iterator[
         for index, run in enumerate(runs):
             yield index, train_run(*run)
         return
-    # Ctrl-C is for this process to see, which tells the others.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
-        index_of = {pool.submit(train_run, *run): index for index, run in enumerate(runs)}
-        try:
-            for future in as_completed(index_of):
-                yield index_of[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)  # where this ends early, runs not yet begun never are
+    yield from in_processes(jobs, train_run, runs)
 
 
 def _networks(config: MixtureConfig, mixture: Mixture, seed: int) -> tuple[Generator, Discriminator]:
