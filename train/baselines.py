@@ -19,7 +19,6 @@ def label_spreading(data: SemiData, labelled: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Classes of the test images and of the pool [N], int64.
     """
-    _require_sklearn()
     from sklearn.semi_supervised import LabelSpreading
 
     known = np.full(len(data.pool), -1)
@@ -36,7 +35,6 @@ def logistic_regression(data: SemiData, labelled: Tensor) -> tuple[Tensor, Tenso
     Returns:
         Classes of the test images and of the pool [N], int64.
     """
-    _require_sklearn()
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(max_iter=ITERATIONS)
@@ -44,12 +42,13 @@ def logistic_regression(data: SemiData, labelled: Tensor) -> tuple[Tensor, Tenso
     return tuple(torch.from_numpy(model.predict(_vectors(images))) for images in (data.test, data.pool))
 
 
-def _vectors(pixels: Tensor) -> np.ndarray:
-    return pixels.flatten(1).numpy() / 255
-
-
-def _require_sklearn() -> None:
+def require_sklearn() -> None:
+    """UsageError if scikit-learn is not installed."""
     try:
         import sklearn  # noqa: F401
     except ImportError:
         raise UsageError("baselines need scikit-learn, which is not installed: pip install scikit-learn") from None
+
+
+def _vectors(pixels: Tensor) -> np.ndarray:
+    return pixels.flatten(1).numpy() / 255

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -148,14 +149,14 @@ def _check(options: SemiOptions) -> None:
         raise UsageError(f"ensemble={options.ensemble}: an ensemble has at least 2 members (0: no such row)")
     for name, fits in (
         ("seed", options.seed >= 0),
-        ("lr", options.lr > 0),
+        ("lr", 0 < options.lr < math.inf),
         ("lr_decay", 0 <= options.lr_decay <= 1),
         ("averaging", 0 < options.averaging <= 1),
-        ("unlabelled_weight", options.unlabelled_weight > 0),
+        ("unlabelled_weight", 0 < options.unlabelled_weight < math.inf),
     ):
         if not fits:
             reason = ": without it there is no GAN; --baselines has the network on the labels alone"
-            reason = reason if name == "unlabelled_weight" else ""
+            reason = reason if name == "unlabelled_weight" and options.unlabelled_weight <= 0 else ""
             raise UsageError(f"{name}={getattr(options, name)} is out of range{reason}")
     if options.batch == 1:
         raise UsageError("batch=1: batch norm in the generator needs 2 images at least")

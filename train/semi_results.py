@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from train.errors import UsageError
 from train.files import write_atomically
+from train.folder import LOCK, locked
 from train.semi_config import SemiOptions
 
+CONFIG = "config.json"
 ROWS = {
     "gan": "GAN",
     "ensemble": "GAN, ensemble",
@@ -35,6 +38,10 @@ class Task(NamedTuple):
     seed: int
     member: int = 0
     """Which of an ensemble's networks."""
+
+    def __str__(self) -> str:
+        member = f", member {self.member}" if self.member else ""
+        return f"{self.method}, {self.labels} labels, seed {self.seed}{member}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class Results:
     """What is finished, in a folder: ``results.jsonl``, the networks' probabilities, and the options they came from.
 
     Raises:
-        UsageError: if the folder holds results of other options.
+        UsageError: if the folder holds results of other options, or damaged ones.
     """
 
     def __init__(self, folder: Path, options: SemiOptions) -> None:
@@ -68,25 +75,36 @@ class Results:
         self._path = folder / "results.jsonl"
         self.finished: dict[Task, Result] = {}
         ours = options.what_results_depend_on()
-        config = folder / "config.json"
+        config = folder / CONFIG
         try:
             if config.exists():
                 theirs = json.loads(config.read_text())
                 if theirs != ours:
-                    name = next(name for name in ours if theirs.get(name) != ours[name])
+                    changed = next(name for name in {**ours, **theirs} if _entry(theirs, name) != _entry(ours, name))
                     raise UsageError(
-                        f"{folder} holds results with {name}={theirs.get(name)}, not {ours[name]}: choose another --out"
+                        f"{folder} holds results with {_entry(theirs, changed)}, not {_entry(ours, changed)}: "
+                        "choose another --out"
                     )
                 if self._path.exists():
                     for line in self._path.read_text().splitlines():
                         result = Result(**json.loads(line))
                         self.finished[result.task] = result
-            elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise UsageError(f"--out {folder} is not empty and holds no results: choose another folder")
         except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
             raise UsageError(f"the results in {folder} are damaged: {error}") from None
-        (folder / "probabilities").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _write(config, json.dumps(ours, indent=2) + "\n")
+        (folder / "probabilities").mkdir(exist_ok=True)
+
+    def is_finished(self, task: Task, shape: tuple[int, int]) -> bool:
+        """Whether its result is there, and with a GAN's the probabilities [N, K], which ensembles are made of."""
+        if task not in self.finished or task.method != "gan":
+            return task in self.finished
+        try:
+            with open(self.probabilities_file(task), "rb") as file:
+                found = np.lib.format.read_array(file)
+            return found.shape == shape and bool(np.isfinite(found).all())
+        except Exception:  # NumPy has no one error for damaged files
+            return False
 
     def add(self, result: Result) -> None:
         """Keeps a finished result."""
@@ -107,6 +125,21 @@ class Results:
         mean = np.mean([np.load(file) for file in files], axis=0)  # [N, K]
         wrong = int((torch.from_numpy(mean).argmax(1) != truth).sum())
         return Result("ensemble", task.labels, task.seed, 0, wrong, len(truth), wrong / len(truth), None, None)
+
+
+@contextlib.contextmanager
+def opened(folder: Path, options: SemiOptions) -> Iterator[Results]:
+    """The results in a folder, which is made if it is not there, for this process alone.
+
+    Raises:
+        UsageError: if the folder holds other things, or another training is at work there.
+    """
+    begun = (folder / CONFIG).exists() or not folder.exists()
+    if not begun and (not folder.is_dir() or any(path.name != LOCK for path in folder.iterdir())):
+        raise UsageError(f"--out {folder} is not empty and holds no results: choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, "training"):
+        yield Results(folder, options)
 
 
 def summary(results: Iterable[Result]) -> list[dict[str, Any]]:
@@ -149,6 +182,10 @@ def table(results: Iterable[Result], members: int) -> str:
     ]
     rule = "|" + "-" * (widths[0] + 2) + "|" + "|".join("-" * (width + 1) + ":" for width in widths[1:]) + "|"
     return "\n".join([aligned[0], rule, *aligned[1:]])
+
+
+def _entry(options: Mapping[str, Any], name: str) -> str:
+    return f"{name}={options[name]!r}" if name in options else f"no {name}"
 
 
 def _write(path: Path, text: str) -> None:

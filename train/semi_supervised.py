@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import multiprocessing
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,14 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from train.baselines import label_spreading, logistic_regression
+from train.baselines import label_spreading, logistic_regression, require_sklearn
 from train.device import resolve_device
-from train.errors import run_program
+from train.errors import TrainingError, run_program
 from train.files import write_atomically
 from train.folder import RUNS
+from train.processes import in_processes
 from train.semi_config import NETWORKS, SemiOptions, parse_command_line
 from train.semi_data import SemiData, balanced_labels, load_semi_data
-from train.semi_results import Result, Results, Task, summary, table
+from train.semi_results import Result, Results, Task, opened, summary, table
 from train.semi_training import as_input, probabilities, train_classifier
 from train.trainer import stream_seed
 
@@ -70,12 +68,17 @@ def _by_network(
         networks,
         data,
         labelled,
-        stream_seed(task.seed, "network", task.member),  # the same start with and without adversary
+        # The same start with and without adversary, but for what is fitted on the images that the network sees (the
+        # pool, or the labelled ones alone): hidden layers' scales, which stay, and biases. With the adversarial loss
+        # the GAN has minibatch discrimination besides.
+        stream_seed(task.seed, "network", task.member),
         adversary=task.method == "gan",
         device=resolve_device(options.device),
-        progress=f"{task.method}, {task.labels} labels, seed {task.seed}" if progress else None,
+        progress=str(task) if progress else None,
     )
     tested, pool = (probabilities(network, as_input(part, networks), options.batch) for part in (data.test, data.pool))
+    if not (tested.isfinite().all() and pool.isfinite().all()):
+        raise TrainingError(f"{task}: the network diverged, its probabilities are not finite")
     write_atomically(file, lambda out: np.save(out, tested.numpy()))
     return tested.argmax(1), pool.argmax(1)
 
@@ -88,20 +91,16 @@ def perform_all(tasks: list[Task], options: SemiOptions, data: SemiData, results
         return
     jobs = min(options.jobs, len(tasks))
     threads = max(1, torch.get_num_threads() // jobs)
-    # Not forked: OpenMP's threads do not survive that.
-    with (
-        _sigterm_as_interrupt(),
-        multiprocessing.get_context("spawn").Pool(jobs, _start, (threads, options, data, results)) as pool,
-    ):
-        yield from pool.imap_unordered(_perform_here, tasks)
+    given = (threads, options, data, results)
+    for _, result in in_processes(jobs, _perform_here, [(task,) for task in tasks], prepare=_prepare, given=given):
+        yield result
 
 
-_here: tuple[SemiOptions, SemiData, Results]  # in a process of the pool
+_here: tuple[SemiOptions, SemiData, Results]  # in a process of several
 
 
-def _start(threads: int, *here: object) -> None:
+def _prepare(threads: int, *here: object) -> None:
     global _here
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
     torch.set_num_threads(threads)
     _here = here
 
@@ -110,36 +109,29 @@ def _perform_here(task: Task) -> Result:
     return perform(task, *_here, progress=False)
 
 
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """So that the pool's processes end with this one."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_command_line(list(sys.argv[1:] if args is None else args), PROG)
     resolve_device(options.device)
+    if options.baselines:
+        require_sklearn()
     data = load_semi_data(options.preset, options.data_root, options.download)
     for labels in options.labels:
         balanced_labels(data.pool_labels, labels, data.num_classes, options.seed)  # only to say at once what is wrong
-    results = Results(options.out or RUNS / f"semi_supervised-{options.preset}", options)
+    with opened(options.out or RUNS / f"semi_supervised-{options.preset}", options) as results:
+        return _complete(results, options, data)
+
+
+def _complete(results: Results, options: SemiOptions, data: SemiData) -> int:
     tasks = tasks_of(options)
-    rest = [task for task in tasks if task not in results.finished]
+    shape = len(data.test), data.num_classes
+    rest = [task for task in tasks if not results.is_finished(task, shape)]
     done = len(tasks) - len(rest)
     _say(f"{len(data.pool)} images to learn from, {len(data.test)} to test; {done} of {len(tasks)} results are there")
     try:
         for result in perform_all(rest, options, data, results):
             results.add(result)
             done += 1
-            member = f", member {result.member}" if result.member else ""
-            _say(
-                f"[{done}/{len(tasks)}] {result.method}, {result.labels} labels, seed {result.seed}{member}: "
-                f"{result.error:.2%} wrong, {result.seconds:.1f} s"
-            )
+            _say(f"[{done}/{len(tasks)}] {result.task}: {result.error:.2%} wrong, {result.seconds:.1f} s")
     except KeyboardInterrupt:
         _say("interrupted: the same command goes on from here")
         return 130

@@ -40,7 +40,7 @@ def train_classifier(
         labelled: indices into the pool, int64.
         seed: of the networks' start and of all that is drawn.
         adversary: whether it is also a GAN's discriminator on the whole pool. If not, the same network takes as many
-            steps on as many labelled images.
+            steps on as many labelled images, without minibatch discrimination.
         progress: name of a progress bar on stderr, or None for none.
     """
     torch.manual_seed(seed)
@@ -52,7 +52,7 @@ def train_classifier(
     seen = pool if adversary else pool[labelled]
     classifier.to(device).fit_scale(seen[torch.randperm(len(seen))[:FITTED]])
     learner = Learner(classifier, options, steps_per_epoch * options.epochs)
-    forger = Player(generator.to(device), options, steps_per_epoch * options.epochs) if adversary else None
+    forger = Optimized(generator.to(device), options, steps_per_epoch * options.epochs) if adversary else None
 
     with_labels = _batches(labelled, options.batch, stream_seed(seed, "labelled"))
     for_critic, for_generator = (
@@ -102,7 +102,7 @@ def generator_loss(classifier: Classifier, generator: nn.Module, real: Tensor, o
     return feature_matching(features, fake.features)
 
 
-class Player:
+class Optimized:
     """A network and its optimizer; ``steps`` is the length of the whole training, for the learning rate."""
 
     def __init__(self, network: nn.Module, options: SemiOptions, steps: int) -> None:
@@ -122,8 +122,8 @@ class Player:
         self._schedule.step()
 
 
-class Learner(Player):
-    """A player whose weights are averaged.
+class Learner(Optimized):
+    """A network whose weights are averaged.
 
     Attributes:
         average: the network with averaged weights, in evaluation mode. Until the average is 1/rate steps long it is
