@@ -48,7 +48,7 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
     with _one_thread(), torch.random.fork_rng(devices=[]):
         mixture = MIXTURES[config.data]()
         torch.manual_seed(stream_seed(seed, "weights"))
-        generator, discriminator = _networks(config, mixture, seed)
+        generator, discriminator = _networks(config, seed)
         ema = averaged_copy(generator)
         players = _players(config, discriminator, generator)
         step = _step_for(config, players, ema)
@@ -84,7 +84,7 @@ def _told(config: MixtureConfig, seed: int) -> str:
     return ", ".join(f"{name}={value}" for name, value in {"seed": seed, **told}.items())
 
 
-def _networks(config: MixtureConfig, mixture: Mixture, seed: int) -> tuple[Generator, Discriminator]:
+def _networks(config: MixtureConfig, seed: int) -> tuple[Generator, Discriminator]:
     random = torch.Generator().manual_seed(stream_seed(seed, "first batch"))
     reference = torch.randn(config.batch, config.latent, generator=random) if config.g_norm == "virtual" else None
     shape = {"width": config.width, "weight_norm": config.weight_norm}
@@ -95,7 +95,6 @@ def _networks(config: MixtureConfig, mixture: Mixture, seed: int) -> tuple[Gener
         minibatch_dim=config.minibatch_dim,
         **shape,
     )
-    discriminator.fit_minibatch(_as_images(mixture.sample(config.batch, random)))
     return generator, discriminator
 
 
