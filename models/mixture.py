@@ -77,7 +77,8 @@ class Discriminator(nn.Module):
     Args:
         norm: of the hidden layers, one of :data:`D_NORMS`.
         minibatch_kernels: those of a minibatch discrimination (Salimans et al. 2016, §3.2) of the last hidden layer, of
-            ``minibatch_dim`` values each; 0 for none.
+            ``minibatch_dim`` values each; 0 for none. They are not to be fitted to real points, as they are to images:
+            where the nearest sample lies in the same mode they would become as narrow as that, and see no other.
     """
 
     num_classes = 0
@@ -120,11 +121,6 @@ class Discriminator(nn.Module):
         h = self.hidden(x)
         out = self.out(h if self.minibatch is None else self.minibatch(h, batches))  # [N, width (+ kernels)] → [N, 1]
         return Scores(widened(out)[:, 0], None, h if features else None)
-
-    def fit_minibatch(self, x: Tensor) -> None:
-        """Scales the minibatch discrimination's kernels to points x, as its authors do; see its ``fit_scale``."""
-        if self.minibatch is not None:
-            self.minibatch.fit_scale(self.hidden(x))
 
     def active_parameters(self) -> list[nn.Parameter]:
         """All parameters: the network does not grow."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from train.config import parse_options
 from train.errors import UsageError, run_program
-from train.gaussians import MIXTURES, Quality
+from train.gaussians import MIXTURES, Mixture, Quality
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
 from train.mixture_run import SAMPLES, Outcome, train_all
@@ -49,9 +49,13 @@ def main(args: Sequence[str] | None = None) -> int:
         raise UsageError(f"picture={options.picture}: there is no folder {options.picture.parent}")
     seeds = range(options.seed, options.seed + options.seeds)
     outcomes: dict[int, Outcome] = {}
-    for index, outcome in train_all([(config, seed) for seed in seeds], options.jobs):
-        outcomes[seeds[index]] = outcome
-        print(f"seed {seeds[index]}: {describe(config, outcome.quality[-1])}", file=sys.stderr, flush=True)
+    try:
+        for index, outcome in train_all([(config, seed) for seed in seeds], options.jobs):
+            outcomes[seeds[index]] = outcome
+            print(f"seed {seeds[index]}: {describe(config, outcome.quality[-1])}", file=sys.stderr, flush=True)
+    except KeyboardInterrupt:
+        print(f"interrupted after {len(outcomes)} of {len(seeds)} runs", file=sys.stderr)
+        return 130
     ordered = {seed: outcomes[seed] for seed in seeds}
     if options.picture is not None:
         mixture = MIXTURES[config.data]()
@@ -69,34 +73,36 @@ def check_count(seeds: int, jobs: int) -> None:
 
 def describe(config: MixtureConfig, quality: Quality) -> str:
     """One line for people."""
-    modes, good, divergence = quality
+    modes, good, divergence = cells([quality])
     count = len(MIXTURES[config.data]().centres)
-    return f"{modes} of {count} modes, {100 * good:.1f} % good samples, divergence {divergence:.3f}"
+    return f"{modes} of {count} modes, {good} % good samples, divergence {divergence}"
+
+
+def columns(mixture: Mixture) -> tuple[str, str, str]:
+    """What heads :func:`cells` in a table."""
+    return f"modes of {len(mixture.centres)}", "good %", "divergence"
+
+
+def cells(qualities: Sequence[Quality]) -> tuple[str, str, str]:
+    """Modes, % of good samples and divergence: of one run, or means ± deviations over several."""
+    modes, good, divergence = zip(*qualities, strict=True)
+    places = 1 if len(qualities) > 1 else 0
+    return spread(modes, places), spread([100 * share for share in good], 1), spread(divergence, 3)
 
 
 def spread(values: Sequence[float], places: int) -> str:
-    """Mean ± deviation over the runs."""
+    """Mean ± deviation; of one value itself."""
     deviation = f" ± {stdev(values):.{places}f}" if len(values) > 1 else ""
     return f"{mean(values):.{places}f}{deviation}"
 
 
-def spreads(qualities: Sequence[Quality]) -> tuple[str, str, str]:
-    """Cells of a table: modes, % of good samples, divergence."""
-    modes, good, divergence = zip(*qualities, strict=True)
-    return spread(modes, 1), spread([100 * share for share in good], 1), spread(divergence, 3)
-
-
 def table(config: MixtureConfig, outcomes: dict[int, Outcome]) -> str:
     """Results for people."""
-    rows = [
-        (str(seed), f"{q.modes}", f"{100 * q.good:.1f}", f"{q.divergence:.3f}")
-        for seed, q in ((seed, outcome.quality[-1]) for seed, outcome in outcomes.items())
-    ]
+    last = {seed: outcome.quality[-1] for seed, outcome in outcomes.items()}
+    rows = [(str(seed), *cells([quality])) for seed, quality in last.items()]
     if len(rows) > 1:
-        last = [outcome.quality[-1] for outcome in outcomes.values()]
-        rows.append(("all", *spreads(last)))
-    modes = len(MIXTURES[config.data]().centres)
-    heading = ("seed", f"modes of {modes}", "good %", "divergence")
+        rows.append(("all", *cells(list(last.values()))))
+    heading = ("seed", *columns(MIXTURES[config.data]()))
     widths = [max(len(row[i]) for row in (heading, *rows)) for i in range(len(heading))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (heading, *rows)]
     return "\n".join([f"{config.data}, {SAMPLES} samples of each generator", *lines])

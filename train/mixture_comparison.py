@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import sys
@@ -19,8 +20,9 @@ from torch import Tensor
 from train.config import parse_options
 from train.errors import UsageError, run_program
 from train.files import write_atomically
+from train.folder import locked
 from train.gaussians import MIXTURES, Mixture, Quality
-from train.mixture import as_dict, check_count, describe, spreads
+from train.mixture import as_dict, cells, check_count, columns, describe
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
 from train.mixture_run import SAMPLES, Outcome, moments, train_all
@@ -98,6 +100,12 @@ def main(args: Sequence[str] | None = None) -> int:
     for run in runs:
         check_config(run.config)
     (options.out / "strips").mkdir(parents=True, exist_ok=True)
+    with locked(options.out, "comparison"):
+        return _complete(options, runs)
+
+
+def _complete(options: Options, runs: Sequence[Run]) -> int:
+    """Trains what is missing in the folder, and makes the table and the pictures."""
     file = options.out / "runs.jsonl"
     results = read_results(file)
     missing = [run for run in runs if run.key not in results or not strip_file(options.out, run).exists()]
@@ -132,16 +140,29 @@ def chosen(only: str) -> list[str]:
 
 
 def read_results(file: Path) -> dict[str, dict[str, Any]]:
-    """Results by the key of their run. Half a line at the end, from a run that was killed, is cut off."""
+    """Results by the key of their run. Half a line at the end, from a run that was killed, is cut off.
+
+    Raises:
+        UsageError: if another line is no result.
+    """
     if not file.exists():
         return {}
-    whole, newline, _ = file.read_text().rpartition("\n")
-    write_atomically(file, lambda out: out.write((whole + newline).encode()))
-    try:
-        lines = [json.loads(line) for line in whole.splitlines()]
-        return {json.dumps([line["options"], line["seed"]], sort_keys=True): line for line in lines}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} is damaged: {error}") from None
+    whole, newline, _ = file.read_bytes().rpartition(b"\n")
+    results = {}
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            result = json.loads(line)
+            quality_of(result)
+            results[json.dumps([result["options"], result["seed"]], sort_keys=True)] = result
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"{file} is damaged in line {number}: {error!r}") from None
+    write_atomically(file, lambda out: out.write(whole + newline))
+    return results
+
+
+def quality_of(result: Mapping[str, Any]) -> Quality:
+    """That at the end of a run; KeyError, TypeError or ValueError if it is not there as numbers."""
+    return Quality(int(result["modes"]), float(result["good"]), float(result["divergence"]))
 
 
 def keep(file: Path, run: Run, outcome: Outcome) -> dict[str, Any]:
@@ -158,38 +179,41 @@ def keep(file: Path, run: Run, outcome: Outcome) -> dict[str, Any]:
 
 
 def strip_file(folder: Path, run: Run) -> Path:
+    """Where the picture of a run is; names say what people look for, and a hash of the key the rest of the options."""
     name = re.sub(r"\W+", "-", run.technique)
-    return folder / "strips" / f"{run.config.data}-{name}-{run.seed}.png"
+    short = hashlib.sha256(run.key.encode()).hexdigest()[:8]
+    return folder / "strips" / f"{run.config.data}-{name}-{run.seed}-{short}.png"
 
 
 def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown: what to compare with and a row for each technique, means ± deviations over the seeds."""
     heading = ["technique", "options"]
     for data, mixture in MIXTURES.items():
-        heading += [f"{data}: modes of {len(mixture().centres)}", "good %", "divergence"]
+        modes, *others = columns(mixture())
+        heading += [f"{data}: {modes}", *others]
     lines = [row(heading), row(["---", "---"] + ["---:"] * (len(heading) - 2))]
     seeds = list(dict.fromkeys(run.seed for run in runs))
     lines += [reference("the data itself", Mixture.sample, seeds), reference("strewn evenly", Mixture.strewn, seeds)]
     for name in dict.fromkeys(run.technique for run in runs):
-        cells = [name, flags(TECHNIQUES[name])]
+        line = [name, flags(TECHNIQUES[name])]
         for data in MIXTURES:
             of = [results[run.key] for run in runs if run.technique == name and run.config.data == data]
-            cells += spreads([Quality(*(result[field] for field in Quality._fields)) for result in of])
-        lines.append(row(cells))
+            line += cells([quality_of(result) for result in of])
+        lines.append(row(line))
     return "\n".join(lines) + "\n"
 
 
 def reference(name: str, draw: Callable[[Mixture, int, torch.Generator], Tensor], seeds: Sequence[int]) -> str:
     """A row of what points are worth that no generator made."""
-    cells = [name, ""]
+    line = [name, ""]
     for mixture in (make() for make in MIXTURES.values()):
         drawn = [draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds]
-        cells += spreads([mixture.judge(points) for points in drawn])
-    return row(cells)
+        line += cells([mixture.judge(points) for points in drawn])
+    return row(line)
 
 
-def row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def row(line: Sequence[str]) -> str:
+    return "| " + " | ".join(line) + " |"
 
 
 def flags(changes: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 from train.errors import UsageError
 from train.techniques import Techniques, check_norms, losses_of
 
-GNorm = Literal["batch", "layer", "pixel", "virtual", "spectral", "none"]
+GNorm = Literal["batch", "layer", "pixel", "spectral", "none", "virtual"]
 DNorm = Literal["layer", "pixel", "spectral", "none"]
 
 
@@ -34,7 +34,7 @@ class MixtureConfig(Techniques):
     width: int = 64
     """Units of each hidden layer (Metz et al. 2017: 128)."""
     feature_matching: int = 0
-    """4: G matches means of D's last hidden layer, not the loss (Salimans et al. 2016, 3.1)."""
+    """4: G matches means of D's last hidden layer, not the loss (Salimans et al. 2016, 3.1); 0: it does not."""
     g_norm: GNorm = "none"
     """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras et al. 2018; spectral: Miyato et al. 2018."""
     d_norm: DNorm = "none"
@@ -47,6 +47,11 @@ class MixtureConfig(Techniques):
 
 def check_config(config: MixtureConfig) -> None:
     """UsageError for an option out of range and for two that exclude each other, with the reason."""
+    if config.feature_matching not in (0, 4):
+        raise UsageError(
+            f"feature_matching={config.feature_matching} is neither 0 nor 4, which stands for D's last hidden layer:"
+            " there is no other to match"
+        )
     losses_of(config)
     check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
     if config.batch < 2:

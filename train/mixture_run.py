@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from models.mixture import Discriminator, Generator
 from train.ema import averaged_copy
+from train.errors import TrainingError
 from train.gaussians import MIXTURES, Mixture, Quality
 from train.mixture_config import MixtureConfig
 from train.player import Player
@@ -38,13 +40,18 @@ def moments(steps: int) -> list[int]:
 
 
 def train_run(config: MixtureConfig, seed: int) -> Outcome:
-    """Trains with the options, on one thread; the same seed gives the same samples to the bit."""
+    """Trains with the options, on one thread; the same seed gives the same samples to the bit.
+
+    Raises:
+        TrainingError: if a gradient or the samples are not finite: to the judge that would look like lost modes.
+    """
     with _one_thread(), torch.random.fork_rng(devices=[]):
         mixture = MIXTURES[config.data]()
         torch.manual_seed(stream_seed(seed, "weights"))
-        generator, discriminator = _networks(config, mixture, seed)
+        generator, discriminator = _networks(config, seed)
         ema = averaged_copy(generator)
-        step = _step_for(config, generator, discriminator, ema)
+        players = _players(config, discriminator, generator)
+        step = _step_for(config, players, ema)
         random = torch.Generator().manual_seed(stream_seed(seed, "steps"))
         z = torch.randn(SAMPLES, config.latent, generator=torch.Generator().manual_seed(stream_seed(seed, "samples")))
         outcome = Outcome(moments(config.steps), [], [])
@@ -52,6 +59,8 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
             if done in outcome.steps:
                 with torch.no_grad():
                     points = ema(z).flatten(1)
+                if any(player.skipped for player in players) or not points.isfinite().all():
+                    raise TrainingError(f"diverged by step {done} of {config.steps}: {_told(config, seed)}")
                 outcome.samples.append(points)
                 outcome.quality.append(mixture.judge(points))
             if done < config.steps:
@@ -68,7 +77,14 @@ def train_all(runs: Sequence[tuple[MixtureConfig, int]], jobs: int) -> Iterator[
     yield from in_processes(jobs, train_run, runs)
 
 
-def _networks(config: MixtureConfig, mixture: Mixture, seed: int) -> tuple[Generator, Discriminator]:
+def _told(config: MixtureConfig, seed: int) -> str:
+    """The seed and the options that are not the defaults."""
+    usual = dataclasses.asdict(MixtureConfig())
+    told = {name: value for name, value in dataclasses.asdict(config).items() if value != usual[name]}
+    return ", ".join(f"{name}={value}" for name, value in {"seed": seed, **told}.items())
+
+
+def _networks(config: MixtureConfig, seed: int) -> tuple[Generator, Discriminator]:
     random = torch.Generator().manual_seed(stream_seed(seed, "first batch"))
     reference = torch.randn(config.batch, config.latent, generator=random) if config.g_norm == "virtual" else None
     shape = {"width": config.width, "weight_norm": config.weight_norm}
@@ -79,19 +95,21 @@ def _networks(config: MixtureConfig, mixture: Mixture, seed: int) -> tuple[Gener
         minibatch_dim=config.minibatch_dim,
         **shape,
     )
-    discriminator.fit_minibatch(_as_images(mixture.sample(config.batch, random)))
     return generator, discriminator
 
 
-def _step_for(config: MixtureConfig, generator: Generator, discriminator: Discriminator, ema: nn.Module) -> WholeStep:
+def _players(config: MixtureConfig, discriminator: Discriminator, generator: Generator) -> tuple[Player, Player]:
     betas = (config.beta1, 0.999)
     d_player = Player(discriminator, betas=betas, **player_options(config, discriminator=True))
     g_player = Player(generator, betas=betas, **player_options(config, discriminator=False))
     d_player.set_lr(config.lr * config.ttur)
     g_player.set_lr(config.lr)
+    return d_player, g_player
+
+
+def _step_for(config: MixtureConfig, players: tuple[Player, Player], ema: nn.Module) -> WholeStep:
     return WholeStep(
-        d_player,
-        g_player,
+        *players,
         ema,
         losses_of(config),
         Autocast(torch.device("cpu")),

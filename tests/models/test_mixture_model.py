@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from models import norms
 from models.mixture import D_NORMS, G_NORMS, Discriminator, Generator
+from train.gaussians import ring
 
 
 def generator(**options) -> Generator:
@@ -50,6 +52,19 @@ def test_minibatch_discrimination_sees_the_companions_and_nothing_else_does() ->
         torch.manual_seed(0)
         network = Discriminator(width=8, minibatch_kernels=kernels)
         assert torch.allclose(network(alone).score, network(other).score[:2]) is not sees
+
+
+def test_minibatch_discrimination_starts_wide_enough_to_see_other_modes() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(minibatch_kernels=10)
+    centres = ring().centres
+    closeness = network.minibatch(network.hidden(centres[:, :, None, None]))[:, -10:]  # 1 for itself, 8 for all as one
+    assert 2 < closeness.mean() < 7
+
+
+def test_norms_are_some_of_those_of_images_and_in_their_order() -> None:
+    assert tuple(norm for norm in norms.G_NORMS if norm in G_NORMS) == G_NORMS
+    assert tuple(norm for norm in norms.D_NORMS if norm in D_NORMS) == D_NORMS
 
 
 def test_weight_norm_reaches_every_layer() -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+from models.mixture import D_NORMS, G_NORMS
 from train import mixture, mixture_comparison
 from train.data import to_uint8
-from train.errors import UsageError
+from train.errors import TrainingError, UsageError
 from train.gaussians import MIXTURES, Mixture
-from train.mixture_config import MixtureConfig, check_config
+from train.mixture_config import DNorm, GNorm, MixtureConfig, check_config
 from train.mixture_picture import TILE, page, strip
 from train.mixture_run import SAMPLES, moments, train_all, train_run
-from train.techniques import Techniques
 
 TINY = MixtureConfig(steps=4, batch=8, latent=3, width=8)
 TINY_OPTIONS = ["--steps", "4", "--batch", "8", "--latent", "3", "--width", "8"]
@@ -119,6 +124,11 @@ def test_a_run_leaves_threads_and_random_numbers_as_they_were() -> None:
     assert torch.get_num_threads() == threads and torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_run_that_diverges_is_an_error_and_no_collapse() -> None:
+    with pytest.raises(TrainingError, match=r"diverged by step \d of 4: seed=3, .*lr=1e\+30"):
+        train_run(replace(TINY, lr=1e30), 3)
+
+
 TECHNIQUES = [
     *({"loss": loss} for loss in ("minimax", "lsgan", "hinge", "wgan", "wgan-gp")),
     {"label_smoothing": 0.1},
@@ -167,6 +177,8 @@ def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
         ({"lr": math.inf}, "lr=inf is not a positive number"),
         ({"beta1": 1.0}, "beta1=1.0"),
         ({"ema_kimg": -1.0}, "ema_kimg=-1 is not a number from 0 up"),
+        ({"feature_matching": 1}, "feature_matching=1 is neither 0 nor 4, which stands for D's last hidden layer"),
+        ({"feature_matching": 8}, "feature_matching=8 is neither 0 nor 4"),
         ({"loss": "hinge", "label_smoothing": 0.1}, "no target to smooth"),
         ({"d_steps": 2, "update": "merged"}, "d_steps=2 excludes update='merged'"),
         ({"weight_norm": True, "d_norm": "spectral"}, "weight_norm excludes the norm 'spectral'"),
@@ -215,11 +227,49 @@ def test_json_has_the_options_and_the_quality_of_each_seed_over_time(capsys) -> 
     assert {name: run[name] for name in ("seed", "modes", "good", "divergence")} == {"seed": 0, **last._asdict()}
 
 
-@pytest.mark.parametrize("option", [name for name in Techniques.__dataclass_fields__])
-def test_help_explains_every_technique(option: str, capsys) -> None:
+def test_ctrl_c_says_how_many_runs_have_ended(capsys, monkeypatch) -> None:
+    def interrupted(runs, jobs):
+        yield next(train_all(runs, jobs))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mixture, "train_all", interrupted)
+    assert mixture.main([*TINY_OPTIONS, "--seeds", "3"]) == 130
+    out, err = capsys.readouterr()
+    assert not out and err.splitlines()[-1] == "interrupted after 1 of 3 runs"
+
+
+def test_sigterm_ends_the_program_and_its_processes() -> None:
+    words = [sys.executable, "-m", "train.mixture", *TINY_OPTIONS, "--seeds", "5000", "--jobs", "2"]
+    program = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert program.stderr.readline().startswith("seed ")
+    workers = workers_of(program.pid)
+    assert len(workers) == 2
+    program.terminate()
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 130
+    assert err.splitlines()[-1].startswith("interrupted after ") and "Traceback" not in err
+    assert not [worker for worker in workers if worker.exists()]
+
+
+def workers_of(process: int) -> list[Path]:
+    """Of its processes those that multiprocessing started to work."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [Path("/proc", child) for child in children if "spawn_main" in Path("/proc", child, "cmdline").read_text()]
+
+
+def test_help_names_the_paper_of_every_technique(capsys) -> None:
     with pytest.raises(SystemExit):
         mixture.main(["--help"])
-    assert f"--{option.replace('_', '-')}" in capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for section in ("3.1", "3.2", "3.3", "3.4", "3.5"):
+        assert f"Salimans et al. 2016, {section}" in text, section
+    papers = ("Goodfellow", "Miyato", "Gulrajani", "Sønderby", "Heusel", "Arjovsky", "Salimans and Kingma")
+    for paper in (*papers, "Metz", "Srivastava"):
+        assert paper in text, paper
+
+
+def test_norms_are_those_of_the_networks() -> None:
+    assert get_args(GNorm) == G_NORMS and get_args(DNorm) == D_NORMS
 
 
 def test_a_picture_shows_points_where_they_are() -> None:
@@ -291,7 +341,8 @@ def test_an_interrupted_comparison_keeps_what_has_ended(tiny_comparison, capsys,
 
 def test_a_run_without_its_picture_is_trained_again(tiny_comparison, tmp_path, capsys) -> None:
     tiny_comparison("--seeds", "1")
-    (tmp_path / "strips" / "ring-smooth-0.png").unlink()
+    (strip_of_smooth,) = (tmp_path / "strips").glob("ring-smooth-0-*.png")
+    strip_of_smooth.unlink()
     tiny_comparison("--seeds", "1")
     assert "3 of 4 runs are there already" in capsys.readouterr().err
 
@@ -300,6 +351,14 @@ def test_other_options_are_other_runs(tiny_comparison, capsys) -> None:
     tiny_comparison("--seeds", "1", "--only", "smooth")
     tiny_comparison("--seeds", "1", "--only", "smooth", "--steps", "3")
     assert "0 of 2 runs are there already" in capsys.readouterr().err.splitlines()[3]
+
+
+def test_pictures_are_of_the_very_options(tiny_comparison, tmp_path) -> None:
+    pictures = []
+    for steps in ("4", "8", "4"):  # the moments of both are as many: the pages are of one size
+        tiny_comparison("--seeds", "1", "--steps", steps, "--only", "baseline")
+        pictures.append((tmp_path / "ring.png").read_bytes())
+    assert pictures[0] == pictures[2] != pictures[1]
 
 
 def test_half_a_line_of_a_killed_comparison_is_trained_again(tiny_comparison, tmp_path, capsys) -> None:
@@ -314,10 +373,24 @@ def test_half_a_line_of_a_killed_comparison_is_trained_again(tiny_comparison, tm
     assert out == table and file.read_bytes() == whole
 
 
-def test_a_damaged_file_of_results_is_named(tiny_comparison, tmp_path) -> None:
-    (tmp_path / "runs.jsonl").write_text("{}\n")
-    with pytest.raises(UsageError, match=r"runs\.jsonl is damaged"):
+@pytest.mark.parametrize(
+    "line",
+    [b"{}", b"[]", b"\xff", b'{"options": {}, "seed": 0}', b'{"options": {}, "seed": 0, "modes": null}'],
+    ids=repr,
+)
+def test_a_damaged_file_of_results_is_named_and_kept(tiny_comparison, tmp_path, line: bytes) -> None:
+    good = b'{"options": {}, "seed": 0, "modes": 1, "good": 0.5, "divergence": 0.1}\n'
+    (tmp_path / "runs.jsonl").write_bytes(good + line + b"\n{")
+    with pytest.raises(UsageError, match=r"runs\.jsonl is damaged in line 2"):
         tiny_comparison()
+    assert (tmp_path / "runs.jsonl").read_bytes() == good + line + b"\n{"
+
+
+def test_two_comparisons_in_one_folder_are_refused(tiny_comparison, tmp_path) -> None:
+    with open(tmp_path / "lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another comparison is at work"):
+            tiny_comparison()
 
 
 def test_an_unknown_technique_is_refused(tiny_comparison) -> None:
