@@ -153,7 +153,7 @@ def convolutions_alone() -> Iterator[None]:
 
     with ExitStack() as stack:
         for target, name, replacement in (
-            (models.pggan, "_widen", lambda x: x),
+            (models.pggan, "widened", lambda x: x),
             (models.pggan, "bias_act", lambda x, *_: x),
             (models.pggan, "bias_act_pixel_norm", lambda x, *_: x),
             (gan_ops.nn, "scale_smaller", lambda x, weight, _: (x, weight)),

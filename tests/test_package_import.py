@@ -188,10 +188,15 @@ def test_build_says_which_cuda_it_has() -> None:
     assert _extension.load().cuda_version // 1000 == int(torch.version.cuda.split(".")[0])
 
 
+ON_THE_CPU_ALONE = ("gan_ops::laplacian_patches", "gan_ops::projected_wasserstein")
+"""On CUDA their Python functions run the definition, which is made of torch's matrix products and sort."""
+
+
 @pytest.mark.parametrize("key", ["CPU", "CUDA", "Autograd", "Meta"])
 @pytest.mark.parametrize("op", REGISTERED)
 def test_every_op_is_registered_for_every_key(op: str, key: str) -> None:
-    assert torch._C._dispatch_has_kernel_for_dispatch_key(op, key)
+    expected = key != "CUDA" or op not in ON_THE_CPU_ALONE
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(op, key) == expected
 
 
 def test_all_families_are_registered() -> None:

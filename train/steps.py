@@ -73,7 +73,7 @@ def discriminator_part(
 ) -> tuple[list[Tensor], DiscriminatorValues]:
     """D's gradients for one microbatch, to its active parameters in their order; ``weights`` require a gradient."""
     with torch.no_grad():
-        fake = _generate(generator, losses, autocast, z, labels, noise)
+        fake = _wide(_generate(generator, losses, autocast, z, labels, noise))
     loss, real_score, fake_score = _discriminator_loss(discriminator, losses, autocast, real, fake, labels)
     gradients = list(torch.autograd.grad(discriminator.scaled(loss), discriminator.active))
     penalty, more = _penalty(discriminator, losses, autocast, real, fake, weights, labels)
@@ -114,7 +114,7 @@ def merged_part(
     D's loss on their way to G, and those of G's loss on their way to D's parameters.
     """
     fake = _generate(generator, losses, autocast, z, labels, noise)
-    still = fake.detach()
+    still = _wide(fake.detach())
     loss, real_score, fake_score = _discriminator_loss(discriminator, losses, autocast, real, still, labels)
     g_loss = _generator_loss(_with_constants(discriminator.network), losses, autocast, fake, labels, real)
     total = discriminator.scaled(loss) + generator.scaled(g_loss)
@@ -131,7 +131,7 @@ def _generate(
     """What D is shown of G: images [n, C, H, W], with the instance noise."""
     with autocast():
         fake = generator.network(z, labels if losses.class_fakes else None)
-    return _wide(fake) if noise is None else _wide(fake) + noise
+    return fake if noise is None else _wide(fake) + noise
 
 
 def _discriminator_loss(
