@@ -5,16 +5,19 @@ Points are images [N, 2, 1, 1], so that whatever trains on images trains on them
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from torch import Tensor, nn
 
 from gan_ops import nn as gnn
 from models.norms import norm_layer, reparametrized
 from models.scores import Scores, widened
 
-__all__ = ["D_NORMS", "G_NORMS", "Discriminator", "Generator"]
+__all__ = ["D_NORMS", "G_NORMS", "DNorm", "Discriminator", "GNorm", "Generator"]
 
-D_NORMS = ("layer", "pixel", "spectral", "none")
-G_NORMS = ("batch", *D_NORMS, "virtual")
+DNorm = Literal["layer", "pixel", "spectral", "none"]
+GNorm = Literal["batch", DNorm, "virtual"]
+D_NORMS, G_NORMS = get_args(DNorm), get_args(GNorm)
 """Of those in :mod:`models.norms`, what says something about [N, width] without pixels."""
 
 SLOPE = 0.2

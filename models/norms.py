@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from gan_ops import nn as gnn
 
-__all__ = ["D_NORMS", "G_NORMS", "has_affine", "norm_layer", "reparametrized"]
+__all__ = ["D_NORMS", "G_NORMS", "DNorm", "GNorm", "has_affine", "norm_layer", "reparametrized"]
 
-D_NORMS = ("batch", "instance", "layer", "group", "pixel", "spectral", "none")
-G_NORMS = (*D_NORMS, "virtual")
+DNorm = Literal["batch", "instance", "layer", "group", "pixel", "spectral", "none"]
+GNorm = Literal[DNorm, "virtual"]
+D_NORMS, G_NORMS = get_args(DNorm), get_args(GNorm)
 """Virtual batch norm runs every batch with a reference batch beside it: too dear for D (Salimans et al. 2016, §3.5)."""
 
 GROUP = 16

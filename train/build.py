@@ -1,17 +1,44 @@
-"""From options and networks to what trains them: the same for all network families."""
+"""From a command line, options and networks to what trains them: the same for all network families."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from train.config import parse_command_line
 from train.data import ImageSet
+from train.folder import run_name
 from train.gan_config import GanConfig
 from train.player import Player
 from train.precision import DTYPES, Autocast
 from train.schedule import Schedule, parse_table
-from train.techniques import player_options
+from train.session import train
+from train.techniques import losses_of, player_options
 from train.trainer import Game, Trainer
+
+Config = TypeVar("Config", bound=GanConfig)
+
+
+def train_as_told(
+    args: Sequence[str],
+    presets: Mapping[str, Config],
+    schedule_of: Callable[[Config], Schedule],
+    *,
+    program: str,
+    description: str,
+    family: str,
+    build: Callable[[Config, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]],
+) -> int:
+    """A family's whole program: what the arguments say is checked, and then done by :func:`train.session.train`."""
+    config, run = parse_command_line(presets, args, prog=program, description=description)
+    schedule = schedule_of(config)
+    losses_of(config)  # only to say at once what is wrong with them
+    parse_table(config.ema_kimg, float, "ema_kimg")
+    name = run_name(config, presets.get(config.preset, config))
+    return train(config, run, schedule, program=program, family=family, name=name, build=build)
 
 
 def new_players(

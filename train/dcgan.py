@@ -9,15 +9,11 @@ from typing import Any
 import torch
 
 from models.dcgan import Discriminator, Generator
-from train.build import new_players, new_trainer
-from train.config import parse_command_line
+from train.build import new_players, new_trainer, train_as_told
 from train.data import ImageSet, to_float
 from train.dcgan_config import PRESETS, DcganConfig, schedule_of
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
-from train.folder import run_name
-from train.schedule import parse_table
-from train.session import train
 from train.techniques import losses_of
 from train.trainer import Game, Trainer, stream_seed
 
@@ -83,13 +79,15 @@ def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    args = sys.argv[1:] if args is None else args
-    config, run = parse_command_line(PRESETS, args, prog=PROG, description=DESCRIPTION)
-    schedule = schedule_of(config)
-    losses_of(config)  # only to say at once what is wrong with them
-    parse_table(config.ema_kimg, float, "ema_kimg")
-    name = run_name(config, PRESETS.get(config.preset, config))
-    return train(config, run, schedule, program=PROG, family="dcgan", name=name, build=build_trainer)
+    return train_as_told(
+        sys.argv[1:] if args is None else args,
+        PRESETS,
+        schedule_of,
+        program=PROG,
+        description=DESCRIPTION,
+        family="dcgan",
+        build=build_trainer,
+    )
 
 
 if __name__ == "__main__":

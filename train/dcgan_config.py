@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from models.norms import DNorm, GNorm
 from train.config import Table
 from train.errors import UsageError
 from train.gan_config import GanConfig
 from train.schedule import Schedule, growing_schedule, parse_table
 from train.techniques import check_norms
 
-Norm = Literal["batch", "instance", "layer", "group", "pixel", "spectral", "none"]
-GNorm = Literal["batch", "instance", "layer", "group", "pixel", "virtual", "spectral", "none"]
 RESOLUTIONS = (16, 32, 64, 128)
 
 
@@ -38,7 +37,7 @@ class DcganConfig(GanConfig):
     """Height and width of the kernels (the paper's: 5)."""
     g_norm: GNorm = "batch"
     """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras et al. 2018; spectral: Miyato et al. 2018."""
-    d_norm: Norm = "batch"
+    d_norm: DNorm = "batch"
     """Norm of D's layers, any of those but virtual."""
     weight_norm: bool = False
     """Weight normalisation of both networks (Salimans and Kingma 2016), beside those norms."""

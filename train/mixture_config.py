@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from models.mixture import DNorm, GNorm
 from train.errors import UsageError
 from train.techniques import Techniques, check_norms, losses_of
-
-GNorm = Literal["batch", "layer", "pixel", "spectral", "none", "virtual"]
-DNorm = Literal["layer", "pixel", "spectral", "none"]
 
 
 @dataclass(frozen=True)

@@ -263,18 +263,8 @@ def discriminator_gradients(
         A gradient for each of D's active parameters, times its loss scale, and values for the log.
     """
     total = _Mean()
-    for part, share in _microbatches(len(z), microbatch):
-        gradients, values = parts.discriminator(
-            discriminator,
-            generator,
-            losses,
-            autocast,
-            real[part],
-            z[part],
-            weights[part].detach().requires_grad_(),
-            _of(labels, part),
-            _of(noise, part),
-        )
+    for shown, share in _shown(real, z, weights, labels, noise, microbatch):
+        gradients, values = parts.discriminator(discriminator, generator, losses, autocast, *shown)
         total.add([*gradients, *values], share)
     count = len(DiscriminatorValues._fields)
     return total.tensors[:-count], DiscriminatorValues(*total.tensors[-count:])
@@ -341,18 +331,8 @@ def merged_gradients(
     :func:`generator_gradients` would give for these arguments, which are those of the former.
     """
     total = _Mean()
-    for part, share in _microbatches(len(z), microbatch):
-        gradients, values, of_generator, loss = parts.merged(
-            discriminator,
-            generator,
-            losses,
-            autocast,
-            real[part],
-            z[part],
-            weights[part].detach().requires_grad_(),
-            _of(labels, part),
-            _of(noise, part),
-        )
+    for shown, share in _shown(real, z, weights, labels, noise, microbatch):
+        gradients, values, of_generator, loss = parts.merged(discriminator, generator, losses, autocast, *shown)
         total.add([*gradients, *values, *of_generator, loss], share)
     d, v = len(discriminator.active), len(DiscriminatorValues._fields)
     *of_generator, loss = total.tensors[d + v :]
@@ -370,6 +350,15 @@ def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
     finally:
         for parameter in parameters:
             parameter.requires_grad_(True)
+
+
+def _shown(
+    real: Tensor, z: Tensor, weights: Tensor, labels: Tensor | None, noise: Tensor | None, microbatch: int | None
+) -> Iterator[tuple[tuple[Tensor | None, ...], float]]:
+    """What D is shown, in microbatches as its parts take them, each with its share of the whole."""
+    for part, share in _microbatches(len(z), microbatch):
+        own_weights = weights[part].detach().requires_grad_()
+        yield (real[part], z[part], own_weights, _of(labels, part), _of(noise, part)), share
 
 
 def _of(tensor: Tensor | None, part: slice) -> Tensor | None:
