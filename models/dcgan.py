@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gan_ops import nn as gnn
 from gan_ops.objectives.semi_supervised import real_score
+from models.generators import LatentGenerator, doubling
 from models.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
 from models.scores import Scores, widened
 
@@ -23,7 +24,7 @@ SLOPE = 0.2
 """Of D's leaky ReLU, below zero."""
 
 
-class Generator(nn.Module):
+class Generator(LatentGenerator):
     """Latents z [N, latent_dim] → images [N, image_channels, resolution, resolution] in (−1, 1).
 
     Args:
@@ -37,8 +38,6 @@ class Generator(nn.Module):
         weight_norm: weight normalisation of all layers, beside ``norm`` (Salimans and Kingma 2016).
     """
 
-    num_classes = 0
-
     def __init__(
         self,
         resolution: int,
@@ -51,9 +50,7 @@ class Generator(nn.Module):
         weight_norm: bool = False,
         reference_batch: int = 64,
     ):
-        super().__init__()
         _check(resolution, kernel_size, norm, G_NORMS)
-        self.resolution, self.latent_dim = resolution, latent_dim
         heights = [4 << i for i in range((resolution // 8).bit_length())]  # 4, 8, … resolution/2
         maps = [width * (resolution // 2 // height) for height in heights]
         bias = not has_affine(norm)
@@ -67,25 +64,10 @@ class Generator(nn.Module):
         layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
         layers += layer(nn.ConvTranspose2d(latent_dim, maps[0], 4, bias=bias), maps[0])
         for before, after in pairwise(maps):
-            layers += layer(_doubling(before, after, kernel_size, bias), after)
-        layers += [finish(_doubling(maps[-1], image_channels, kernel_size, bias=True)), nn.Tanh()]
-        if norm == "virtual":
-            self.layers: nn.Sequential = gnn.ReferenceSequential(*layers)
-            self.layers.set_reference(torch.randn(reference_batch, latent_dim))
-        else:
-            self.layers = nn.Sequential(*layers)
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images for z; ``labels`` is there for the trainer's sake and must be None."""
-        if labels is not None:
-            raise ValueError("labels were given to a generator that knows no classes")
-        if z.dim() != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
-        return self.layers(z)
-
-    def active_parameters(self) -> list[nn.Parameter]:
-        """All parameters: the network does not grow."""
-        return list(self.parameters())
+            layers += layer(doubling(before, after, kernel_size, bias), after)
+        layers += [finish(doubling(maps[-1], image_channels, kernel_size, bias=True)), nn.Tanh()]
+        super().__init__(latent_dim, layers, torch.randn(reference_batch, latent_dim) if norm == "virtual" else None)
+        self.resolution = resolution
 
 
 class Discriminator(nn.Module):
@@ -188,12 +170,6 @@ class Discriminator(nn.Module):
     def active_parameters(self) -> list[nn.Parameter]:
         """All parameters: the network does not grow."""
         return list(self.parameters())
-
-
-def _doubling(before: int, after: int, kernel_size: int, bias: bool) -> nn.ConvTranspose2d:
-    """[N, before, H, W] → [N, after, 2H, 2W]."""
-    padding = (kernel_size - 1) // 2
-    return nn.ConvTranspose2d(before, after, kernel_size, 2, padding, output_padding=kernel_size % 2, bias=bias)
 
 
 def _initialised(layer: nn.Module, norm: str) -> nn.Module:

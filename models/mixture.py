@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from gan_ops import nn as gnn
+from models.generators import LatentGenerator
 from models.norms import norm_layer, reparametrized
 from models.scores import Scores, widened
 
@@ -24,15 +25,13 @@ SLOPE = 0.2
 """Of D's leaky ReLU, below zero."""
 
 
-class Generator(nn.Module):
+class Generator(LatentGenerator):
     """Latents z [N, latent_dim] → points [N, 2, 1, 1], through two hidden layers of ReLUs.
 
     Args:
         norm: of the hidden layers, one of :data:`G_NORMS`. "virtual" keeps ``reference``, latents [R, latent_dim].
         weight_norm: weight normalisation of all layers, beside ``norm`` (Salimans and Kingma 2016).
     """
-
-    num_classes = 0
 
     def __init__(
         self,
@@ -43,35 +42,17 @@ class Generator(nn.Module):
         weight_norm: bool = False,
         reference: Tensor | None = None,
     ):
-        super().__init__()
         if norm not in G_NORMS:
             raise ValueError(f"norm={norm!r} is none of {', '.join(G_NORMS)}")
-        self.latent_dim = latent_dim
+        if norm == "virtual" and reference is None:
+            raise ValueError("norm='virtual' needs a reference batch of latents")
         layers = [
             *_hidden(latent_dim, width, norm, weight_norm, nn.ReLU()),
             *_hidden(width, width, norm, weight_norm, nn.ReLU()),
             reparametrized(nn.Linear(width, 2), norm, weight_norm),
             nn.Unflatten(1, (2, 1, 1)),
         ]
-        if norm == "virtual":
-            if reference is None:
-                raise ValueError("norm='virtual' needs a reference batch of latents")
-            self.layers: nn.Sequential = gnn.ReferenceSequential(*layers)
-            self.layers.set_reference(reference)
-        else:
-            self.layers = nn.Sequential(*layers)
-
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Points for z; ``labels`` is there for the steps' sake and must be None."""
-        if labels is not None:
-            raise ValueError("labels were given to a generator that knows no classes")
-        if z.dim() != 2 or z.shape[1] != self.latent_dim:
-            raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
-        return self.layers(z)
-
-    def active_parameters(self) -> list[nn.Parameter]:
-        """All parameters: the network does not grow."""
-        return list(self.parameters())
+        super().__init__(latent_dim, layers, reference if norm == "virtual" else None)
 
 
 class Discriminator(nn.Module):

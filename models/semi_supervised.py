@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from gan_ops import nn as gnn
+from models.generators import doubling
 
 __all__ = ["Classified", "Classifier", "ConvClassifier", "ConvGenerator", "DenseClassifier", "DenseGenerator"]
 
@@ -183,11 +184,11 @@ class ConvGenerator(nn.Sequential):
         layers: list[nn.Module] = [dense, norm, nn.ReLU(), nn.Unflatten(1, (width, 4, 4))]
         size = 8
         while size < resolution:
-            layers.append(_normal(_doubling(width, width // 2, bias=False), 0.05))
+            layers.append(_normal(doubling(width, width // 2, 5, bias=False), 0.05))
             width //= 2
             layers += [nn.BatchNorm2d(width, track_running_stats=False), nn.ReLU()]
             size *= 2
-        last = _normal(_doubling(width, image_channels), 0.05)
+        last = _normal(doubling(width, image_channels, 5, bias=True), 0.05)
         super().__init__(*layers, weight_norm(last, dim=1), nn.Tanh())
         self.latent_dim = latent_dim
 
@@ -204,10 +205,6 @@ class GaussianNoise(nn.Module):
 
     def extra_repr(self) -> str:
         return f"deviation={self.deviation}"
-
-
-def _doubling(inputs: int, outputs: int, bias: bool = True) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(inputs, outputs, 5, stride=2, padding=2, output_padding=1, bias=bias)
 
 
 def _normal(layer: nn.Module, deviation: float) -> nn.Module:

@@ -6,17 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
 
 from train.config import parse_command_line
 from train.data import ImageSet
 from train.folder import run_name
 from train.gan_config import GanConfig
-from train.player import Player
 from train.precision import DTYPES, Autocast
 from train.schedule import Schedule, parse_table
 from train.session import train
-from train.techniques import losses_of, player_options
+from train.techniques import losses_of
 from train.trainer import Game, Trainer
 
 Config = TypeVar("Config", bound=GanConfig)
@@ -39,17 +37,6 @@ def train_as_told(
     parse_table(config.ema_kimg, float, "ema_kimg")
     name = run_name(config, presets.get(config.preset, config))
     return train(config, run, schedule, program=program, family=family, name=name, build=build)
-
-
-def new_players(
-    config: GanConfig, generator: nn.Module, discriminator: nn.Module, betas: tuple[float, float]
-) -> tuple[Player, Player]:
-    """The two networks with their Adams."""
-    scaling = config.precision == "fp16"
-    return (
-        Player(generator, betas=betas, loss_scaling=scaling, **player_options(config, discriminator=False)),
-        Player(discriminator, betas=betas, loss_scaling=scaling, **player_options(config, discriminator=True)),
-    )
 
 
 def new_trainer(

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from models.dcgan import Discriminator, Generator
-from train.build import new_players, new_trainer, train_as_told
+from train.build import new_trainer, train_as_told
 from train.data import ImageSet, to_float
 from train.dcgan_config import PRESETS, DcganConfig, schedule_of
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
-from train.techniques import losses_of
+from train.techniques import losses_of, new_players
 from train.trainer import Game, Trainer, stream_seed
 
 PROG = "python -m train.dcgan"
@@ -61,7 +61,7 @@ def build_game(config: DcganConfig, images: ImageSet, device: torch.device) -> G
         except ValueError as error:
             raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
-    players = new_players(config, *networks, betas=(config.beta1, 0.999))
+    players = new_players(config, *networks, betas=(config.beta1, 0.999), loss_scaling=config.precision == "fp16")
     losses = losses_of(config, class_weight=config.class_weight, class_fakes=False)
     return Game(*players, averaged_copy(generator), losses, config.latent, conditional=config.labels)
 

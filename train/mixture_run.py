@@ -18,7 +18,7 @@ from train.mixture_config import MixtureConfig
 from train.player import Player
 from train.precision import Autocast
 from train.processes import in_processes
-from train.techniques import losses_of, player_options
+from train.techniques import losses_of, new_players
 from train.trainer import stream_seed
 from train.whole_step import Batch, WholeStep
 
@@ -99,9 +99,7 @@ def _networks(config: MixtureConfig, seed: int) -> tuple[Generator, Discriminato
 
 
 def _players(config: MixtureConfig, discriminator: Discriminator, generator: Generator) -> tuple[Player, Player]:
-    betas = (config.beta1, 0.999)
-    d_player = Player(discriminator, betas=betas, **player_options(config, discriminator=True))
-    g_player = Player(generator, betas=betas, **player_options(config, discriminator=False))
+    g_player, d_player = new_players(config, generator, discriminator, betas=(config.beta1, 0.999))
     d_player.set_lr(config.lr * config.ttur)
     g_player.set_lr(config.lr)
     return d_player, g_player

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from models.pggan import Discriminator, Generator, fade_reals
-from train.build import new_players, new_trainer, train_as_told
+from train.build import new_trainer, train_as_told
 from train.data import ImageSet
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
 from train.pggan_config import PRESETS, PgganConfig, schedule_of
-from train.techniques import losses_of
+from train.techniques import losses_of, new_players
 from train.trainer import Game, Trainer, stream_seed
 
 PROG = "python -m train.pggan"
@@ -54,7 +54,7 @@ def build_game(config: PgganConfig, image_channels: int, num_classes: int, devic
     )
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
     ema = averaged_copy(generator)
-    players = new_players(config, *networks, betas=(0.0, 0.99))
+    players = new_players(config, *networks, betas=(0.0, 0.99), loss_scaling=config.precision == "fp16")
 
     def grow(resolution: int, fade: float | Tensor) -> None:
         for network in (*networks, ema):

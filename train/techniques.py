@@ -1,7 +1,7 @@
 """What the players minimise and how they move: the options that every pair of networks can be trained with.
 
 Each technique is one option, off unless a preset or the user turns it on, and its help line gives the paper with the
-value used there. :func:`losses_of` and :func:`player_options` turn the options into the parts that do the work.
+value used there. :func:`losses_of` and :func:`new_players` turn the options into the parts that do the work.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from torch import nn
 
 from gan_ops.objectives import (
     GradientPenalty,
@@ -20,6 +22,7 @@ from gan_ops.objectives import (
     Wasserstein,
 )
 from train.errors import UsageError
+from train.player import Player
 from train.steps import Losses
 from train.whole_step import Update
 
@@ -81,6 +84,22 @@ def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bo
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def new_players(
+    options: Techniques,
+    generator: nn.Module,
+    discriminator: nn.Module,
+    *,
+    betas: tuple[float, float],
+    loss_scaling: bool = False,
+) -> tuple[Player, Player]:
+    """The two networks with their Adams."""
+    own = {"betas": betas, "loss_scaling": loss_scaling}
+    return (
+        Player(generator, **own, **player_options(options, discriminator=False)),
+        Player(discriminator, **own, **player_options(options, discriminator=True)),
+    )
 
 
 def player_options(options: Techniques, *, discriminator: bool) -> dict[str, Any]:
