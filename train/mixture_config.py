@@ -17,7 +17,7 @@ class MixtureConfig(Techniques):
 
     data: Literal["ring", "grid"] = "ring"
     """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
-    steps: int = 2000
+    steps: int = 10000
     """Moves of G."""
     batch: int = 64
     """Points of a step."""

@@ -42,9 +42,10 @@ def in_processes(
         except BrokenProcessPool:
             reason = "a process was killed, perhaps for want of memory; the same command trains what is missing"
             raise TrainingError(reason) from None
-        finally:
+        except BaseException:
             for process in set(active_children()) - others:
                 process.terminate()  # the pool waits for them, and forgets what is not begun
+            raise
 
 
 def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
