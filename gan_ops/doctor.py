@@ -9,7 +9,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -44,6 +44,12 @@ def main() -> int:
             failures += bool(wrong)
             verdict = "; ".join(wrong) or "agrees with its definition, first and second derivatives too"
             print(f"{device + ':':<16}{name:<26}{verdict}")
+        for name, op, reference, shapes in measures():
+            wrong = complaints(
+                op, reference, shapes, device, {torch.float32: TOLERANCES[torch.float32]}, results=output_alone
+            )
+            failures += bool(wrong)
+            print(f"{device + ':':<16}{name:<26}{'; '.join(wrong) or 'agrees with its definition'}")
     return 1 if failures else 0
 
 
@@ -133,39 +139,34 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
     ]
 
 
+def measures() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], list[list[int]]]]:
+    """The same for the ops that only measure: they have no derivatives, and take float32 alone."""
+    ops, definition = gan_ops.ops, gan_ops.reference
+
+    def both(op: Callable[..., tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:
+        places = torch.tensor([[[0, 0], [3, 9]], [[5, 1], [9, 4]]])
+        return lambda x: torch.cat([part.flatten() for part in op(x.float(), places.to(x.device))])
+
+    def along(op: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *x: op(*[part.float() for part in x], channels=3)
+
+    return [
+        ("laplacian_patches", both(ops.laplacian_patches), both(definition.laplacian_patches), [[2, 3, 16, 16]]),
+        (
+            "projected_wasserstein",
+            along(ops.projected_wasserstein),
+            along(definition.projected_wasserstein),
+            [[300, 12], [300, 12], [9, 12]],
+        ),
+    ]
+
+
 def historical(update_, distance, parameters: tuple[Tensor, ...]) -> Tensor:
     """The distance at step 3 from averages that have moved on the way."""
     averages = [torch.empty_like(p) for p in parameters]
     for step in (1, 2):
         update_([p.detach() + step for p in parameters], averages, step)
     return distance(parameters, averages, 3)
-
-
-def complaints(op, reference, shapes: list[list[int]], device: str) -> list[str]:
-    """What is wrong with op on the device, dtype by dtype; nothing when it agrees with its definition."""
-    found = []
-    for dtype, tolerance in TOLERANCES.items():
-        try:
-            error = disagreement(op, reference, shapes, device, dtype)
-        except RuntimeError as problem:  # kernels for other GPUs, say
-            found.append(f"{dtype} fails: {str(problem).splitlines()[0]}")
-            continue
-        if not error <= tolerance:
-            found.append(f"{dtype} is off by {error:.1e}")
-    return found
-
-
-def disagreement(op, reference, shapes: list[list[int]], device: str, dtype: torch.dtype) -> float:
-    """The largest error of op's output and derivatives in ``dtype``, against the definition in float64."""
-    generator = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
-    narrow = [t.to(device).requires_grad_() for t in inputs]
-    wide = [t.double().requires_grad_() for t in inputs]
-    worst = 0.0
-    for actual, expected in zip(derivatives(op, narrow), derivatives(reference, wide), strict=True):
-        error = (actual.detach().cpu().double() - expected).abs().max() / expected.abs().max().clamp(min=1)
-        worst = max(worst, float("inf") if error.isnan() else error.item())
-    return worst
 
 
 def derivatives(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
@@ -179,6 +180,49 @@ def derivatives(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[T
     curved = [g for g in first if g.requires_grad]  # a bias's gradient depends on nothing
     second = torch.autograd.grad(curved, inputs, [cotangent(g) for g in curved], materialize_grads=True)
     return [output, *first, *second]
+
+
+def output_alone(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[Tensor]:
+    """Output alone."""
+    return [function(*[x.detach() for x in inputs])]
+
+
+def complaints(
+    op,
+    reference,
+    shapes: list[list[int]],
+    device: str,
+    tolerances: Mapping[torch.dtype, float] = TOLERANCES,
+    *,
+    results: Callable[..., list[Tensor]] = derivatives,
+) -> list[str]:
+    """What is wrong with op on the device, dtype by dtype; nothing when it agrees with its definition.
+
+    ``results`` are what of a function and its inputs is compared.
+    """
+    found = []
+    for dtype, tolerance in tolerances.items():
+        try:
+            error = disagreement(op, reference, shapes, device, dtype, results)
+        except RuntimeError as problem:  # kernels for other GPUs, say
+            found.append(f"{dtype} fails: {str(problem).splitlines()[0]}")
+            continue
+        if not error <= tolerance:
+            found.append(f"{dtype} is off by {error:.1e}")
+    return found
+
+
+def disagreement(op, reference, shapes: list[list[int]], device: str, dtype: torch.dtype, results) -> float:
+    """The largest error of op's ``results`` in ``dtype``, against the definition's in float64."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
+    narrow = [t.to(device).requires_grad_() for t in inputs]
+    wide = [t.double().requires_grad_() for t in inputs]
+    worst = 0.0
+    for actual, expected in zip(results(op, narrow), results(reference, wide), strict=True):
+        error = (actual.detach().cpu().double() - expected).abs().max() / expected.abs().max().clamp(min=1)
+        worst = max(worst, float("inf") if error.isnan() else error.item())
+    return worst
 
 
 if __name__ == "__main__":

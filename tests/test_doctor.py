@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 import torch
@@ -15,10 +16,20 @@ ROOT = Path(__file__).parent.parent
 AGREES = "agrees with its definition"
 
 
+def ops() -> int:
+    return len(doctor.cases()) + len(doctor.measures())
+
+
 def test_healthy_installation_passes(capsys) -> None:
     assert doctor.main() == 0
     report = capsys.readouterr().out
-    assert report.count(AGREES) == len(doctor.cases()) * len(doctor.devices())
+    assert report.count(AGREES) == ops() * len(doctor.devices())
+
+
+def test_measure_that_disagrees_is_named(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gan_ops.ops, "projected_wasserstein", lambda a, b, rays, channels: (rays @ a.T).mean(1))
+    assert doctor.main() == 1
+    assert "float32 is off by" in capsys.readouterr().out
 
 
 def test_report_says_torch_cuda_compiler_and_architectures(capsys) -> None:
@@ -31,7 +42,9 @@ def test_report_says_torch_cuda_compiler_and_architectures(capsys) -> None:
 
 
 def test_every_op_is_examined() -> None:
+    functions = {name for name, op in vars(gan_ops.ops).items() if isinstance(op, FunctionType)}
     assert {name for name, *_ in doctor.cases()} == set(gan_ops.ops.__all__)
+    assert {name for name, *_ in doctor.measures()} == functions - set(gan_ops.ops.__all__)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +70,7 @@ def test_op_that_does_not_run_is_named(capsys, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(gan_ops, "pixel_norm", fail)
     assert doctor.main() == 1
     report = capsys.readouterr().out
-    assert "float16 fails: no kernel image is available;" in report and report.count(AGREES) == len(doctor.cases()) - 1
+    assert "float16 fails: no kernel image is available;" in report and report.count(AGREES) == ops() - 1
 
 
 @pytest.mark.parametrize("options", [[], ["-W", "default"]], ids=" ".join)
