@@ -161,7 +161,7 @@ class Discriminator(nn.Module):
         return x, wanted
 
     @torch.no_grad()
-    def fit_minibatch(self, x: Tensor) -> None:
+    def fit_minibatch(self, x: Tensor, labels: None = None) -> None:
         """Scales the minibatch discrimination's kernels to images x, as its authors do; see its ``fit_scale``."""
         if self.minibatch is not None:
             h, _ = self._maps(x, 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from gan_ops import nn as gnn
@@ -16,8 +17,8 @@ from models.scores import Scores, widened
 
 __all__ = ["D_NORMS", "G_NORMS", "DNorm", "Discriminator", "GNorm", "Generator"]
 
-DNorm = Literal["layer", "pixel", "spectral", "none"]
-GNorm = Literal["batch", DNorm, "virtual"]
+DNorm = Literal["batch", "layer", "group", "pixel", "spectral", "none"]
+GNorm = Literal[DNorm, "virtual"]
 D_NORMS, G_NORMS = get_args(DNorm), get_args(GNorm)
 """Of those in :mod:`models.norms`, what says something about [N, width] without pixels."""
 
@@ -79,6 +80,7 @@ class Discriminator(nn.Module):
         super().__init__()
         if norm not in D_NORMS:
             raise ValueError(f"norm={norm!r} is none of {', '.join(D_NORMS)}")
+        self._sees_batch = norm == "batch"
         self.hidden = nn.Sequential(
             nn.Flatten(),
             *_hidden(2, width, norm, weight_norm, nn.LeakyReLU(SLOPE)),
@@ -102,7 +104,10 @@ class Discriminator(nn.Module):
             raise ValueError("labels were given to a discriminator that takes none")
         if x.dim() != 4 or x.shape[1:] != (2, 1, 1):
             raise ValueError(f"x is {list(x.shape)}, not [N, 2, 1, 1]")
-        h = self.hidden(x)
+        if self._sees_batch and batches > 1:  # and must see each minibatch alone
+            h = torch.stack([self.hidden(x[i::batches]) for i in range(batches)], 1).flatten(0, 1)
+        else:
+            h = self.hidden(x)
         out = self.out(h if self.minibatch is None else self.minibatch(h, batches))  # [N, width (+ kernels)] → [N, 1]
         return Scores(widened(out)[:, 0], None, h if features else None)
 

@@ -218,6 +218,16 @@ class Discriminator(_Progressive):
         result is what they would give one by one, in one pass. ``features``: also return the maps of this height, 4 to
         r (of height r where it is larger).
         """
+        h, wanted = self._hidden(x, labels, batches, features)
+        if self.minibatch is not None:
+            h = self.minibatch(h, batches)  # → [N, hidden + minibatch_kernels]
+        out = widened(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
+        return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None, wanted)
+
+    def _hidden(
+        self, x: Tensor, labels: Tensor | None, batches: int = 1, features: int = 0
+    ) -> tuple[Tensor, Tensor | None]:
+        """The dense layer's activations [N, hidden], and the maps of the height asked for."""
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
@@ -236,11 +246,16 @@ class Discriminator(_Progressive):
         if self.conditioning == "concat":
             planes = _one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
             h = torch.cat((h, planes), dim=1)  # → [N, C + 1 + num_classes, 4, 4]
-        h = self.dense(self.conv(h))  # → [N, hidden]
+        return self.dense(self.conv(h)), wanted
+
+    @torch.no_grad()
+    def fit_minibatch(self, x: Tensor, labels: Tensor | None = None) -> None:
+        """Scales the minibatch discrimination's kernels to images x of the present resolution, as its authors do.
+
+        See its ``fit_scale``; x and labels are those of :meth:`forward`.
+        """
         if self.minibatch is not None:
-            h = self.minibatch(h, batches)  # → [N, hidden + minibatch_kernels]
-        out = widened(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
-        return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None, wanted)
+            self.minibatch.fit_scale(self._hidden(x, labels)[0])
 
     def _active_modules(self) -> list[nn.Module]:
         rgb = [self.resolution, self.resolution // 2] if self._fading() else [self.resolution]

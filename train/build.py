@@ -6,18 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from train.config import parse_command_line
-from train.data import ImageSet
+from train.data import ImageSet, to_float
+from train.errors import UsageError
 from train.folder import run_name
 from train.gan_config import GanConfig
 from train.precision import DTYPES, Autocast
 from train.schedule import Schedule, parse_table
 from train.session import train
 from train.techniques import losses_of
-from train.trainer import Game, Trainer
+from train.trainer import Game, Trainer, stream_seed
 
 Config = TypeVar("Config", bound=GanConfig)
+FIRST_IMAGES = 64
+"""Real images that minibatch discrimination is scaled to."""
 
 
 def train_as_told(
@@ -33,10 +37,27 @@ def train_as_told(
     """A family's whole program: what the arguments say is checked, and then done by :func:`train.session.train`."""
     config, run = parse_command_line(presets, args, prog=program, description=description)
     schedule = schedule_of(config)
-    losses_of(config)  # only to say at once what is wrong with them
+    losses_of(config, class_weight=config.class_weight)  # only to say at once what is wrong with them
     parse_table(config.ema_kimg, float, "ema_kimg")
     name = run_name(config, presets.get(config.preset, config))
     return train(config, run, schedule, program=program, family=family, name=name, build=build)
+
+
+def fit_minibatch(discriminator: nn.Module, config: GanConfig, images: ImageSet, resolution: int, labels: bool) -> None:
+    """Scales D's minibatch discrimination, if it has one, to some real images, with their labels if D takes labels.
+
+    Raises:
+        UsageError: if these are all alike, so that no scale parts them.
+    """
+    if not config.minibatch_discrimination:
+        return
+    random = torch.Generator().manual_seed(stream_seed(config.seed, "kernels"))
+    some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
+    x = to_float(images.batch(some, resolution))
+    try:
+        discriminator.fit_minibatch(x, images.labels[some] if labels else None)
+    except ValueError as error:
+        raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None
 
 
 def new_trainer(

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from models.dcgan import Discriminator, Generator
-from train.build import new_trainer, train_as_told
-from train.data import ImageSet, to_float
+from train.build import fit_minibatch, new_trainer, train_as_told
+from train.data import ImageSet
 from train.dcgan_config import PRESETS, DcganConfig, schedule_of
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
@@ -21,7 +21,6 @@ PROG = "python -m train.dcgan"
 DESCRIPTION = (
     "Trains a DCGAN. Every technique is one option, off by default, and they go together unless it says why not."
 )
-FIRST_IMAGES = 64  # by so many minibatch discrimination is scaled
 
 
 def generator_options(config: DcganConfig, image_channels: int) -> dict[str, Any]:
@@ -53,13 +52,7 @@ def build_game(config: DcganConfig, images: ImageSet, device: torch.device) -> G
         minibatch_kernels=config.minibatch_discrimination,
         minibatch_dim=config.minibatch_dim,
     )
-    if config.minibatch_discrimination:
-        random = torch.Generator().manual_seed(stream_seed(config.seed, "kernels"))
-        some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
-        try:
-            discriminator.fit_minibatch(to_float(images.batch(some, config.resolution)))
-        except ValueError as error:
-            raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None
+    fit_minibatch(discriminator, config, images, config.resolution, labels=False)
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
     players = new_players(config, *networks, betas=(config.beta1, 0.999), loss_scaling=config.precision == "fp16")
     losses = losses_of(config, class_weight=config.class_weight, class_fakes=False)

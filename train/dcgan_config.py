@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,17 +37,20 @@ class DcganConfig(GanConfig):
     kernel_size: Literal[4, 5] = 5
     """Height and width of the kernels (the paper's: 5)."""
     g_norm: GNorm = "batch"
-    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras et al. 2018; spectral: Miyato et al. 2018."""
+    """Norm of G: batch (Ioffe and Szegedy 2015), instance (Ulyanov et al. 2016), layer (Ba et al. 2016), group (Wu and
+    He 2018), pixel (Karras et al. 2018), spectral (Miyato et al. 2018), virtual (Salimans et al. 2016, 3.5), none."""
     d_norm: DNorm = "batch"
-    """Norm of D's layers, any of those but virtual."""
+    """Norm of D's layers, any of those but virtual, which runs a second batch beside each (Salimans et al. 2016, 3.5:
+    too dear but in G)."""
     weight_norm: bool = False
     """Weight normalisation of both networks (Salimans and Kingma 2016), beside those norms."""
     reference_batch: int = 64
-    """Latents of the reference batch (g-norm virtual)."""
+    """Latents of the reference batch (g-norm virtual; Salimans et al. 2016, 3.5)."""
     labels: bool = False
     """D tells the classes of real images apart: K + 1 classes (Salimans et al. 2016, 5)."""
     class_weight: float = 2.0
-    """Weight of the classes' loss beside that of real against generated (labels; Salimans et al. 2016: 2)."""
+    """Weight of the classes' loss beside that of real against generated (labels; Salimans et al. 2016 weigh them 1 to
+    1, their code 2 to 1)."""
 
 
 PRESETS: dict[str, DcganConfig] = {
@@ -103,8 +107,8 @@ def schedule_of(config: DcganConfig) -> Schedule:
     for name in ("latent", "g_width", "d_width", "reference_batch"):
         if getattr(config, name) < 1:
             raise UsageError(f"{name}={getattr(config, name)} is less than 1")
-    if config.kimg <= 0:
-        raise UsageError(f"kimg={config.kimg:g} is not positive")
+    if not 0 < config.kimg < math.inf:
+        raise UsageError(f"kimg={config.kimg:g} is not a positive number")
     return growing_schedule(
         r,
         r,

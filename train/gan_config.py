@@ -23,4 +23,4 @@ class GanConfig(Techniques, TrainConfig):
     latent: int = 64
     """Length of the latent vector."""
     class_weight: float = 1.0
-    """Weight of the classification loss, where D gives class logits."""
+    """Weight of the classification loss, where D gives class logits (Odena et al. 2017: 1)."""

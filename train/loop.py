@@ -130,6 +130,13 @@ class Loop:
                 f"checkpoint {path} was trained on {saved['order']['length']} images, but data now has"
                 f" {len(self.trainer.data)}"
             )
+        # Some norms have states of one shape, so that nothing else would tell.
+        was, now = state.get("config", {}), self._description.get("config", {})
+        for name in ("g_norm", "d_norm"):
+            if name in was and was[name] != now.get(name):
+                raise UsageError(
+                    f"{name}={now.get(name)!r}: the networks of checkpoint {path} were trained with {was[name]!r}"
+                )
         try:
             self.trainer.load_state_dict(saved)
         except KeyError as error:

@@ -24,7 +24,7 @@ class MixtureConfig(Techniques):
     lr: float = 0.001
     """Learning rate of G."""
     ttur: float = 0.2
-    """D's learning rate over G's, two time scales (Heusel et al. 2017: up to 5; Zhang et al. 2019: 4)."""
+    """D's learning rate over G's, two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
     beta1: float = 0.5
     """Adam's decay of the mean gradient."""
     latent: int = 16
@@ -34,9 +34,11 @@ class MixtureConfig(Techniques):
     feature_matching: int = 0
     """4: G matches means of D's last hidden layer, not the loss (Salimans et al. 2016, 3.1); 0: it does not."""
     g_norm: GNorm = "none"
-    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras et al. 2018; spectral: Miyato et al. 2018."""
+    """Norm of G: batch (Ioffe and Szegedy 2015), layer (Ba et al. 2016), group (Wu and He 2018), pixel (Karras et al.
+    2018), spectral (Miyato et al. 2018), virtual (Salimans et al. 2016, 3.5), none; instance norm needs pixels."""
     d_norm: DNorm = "none"
-    """Norm of D."""
+    """Norm of D, any of those but virtual, which runs a second batch beside each (Salimans et al. 2016, 3.5: too dear
+    but in G)."""
     weight_norm: bool = False
     """Weight normalisation of both networks (Salimans and Kingma 2016), beside those norms."""
     ema_kimg: float = 0.0

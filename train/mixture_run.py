@@ -19,7 +19,7 @@ from train.player import Player
 from train.precision import Autocast
 from train.processes import in_processes
 from train.techniques import losses_of, new_players
-from train.trainer import stream_seed
+from train.trainer import instance_noise_deviation, stream_seed
 from train.whole_step import Batch, WholeStep
 
 SAMPLES = 2500  # judged (Srivastava et al. 2017)
@@ -127,7 +127,7 @@ def _batch(config: MixtureConfig, mixture: Mixture, done: int, random: torch.Gen
     noise_for_d = noise_for_g = None
     if config.instance_noise:
         over = 1000 * config.instance_noise_kimg or shown * config.steps
-        deviation = config.instance_noise * max(0.0, 1 - done * shown / over)
+        deviation = instance_noise_deviation(config.instance_noise, done * shown, over)
         noise = deviation * torch.randn(2 * shown + count, 2, 1, 1, generator=random)
         more, noise_for_d, noise_for_g = noise.split([shown, shown, count])
         real = real + more

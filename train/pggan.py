@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models.pggan import Discriminator, Generator, fade_reals
-from train.build import new_trainer, train_as_told
+from train.build import fit_minibatch, new_trainer, train_as_told
 from train.data import ImageSet
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
@@ -39,10 +39,10 @@ def generator_options(config: PgganConfig, image_channels: int, num_classes: int
     }
 
 
-def build_game(config: PgganConfig, image_channels: int, num_classes: int, device: torch.device) -> Game:
+def build_game(config: PgganConfig, images: ImageSet, num_classes: int, device: torch.device) -> Game:
     """Fresh networks for the options; ``num_classes`` is 0 unless the networks take labels."""
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    options = generator_options(config, image_channels, num_classes)
+    options = generator_options(config, images.channels, num_classes)
     generator = Generator(**options)
     del options["latent_dim"]
     discriminator = Discriminator(
@@ -52,6 +52,8 @@ def build_game(config: PgganConfig, image_channels: int, num_classes: int, devic
         minibatch_kernels=config.minibatch_discrimination,
         minibatch_dim=config.minibatch_dim,
     )
+    discriminator.grow(config.start_resolution)
+    fit_minibatch(discriminator, config, images, config.start_resolution, labels=config.conditioning == "concat")
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
     ema = averaged_copy(generator)
     players = new_players(config, *networks, betas=(0.0, 0.99), loss_scaling=config.precision == "fp16")
@@ -76,10 +78,15 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     conditional = config.conditioning != "none"
     if conditional and not images.num_classes:
         raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {images.name} has none")
+    if config.conditioning == "concat" and config.feature_matching:
+        raise UsageError(
+            f"feature_matching={config.feature_matching} excludes conditioning='concat': the maps to match come before"
+            " the labels, so G would have no reason to heed its own (conditioning='acgan' has a loss for that)"
+        )
     num_classes = images.num_classes if conditional else 0
     trainer = new_trainer(
         config,
-        build_game(config, images.channels, num_classes, device),
+        build_game(config, images, num_classes, device),
         schedule,
         images,
         device,

@@ -42,7 +42,8 @@ class PgganConfig(GanConfig):
     drift: float = 0.001
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
-    """Use of labels: none, joined to the inputs, an auxiliary classifier, or joined if there are any (auto)."""
+    """Use of labels: none, joined to the inputs (concat; Mirza and Osindero 2014), an auxiliary classifier (acgan;
+    Odena et al. 2017), or joined if there are any (auto)."""
     fmap_base: int = 512
     """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
     fmap_decay: float = 1.0
@@ -148,6 +149,8 @@ def schedule_of(config: PgganConfig) -> Schedule:
             "loss='wgan' clips D's parameters, which are not the weights where the learning rate is equalized: each is"
             " multiplied by a constant of its layer (Karras et al. 2018, 4.1)"
         )
+    if config.feature_matching > config.resolution:
+        raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {config.resolution}")
     if config.group_size:
         for phase in schedule.phases:
             if phase.microbatch % min(config.group_size, phase.microbatch):

@@ -8,7 +8,8 @@ resumed run goes on exactly where it was.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from train.errors import UsageError
@@ -33,8 +34,8 @@ def parse_table(text: str, kind: type[Number], option: str) -> dict[int, Number]
             ) from None
     if min(table) > 4:
         raise UsageError(f"{option}: {text!r} has no value for resolutions below {min(table)}")
-    if min(table.values()) < 0:
-        raise UsageError(f"{option}: {text!r} has a negative value")
+    if not all(0 <= value < math.inf for value in table.values()):
+        raise UsageError(f"{option}: {text!r} has a value that is not a number from 0 up")
     return table
 
 
@@ -137,13 +138,17 @@ def growing_schedule(
         total: thousands of images of the run (0: the sum of its phases). The last phase is stretched, or the run cut.
 
     Raises:
-        UsageError: if a size is no power of two or a batch has no equal microbatches.
+        UsageError: if a size is no power of two, a length no number, or a batch has no equal microbatches.
     """
     for name, size in (("resolution", last), ("start_resolution", first)):
         if size < 4 or not is_power_of_two(size):
             raise UsageError(f"{name}={size} is not a power of two of at least 4")
     if first > last:
         raise UsageError(f"start_resolution={first} is above resolution={last}")
+
+    for name, length in (("kimg", total), ("lr_ramp_kimg", lr_ramp)):
+        if not 0 <= length < math.inf:
+            raise UsageError(f"{name}={length:g} is not a number from 0 up")
 
     phases: list[Phase] = []
     start, resolution = 0, first
@@ -168,11 +173,7 @@ def growing_schedule(
 
 def _fit(phases: list[Phase], total: int) -> tuple[Phase, ...]:
     """The phases cut at ``total`` images, or the last one stretched to it; 0 leaves them."""
-    from dataclasses import replace
-
     if total == 0:
         return tuple(phases)
-    if total < 0:
-        raise UsageError(f"kimg={total / 1000:g} is negative")
     kept = [phase for phase in phases if phase.start < total]
     return (*kept[:-1], replace(kept[-1], end=total))

@@ -43,7 +43,7 @@ class SemiOptions:
     lr_decay: float = 0.0
     """Share of the training, at its end, in which lr falls to 0 (authors' code: 0 for MNIST, 1/3 for the others)."""
     unlabelled_weight: float = 1.0
-    """Weight of D's loss on unlabelled and generated images (§5: 1)."""
+    """Weight of D's loss on unlabelled and generated images, half a cross-entropy (authors' code: 1; §5: 2)."""
     averaging: float = 0.0001
     """Rate at which the weights that are tested follow D's (authors' code: 0.0001)."""
     out: Path | None = None
@@ -117,7 +117,7 @@ PRESETS: Mapping[str, SemiOptions] = {
     # 2000 steps, some 12 seconds of one core; docs/semi_supervised.md says how they were chosen.
     "digits": SemiOptions(epochs=100, batch=50, lr_decay=1 / 3, averaging=0.01),
     "glyphs": SemiOptions(
-        preset="glyphs", labels=(180, 360, 720), repeats=3, epochs=30, lr=0.001, lr_decay=1 / 3, averaging=0.01
+        preset="glyphs", labels=(180, 360, 720), repeats=3, epochs=60, lr_decay=1 / 3, averaging=0.01
     ),
     "mnist": SemiOptions(preset="mnist"),
     "svhn": SemiOptions(preset="svhn", labels=(500, 1000, 2000), epochs=900, **_PAPERS_IMAGES),

@@ -5,9 +5,10 @@ through D without gradients for D's weights. Both add up the gradients of microb
 the whole batch; what is computed from a whole minibatch (deviations, batch norm, minibatch discrimination, the means
 that feature matching compares) sees a microbatch.
 
-Each half is a function of the networks' parameters and of its arguments alone: random numbers are drawn by the caller,
-nothing is read from the device, and gradients are returned and not accumulated. So a half can be compiled with its
-gradients inside, or captured as a CUDA graph. What is compiled is one microbatch (:class:`Parts`).
+Each half is a function of the networks' parameters and of its arguments alone, but for the vectors of a spectral norm,
+which a pass turns: random numbers are drawn by the caller, nothing is read from the device, and gradients are returned
+and not accumulated. So a half can be compiled with its gradients inside, or captured as a CUDA graph. What is compiled
+is one microbatch (:class:`Parts`).
 
 Neither knows a network family: a generator is called as ``generator(z, labels)``, a discriminator as
 ``discriminator(x, labels, batches=n, features=size)`` (see :class:`models.scores.Scores`).
@@ -116,11 +117,12 @@ def merged_part(
     fake = _generate(generator, losses, autocast, z, labels, noise)
     still = _wide(fake.detach())
     loss, real_score, fake_score = _discriminator_loss(discriminator, losses, autocast, real, still, labels)
+    # Before G's loss, as in the separate parts: each pass through D turns the vectors of a spectral norm.
+    penalty, more = _penalty(discriminator, losses, autocast, real, still, weights, labels)
     g_loss = _generator_loss(_with_constants(discriminator.network), losses, autocast, fake, labels, real)
     total = discriminator.scaled(loss) + generator.scaled(g_loss)
     both = torch.autograd.grad(total, [*discriminator.active, *generator.active])
     gradients, of_generator = list(both[: len(discriminator.active)]), both[len(discriminator.active) :]
-    penalty, more = _penalty(discriminator, losses, autocast, real, still, weights, labels)
     values = _values(loss, penalty, real_score, fake_score)
     return _detached(_added(gradients, more)), values, _detached(of_generator), g_loss.detach()
 
@@ -329,6 +331,9 @@ def merged_gradients(
 ) -> tuple[list[Tensor], DiscriminatorValues, list[Tensor], Tensor]:
     """Both players' gradients at the same parameters and latents: what :func:`discriminator_gradients` and
     :func:`generator_gradients` would give for these arguments, which are those of the former.
+
+    With spectral norm each pass through a network takes its power iteration a step further, so there the two agree as
+    far as it has converged, where the passes come in another order or number: with microbatches, or in G.
     """
     total = _Mean()
     for shown, share in _shown(real, z, weights, labels, noise, microbatch):

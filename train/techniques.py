@@ -34,11 +34,13 @@ class Techniques:
     """What any two players can be told."""
 
     loss: Loss = "non-saturating"
-    """minimax, non-saturating (Goodfellow 2014), lsgan (Mao 2017), hinge (Miyato 2018), wgan (clipped), wgan-gp."""
+    """minimax, non-saturating (Goodfellow 2014), lsgan (Mao 2017), hinge (Miyato 2018), wgan (clipped; Arjovsky 2017,
+    with RMSProp: Adam of beta1 0 is next to it), wgan-gp (Gulrajani 2017)."""
     gp_weight: float = 10.0
     """Weight of the gradient penalty (wgan-gp; Gulrajani et al. 2017: 10)."""
     gp_target: float = 1.0
-    """Norm that the penalty pulls gradients to (wgan-gp)."""
+    """Norm that the penalty pulls gradients to (wgan-gp; Gulrajani et al. 2017: 1; Karras et al. 2018: 750 for
+    CIFAR-10)."""
     drift: float = 0.0
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     clip: float = 0.01
@@ -46,19 +48,20 @@ class Techniques:
     label_smoothing: float = 0.0
     """How far D's target for real images is below 1, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
     feature_matching: int = 0
-    """G matches means of D's maps of this height, not the loss (Salimans et al. 2016, 3.1: the last, 4)."""
+    """G matches means of D's maps of this height, not the loss (Salimans et al. 2016, 3.1: an intermediate layer; 4 is
+    DCGAN's last)."""
     minibatch_discrimination: int = 0
-    """Kernels of D's minibatch discrimination (Salimans et al. 2016, 3.2: 100)."""
+    """Kernels of D's minibatch discrimination (Salimans et al. 2016, 3.2; authors' code: 100)."""
     minibatch_dim: int = 5
-    """Values of each of these kernels (Salimans et al. 2016: 5)."""
+    """Values of each of these kernels (Salimans et al. 2016, 3.2; authors' code: 5)."""
     historical_averaging: float = 0.0
     """Weight of the squared distance from the mean of past parameters (Salimans et al. 2016, 3.3)."""
     instance_noise: float = 0.0
     """Deviation of normal noise on all images that D sees, at the start (Sønderby et al. 2017: 0.1)."""
     instance_noise_kimg: float = 0.0
-    """Thousands of images over which that falls to 0 (0: the whole run)."""
+    """Thousands of images over which that falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
-    """D's learning rate over G's, two time scales (Heusel et al. 2017: up to 5; Zhang et al. 2019: 4)."""
+    """D's learning rate over G's, two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
     d_steps: int = 1
     """Moves of D for each of G's, every one with new images (Arjovsky et al. 2017: 5)."""
     update: Update = "alternating"

@@ -28,6 +28,11 @@ def stream_seed(seed: int, purpose: str, rank: int = 0) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {purpose} {rank}".encode()).digest()[:4], "little")
 
 
+def instance_noise_deviation(start: float, images: int, over: float) -> float:
+    """Of the instance noise after so many images: it falls linearly from ``start`` to 0 over ``over`` of them."""
+    return start * max(0.0, 1 - images / over)
+
+
 @dataclass(frozen=True)
 class Game:
     """What a network family brings.
@@ -91,7 +96,7 @@ class Trainer:
         d_steps: int = 1,
         ttur: float = 1.0,
         instance_noise: float = 0.0,
-        instance_noise_images: int = 0,
+        instance_noise_images: int = 1,
         reset_optimizer: bool = False,
         mirror: bool = True,
         compile: bool = False,
@@ -248,9 +253,8 @@ class Trainer:
 
     def _noise_like(self, images: Tensor) -> Tensor:
         """Instance noise of the present deviation."""
-        left = max(0.0, 1 - self.images / self._instance_noise_images) if self._instance_noise_images else 1.0
-        noise = torch.empty_like(images).normal_(generator=self._random)
-        return noise.mul_(self._instance_noise * left)
+        deviation = instance_noise_deviation(self._instance_noise, self.images, self._instance_noise_images)
+        return torch.empty_like(images).normal_(generator=self._random).mul_(deviation)
 
     def _latents(self, count: int) -> Tensor:
         return torch.randn(count, self.game.latent, generator=self._random, device=self.device)

@@ -26,6 +26,7 @@ def labelled_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def unlabelled_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
     """½E[−Z + softplus(Z)] over real samples + ½E[softplus(Z)] over generated ones; logits [N, K] and [M, K].
 
-    That is half the cross-entropy of "real" against "generated": −log p(real | x) and −log p(generated | G(z)).
+    That is half the cross-entropy of "real" against "generated", −log p(real | x) and −log p(generated | G(z)): the
+    paper's loss is the whole of it, the halves are its authors' code's.
     """
     return 0.5 * (F.softplus(-real_score(real_logits)).mean() + F.softplus(real_score(fake_logits)).mean())

@@ -6,6 +6,7 @@ import json
 import pytest
 import torch
 
+from models.norms import D_NORMS, G_NORMS
 from train import checkpoint, dcgan, generate, pggan
 from train.data import ImageSet
 from train.dcgan import build_trainer
@@ -94,6 +95,13 @@ def steps(made, count: int):
     return made
 
 
+def drawn(made) -> torch.Tensor:
+    """What the trained generator makes of fixed latents."""
+    z = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return made.game.generator.network(z)
+
+
 def flat(state) -> list:
     """All tensors and numbers of a nested state, in order."""
     if isinstance(state, dict):
@@ -124,6 +132,54 @@ def test_every_technique_trains_both_networks_and_resumes_bitwise(images, tmp_pa
             if "reference" not in name and a.dim() > 1
         ]
         assert all(moved), player
+
+
+# An option, and what it is beside.
+DETAILS = [
+    *(({"g_norm": norm}, {}) for norm in G_NORMS if norm != "batch"),
+    *(({"d_norm": norm}, {}) for norm in D_NORMS if norm != "batch"),
+    *((technique, {}) for technique in TECHNIQUES),
+    ({"class_weight": 0.5}, {"labels": True}),
+    ({"minibatch_dim": 3}, {"minibatch_discrimination": 5}),
+    ({"reference_batch": 7}, {"g_norm": "virtual"}),
+    ({"instance_noise_kimg": 0.01}, {"instance_noise": 0.1}),
+    ({"clip": 0.05}, {"loss": "wgan"}),
+    ({"drift": 0.5}, {"loss": "wgan"}),
+    ({"gp_weight": 1.0}, {"loss": "wgan-gp", "d_norm": "layer"}),
+    ({"gp_target": 5.0}, {"loss": "wgan-gp", "d_norm": "layer"}),
+    ({"beta1": 0.9}, {}),
+    ({"g_width": 8}, {}),
+    ({"d_width": 8}, {}),
+    ({"mirror": False}, {}),
+]
+
+
+@pytest.mark.parametrize(("option", "beside"), DETAILS, ids=names)
+def test_every_option_changes_the_run(images, option, beside):
+    with_option, without = (steps(trainer(images, **options), 3) for options in ({**beside, **option}, beside))
+    assert not torch.equal(drawn(with_option), drawn(without))
+
+
+def test_a_checkpoint_s_norms_stay(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert run_program(lambda: dcgan.main(options_of(out=run, g_norm="layer"))) == 0
+    assert run_program(lambda: dcgan.main(["--resume", str(run), "--kimg", "0.032", "--g-norm", "instance"])) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert "g_norm='instance'" in line and "were trained with 'layer'" in line
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["--labels", "--class-weight", "-1"], "class_weight=-1.0 is not a number from 0 up"),
+        (["--kimg", "inf"], "kimg=inf is not a positive number"),
+        (["--image-kimg", "inf"], "image_kimg: 'inf' has a value that is not a number from 0 up"),
+    ],
+    ids=str,
+)
+def test_a_dry_run_says_what_a_run_would(args, reason, capsys):
+    assert run_program(lambda: dcgan.main([*args, "--dry-run"])) == 2
+    assert reason in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

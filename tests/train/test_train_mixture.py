@@ -141,8 +141,8 @@ TECHNIQUES = [
     {"d_steps": 2},
     {"update": "joint"},
     {"update": "merged"},
-    *({"g_norm": norm} for norm in ("batch", "layer", "pixel", "virtual", "spectral")),
-    *({"d_norm": norm} for norm in ("layer", "pixel", "spectral")),
+    *({"g_norm": norm} for norm in G_NORMS if norm != "none"),
+    *({"d_norm": norm} for norm in D_NORMS if norm != "none"),
     {"weight_norm": True},
     {"ema_kimg": 0.05},
     {

@@ -289,6 +289,40 @@ def test_the_merged_step_has_the_gradients_of_two_separate_ones(options, microba
         torch.testing.assert_close(list(gradients), list(expected), rtol=1e-12, atol=1e-14)
 
 
+class MergingDcgan(Merging):
+    """The same with a DCGAN."""
+
+    def __init__(self, g_norm: str = "batch", d_norm: str = "batch", classes: int = 0, **losses):
+        super().__init__(class_fakes=not classes, **losses)
+        torch.manual_seed(1)
+        g = dcgan.Generator(8, latent_dim=6, width=4, norm=g_norm, reference_batch=5)
+        d = dcgan.Discriminator(8, width=4, norm=d_norm, num_classes=classes, minibatch_kernels=3)
+        for network in (g, d):
+            network.double().to(memory_format=torch.channels_last)
+        self.generator, self.discriminator = Player(g), Player(d)
+        self.labels = torch.arange(N) % classes if classes else None
+
+
+@pytest.mark.parametrize(
+    ("options", "microbatch"),
+    [
+        ({}, None),
+        ({}, 4),
+        ({"g_norm": "virtual", "classes": 3, "class_weight": 2.0}, 4),
+        ({"g_norm": "virtual", "d_norm": "layer", "penalty": GradientPenalty(), "feature_matching": 4}, 4),
+        ({"d_norm": "spectral"}, None),
+        ({"d_norm": "spectral", "penalty": GradientPenalty()}, None),
+    ],
+    ids=str,
+)
+def test_the_merged_step_of_a_dcgan_has_the_gradients_of_two_separate_ones(options, microbatch):
+    # Each has networks of its own: a pass moves batch norm's and spectral norm's buffers.
+    of_d, values, of_g, loss = MergingDcgan(**options).separate(microbatch=microbatch)
+    merged = MergingDcgan(**options).merged(microbatch=microbatch)
+    for expected, gradients in ((of_d, merged[0]), (values, merged[1]), (of_g, merged[2]), ([loss], [merged[3]])):
+        torch.testing.assert_close(list(gradients), list(expected), rtol=1e-11, atol=1e-13)
+
+
 def test_the_merged_step_passes_through_g_once():
     s = Merging()
     passes = []

@@ -10,6 +10,7 @@ import torch
 import train.whole_step
 from models.pggan import fade_reals
 from train.data import to_float
+from train.errors import UsageError
 from train.interrupt import StopSignals
 
 
@@ -165,6 +166,65 @@ def test_d_learns_so_many_times_as_fast_as_g(tiny_trainer):
     trainer.step()
     g, d = (player.optimizer.param_groups[0]["lr"] for player in (trainer.game.generator, trainer.game.discriminator))
     assert d == 4 * g > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "beside"),
+    [
+        ({"loss": "lsgan"}, {}),
+        ({"loss": "hinge"}, {}),
+        ({"label_smoothing": 0.1}, {"loss": "non-saturating"}),
+        ({"feature_matching": 4}, {}),
+        ({"feature_matching": 4}, {"feature_matching": 8}),
+        ({"minibatch_discrimination": 5}, {}),
+        ({"minibatch_dim": 3}, {"minibatch_discrimination": 5}),
+        ({"historical_averaging": 0.1}, {}),
+        ({"instance_noise": 0.1}, {}),
+        ({"ttur": 4.0}, {}),
+        ({"d_steps": 2}, {}),
+        ({"update": "joint"}, {}),
+        ({"update": "merged"}, {"update": "joint"}),
+        ({"conditioning": "concat"}, {}),
+        ({"conditioning": "acgan"}, {"conditioning": "concat"}),
+        ({"class_weight": 0.3}, {"conditioning": "acgan"}),
+        ({"gp_weight": 1.0}, {}),
+        ({"gp_target": 5.0}, {}),
+        ({"drift": 0.5}, {}),
+        ({"group_size": 2}, {}),
+        ({"microbatch": "2", "group_size": 2}, {"group_size": 2}),
+        ({"lr_ramp_kimg": 0.1}, {}),
+    ],
+    ids=str,
+)
+def test_every_option_changes_the_run(tiny_trainer, option, beside):
+    states = []
+    for options in ({**beside, **option}, beside):
+        trainer = tiny_trainer(start_resolution=8, **options)
+        for _ in range(3):
+            trainer.step()
+        states.append(trainer.game.generator.network.conv.weight)
+    assert not torch.equal(*states)
+
+
+@pytest.mark.parametrize("conditioning", ["none", "concat"])
+def test_minibatch_discrimination_is_scaled_to_the_data(tiny_trainer, tiny_images, conditioning):
+    # One deviation of the whole batch, so that the images' order does not matter.
+    options = {"minibatch_discrimination": 5, "group_size": 0, "conditioning": conditioning}
+    trainer = tiny_trainer(start_resolution=8, **options)
+    d = trainer.game.discriminator.network
+    labels = tiny_images.labels if conditioning == "concat" else None
+    with torch.no_grad():
+        hidden, _ = d._hidden(to_float(tiny_images.level(8)), labels)
+        m = torch.einsum("na,abc->nbc", hidden, d.minibatch.weight)
+    distances = (m[:, None] - m).abs().sum(3)  # [N, N, B]
+    nearest = distances.masked_fill(torch.eye(len(m), dtype=torch.bool)[:, :, None], math.inf).amin(1)
+    torch.testing.assert_close(nearest.mean(0), torch.full((5,), 2.0), rtol=1e-3, atol=1e-3)
+
+
+def test_joined_labels_and_feature_matching_exclude_each_other(tiny_trainer):
+    with pytest.raises(UsageError, match="feature_matching=4 excludes conditioning='concat': the maps to match come"):
+        tiny_trainer(conditioning="auto", feature_matching=4)
+    tiny_trainer(conditioning="acgan", feature_matching=4)
 
 
 def test_instance_noise_falls_to_nothing(tiny_trainer, monkeypatch):
