@@ -37,11 +37,9 @@ class DcganConfig(GanConfig):
     kernel_size: Literal[4, 5] = 5
     """Height and width of the kernels (the paper's: 5)."""
     g_norm: GNorm = "batch"
-    """Norm of G: batch (Ioffe and Szegedy 2015), instance (Ulyanov et al. 2016), layer (Ba et al. 2016), group (Wu and
-    He 2018), pixel (Karras et al. 2018), spectral (Miyato et al. 2018), virtual (Salimans et al. 2016, 3.5), none."""
+    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; the others: see D's."""
     d_norm: DNorm = "batch"
-    """Norm of D's layers, any of those but virtual, which runs a second batch beside each (Salimans et al. 2016, 3.5:
-    too dear but in G)."""
+    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018. Not virtual: too dear."""
     weight_norm: bool = False
     """Weight normalisation of both networks (Salimans and Kingma 2016), beside those norms."""
     reference_batch: int = 64
@@ -49,8 +47,7 @@ class DcganConfig(GanConfig):
     labels: bool = False
     """D tells the classes of real images apart: K + 1 classes (Salimans et al. 2016, 5)."""
     class_weight: float = 2.0
-    """Weight of the classes' loss beside that of real against generated (labels; Salimans et al. 2016 weigh them 1 to
-    1, their code 2 to 1)."""
+    """Weight of the classes' loss beside real against generated (labels; Salimans et al. 2016, 5: 1; their code: 2)."""
 
 
 PRESETS: dict[str, DcganConfig] = {

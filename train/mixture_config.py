@@ -34,11 +34,9 @@ class MixtureConfig(Techniques):
     feature_matching: int = 0
     """4: G matches means of D's last hidden layer, not the loss (Salimans et al. 2016, 3.1); 0: it does not."""
     g_norm: GNorm = "none"
-    """Norm of G: batch (Ioffe and Szegedy 2015), layer (Ba et al. 2016), group (Wu and He 2018), pixel (Karras et al.
-    2018), spectral (Miyato et al. 2018), virtual (Salimans et al. 2016, 3.5), none; instance norm needs pixels."""
+    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; the others: see D's."""
     d_norm: DNorm = "none"
-    """Norm of D, any of those but virtual, which runs a second batch beside each (Salimans et al. 2016, 3.5: too dear
-    but in G)."""
+    """Norm of D; batch: Ioffe 2015; layer: Ba 2016; group: Wu 2018. Not virtual: too dear (Salimans 2016, 3.5)."""
     weight_norm: bool = False
     """Weight normalisation of both networks (Salimans and Kingma 2016), beside those norms."""
     ema_kimg: float = 0.0

@@ -42,8 +42,7 @@ class PgganConfig(GanConfig):
     drift: float = 0.001
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
-    """Use of labels: none, joined to the inputs (concat; Mirza and Osindero 2014), an auxiliary classifier (acgan;
-    Odena et al. 2017), or joined if there are any (auto)."""
+    """Use of labels: none, joined to inputs (concat), a classifier (acgan; Odena 2017), or concat if any (auto)."""
     fmap_base: int = 512
     """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
     fmap_decay: float = 1.0

@@ -32,8 +32,7 @@ class SemiOptions:
     baselines: bool = False
     """Add the network on the labels alone, LabelSpreading and LogisticRegression, on the same splits."""
     generator_loss: Literal["feature-matching", "adversarial"] = "feature-matching"
-    """What G minimises: the distance of mean features (§3.1, §5: the better classifier), or the non-saturating loss
-    with minibatch discrimination in D (§3.2, §5: the better images)."""
+    """G's loss: distance of mean features (§3.1: better classifier), or non-saturating and minibatch discrimination."""
     epochs: int = 300
     """Passes over all images (authors' code: 300 for MNIST, 1200 for CIFAR-10, 900 for SVHN)."""
     batch: int = 100

@@ -34,22 +34,19 @@ class Techniques:
     """What any two players can be told."""
 
     loss: Loss = "non-saturating"
-    """minimax, non-saturating (Goodfellow 2014), lsgan (Mao 2017), hinge (Miyato 2018), wgan (clipped; Arjovsky 2017,
-    with RMSProp: Adam of beta1 0 is next to it), wgan-gp (Gulrajani 2017)."""
+    """minimax, non-saturating (Goodfellow 2014), lsgan (Mao 2017), hinge (Miyato 2018), wgan (clipped), wgan-gp."""
     gp_weight: float = 10.0
     """Weight of the gradient penalty (wgan-gp; Gulrajani et al. 2017: 10)."""
     gp_target: float = 1.0
-    """Norm that the penalty pulls gradients to (wgan-gp; Gulrajani et al. 2017: 1; Karras et al. 2018: 750 for
-    CIFAR-10)."""
+    """Norm that the penalty pulls gradients to (wgan-gp; Gulrajani 2017: 1; Karras 2018 for CIFAR-10: 750)."""
     drift: float = 0.0
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     clip: float = 0.01
-    """Bound of D's weights (wgan; Arjovsky et al. 2017: 0.01)."""
+    """Bound of D's weights (wgan; Arjovsky 2017: 0.01, with RMSProp, to which Adam of beta1 0 is next)."""
     label_smoothing: float = 0.0
     """How far D's target for real images is below 1, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
     feature_matching: int = 0
-    """G matches means of D's maps of this height, not the loss (Salimans et al. 2016, 3.1: an intermediate layer; 4 is
-    DCGAN's last)."""
+    """G matches means of D's maps of this height, not the loss (Salimans et al. 2016, 3.1; DCGAN's last: 4)."""
     minibatch_discrimination: int = 0
     """Kernels of D's minibatch discrimination (Salimans et al. 2016, 3.2; authors' code: 100)."""
     minibatch_dim: int = 5

@@ -11,7 +11,9 @@ from train import pggan
 from train.config import RunOptions, from_dict, parse_command_line, to_dict
 from train.dcgan_config import DcganConfig
 from train.errors import UsageError, run_program
+from train.mixture_config import MixtureConfig
 from train.pggan_config import PRESETS, PgganConfig
+from train.semi_config import SemiOptions
 
 
 def parse(*args: str):
@@ -57,11 +59,11 @@ def test_help_explains_every_option_and_shows_the_presets_values(capsys):
     assert "750.0" in text
 
 
-def test_every_option_has_a_help_text_in_its_class(capsys):
-    for kind in (*PgganConfig.__mro__[:-1], DcganConfig, RunOptions):
+def test_every_option_has_a_help_text_in_its_class_on_one_line():  # --help would break it where the source does
+    for kind in (*PgganConfig.__mro__[:-1], DcganConfig, MixtureConfig, SemiOptions, RunOptions):
         source = Path(__import__(kind.__module__, fromlist=["_"]).__file__).read_text()
         for name in kind.__annotations__:
-            assert re.search(rf'\n    {name}: [^\n]*\n    """[^"]+\.\)?"""\n', source), name
+            assert re.search(rf'\n    {name}: [^\n]*\n    """[^"\n]+\.\)?"""\n', source), name
 
 
 @pytest.mark.parametrize(

@@ -299,3 +299,7 @@ def test_help_names_the_paper_of_every_technique(program, capsys):
         assert paper in text, paper
     if program is dcgan:
         assert "Salimans et al. 2016, 3.5" in text and "Salimans and Kingma" in text
+        for paper in ("Ioffe", "Ulyanov", "Ba 2016", "Wu 2018", "Karras"):
+            assert paper in text, paper
+    else:
+        assert "Odena" in text
