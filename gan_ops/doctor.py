@@ -140,7 +140,7 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
 
 
 def measures() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], list[list[int]]]]:
-    """The same for the ops that only measure: they have no derivatives, and take float32 alone."""
+    """The same for the ops that only measure: no derivatives, and float32 alone, for the definitions too."""
     ops, definition = gan_ops.ops, gan_ops.reference
 
     def both(op: Callable[..., tuple[Tensor, Tensor]]) -> Callable[[Tensor], Tensor]:

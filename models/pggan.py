@@ -252,10 +252,13 @@ class Discriminator(_Progressive):
     def fit_minibatch(self, x: Tensor, labels: Tensor | None = None) -> None:
         """Scales the minibatch discrimination's kernels to images x of the present resolution, as its authors do.
 
-        See its ``fit_scale``; x and labels are those of :meth:`forward`.
+        See its ``fit_scale``; x and labels are those of :meth:`forward`, of which as many are used as there are whole
+        groups of the minibatch stddev.
         """
         if self.minibatch is not None:
-            self.minibatch.fit_scale(self._hidden(x, labels)[0])
+            n = len(x)
+            n -= n % min(self.stddev.group_size or n, n)
+            self.minibatch.fit_scale(self._hidden(x[:n], None if labels is None else labels[:n])[0])
 
     def _active_modules(self) -> list[nn.Module]:
         rgb = [self.resolution, self.resolution // 2] if self._fading() else [self.resolution]

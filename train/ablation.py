@@ -28,7 +28,7 @@ import torch
 from train import dcgan
 from train.ablation_page import number, page, sheet, table
 from train.checkpoint import checkpoints
-from train.config import RunOptions, parse_command_line, parse_options, read_config
+from train.config import RunOptions, check_at_least, parse_command_line, parse_options, read_config
 from train.data import ImageSet
 from train.dcgan_config import PRESETS, DcganConfig
 from train.device import resolve_device
@@ -398,9 +398,8 @@ def _repeating(options: Options, given: Sequence[str]) -> str:
 
 def _check(options: Options) -> None:
     """UsageError for a value that makes no sense."""
-    for name, least in (("seeds", 1), ("images", 1), ("jobs", 0)):
-        if getattr(options, name) < least:
-            raise UsageError(f"{name}={getattr(options, name)} is less than {least}")
+    check_at_least(options, 1, "seeds", "images")
+    check_at_least(options, 0, "jobs")
     if not 0 < options.kimg < math.inf:
         raise UsageError(f"kimg={options.kimg:g} is not a positive number")
 

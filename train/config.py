@@ -173,6 +173,13 @@ def parse_options(kind: type[Options], args: Sequence[str], *, prog: str, defaul
     return options
 
 
+def check_at_least(options: Any, least: int, *names: str) -> None:
+    """UsageError for one of these options that is less."""
+    for name in names:
+        if getattr(options, name) < least:
+            raise UsageError(f"{name}={getattr(options, name)} is less than {least}")
+
+
 def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Config:
     """The defaults that ``--preset`` or ``--resume`` in ``args`` asks for."""
     preset, resume = option_value(args, "--preset"), option_value(args, "--resume")

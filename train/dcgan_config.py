@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.norms import DNorm, GNorm
-from train.config import Table
+from train.config import Table, check_at_least
 from train.errors import UsageError
 from train.gan_config import GanConfig
 from train.schedule import Schedule, growing_schedule, parse_table
@@ -101,9 +101,7 @@ def schedule_of(config: DcganConfig) -> Schedule:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {r // 2}")
     if not 0 <= config.beta1 < 1:
         raise UsageError(f"beta1={config.beta1} is not from 0 up to below 1")
-    for name in ("latent", "g_width", "d_width", "reference_batch"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name}={getattr(config, name)} is less than 1")
+    check_at_least(config, 1, "latent", "g_width", "d_width", "reference_batch")
     if not 0 < config.kimg < math.inf:
         raise UsageError(f"kimg={config.kimg:g} is not a positive number")
     return growing_schedule(

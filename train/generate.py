@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import models.dcgan
 import models.pggan
 from train import checkpoint
-from train.config import parse_grid, parse_options
+from train.config import check_at_least, parse_grid, parse_options
 from train.device import resolve_device
 from train.errors import CheckpointError, UsageError, run_program
 from train.pictures import draw, grid, latents, row_labels, save_gif, save_png
@@ -113,11 +113,8 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    for name in ("batch", "scale"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"{name}={getattr(options, name)} is less than 1")
-    if options.images < 0:
-        raise UsageError(f"images={options.images} is negative")
+    check_at_least(options, 1, "batch", "scale")
+    check_at_least(options, 0, "images")
     if options.images and options.interpolate:
         raise UsageError("--images and --interpolate exclude each other")
     rows, columns = parse_grid(options.interpolate or options.grid, "interpolate" if options.interpolate else "grid")

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from train.config import parse_options
+from train.config import check_at_least, parse_options
 from train.errors import UsageError, run_program
 from train.gaussians import MIXTURES, Mixture, Quality
 from train.mixture_config import MixtureConfig, check_config
@@ -42,7 +42,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     config = MixtureConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(MixtureConfig)})
     check_config(config)
-    check_count(options.seeds, options.jobs)
+    check_at_least(options, 1, "seeds", "jobs")
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise UsageError(f"picture={options.picture} does not end in .png")
     if options.picture is not None and not options.picture.parent.is_dir():
@@ -63,12 +63,6 @@ def main(args: Sequence[str] | None = None) -> int:
         save_png(options.picture, page(strips, outcomes[options.seed].steps))
     print(json.dumps(as_json(config, ordered), indent=2) if options.json else table(config, ordered))
     return 0
-
-
-def check_count(seeds: int, jobs: int) -> None:
-    for name, value in (("seeds", seeds), ("jobs", jobs)):
-        if value < 1:
-            raise UsageError(f"{name}={value} is less than 1")
 
 
 def describe(config: MixtureConfig, quality: Quality) -> str:

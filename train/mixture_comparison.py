@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from train.config import parse_options
+from train.config import check_at_least, parse_options
 from train.errors import UsageError, run_program
 from train.files import write_atomically
 from train.folder import locked
 from train.gaussians import MIXTURES, Mixture, Quality
-from train.mixture import as_dict, cells, check_count, columns, describe
+from train.mixture import as_dict, cells, columns, describe
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
 from train.mixture_run import SAMPLES, Outcome, moments, train_all
@@ -87,7 +87,7 @@ class Run(NamedTuple):
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    check_count(options.seeds, options.jobs)
+    check_at_least(options, 1, "seeds", "jobs")
     names = chosen(options.only)
     seeds = range(options.seed, options.seed + options.seeds)
     # Seed by seed: one that is interrupted has all techniques with fewer seeds.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.mixture import DNorm, GNorm
+from train.config import check_at_least
 from train.errors import UsageError
 from train.techniques import Techniques, check_norms, losses_of
 
@@ -52,11 +53,12 @@ def check_config(config: MixtureConfig) -> None:
         )
     losses_of(config)
     check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
-    if config.batch < 2:
-        raise UsageError(f"batch={config.batch} is less than 2")
-    for name in ("steps", "latent", "width"):
-        if getattr(config, name) < 1:
-            raise UsageError(f"{name}={getattr(config, name)} is less than 1")
+    check_at_least(config, 2, "batch")
+    check_at_least(config, 1, "steps", "latent", "width")
+    for name in ("g_norm", "d_norm"):
+        norm = getattr(config, name)
+        if (config.width < 2 and norm == "layer") or (config.width % 2 and norm == "group"):
+            raise UsageError(f"width={config.width} excludes {name}={norm!r}: a unit that is normed alone is always 0")
     if not 0 < config.lr < math.inf:
         raise UsageError(f"lr={config.lr:g} is not a positive number")
     if not 0 <= config.beta1 < 1:

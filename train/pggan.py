@@ -15,7 +15,7 @@ from train.build import fit_minibatch, new_trainer, train_as_told
 from train.data import ImageSet
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
-from train.pggan_config import PRESETS, PgganConfig, schedule_of
+from train.pggan_config import PRESETS, PgganConfig, check_matched_maps, schedule_of
 from train.techniques import losses_of, new_players
 from train.trainer import Game, Trainer, stream_seed
 
@@ -75,14 +75,10 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     schedule = schedule_of(config)
     if config.conditioning == "auto":
         config = dataclasses.replace(config, conditioning="concat" if images.num_classes else "none")
+    check_matched_maps(config)
     conditional = config.conditioning != "none"
     if conditional and not images.num_classes:
         raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {images.name} has none")
-    if config.conditioning == "concat" and config.feature_matching:
-        raise UsageError(
-            f"feature_matching={config.feature_matching} excludes conditioning='concat': the maps to match come before"
-            " the labels, so G would have no reason to heed its own (conditioning='acgan' has a loss for that)"
-        )
     num_classes = images.num_classes if conditional else 0
     trainer = new_trainer(
         config,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from train.config import Table
+from train.config import Table, check_at_least
 from train.errors import UsageError
 from train.gan_config import GanConfig
 from train.schedule import Schedule, growing_schedule, parse_table
@@ -130,8 +130,22 @@ PRESETS: dict[str, PgganConfig] = {
 }
 
 
+def check_matched_maps(config: PgganConfig) -> None:
+    """UsageError where there is nothing to match, or nothing that the labels have a say in."""
+    if config.feature_matching > config.resolution:
+        raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {config.resolution}")
+    if config.conditioning == "concat" and config.feature_matching:
+        raise UsageError(
+            f"feature_matching={config.feature_matching} excludes conditioning='concat': the maps to match come before"
+            " the labels, so G would have no reason to heed its own (conditioning='acgan' has a loss for that)"
+        )
+
+
 def schedule_of(config: PgganConfig) -> Schedule:
     """The schedule that the options describe, checked against the groups of the minibatch deviation."""
+    check_at_least(config, 1, "latent", "fmap_base", "fmap_max")
+    check_at_least(config, 0, "group_size")
+    check_matched_maps(config)
     schedule = growing_schedule(
         config.start_resolution,
         config.resolution,
@@ -148,8 +162,6 @@ def schedule_of(config: PgganConfig) -> Schedule:
             "loss='wgan' clips D's parameters, which are not the weights where the learning rate is equalized: each is"
             " multiplied by a constant of its layer (Karras et al. 2018, 4.1)"
         )
-    if config.feature_matching > config.resolution:
-        raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {config.resolution}")
     if config.group_size:
         for phase in schedule.phases:
             if phase.microbatch % min(config.group_size, phase.microbatch):

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import nn
 
 from models.semi_supervised import Classifier, ConvClassifier, ConvGenerator, DenseClassifier, DenseGenerator
-from train.config import option_value, parse_options
+from train.config import check_at_least, option_value, parse_options
 from train.errors import UsageError
 
 
@@ -32,7 +32,7 @@ class SemiOptions:
     baselines: bool = False
     """Add the network on the labels alone, LabelSpreading and LogisticRegression, on the same splits."""
     generator_loss: Literal["feature-matching", "adversarial"] = "feature-matching"
-    """G's loss: distance of mean features (§3.1: better classifier), or non-saturating and minibatch discrimination."""
+    """G's loss: distance of mean features (§3.1), or non-saturating and minibatch discrimination (§3.2)."""
     epochs: int = 300
     """Passes over all images (authors' code: 300 for MNIST, 1200 for CIFAR-10, 900 for SVHN)."""
     batch: int = 100
@@ -113,8 +113,9 @@ NETWORKS: Mapping[str, Dense | Convolutional] = {
 _PAPERS_IMAGES = {"lr": 0.0003, "lr_decay": 1 / 3}
 
 PRESETS: Mapping[str, SemiOptions] = {
-    # 2000 steps, some 12 seconds of one core; docs/semi_supervised.md says how they were chosen.
+    # 2000 steps, some 12 seconds of one core.
     "digits": SemiOptions(epochs=100, batch=50, lr_decay=1 / 3, averaging=0.01),
+    # Two to four minutes of one core; docs/semi_supervised.md says how both were chosen.
     "glyphs": SemiOptions(
         preset="glyphs", labels=(180, 360, 720), repeats=3, epochs=60, lr_decay=1 / 3, averaging=0.01
     ),
@@ -141,9 +142,7 @@ def parse_command_line(args: list[str], prog: str) -> SemiOptions:
 def _check(options: SemiOptions) -> None:
     if not options.labels:
         raise UsageError("labels: name at least one number of labelled images")
-    for name in ("repeats", "epochs", "batch", "jobs"):
-        if getattr(options, name) < 1:
-            raise UsageError(f"{name}={getattr(options, name)} must be at least 1")
+    check_at_least(options, 1, "repeats", "epochs", "batch", "jobs")
     if options.ensemble < 0 or options.ensemble == 1:
         raise UsageError(f"ensemble={options.ensemble}: an ensemble has at least 2 members (0: no such row)")
     for name, fits in (

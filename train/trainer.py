@@ -70,7 +70,7 @@ class Trainer:
         d_steps: D's moves for each of G's, every one on new images; 1 unless the players alternate.
         ttur: D's learning rate over G's (two time-scale update rule, Heusel et al. 2017).
         instance_noise: deviation of the normal noise on all that D is shown, at the start (Sønderby et al. 2017); it
-            falls linearly to 0 over ``instance_noise_images``.
+            falls linearly to 0 over ``instance_noise_images``, the whole schedule unless told.
         reset_optimizer: forget the optimizers' state at the start of each phase but the first.
         mirror: mirror half of the real images, if the data allows it.
         compile: compile the gradients' computation, anew for each phase.
@@ -96,7 +96,7 @@ class Trainer:
         d_steps: int = 1,
         ttur: float = 1.0,
         instance_noise: float = 0.0,
-        instance_noise_images: int = 1,
+        instance_noise_images: int | None = None,
         reset_optimizer: bool = False,
         mirror: bool = True,
         compile: bool = False,
@@ -105,7 +105,7 @@ class Trainer:
         self.game, self.schedule, self.data, self.device = game, schedule, images, device
         self._autocast, self._ema_kimg = autocast, ema_kimg
         self._update, self._d_steps, self._ttur = update, d_steps, ttur
-        self._instance_noise, self._instance_noise_images = instance_noise, instance_noise_images
+        self._instance_noise, self._instance_noise_images = instance_noise, instance_noise_images or schedule.total
         self._reset_optimizer = reset_optimizer
         self._mirror = mirror and images.mirror
         self._labels = images.labels.to(device) if game.conditional else None

@@ -372,6 +372,15 @@ def test_minibatch_discrimination_joins_the_last_features_and_keeps_minibatches_
     assert not torch.allclose(d(real[:1].expand_as(real)).score[0], d(real).score[0])
 
 
+@pytest.mark.parametrize(("count", "group_size"), [(8, 3), (8, None), (2, 4), (10, 4)])
+def test_minibatch_discrimination_is_fitted_to_images_of_whole_groups(count, group_size):
+    d = discriminator(8, minibatch_kernels=3, group_size=group_size)
+    d.grow(8)
+    before = d.minibatch.weight.clone()
+    d.fit_minibatch(images(8)[:1] + torch.randn(count, *images(8).shape[1:]))
+    assert d.minibatch.weight.isfinite().all() and not torch.equal(d.minibatch.weight, before)
+
+
 @pytest.mark.parametrize("fade", [0.0, 0.3])
 @pytest.mark.parametrize(("asked", "height"), [(4, 4), (8, 8), (16, 16), (32, 16)])
 def test_features_are_the_maps_of_a_height_and_the_largest_where_it_has_not_grown_to(asked, height, fade):

@@ -173,6 +173,8 @@ def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
     [
         ({"steps": 0}, "steps=0 is less than 1"),
         ({"batch": 1}, "batch=1 is less than 2"),
+        ({"width": 25, "g_norm": "group"}, "width=25 excludes g_norm='group': a unit that is normed alone is always 0"),
+        ({"width": 1, "d_norm": "layer"}, "width=1 excludes d_norm='layer'"),
         ({"lr": 0.0}, "lr=0 is not a positive number"),
         ({"lr": math.inf}, "lr=inf is not a positive number"),
         ({"beta1": 1.0}, "beta1=1.0"),

@@ -428,7 +428,7 @@ class TestProgram:
             (["--labels", "20", "2000"], "labels=2000 takes 200 images of each class, but class"),
             (["--labels", "20", "20"], "labels: 20 20 names a number twice"),
             (["--labels"], "labels"),
-            (["--repeats", "0"], "repeats=0 must be at least 1"),
+            (["--repeats", "0"], "repeats=0 is less than 1"),
             (["--jobs", "0"], "jobs=0"),
             (["--batch", "1"], "batch=1: batch norm in the generator needs 2 images at least"),
             (["--ensemble", "1"], "ensemble=1: an ensemble has at least 2 members"),
