@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+from collections.abc import Iterator
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -36,6 +37,15 @@ def test_a_process_that_is_killed_ends_all_with_an_error() -> None:
     assert not active_children()
 
 
+@pytest.fixture
+def heeding_ctrl_c() -> Iterator[None]:
+    """Also where the tests run in the background of a shell, which has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeding_ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_with_calls_cut_off(number: int, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGTERM)
