@@ -115,7 +115,7 @@ _PAPERS_IMAGES = {"lr": 0.0003, "lr_decay": 1 / 3}
 PRESETS: Mapping[str, SemiOptions] = {
     # 2000 steps, some 12 seconds of one core.
     "digits": SemiOptions(epochs=100, batch=50, lr_decay=1 / 3, averaging=0.01),
-    # Two to four minutes of one core; docs/semi_supervised.md says how both were chosen.
+    # Some four minutes of one core; docs/semi_supervised.md says how both were chosen.
     "glyphs": SemiOptions(
         preset="glyphs", labels=(180, 360, 720), repeats=3, epochs=60, lr_decay=1 / 3, averaging=0.01
     ),
