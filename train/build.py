@@ -82,7 +82,7 @@ def new_trainer(
         d_steps=config.d_steps,
         ttur=config.ttur,
         instance_noise=config.instance_noise,
-        instance_noise_images=round(1000 * config.instance_noise_kimg) or None,
+        instance_noise_images=1000 * config.instance_noise_kimg or None,
         reset_optimizer=reset_optimizer,
         mirror=config.mirror,
         compile=config.compile,

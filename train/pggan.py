@@ -15,7 +15,7 @@ from train.build import fit_minibatch, new_trainer, train_as_told
 from train.data import ImageSet
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
-from train.pggan_config import PRESETS, PgganConfig, check_matched_maps, schedule_of
+from train.pggan_config import PRESETS, PgganConfig, schedule_of
 from train.techniques import losses_of, new_players
 from train.trainer import Game, Trainer, stream_seed
 
@@ -72,10 +72,9 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     Raises:
         UsageError: if the options contradict each other or the data.
     """
-    schedule = schedule_of(config)
     if config.conditioning == "auto":
         config = dataclasses.replace(config, conditioning="concat" if images.num_classes else "none")
-    check_matched_maps(config)
+    schedule = schedule_of(config)
     conditional = config.conditioning != "none"
     if conditional and not images.num_classes:
         raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {images.name} has none")

@@ -130,8 +130,10 @@ PRESETS: dict[str, PgganConfig] = {
 }
 
 
-def check_matched_maps(config: PgganConfig) -> None:
-    """UsageError where there is nothing to match, or nothing that the labels have a say in."""
+def schedule_of(config: PgganConfig) -> Schedule:
+    """The schedule that the options describe, checked against the groups of the minibatch deviation."""
+    check_at_least(config, 1, "latent", "fmap_base", "fmap_max")
+    check_at_least(config, 0, "group_size")
     if config.feature_matching > config.resolution:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {config.resolution}")
     if config.conditioning == "concat" and config.feature_matching:
@@ -139,13 +141,6 @@ def check_matched_maps(config: PgganConfig) -> None:
             f"feature_matching={config.feature_matching} excludes conditioning='concat': the maps to match come before"
             " the labels, so G would have no reason to heed its own (conditioning='acgan' has a loss for that)"
         )
-
-
-def schedule_of(config: PgganConfig) -> Schedule:
-    """The schedule that the options describe, checked against the groups of the minibatch deviation."""
-    check_at_least(config, 1, "latent", "fmap_base", "fmap_max")
-    check_at_least(config, 0, "group_size")
-    check_matched_maps(config)
     schedule = growing_schedule(
         config.start_resolution,
         config.resolution,

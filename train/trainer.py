@@ -96,7 +96,7 @@ class Trainer:
         d_steps: int = 1,
         ttur: float = 1.0,
         instance_noise: float = 0.0,
-        instance_noise_images: int | None = None,
+        instance_noise_images: float | None = None,
         reset_optimizer: bool = False,
         mirror: bool = True,
         compile: bool = False,

@@ -28,6 +28,15 @@ TINY = {
 
 
 @pytest.fixture
+def one_thread():
+    """So that results are those of processes with one thread each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def tiny_config():
     """PgganConfig for a tiny run, with changes."""
 

@@ -27,6 +27,8 @@ from train.errors import run_program
 from train.features import classifier_features
 from train.samples import chosen, chosen_indices
 
+pytestmark = pytest.mark.usefixtures("one_thread")  # as the trainings have in processes of their own
+
 TINY = "--data digits --resolution 16 --g-width 2 --d-width 2 --batch 8 --reference-batch 4 --latent 4"
 GIVEN = (*TINY.split(), "--device", "cpu", "--precision", "float32", "--checkpoint-kimg", "0.08")
 NAME = "is[digits-classifier-v1@16]"
@@ -42,15 +44,6 @@ def small(monkeypatch, shared):
     monkeypatch.setattr(classifier, "STEPS", 40)
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
     monkeypatch.delenv("GAN_OPS_INCEPTION", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As the trainings have in processes of their own."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Inside:

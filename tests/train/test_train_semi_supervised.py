@@ -223,14 +223,6 @@ def run(tmp_path, capsys):
     return start
 
 
-@pytest.fixture
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 QUICK = ("--labels", "20", "100", "--repeats", "2", "--epochs", "1")
 
 
