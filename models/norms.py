@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from gan_ops import nn as gnn
@@ -32,9 +33,9 @@ def norm_layer(norm: str, channels: int) -> list[nn.Module]:
         case "instance":
             return [_started(nn.InstanceNorm2d(channels, affine=True))]
         case "layer":
-            return [_started(nn.GroupNorm(1, channels))]
+            return [_started(GroupNorm(1, channels))]
         case "group":
-            return [_started(nn.GroupNorm(channels // math.gcd(GROUP, channels), channels))]
+            return [_started(GroupNorm(channels // math.gcd(GROUP, channels), channels))]
         case "pixel":
             return [gnn.PixelNorm()]
         case "virtual":
@@ -43,6 +44,25 @@ def norm_layer(norm: str, channels: int) -> list[nn.Module]:
             return []
         case _:
             raise ValueError(f"norm={norm!r} is none of {', '.join(G_NORMS)}")
+
+
+class GroupNorm(nn.GroupNorm):
+    """``torch.nn.GroupNorm`` (Wu and He 2018, equation 7) that compiles for channels_last.
+
+    torch 2.11 to 2.14 compile the backward pass of the fused op with a view that gradients in channels_last refuse
+    ("view size is not compatible with input tensor's size and stride"). In a graph the formula is written out instead,
+    which compilers fuse.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        groups = wide.unflatten(1, (self.num_groups, -1))  # [N, C, *] → [N, G, C/G, *]
+        variance, mean = torch.var_mean(groups, dim=tuple(range(2, groups.dim())), correction=0, keepdim=True)
+        normal = ((groups - mean) * torch.rsqrt(variance + self.eps)).flatten(1, 2)  # → [N, C, *]
+        per_channel = (-1, *[1] * (x.dim() - 2))
+        return (normal * self.weight.view(per_channel) + self.bias.view(per_channel)).to(x.dtype)
 
 
 def _started(layer: nn.Module) -> nn.Module:
