@@ -63,7 +63,8 @@ def environment() -> Iterator[tuple[str, str]]:
         for i in range(count)
     ]
     yield "GPUs", ", ".join(names) or "none visible"
-    settings = [f"{name}={os.environ[name]}" for name in ("GAN_OPS_REFERENCE", "GAN_OPS_CPU") if name in os.environ]
+    variables = ("GAN_OPS_REFERENCE", "GAN_OPS_CPU", "GAN_OPS_CACHE")
+    settings = [f"{name}={os.environ[name]}" for name in variables if name in os.environ]
     yield "settings", ", ".join(settings) or "none"
     for package in ("numpy", "torchvision"):
         try:

@@ -9,6 +9,7 @@
 #include "../math/streams.h"
 #include "narrow_types.h"
 #include "parallel.h"
+#include "streaming_stores.h"
 #include "sum_rows.h"
 
 namespace gan_ops::cpu {
@@ -31,11 +32,27 @@ GAN_OPS_INLINE void prefetch(const T* row, int64_t width) {
   for (int64_t i = 0; i < width; i += 64 / sizeof(T)) __builtin_prefetch(row + i);
 }
 
+/// Where a row of at most `Most` elements is written, in each output: in place, or in L1 first and streamed from there.
+template <class T, class F, int Most>
+struct OutputRows {
+  alignas(64) T made[F::kOutputs][Most];
+  T* to[F::kOutputs];
+
+  GAN_OPS_INLINE void begin(const Streams<T, F>& s, int64_t first, bool streamed) {
+    for (int k = 0; k < F::kOutputs; ++k) to[k] = streamed ? made[k] : s.out[k] + first;
+  }
+  GAN_OPS_INLINE void end(const Streams<T, F>& s, int64_t first, int64_t width, bool streamed) {
+    if (streamed)
+      for (int k = 0; k < F::kOutputs; ++k) stream(s.out[k] + first, made[k], width);
+  }
+};
+
 constexpr int kChannelLanes = 32;  // adjacent channels summed side by side: two 512-bit registers of floats
 
 /// A pixel whose channels are adjacent (channels_last, latents). Adds the last output to `totals` [channels] if asked.
 template <bool WithTotals, class T, class F>
-GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64_t channels, Accumulate<T>* totals) {
+GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64_t channels, bool streamed,
+                                      Accumulate<T>* totals) {
   using A = Accumulate<T>;
   const int64_t first = pixel * channels;
   A lanes[F::kSums][kChannelLanes] = {};
@@ -61,15 +78,22 @@ GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64
   }
   f.coefficients(pixel, sums, A(channels), c);
   f.keep(pixel, c);
-  const auto write = [&](int64_t channel) GAN_OPS_LAMBDA_INLINE {
-    A in[F::kInputs], out[F::kOutputs];
-    s.load(first + channel, in);
-    f.write(in, f.channel(channel), c, out);
-    s.store(first + channel, out);
-    if constexpr (WithTotals) totals[channel] += out[F::kOutputs - 1];
-  };
+  constexpr int kMost = 512;
+  OutputRows<T, F, kMost> rows;
+  for (int64_t begin = 0; begin < channels; begin += kMost) {
+    const int64_t width = std::min<int64_t>(kMost, channels - begin);
+    rows.begin(s, first + begin, streamed);
+    const auto write = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
+      A in[F::kInputs], out[F::kOutputs];
+      s.load(first + begin + i, in);
+      f.write(in, f.channel(begin + i), c, out);
+      unroll<F::kOutputs>([&](auto k) GAN_OPS_LAMBDA_INLINE { rows.to[k][i] = narrow<T>(out[k]); });
+      if constexpr (WithTotals) totals[begin + i] += out[F::kOutputs - 1];
+    };
 #pragma omp simd
-  for (int64_t channel = 0; channel < channels; ++channel) write(channel);
+    for (int64_t i = 0; i < width; ++i) write(i);
+    rows.end(s, first + begin, width, streamed);
+  }
 }
 
 constexpr int kNarrowPlane = 16;   // pixels of a 4×4 head
@@ -81,7 +105,7 @@ constexpr int64_t kRowsAhead = 2;  // more would push one another out of L1 wher
 /// sums to `totals` [channels] if asked.
 template <int Width, bool WithTotals, bool Staged, class T, class F>
 GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout, int64_t sample, int64_t begin,
-                                     int64_t any_width, Accumulate<T>* stage, Accumulate<T>* totals) {
+                                     int64_t any_width, bool streamed, Accumulate<T>* stage, Accumulate<T>* totals) {
   using A = Accumulate<T>;
   // A narrow row's sums are ready no sooner than the next row wants them: some rows are summed side by side.
   constexpr int kSide = Width == 0 ? 1 : 4;
@@ -126,11 +150,13 @@ GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout,
   };
 #pragma omp simd
   for (int64_t p = 0; p < width; ++p) prepare(p);
+  OutputRows<T, F, Width == 0 ? kCpuWalkMostPixels : Width> rows;
   for (int64_t channel = 0; channel < layout.channels; ++channel) {
     const auto of_channel = f.channel(channel);
     const int64_t row = first + channel * layout.inner, kept = channel * width;
-    if (Staged && channel + kRowsAhead < layout.channels)
+    if (Staged && !streamed && channel + kRowsAhead < layout.channels)
       for (const T* out : s.out) prefetch(out + row + kRowsAhead * layout.inner, width);
+    rows.begin(s, row, streamed);
     const auto write = [&](int64_t p) GAN_OPS_LAMBDA_INLINE {
       A in[F::kInputs], c[F::kCoefficients], out[F::kOutputs];
       if constexpr (Staged)
@@ -139,12 +165,13 @@ GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout,
         s.load(row + p, in);
       unroll<F::kCoefficients>([&](auto k) GAN_OPS_LAMBDA_INLINE { c[k] = coefficients[k][p]; });
       f.write(in, of_channel, c, out);
-      s.store(row + p, out);
+      unroll<F::kOutputs>([&](auto k) GAN_OPS_LAMBDA_INLINE { rows.to[k][p] = narrow<T>(out[k]); });
       return out[F::kOutputs - 1];
     };
     A total = 0;
 #pragma omp simd reduction(+ : total)
     for (int64_t p = 0; p < width; ++p) total += write(p);
+    rows.end(s, row, width, streamed);
     if constexpr (WithTotals) totals[channel] = total;
   }
 }
@@ -154,6 +181,8 @@ void walk_chunks(const F& f, const Streams<T, F>& s, const ChannelLayout& layout
                  Accumulate<T>* partial) {
   using A = Accumulate<T>;
   static_assert(F::kInputs * kCpuWalkElements * sizeof(A) <= kScratchBytes);
+  const int64_t elements = layout.outer * layout.channels * layout.inner;
+  const bool streamed = beyond_cache(elements * sizeof(T) * (F::kInputs + F::kOutputs));
   parallel_for(chunks.count(), layout.channels * chunks.width, [=](int64_t first, int64_t last) GAN_OPS_LAMBDA_INLINE {
     for (int64_t chunk = first; chunk < last; ++chunk) {
       const int64_t begin = chunks.begin(chunk), end = chunks.end(chunk);
@@ -161,18 +190,19 @@ void walk_chunks(const F& f, const Streams<T, F>& s, const ChannelLayout& layout
       if (layout.inner == 1) {
         if (WithTotals) std::fill_n(totals, layout.channels, A(0));
         for (int64_t pixel = begin; pixel < end; ++pixel)
-          adjacent_channels<WithTotals>(f, s, pixel, layout.channels, totals);
+          adjacent_channels<WithTotals>(f, s, pixel, layout.channels, streamed, totals);
       } else if (end - begin < layout.inner && (end - begin) * layout.channels <= kCpuWalkElements) {
-        distant_channels<0, WithTotals, true>(f, s, layout, chunks.sample(chunk), begin, end - begin,
+        distant_channels<0, WithTotals, true>(f, s, layout, chunks.sample(chunk), begin, end - begin, streamed,
                                               static_cast<A*>(thread_scratch()), totals);
       } else if (end - begin == kNarrowPlane) {
         distant_channels<kNarrowPlane, WithTotals, false>(f, s, layout, chunks.sample(chunk), begin, kNarrowPlane,
-                                                          static_cast<A*>(nullptr), totals);
+                                                          streamed, static_cast<A*>(nullptr), totals);
       } else {
-        distant_channels<0, WithTotals, false>(f, s, layout, chunks.sample(chunk), begin, end - begin,
+        distant_channels<0, WithTotals, false>(f, s, layout, chunks.sample(chunk), begin, end - begin, streamed,
                                                static_cast<A*>(nullptr), totals);
       }
     }
+    if (streamed) streams_end();
   });
 }
 
