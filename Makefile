@@ -2,6 +2,7 @@
 #
 #   make train [ARGS="--kimg 50"]   trains the default glyphs run
 #   make test [ARGS="-k stddev"]    the test suite
+#   make test-other [OTHER_TORCH="torch==2.13.0"]   what depends on torch's version, with another torch
 #   make lint | format              ruff and clang-format: check | rewrite
 #   make bench                      the benchmarks, into benchmarks/results/
 #   make kernel-report              registers, shared memory and occupancy of the CUDA kernels; fails on spills (wants nvcc)
@@ -13,6 +14,8 @@
 
 PYTHON ?= python3
 TORCH ?= torch>=2.11,<2.16
+OTHER_TORCH ?= torch==2.13.0
+EXTRAS ?= train,test,dev
 ARGS ?=
 
 BIN := .venv/bin
@@ -29,13 +32,24 @@ END := $(shell expr $$(date +%s) + $(BUDGET))
 ON_GPU = COMMIT=$(COMMIT) $(PYTHON)
 WRITING = --until $(END) $(if $(RESULTS),--results $(RESULTS))
 
-.PHONY: train test lint format bench kernel-report build clean gpu-check gpu-build gpu-test gpu-bench gpu-steps
+.PHONY: train test test-other lint format bench kernel-report build clean gpu-check gpu-build gpu-test gpu-bench gpu-steps
 
 train: build
 	$(BIN)/python -m train.pggan $(ARGS)
 
 test: build
 	$(BIN)/python -m pytest $(ARGS)
+
+# In a copy of the checkout, since an extension loads in one torch only. Few packages, and the kernels for the CPU alone.
+OTHER = build/$(subst ==,-,$(OTHER_TORCH))
+COPIED = Makefile setup.py pyproject.toml README.md LICENSE csrc gan_ops models train benchmarks tests
+
+test-other:
+	mkdir -p $(OTHER)
+	tar --exclude=_C.* --exclude=__pycache__ -cf - $(COPIED) | tar -xf - -C $(OTHER)
+	GAN_OPS_CUDA=0 $(MAKE) -C $(OTHER) test TORCH="$(OTHER_TORCH)" EXTRAS=small \
+		ARGS='tests/ops/test_contract.py tests/steps tests/train/test_train_dcgan.py tests/train/test_train_compiled.py \
+		-k "test_contract or compile" $(ARGS)'
 
 lint: build
 	$(BIN)/ruff check .
@@ -59,7 +73,7 @@ build: .venv/built
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip "setuptools>=77"
 	$(BIN)/pip install --quiet "$(TORCH)" ninja pybind11 numpy
-	$(BIN)/pip install --no-build-isolation --editable ".[train,test,dev]"
+	$(BIN)/pip install --no-build-isolation --editable ".[$(EXTRAS)]"
 	touch $@ .venv/built
 
 # Installing has built the extension; later only what changed is compiled.
