@@ -18,7 +18,7 @@ import pytest
 
 from benchmarks import gpu_tables, machine, results, tables, timing
 from benchmarks.keeping import Keeper
-from benchmarks.on_gpu.__main__ import TABLE
+from benchmarks.on_gpu import TABLE
 
 
 def main() -> int:

@@ -44,9 +44,7 @@ TARGETS = (
     Target("double backward", ("eager",), "the fastest op by op", 4.0),
     Target("double backward", ("compiled",), "one compiled graph", 0.9),
 )
-DISCRIMINATION_TARGETS = tuple(
-    Target(mode, ANY, "the fastest", 10.0) for mode in MODES
-)
+DISCRIMINATION_TARGETS = tuple(Target(mode, ANY, "the fastest", 10.0) for mode in MODES)
 
 
 def joined(entries: Sequence[Row]) -> list[Row]:
@@ -115,7 +113,10 @@ def short(rows: Sequence[Row], run: Row) -> list[str]:
         if entry["params"]["bytes"] >= LARGE or _counts_for_discrimination(entry):
             groups.setdefault((family(entry), entry["params"]["size"]), {})[entry["params"]["mode"]] = entry
     body = [
-        [*names, *(" / ".join(show(modes[mode]) if mode in modes else "–" for mode in MODES) for show in _SHORT.values())]
+        [
+            *names,
+            *(" / ".join(show(modes[mode]) if mode in modes else "–" for mode in MODES) for show in _SHORT.values()),
+        ]
         for names, modes in groups.items()
     ]
     if body:
@@ -193,7 +194,10 @@ _SHORT = {
 
 
 def _counts_for_discrimination(entry: Row) -> bool:
-    return family(entry) == DISCRIMINATION and entry["params"]["size"] in (DISCRIMINATION_SIZE, f"{DISCRIMINATION_SIZE}-bf16")
+    return family(entry) == DISCRIMINATION and entry["params"]["size"] in (
+        DISCRIMINATION_SIZE,
+        f"{DISCRIMINATION_SIZE}-bf16",
+    )
 
 
 def _ratios(target: Target, entries: Sequence[Row]) -> list[float]:

@@ -57,7 +57,7 @@ def alternatives(resolution: int, precision: str, rivals: str) -> dict[str, Call
     def compiled() -> CompiledTextbook:  # once for both of its steps
         return CompiledTextbook(*sizes, dtype)
 
-    def textbook(make: Callable[[], Textbook] = partial(Textbook, *sizes, dtype), captured: bool = False) -> Step:
+    def textbook(make: Callable[[], Textbook], captured: bool = False) -> Step:
         player = make()
         if captured:
             for optimizer in (player.d_optimizer, player.g_optimizer):
@@ -83,7 +83,7 @@ def alternatives(resolution: int, precision: str, rivals: str) -> dict[str, Call
         return step
 
     found = {
-        "textbook": textbook,
+        "textbook": partial(textbook, partial(Textbook, *sizes, dtype)),
         "textbook compiled": partial(textbook, compiled),
         "ours": own,
         "ours compiled": partial(own, compile=True),

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.on_gpu import jobs, sanitizing, testing
+from benchmarks.on_gpu import TABLE, jobs, sanitizing, testing
 from benchmarks.on_gpu.jobs import ROOT, Job
 
 SECONDS = {"first": 480.0, "second": 200.0}
@@ -197,10 +197,6 @@ class Run:
         for part, (verdict, good, seconds) in self.verdicts.items():
             lines.append(f"{part:<10} {'ok  ' if good else 'BAD '} {seconds:4.0f} s  {verdict}")
         return "\n".join([*lines, "", *_within(self.details, SHOWN - sum(map(len, lines)))])
-
-
-TABLE = "--- The table ---\n"
-"""Where it begins in what ``python -m benchmarks`` prints."""
 
 
 def _ending(job: Job, good: str = "done", bad: str = "failed") -> str:

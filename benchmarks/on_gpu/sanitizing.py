@@ -32,7 +32,7 @@ def job(python: str, tool: str, device: str, until: float, log: Path) -> Job | N
 
 
 def only_ours() -> list[str]:
-    """The option that leaves torch's kernels out, which are many and slow under the tool; versions spell it differently."""
+    """The option that leaves out torch's kernels, many and slow under the tool; versions spell it differently."""
     try:
         text = subprocess.run([SANITIZER, "--help"], capture_output=True, text=True, timeout=20).stdout
     except (OSError, subprocess.TimeoutExpired):

@@ -32,7 +32,8 @@ def distances(m: Tensor) -> Tensor:
 
 
 def can_run(name: str, mode: str, m: Tensor) -> bool:
-    """Whether it has the type and the derivative, and memory suffices: some hold [N, N, B, C], several times over for derivatives."""
+    """Whether it has the type and the derivative, and memory suffices: some hold [N, N, B, C], several times over for
+    derivatives."""
     if name.startswith("cdist") and (m.dtype == BF16 or (mode == "double backward" and torch.__version__ < (2, 14))):
         return False
     holds_differences = {

@@ -1,7 +1,8 @@
 """Stands in for the Python of a machine with a GPU: does, for each program of benchmarks/on_gpu, what FAKE says.
 
 FAKE is JSON: for "build", "gpu", "facts", "doctor", "tests", "ops", "steps" and the sanitizers' names one of "good"
-(the default), "bad", "hangs" and "crashes". What each call was goes, a line of JSON, into the file that FAKE_CALLS names.
+(the default), "bad", "hangs" and "crashes". What each call was goes, as lines of JSON, into the file that FAKE_CALLS
+names.
 """
 
 from __future__ import annotations

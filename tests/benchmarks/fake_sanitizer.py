@@ -26,7 +26,11 @@ kind = "RACECHECK SUMMARY: 1 hazard displayed" if tool == "racecheck" else "ERRO
 if wish == "bad":
     print(f"========= Invalid __global__ write of size 4\n=========     at gan_ops::k\n========= {kind}")
 else:
-    print("========= RACECHECK SUMMARY: 0 hazards displayed" if tool == "racecheck" else "========= ERROR SUMMARY: 0 errors")
+    print(
+        "========= RACECHECK SUMMARY: 0 hazards displayed"
+        if tool == "racecheck"
+        else "========= ERROR SUMMARY: 0 errors"
+    )
 time.sleep(0.3)
 with open(os.environ["FAKE_CALLS"], "a") as calls:
     calls.write(json.dumps({"part": tool, "ended": time.time()}) + "\n")

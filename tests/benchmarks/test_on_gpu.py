@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,9 @@ class Rehearsal:
         monkeypatch.setattr(commands, "TO_END", 0.0)
         monkeypatch.setattr(commands, "TO_KEEP", 0.1)
 
-    def __call__(self, command: str, wishes: dict[str, str] | None = None, seconds: float = 60.0, **limits: float) -> int:
+    def __call__(
+        self, command: str, wishes: dict[str, str] | None = None, seconds: float = 60.0, **limits: float
+    ) -> int:
         self.monkeypatch.setenv("FAKE", json.dumps(wishes or {}))
         for name, limit in limits.items():
             self.monkeypatch.setattr(commands, name, limit)
@@ -131,7 +132,7 @@ def test_both_results_are_in_one_file_and_the_second_keeps_what_the_first_found(
 def test_only_tests_of_the_gpu_run(rehearse: Rehearsal) -> None:
     rehearse("first")
     arguments = rehearse.calls()["tests"]["arguments"]
-    assert "--on=cuda" in arguments and testing.ROOMS == [a for a in arguments if a.startswith("tests/")]
+    assert "--on=cuda" in arguments and [a for a in arguments if a.startswith("tests/")] == testing.ROOMS
 
 
 @pytest.mark.parametrize("memcheck", ["good", "hangs"])
@@ -148,7 +149,9 @@ def test_nothing_is_measured_beside_a_sanitizer_and_nothing_lives_on(rehearse: R
     assert rehearse.calls()["steps"]["ended"] <= rehearse.calls()["racecheck"]["began"]
 
 
-def test_what_comes_home_is_few_files_and_a_short_output(rehearse: Rehearsal, with_xdist: bool, capsys, monkeypatch) -> None:
+def test_what_comes_home_is_few_files_and_a_short_output(
+    rehearse: Rehearsal, with_xdist: bool, capsys, monkeypatch
+) -> None:
     many = [f"FAILED tests/ops/test_{i}.py: {'long ' * 90}" for i in range(300)]
     read = testing.read
     monkeypatch.setattr(testing, "read", lambda report: (found := read(report), found.failures.extend(many))[0])
@@ -282,7 +285,8 @@ def test_a_job_that_takes_too_long_ends_with_all_that_it_started(tmp_path: Path)
 def test_jobs_run_side_by_side_and_are_told_of_as_they_end(tmp_path: Path) -> None:
     order = []
     slow, quick = (
-        Job(name, [["sleep", seconds]], time.time() + 9, tmp_path / name) for name, seconds in (("slow", "0.6"), ("quick", "0.1"))
+        Job(name, [["sleep", seconds]], time.time() + 9, tmp_path / name)
+        for name, seconds in (("slow", "0.6"), ("quick", "0.1"))
     )
     jobs.run([slow, quick], lambda job: order.append(job.name))
     assert order == ["quick", "slow"] and slow.seconds < 2

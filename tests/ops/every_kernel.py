@@ -65,16 +65,16 @@ class Case:
 def distinct() -> list[Family]:
     """The families, less those that differ by a number alone, whose kernels are others' and take no other way
     through them, and conv2d, whose kernels are torch's."""
-    same = {
-        "fade_in(fraction=0.7)",
+    same = (
+        "fade_in(fraction=0.69",  # 0.7 in float32
         "minibatch_stddev(group_size=1, num_channels=1)",
         "virtual_batch_norm(affine=True, reference_size=inf)",
         "gradient_penalty(target=0, one_sided=False)",
         "conv2d",
-    }
-    names = {family.name for family in FAMILIES}
-    assert same <= names, f"no families: {same - names}"
-    return [family for family in FAMILIES if family.name not in same]
+    )
+    for beginning in same:
+        assert any(family.name.startswith(beginning) for family in FAMILIES), f"{beginning} is no family"
+    return [family for family in FAMILIES if not family.name.startswith(same)]
 
 
 def cases() -> Iterator[Case]:
@@ -84,8 +84,8 @@ def cases() -> Iterator[Case]:
     for dtype, channels_last in KINDS:
         for wider in SIZES[channels_last]:
             for family in distinct():
-                if channels_last and all(len(shape) != 4 for shape in family.sizes):
-                    continue
+                if len(family.sizes[0]) != 4 and (channels_last or wider == max(SIZES[False])):
+                    continue  # minibatch discrimination has no layouts and two sizes
                 yield Case(family, dtype, channels_last, wider)
 
 

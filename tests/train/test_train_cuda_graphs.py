@@ -20,7 +20,6 @@ from train.whole_step import WholeStep
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-
 class FakeGraph:
     def __init__(self, unit: Callable[[], None]) -> None:
         self.unit = unit
