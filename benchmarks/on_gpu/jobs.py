@@ -45,7 +45,7 @@ class Job:
 
 
 def run(jobs: Sequence[Job], ended: Callable[[Job], None] = lambda job: None) -> None:
-    """Runs jobs side by side until all have ended; tells of each when it has. Afterwards none of their processes live."""
+    """Runs jobs side by side until all have ended; tells of each when it has. None of their processes lives on."""
     start = time.time()
     running: dict[int, list[subprocess.Popen[bytes]]] = {}
     try:
