@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 AGREES = "agrees with its definition"
 
 
-@pytest.fixture(params=["one device", "two"], autouse=True)
+@pytest.fixture(params=["one device", "two"])
 def devices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are as long where there is a GPU, for which the CPU stands in here."""
     if request.param == "two":
@@ -27,7 +27,7 @@ def ops() -> int:
     return len(doctor.cases()) + len(doctor.measures())
 
 
-def test_healthy_installation_passes(capsys) -> None:
+def test_healthy_installation_passes(devices, capsys) -> None:
     assert doctor.main() == 0
     report = capsys.readouterr().out
     assert report.count(AGREES) == ops() * len(doctor.devices())
@@ -89,7 +89,7 @@ def test_every_op_is_examined() -> None:
     ],
     ids=["value", "nan", "derivative"],
 )
-def test_op_that_disagrees_is_named(wrong, complaint: str, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_op_that_disagrees_is_named(wrong, complaint: str, devices, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan_ops, "pixel_norm", wrong)
     assert doctor.main() == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if " pixel_norm " in line]
@@ -97,7 +97,7 @@ def test_op_that_disagrees_is_named(wrong, complaint: str, capsys, monkeypatch: 
     assert all(complaint in line and AGREES not in line for line in lines)
 
 
-def test_op_that_does_not_run_is_named(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_op_that_does_not_run_is_named(devices, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
         raise RuntimeError("no kernel image is available\nfor execution on the device")
 
