@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 
 import gan_ops
@@ -52,6 +53,27 @@ def test_the_gradient_to_x_is_a_transposed_convolution(kernel, padding: int, cha
     )[0]
     torch.testing.assert_close(F.conv_transpose2d(g, w, padding=padding), expected)
     torch.testing.assert_close(torch.ops.gan_ops.conv2d_input_grad(g, w, padding), expected)
+
+
+@pytest.mark.parametrize("of_weight", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("of_maps", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize(("channels_in", "channels_out", "kernel"), [(8, 16, 1), (16, 8, 3), (3, 16, 1), (16, 3, 3)])
+@EVERYWHERE
+def test_compiled_graphs_expect_the_layout_that_kernels_give(
+    channels_in: int, channels_out: int, kernel: int, of_maps, of_weight
+) -> None:
+    x, g = (torch.randn(2, c, 6, 5).contiguous(memory_format=of_maps) for c in (channels_in, channels_out))
+    w = torch.randn(channels_out, channels_in, kernel, kernel).contiguous(memory_format=of_weight)
+    padding, ops = kernel // 2, torch.ops.gan_ops
+    fake = FakeTensorMode()
+    for op, arguments in (
+        (ops.conv2d, (x, w, None)),
+        (ops.conv2d_input_grad, (g, w)),
+        (ops.conv2d_weight_grad, (g, x)),
+    ):
+        with fake:
+            expected = op(*(None if t is None else fake.from_tensor(t) for t in arguments), padding)
+        assert op(*arguments, padding).stride() == expected.stride(), op
 
 
 @pytest.fixture
