@@ -30,7 +30,7 @@ SECONDS = {"first": 480.0, "second": 200.0}
 """Of each command, in all."""
 BUILD, FACTS, DOCTOR = 170.0, 40.0, 90.0
 """Seconds that these may take at most."""
-FOR_OPS, FOR_RACECHECK = 130.0, 60.0
+FOR_OPS, FOR_RACECHECK = 130.0, 80.0
 """Seconds at the end that no earlier part may use."""
 TO_END = 8.0
 """Seconds before the end at which the last part is interrupted."""

@@ -14,7 +14,7 @@ PROGRAM = "tests/ops/every_kernel.py"
 NOT_INSTALLED = "not run, compute-sanitizer is not installed"
 NOT_SUPPORTED = "not run, compute-sanitizer does not support this machine"
 NO_TIME = "not run, no time was left"
-TO_REPORT = 15.0
+TO_REPORT = 10.0
 """Seconds before its time is up at which the program begins no further case, so that the tool sums up what it saw."""
 COMPLAINT = re.compile(r"^========= .*(Invalid|Error|error|Race|hazard|Barrier)", re.MULTILINE)
 
