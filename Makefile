@@ -7,7 +7,7 @@
 #   make bench                      the benchmarks, into benchmarks/results/
 #   make kernel-report              registers, shared memory and occupancy of the CUDA kernels; fails on spills (wants nvcc)
 #   make build                      compiles csrc/ again where it changed
-#   make gpu-check                  on a machine with an NVIDIA GPU: gpu-test, gpu-bench and gpu-steps, 9 minutes each
+#   make gpu-first | gpu-second     on a machine with an NVIDIA GPU: all that there is to know of it, in 8 and in 3 minutes
 #   make clean                      removes what was built, the virtual environment too
 #
 # TORCH="torch==2.13.0" chooses the torch to install, PYTHON=python3.12 the interpreter, GAN_OPS_CUDA=0|1 the CUDA kernels.
@@ -22,17 +22,7 @@ BIN := .venv/bin
 SOURCES := $(wildcard csrc/*.* csrc/*/*.*)
 TEST_SOURCES := $(filter %.cpp %.cu %.h,$(wildcard tests/cuda_on_cpu/*.* tests/cuda_on_cpu/*/*.*))
 
-# On a machine with a GPU: the Python at hand with its own torch, nothing from the network. COMMIT says what is tested
-# where there is no git, RESULTS=folder writes the result file there instead of to benchmarks/results/, and no target
-# takes longer than BUDGET, in seconds.
-COMMIT ?=
-RESULTS ?=
-BUDGET ?= 520
-END := $(shell expr $$(date +%s) + $(BUDGET))
-ON_GPU = COMMIT=$(COMMIT) $(PYTHON)
-WRITING = --until $(END) $(if $(RESULTS),--results $(RESULTS))
-
-.PHONY: train test test-other lint format bench kernel-report build clean gpu-check gpu-build gpu-test gpu-bench gpu-steps
+.PHONY: train test test-other lint format bench kernel-report build clean gpu-first gpu-second
 
 train: build
 	$(BIN)/python -m train.pggan $(ARGS)
@@ -81,26 +71,9 @@ build: .venv/built
 	@if [ -n "$$(find setup.py csrc -newer $@)" ]; then $(BIN)/python setup.py --quiet build_ext --inplace; fi
 	@touch $@
 
-# What fails does not keep the others from running.
-gpu-check:
-	@failed=; for target in gpu-test gpu-bench gpu-steps; do $(MAKE) $$target || failed="$$failed $$target"; done; \
-	test -z "$$failed" || { echo "failed:$$failed"; false; }
-
-gpu-test: gpu-build
-	$(ON_GPU) tests/on_gpu.py $(WRITING) $(ARGS)
-
-gpu-bench: gpu-build
-	$(ON_GPU) -m benchmarks $(WRITING) -q benchmarks/ops $(ARGS)
-
-gpu-steps: gpu-build
-	$(ON_GPU) -m benchmarks $(WRITING) -q benchmarks/test_training_step.py $(ARGS)
-
-# For the GPU that is there and no other.
-gpu-build:
-	@$(PYTHON) -c "import sys, torch; torch.cuda.is_available() or sys.exit('torch sees no GPU here')"
-	@mkdir -p build
-	GAN_OPS_CUDA=1 TORCH_CUDA_ARCH_LIST= $(PYTHON) setup.py --quiet build_ext --inplace > build/log 2>&1 || \
-		(tail -50 build/log; false)
+# The Python at hand with its own torch, nothing from the network, and no make either: CONTRIBUTING.md says how.
+gpu-first gpu-second:
+	$(PYTHON) -m benchmarks.on_gpu $(@:gpu-%=%) $(ARGS)
 
 clean:
 	rm -rf .venv build dist *.egg-info gan_ops/_C.*

@@ -18,6 +18,7 @@ import pytest
 
 from benchmarks import gpu_tables, machine, results, tables, timing
 from benchmarks.keeping import Keeper
+from benchmarks.on_gpu import TABLE
 
 
 def main() -> int:
@@ -76,7 +77,7 @@ def measure(arguments: list[str], keeper: Keeper) -> int:
 def report(keeper: Keeper, run: results.Row, path: Path) -> None:
     """Prints what a terminal can hold of a run on a GPU, and what there was no time for."""
     if machine.DEVICE.type == "cuda" and keeper.rows:
-        print("\n".join(gpu_tables.short(keeper.rows, run)))
+        print(TABLE + "\n".join(gpu_tables.short(keeper.rows, run)))
     if keeper.left_out:
         print(f"no time was left for {len(keeper.left_out)}: {', '.join(keeper.left_out)}"[:600])
     if keeper.rows:

@@ -24,7 +24,9 @@ OF_COPY = 0.85
 """The share of the copy's speed asked in forward and backward."""
 DISCRIMINATION = "minibatch_discrimination"
 DISCRIMINATION_SIZE = "256x100x5"
+"""In float32 and in bf16."""
 ANY = ("eager", "compiled")
+MODES = ("forward", "forward+backward", "double backward")
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,7 @@ TARGETS = (
     Target("double backward", ("eager",), "the fastest op by op", 4.0),
     Target("double backward", ("compiled",), "one compiled graph", 0.9),
 )
-DISCRIMINATION_TARGETS = tuple(
-    Target(mode, ANY, "the fastest", 10.0) for mode in ("forward", "forward+backward", "double backward")
-)
+DISCRIMINATION_TARGETS = tuple(Target(mode, ANY, "the fastest", 10.0) for mode in MODES)
 
 
 def joined(entries: Sequence[Row]) -> list[Row]:
@@ -98,13 +98,9 @@ def family_table(entries: Sequence[Row]) -> list[str]:
 
 
 def short(rows: Sequence[Row], run: Row) -> list[str]:
-    """The largest of what a run has measured, for a terminal."""
+    """The largest of what a run has measured, for a terminal: a line for each family and size, whose modes are side by
+    side, and that in 8000 characters."""
     ops = joined([row for row in rows if is_op(row)])
-    body = [
-        [family(entry), entry["params"]["mode"], entry["params"]["size"], *_cells(entry)]
-        for entry in sorted(ops, key=family)
-        if entry["params"]["bytes"] >= LARGE or _counts_for_discrimination(entry)
-    ]
     lines = [f"commit {run['commit']}; a large copy moves {run['copy_bandwidth'] / 1e9:.0f} GB/s", ""]
     for entry in rows:
         if not is_op(entry):
@@ -112,16 +108,28 @@ def short(rows: Sequence[Row], run: Row) -> list[str]:
             rates = (f"{name} {three_digits(rate[unit])}" for name, rate in entry["rates"].items())
             params = ", ".join(f"{key} {value}" for key, value in entry["params"].items())
             lines.append(f"{entry['name']}, {params}: {', '.join(rates)} {unit}/s")
+    groups: dict[tuple[str, str], dict[str, Row]] = {}
+    for entry in sorted(ops, key=family):
+        if entry["params"]["bytes"] >= LARGE or _counts_for_discrimination(entry):
+            groups.setdefault((family(entry), entry["params"]["size"]), {})[entry["params"]["mode"]] = entry
+    body = [
+        [
+            *names,
+            *(" / ".join(show(modes[mode]) if mode in modes else "–" for mode in MODES) for show in _SHORT.values()),
+        ]
+        for names, modes in groups.items()
+    ]
     if body:
-        lines += [*markdown(["family", "mode", "size", *_HEADER], body, words=3), ""]
-    return [*lines, *summary(ops)]
+        caption = f"In each cell {', '.join(MODES)}; rivals are the fastest of each kind."
+        lines += [caption, *markdown(["family", "size", *_SHORT], body, words=2), ""]
+    return [*lines, *summary(ops, most=12)]
 
 
-def summary(entries: Sequence[Row]) -> list[str]:
-    """What each target asks and what was measured."""
+def summary(entries: Sequence[Row], most: int | None = None) -> list[str]:
+    """What each target asks and what was measured; of those that fall short of the copy's speed ``most`` by name."""
     large = [entry for entry in entries if entry["params"]["bytes"] >= LARGE and family(entry) != DISCRIMINATION]
     pairs = [entry for entry in entries if _counts_for_discrimination(entry)]
-    lines = _shares([entry for entry in large if entry["params"]["mode"] in ("forward", "forward+backward")])
+    lines = _shares([entry for entry in large if entry["params"]["mode"] in ("forward", "forward+backward")], most)
     body = _means(f"{LARGE / 1e6:.0f} MB and more", large, TARGETS)
     body += _means(f"minibatch discrimination, {DISCRIMINATION_SIZE}", pairs, DISCRIMINATION_TARGETS)
     if body:
@@ -130,17 +138,19 @@ def summary(entries: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _shares(entries: Sequence[Row]) -> list[str]:
+def _shares(entries: Sequence[Row], most: int | None) -> list[str]:
     """How many are as fast as asked beside a copy, and which are not."""
     if not entries:
         return []
-    slow = [entry for entry in entries if of_copy(entry) < OF_COPY]
+    slow = sorted((entry for entry in entries if of_copy(entry) < OF_COPY), key=of_copy if most else lambda entry: 0)
     caption = (
         f"Inputs of {LARGE / 1e6:.0f} MB and more, all families but minibatch discrimination: "
         f"{len(entries) - len(slow)} of {len(entries)} forward and forward+backward passes reach {OF_COPY:.0%} of the "
         "copy's speed."
     )
-    listed = [f"- {family(e)}, {e['params']['mode']}, {e['params']['size']}: {of_copy(e):.0%}" for e in slow]
+    listed = [f"- {family(e)}, {e['params']['mode']}, {e['params']['size']}: {of_copy(e):.0%}" for e in slow[:most]]
+    if most is not None and len(slow) > most:
+        listed.append(f"- and {len(slow) - most} more")
     return [caption, "", *listed, *([""] if listed else [])]
 
 
@@ -170,8 +180,24 @@ def _cells(entry: Row) -> list[str]:
     ]
 
 
+def _rival(entry: Row, kind: str) -> str:
+    name = fastest(entry, (kind,))
+    return "–" if name is None else f"{entry['ratios'][name]['of_medians']:.2f}"
+
+
+_SHORT = {
+    "ms": lambda entry: three_digits(1000 * entry["seconds"]["ours"]["median"]),
+    "of copy": lambda entry: f"{of_copy(entry):.0%}",
+    "vs. op by op": lambda entry: _rival(entry, "eager"),
+    "vs. compiled": lambda entry: _rival(entry, "compiled"),
+}
+
+
 def _counts_for_discrimination(entry: Row) -> bool:
-    return family(entry) == DISCRIMINATION and entry["params"]["size"] == DISCRIMINATION_SIZE
+    return family(entry) == DISCRIMINATION and entry["params"]["size"] in (
+        DISCRIMINATION_SIZE,
+        f"{DISCRIMINATION_SIZE}-bf16",
+    )
 
 
 def _ratios(target: Target, entries: Sequence[Row]) -> list[float]:

@@ -18,7 +18,7 @@
         "rates": {"ours": {"images": …}},    units a second, by the median
         "memory": {"ours": …},               bytes
         "roles": {"compiled": "compiled"}}], what kind an alternative is, where there are kinds
-     "checks": {"commit": …, "passed": …}}   of the tests on a GPU (tests/on_gpu.py)
+     "checks": {"commit": …, "passed": …}}   what benchmarks/on_gpu found on a GPU
 
 A ratio is the rival's time over the subject's: above 1 the subject is faster. It is that of the medians; its quartiles
 are those of the ratios within rounds, each of which times all alternatives one after another.
@@ -93,7 +93,17 @@ def taken(old: Row | None, new: Row) -> Row:
         if run not in content["runs"]:
             rows = [entry for entry in new["benchmarks"] if entry["run"] == i]
             content = merged(content, new["machine"], new["hardware"], run, rows)
-    return {**content, "checks": new["checks"]} if "checks" in new else content
+    if "checks" in new:
+        content = {**content, "checks": joined_checks(content.get("checks", {}), new["checks"])}
+    return content
+
+
+def joined_checks(old: Row, new: Row) -> Row:
+    """What both have found of the same commit, the newer where they disagree; of another the old says nothing."""
+    if old.get("commit") != new.get("commit"):
+        return new
+    tools = {**old.get("sanitizer", {}), **new.get("sanitizer", {})}
+    return {**old, **new, **({"sanitizer": tools} if tools else {})}
 
 
 def load_all(folder: Path = FOLDER) -> list[Row]:

@@ -70,6 +70,12 @@ class Ours:
             cuda=Cuda(device) if cuda_graphs else None,
         )
 
+    @property
+    def captured(self) -> bool:
+        """Whether steps are replays of CUDA graphs by now."""
+        graphs = self.whole_step._graphs
+        return graphs is not None and bool(graphs._graphs)
+
     def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weights: Tensor) -> None:
         """One D update and one G update, as train.trainer.Trainer.step.
 

@@ -60,9 +60,12 @@ def section(machine: Row) -> str:
 
 def _checks(checks: Row) -> str:
     """One sentence about the tests that were run on the machine."""
-    counts = ", ".join(f"{checks[what]} {what}" for what in ("passed", "skipped", "failed"))
-    tools = "; ".join(f"{tool}: {verdict}" for tool, verdict in checks["sanitizer"].items())
-    return f"Tests on {checks['date']}, commit {checks['commit']}: {counts}; {tools}."
+    counts = ", ".join(f"{checks[what]} {what}" for what in ("passed", "skipped", "failed") if what in checks)
+    if checks.get("unended"):
+        counts += f", {checks['unended']} not ended"
+    found = {"doctor": checks.get("doctor"), **checks.get("sanitizer", {})}
+    others = [f"{name}: {verdict}" for name, verdict in found.items() if verdict]
+    return f"Tests on {checks['date']}, commit {checks['commit']}: {'; '.join(filter(None, [counts, *others]))}."
 
 
 def table(entries: Sequence[Row]) -> list[str]:

@@ -54,8 +54,17 @@ Tensor convolution_backward(const Tensor& grad, const Tensor& x, const Tensor& w
 }
 
 /// A tensor that lends its shape, type and layout to convolution_backward, which does not read its values.
-Tensor stand_in(c10::IntArrayRef sizes, const Tensor& like) {
-  return at::empty(sizes, like.options(), like.suggest_memory_format());
+///
+/// It lies where `like` does if that is large enough (values are there, so nothing can go wrong if they are read after
+/// all), and in memory of its own else.
+Tensor stand_in(const std::array<int64_t, 4>& sizes, const Tensor& like) {
+  const auto [n, c, h, w] = sizes;
+  const int64_t held = static_cast<int64_t>(like.storage().nbytes() / like.itemsize()) - like.storage_offset();
+  if (n * c * h * w > held) return at::empty(sizes, like.options(), like.suggest_memory_format());
+  const bool channels_last = like.suggest_memory_format() == at::MemoryFormat::ChannelsLast;
+  const std::array<int64_t, 4> strides =
+      channels_last ? std::array<int64_t, 4>{h * w * c, 1, w * c, c} : std::array<int64_t, 4>{c * h * w, h * w, w, 1};
+  return like.as_strided(sizes, strides, like.storage_offset());
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
@@ -68,6 +77,12 @@ Tensor conv2d_input_grad(const Tensor& grad, const Tensor& weight, int64_t paddi
   TORCH_CHECK_VALUE(grad.dim() == 4 && weight.dim() == 4 && grad.size(1) == weight.size(0),
                     "grad must be [N, C_out, H, W] for weight [C_out, C_in, K, K], but they are ", grad.sizes(),
                     " and ", weight.sizes());
+  if (grad.is_cuda() && grad.numel() > 0) {
+    // The same as a transposed convolution, for which ATen calls the same function of cuDNN and wants no stand-in for
+    // x: there its memory would be real, 67 MB for 16x512x64x64 in bfloat16. On the CPU oneDNN has another way for it.
+    const c10::impl::ExcludeDispatchKeyGuard as_it_is(c10::autocast_dispatch_keyset);
+    return at::conv_transpose2d(grad, weight, /*bias=*/std::nullopt, /*stride=*/1, padding);
+  }
   const Tensor x = stand_in({grad.size(0), weight.size(1), grad.size(2) + weight.size(2) - 1 - 2 * padding,
                              grad.size(3) + weight.size(3) - 1 - 2 * padding},
                             grad);

@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -174,7 +175,9 @@ def derivatives(function: Callable[..., Tensor], inputs: list[Tensor]) -> list[T
     """Output, gradients, and gradients of the gradients, with fixed cotangents."""
 
     def cotangent(like: Tensor) -> Tensor:
-        return torch.cos(torch.arange(like.numel(), device=like.device)).view(like.shape).to(like.dtype)
+        # The same on every device: drawn in float64 on the CPU, for a GPU's float32 cosines are others by 6e-8.
+        values = torch.cos(torch.arange(like.numel(), dtype=torch.float64, device="cpu"))
+        return values.view(like.shape).to(like)
 
     output = function(*inputs)
     first = torch.autograd.grad(output, inputs, cotangent(output), create_graph=True)
@@ -220,10 +223,26 @@ def disagreement(op, reference, shapes: list[list[int]], device: str, dtype: tor
     narrow = [t.to(device).requires_grad_() for t in inputs]
     wide = [t.double().requires_grad_() for t in inputs]
     worst = 0.0
-    for actual, expected in zip(results(op, narrow), results(reference, wide), strict=True):
+    with float32_proper():
+        both = zip(results(op, narrow), results(reference, wide), strict=True)
+    for actual, expected in both:
         error = (actual.detach().cpu().double() - expected).abs().max() / expected.abs().max().clamp(min=1)
         worst = max(worst, float("inf") if error.isnan() else error.item())
     return worst
+
+
+@contextmanager
+def float32_proper() -> Iterator[None]:
+    """Within, no float32 product is taken in TF32, of ten bits: a GPU's convolutions are by default."""
+    places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = False
+        yield
+    finally:
+        for place, allowed in zip(places, before, strict=True):
+            place.allow_tf32 = allowed
 
 
 if __name__ == "__main__":

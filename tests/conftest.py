@@ -22,11 +22,13 @@ DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 @pytest.fixture(scope="session", autouse=True)
 def _exact_convolutions() -> Iterator[None]:
-    """On a GPU cuDNN's are float32 proper, and the same at every call."""
+    """On a GPU they and matrix products are float32 proper, and cuDNN's the same at every call."""
     if not torch.cuda.is_available():
         yield
         return
-    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+    from gan_ops.doctor import float32_proper
+
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False), float32_proper():
         yield
 
 
@@ -42,24 +44,12 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     return WithoutPackages.from_parent(parent, name=path.name) if MISSING and path == TESTS / "train" else None
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--share", metavar="I/N", help="run one of N shares of the tests, in processes of their own")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    share = config.getoption("--share")
-    if share:
-        mine, shares = map(int, share.split("/"))
-        keys = list(dict.fromkeys(map(_together, items)))
-        items[:] = [item for item in items if keys.index(_together(item)) % shares == mine]
-
-
-def _together(item: pytest.Item) -> str:
-    """What is to run in one process: tests that share what takes long to make."""
-    room = item.path.relative_to(TESTS).parts[0]
-    if room in ("ops", "nn"):
-        return item.nodeid
-    return room if room == "cuda_on_cpu" else str(item.path)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
 @pytest.fixture(params=DEVICES)

@@ -16,11 +16,18 @@ ROOT = Path(__file__).parent.parent
 AGREES = "agrees with its definition"
 
 
+@pytest.fixture(params=["one device", "two"])
+def devices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are as long where there is a GPU, for which the CPU stands in here."""
+    if request.param == "two":
+        monkeypatch.setattr(doctor, "devices", lambda: ["cpu", "cpu"])
+
+
 def ops() -> int:
     return len(doctor.cases()) + len(doctor.measures())
 
 
-def test_healthy_installation_passes(capsys) -> None:
+def test_healthy_installation_passes(devices, capsys) -> None:
     assert doctor.main() == 0
     report = capsys.readouterr().out
     assert report.count(AGREES) == ops() * len(doctor.devices())
@@ -41,6 +48,32 @@ def test_report_says_torch_cuda_compiler_and_architectures(capsys) -> None:
         assert fact in report
 
 
+def test_cotangents_are_drawn_in_float64_whatever_the_device() -> None:
+    x = torch.ones(4, 5, dtype=torch.float64, requires_grad=True)
+    _, gradient, _ = doctor.derivatives(lambda x: x.square() / 2, [x])
+    assert torch.equal(gradient.flatten(), torch.cos(torch.arange(20, dtype=torch.float64)))
+
+
+def test_nothing_is_compared_in_tf32() -> None:
+    settings = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    seen = []
+
+    def op(x: torch.Tensor) -> torch.Tensor:
+        seen.append([setting.allow_tf32 for setting in settings])
+        return x.square()
+
+    before = [setting.allow_tf32 for setting in settings]
+    try:
+        for setting in settings:
+            setting.allow_tf32 = True
+        assert doctor.complaints(op, op, [[3]], "cpu") == []
+        assert seen == [[False, False]] * 2 * len(doctor.TOLERANCES)
+        assert [setting.allow_tf32 for setting in settings] == [True, True]
+    finally:
+        for setting, allowed in zip(settings, before, strict=True):
+            setting.allow_tf32 = allowed
+
+
 def test_every_op_is_examined() -> None:
     functions = {name for name, op in vars(gan_ops.ops).items() if isinstance(op, FunctionType)}
     assert {name for name, *_ in doctor.cases()} == set(gan_ops.ops.__all__)
@@ -56,21 +89,23 @@ def test_every_op_is_examined() -> None:
     ],
     ids=["value", "nan", "derivative"],
 )
-def test_op_that_disagrees_is_named(wrong, complaint: str, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_op_that_disagrees_is_named(wrong, complaint: str, devices, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gan_ops, "pixel_norm", wrong)
     assert doctor.main() == 1
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if " pixel_norm " in line]
-    assert complaint in line and AGREES not in line
+    lines = [line for line in capsys.readouterr().out.splitlines() if " pixel_norm " in line]
+    assert len(lines) == len(doctor.devices())
+    assert all(complaint in line and AGREES not in line for line in lines)
 
 
-def test_op_that_does_not_run_is_named(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_op_that_does_not_run_is_named(devices, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
         raise RuntimeError("no kernel image is available\nfor execution on the device")
 
     monkeypatch.setattr(gan_ops, "pixel_norm", fail)
     assert doctor.main() == 1
     report = capsys.readouterr().out
-    assert "float16 fails: no kernel image is available;" in report and report.count(AGREES) == ops() - 1
+    others = (ops() - 1) * len(doctor.devices())
+    assert "float16 fails: no kernel image is available;" in report and report.count(AGREES) == others
 
 
 @pytest.mark.parametrize("options", [[], ["-W", "default"]], ids=" ".join)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
@@ -26,7 +25,7 @@ def chain_in_place(x: Tensor, bias: Tensor) -> Tensor:
 FAMILY = Family(
     "bias_act",
     sizes=FEATURE_MAPS,
-    inputs=lambda size: (size.randn(), torch.randn(size.numbers[1])),
+    inputs=lambda size: (size.randn(), size.randn(size.numbers[1])),
     # Forward reads x and writes y; backward reads g and y (or x), writes dx; double backward reads v and y, writes dg.
     # A bias is left out of account.
     traffic=lambda x, bias: (2 * x.nbytes, 3 * x.nbytes, 3 * x.nbytes),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
@@ -23,7 +22,7 @@ def with_rms_norm(x: Tensor, bias: Tensor) -> Tensor:
 FAMILY = Family(
     "bias_act_pixel_norm",
     sizes=FEATURE_MAPS,
-    inputs=lambda size: (size.randn(), torch.randn(size.numbers[1])),
+    inputs=lambda size: (size.randn(), size.randn(size.numbers[1])),
     # Forward reads x and writes y; backward reads g and x, writes dx; double backward reads v, g and x, writes dg and
     # dx. Bias and scales are left out of account.
     traffic=lambda x, bias: (2 * x.nbytes, 3 * x.nbytes, 5 * x.nbytes),

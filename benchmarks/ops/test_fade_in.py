@@ -36,7 +36,7 @@ FAMILY = Family(
     "fade_in",
     sizes=SIZES,
     inputs=inputs,
-    constants=lambda size: (torch.tensor(0.3),),
+    constants=lambda size: (torch.tensor(0.3, dtype=size.dtype),),
     # Forward reads new and old and writes y, of new's size; backward reads g and writes dnew and dold; double backward
     # reads their cotangents and writes dg.
     traffic=lambda new, old, fraction: (2 * new.nbytes + old.nbytes,) * 3,

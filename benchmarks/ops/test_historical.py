@@ -7,10 +7,16 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from benchmarks.ops.family import Family, Part, cells
-from benchmarks.ops.sizes import ON_GPU, Size
+from benchmarks.ops.sizes import BF16, ON_GPU, Size
 
 SIZES = (
-    [Size((4, 8)), Size((10, 128)), Size((8, 512)), Size((8, 1024))]  # the last: 302 MB
+    [
+        Size((4, 8)),
+        Size((10, 128)),
+        Size((8, 512)),
+        Size((16, 1024), channels_last=True, dtype=BF16),  # this and the next: 302 MB
+        Size((8, 1024)),  # what trains: weights are float32, those of autocast too
+    ]
     if ON_GPU
     else [Size((4, 8)), Size((8, 64)), Size((10, 128)), Size((10, 256)), Size((8, 512))]
 )
@@ -20,7 +26,7 @@ STEP = 10  # the parameters are the tenth
 def parameters(size: Size) -> tuple[Tensor, ...]:
     layers, channels = size.numbers
     shapes = [(channels, channels, 3, 3), (channels,)] * layers
-    return tuple(torch.randn(shape) for shape in shapes)
+    return tuple(size.randn(*shape) for shape in shapes)
 
 
 def halves(tensors: tuple[Tensor, ...]) -> tuple[list[Tensor], list[Tensor]]:

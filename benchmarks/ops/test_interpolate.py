@@ -12,7 +12,7 @@ FAMILY = Family(
     "interpolate",
     sizes=IMAGES,
     inputs=lambda size: (size.randn(), size.randn()),
-    constants=lambda size: (torch.rand(size.numbers[0]),),
+    constants=lambda size: (size.rand(size.numbers[0]),),
     # Forward reads both and writes one; backward reads one and writes both gradients; double backward as forward.
     traffic=lambda real, fake, weight: (3 * real.nbytes,) * 3,
     rivals={"lerp": lambda real, fake, weight: torch.lerp(real, fake, weight.view(-1, 1, 1, 1))},

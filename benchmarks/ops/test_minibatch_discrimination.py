@@ -7,10 +7,17 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from benchmarks.ops.family import Family, Part, cells
-from benchmarks.ops.sizes import ON_GPU, Size
+from benchmarks.ops.sizes import BF16, ON_GPU, Size
 
 SIZES = (
-    [Size((8, 20, 5)), Size((512, 300, 50)), Size((64, 100, 5)), Size((256, 100, 16)), Size((256, 100, 5))]
+    [
+        Size((8, 20, 5)),
+        Size((512, 300, 50)),
+        Size((64, 100, 5)),
+        Size((256, 100, 16)),
+        Size((256, 100, 5)),
+        Size((256, 100, 5), dtype=BF16),
+    ]
     if ON_GPU
     else [Size((8, 20, 5)), Size((64, 100, 5)), Size((128, 100, 5)), Size((256, 100, 16)), Size((512, 300, 50))]
 )
@@ -25,8 +32,9 @@ def distances(m: Tensor) -> Tensor:
 
 
 def can_run(name: str, mode: str, m: Tensor) -> bool:
-    """Whether it is differentiable and memory suffices: some hold [N, N, B, C], several times over for derivatives."""
-    if name.startswith("cdist") and mode == "double backward" and torch.__version__ < (2, 14):
+    """Whether it has the type and the derivative, and memory suffices: some hold [N, N, B, C], several times over for
+    derivatives."""
+    if name.startswith("cdist") and (m.dtype == BF16 or (mode == "double backward" and torch.__version__ < (2, 14))):
         return False
     holds_differences = {
         "definition": True,

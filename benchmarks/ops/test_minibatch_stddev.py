@@ -7,10 +7,15 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from benchmarks.ops.family import Family, Part, cells
-from benchmarks.ops.sizes import FEATURE_MAPS, ON_GPU, Size
+from benchmarks.ops.sizes import BF16, FEATURE_MAPS, ON_GPU, Size
 
 GROUP, EPS = 4, 1e-8
-HEADS = [Size((16, 512, 4, 4)), Size((64, 512, 4, 4), channels_last=True)]  # its place
+# Its place.
+HEADS = [
+    Size((16, 512, 4, 4)),
+    Size((64, 512, 4, 4), channels_last=True),
+    Size((64, 512, 4, 4), channels_last=True, dtype=BF16),
+]
 SIZES = [FEATURE_MAPS[0], *HEADS, *FEATURE_MAPS[1:]] if ON_GPU else [*FEATURE_MAPS, *HEADS]
 
 

@@ -16,7 +16,7 @@ REFERENCES, EPS = 64, 1e-5
 def inputs(size: Size) -> tuple[Tensor, ...]:
     """x, the reference's mean and variance, weight and bias."""
     channels = size.numbers[1]
-    return size.randn(), torch.randn(channels), torch.rand(channels) + 0.5, torch.randn(channels), torch.randn(channels)
+    return size.randn(), size.randn(channels), size.rand(channels) + 0.5, size.randn(channels), size.randn(channels)
 
 
 def combined(x: Tensor, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._prims_common import suggest_memory_format
 
 from gan_ops import reference
 from gan_ops._dispatch import kernels_run, reference_only
@@ -46,12 +47,14 @@ if not reference_only:
     def _(grad: Tensor, weight: Tensor, padding: int) -> Tensor:
         (n, _, height, width), (_, channels, kernel_h, kernel_w) = grad.shape, weight.shape
         x = grad.new_empty([n, channels, height + kernel_h - 1 - 2 * padding, width + kernel_w - 1 - 2 * padding])
+        x = torch.empty_like(x, memory_format=suggest_memory_format(grad))  # the kernel's stand-in has it too
         return _convolution_backward(grad, x, weight, padding, (True, False, False))[0]
 
     @torch.library.register_fake("gan_ops::conv2d_weight_grad")
     def _(grad: Tensor, x: Tensor, padding: int) -> Tensor:
         kernel = [size + 2 * padding + 1 - out for size, out in zip(x.shape[2:], grad.shape[2:], strict=True)]
         weight = x.new_empty([grad.shape[1], x.shape[1], *kernel])
+        weight = torch.empty_like(weight, memory_format=suggest_memory_format(x))
         return _convolution_backward(grad, x, weight, padding, (False, True, False))[1]
 
     def _convolution_backward(grad: Tensor, x: Tensor, weight: Tensor, padding: int, wanted: tuple[bool, bool, bool]):

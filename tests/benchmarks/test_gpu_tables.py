@@ -103,6 +103,26 @@ def test_a_terminal_gets_the_large_cases_and_whole_steps() -> None:
     assert "128x128x64x64" in text and "4x16x4x4" not in text
 
 
+def test_a_terminal_has_a_line_for_each_family_and_size_of_which_the_type_is_named() -> None:
+    rows = [
+        entry(definition=3.0),
+        entry(mode="double backward", ours=0.5, definition=2.0),
+        entry(size="256x128x64x64-channels_last-bf16", definition=2.0),
+    ]
+    lines = gpu_tables.short(rows, RUN)
+    assert cells(lines, "| 128x128x64x64 |")[2:] == ["1 / – / 0.5", "90% / – / 180%", "3.00 / – / 4.00", "– / – / –"]
+    assert cells(lines, "channels_last-bf16")[4] == "2.00 / – / –"
+
+
+def test_a_terminal_is_not_flooded() -> None:
+    families = [f"virtual_batch_norm_{i}" for i in range(11)]
+    sizes = [f"{n}x128x64x64-channels_last-bf16" for n in (128, 256, 512)]
+    modes = gpu_tables.MODES
+    rows = [entry(f, mode, size=s, ours=2.0, definition=3.0) for f in families for s in sizes for mode in modes]
+    text = "\n".join(gpu_tables.short(rows, RUN))
+    assert len(text) < 8000 and "- and 54 more" in text
+
+
 def test_a_machine_with_a_gpu_has_these_tables_and_its_tests() -> None:
     checks = {"commit": "abc", "date": "2030-01-31", "passed": 900, "skipped": 20, "failed": 0}
     machine = results.merged(None, "h200", HARDWARE, RUN, [entry(definition=3.0)])

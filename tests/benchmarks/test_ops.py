@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from benchmarks.ops import limits
 from benchmarks.ops.family import Family, Part
 from benchmarks.ops.in_graphs import stays_a_kernel
 from benchmarks.ops.modes import MODES, Function, Problem
+from benchmarks.ops.sizes import Size
 
 MODULES = [
     importlib.import_module(f"benchmarks.ops.{found.name}") for found in pkgutil.iter_modules(benchmarks.ops.__path__)
@@ -123,3 +125,65 @@ def test_a_rival_that_does_not_run_on_a_gpu_is_left_out_with_a_warning(monkeypat
         assert family_module.peaks({"ours": lambda: None, "compiled": fails}) == {"ours": 0}
     with pytest.raises(RuntimeError, match="out of memory"):
         family_module.peaks({"ours": fails})
+
+
+def in_bf16(size: Size) -> Size:
+    return replace(size, channels_last=True, dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("family", "rival"),
+    [
+        pytest.param(family, rival, id=f"{family.name}-{rival}")
+        for family in FAMILIES.values()
+        for rival in ("ours", "definition", *family.rivals)
+    ],
+)
+def test_every_rival_runs_in_bf16_and_channels_last(family: Family, rival: str) -> None:
+    size, mode = in_bf16(family.sizes[0]), family.modes[-1]
+    inputs, constants = family.inputs(size), family.constants(size)
+    if not family.can_run(rival, mode, *inputs):
+        mode = "forward"
+    if not family.can_run(rival, mode, *inputs):
+        pytest.skip("not in this type")
+    assert {tensor.dtype for tensor in (*inputs, *constants)} == {torch.bfloat16}
+    assert all(t.is_contiguous(memory_format=torch.channels_last) for t in inputs if t.dim() == 4)
+    own = {"ours": family.op(), "definition": family.definition()}
+    for result in flat(Problem(mode, family.op(), inputs, constants).call(own.get(rival) or family.rivals[rival])()):
+        assert result is None or result.isfinite().all()
+
+
+def test_a_size_s_name_has_its_layout_and_type_where_they_are_not_the_usual() -> None:
+    assert str(Size((4, 16, 4, 4))) == "4x16x4x4"
+    assert str(in_bf16(Size((4, 16, 4, 4)))) == "4x16x4x4-channels_last-bf16"
+
+
+def test_on_a_gpu_bf16_in_channels_last_is_measured_before_all_else(run_python) -> None:
+    code = """
+import importlib, pkgutil, torch
+torch.cuda.is_available = lambda: True
+torch.cuda.get_device_properties = lambda device: type("Properties", (), {"total_memory": 1 << 37})
+import benchmarks.ops
+from benchmarks.ops.family import Family, Part, rank
+for found in pkgutil.iter_modules(benchmarks.ops.__path__):
+    for value in list(vars(importlib.import_module(f"benchmarks.ops.{found.name}")).values()):
+        if isinstance(value, Family):
+            places = range(len(value.sizes))
+            order = sorted(places, key=lambda i: rank(Part.OP_BY_OP, len(value.sizes) - i, value.modes[0]))
+            print(value.name, *(value.sizes[i] for i in order[:3]))
+"""
+    result = run_python("-c", code)
+    lines = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines()}
+    assert lines.keys() == FAMILIES.keys(), result.stderr
+    for name, sizes in lines.items():
+        if name.startswith("historical"):  # of weights, which are float32 where networks run in bf16
+            assert sizes[1].endswith("-channels_last-bf16")
+        elif name == "minibatch_discrimination":  # has no channels
+            assert sizes[0].endswith("-bf16") and "bf16" not in sizes[1]
+        else:
+            assert sizes[0].endswith("-channels_last-bf16") and sizes[1].endswith("-channels_last"), name
+
+
+def test_on_a_cpu_families_of_feature_maps_have_a_size_in_bf16() -> None:
+    names = {name for name, family in FAMILIES.items() if any("channels_last-bf16" in str(s) for s in family.sizes)}
+    assert {"pixel_norm", "bias_act", "bias_act_pixel_norm", "minibatch_stddev", "virtual_batch_norm"} <= names

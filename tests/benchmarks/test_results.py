@@ -98,3 +98,11 @@ def test_the_checks_of_a_machine_stay_until_there_are_new_ones() -> None:
     checked = {**results.merged(None, "m", {}, {"commit": "a"}, [entry(4)]), "checks": {"passed": 3}}
     assert results.merged(checked, "m", {}, {"commit": "b"}, [entry(8)])["checks"] == {"passed": 3}
     assert results.taken(checked, {**checked, "checks": {"passed": 4}})["checks"] == {"passed": 4}
+
+
+def test_what_a_gpu_s_commands_find_of_one_commit_is_joined() -> None:
+    first = {"commit": "a", "passed": 3, "sanitizer": {"memcheck": "clean"}}
+    second = {"commit": "a", "build": "done", "sanitizer": {"racecheck": "clean"}}
+    both = {"commit": "a", "passed": 3, "build": "done", "sanitizer": {"memcheck": "clean", "racecheck": "clean"}}
+    assert results.joined_checks(first, second) == both
+    assert results.joined_checks(first, {"commit": "b", "passed": 4}) == {"commit": "b", "passed": 4}

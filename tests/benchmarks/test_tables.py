@@ -74,3 +74,13 @@ def test_a_missing_mark_is_an_error() -> None:
 def test_the_readme_shows_the_committed_results() -> None:
     text = tables.README.read_text()
     assert tables.rewritten(text, tables.render(results.load_all())) == text
+
+
+def test_checks_say_what_there_is_of_them() -> None:
+    machine = results.merged(None, "h200", HARDWARE, RUN, [])
+    about = {"commit": "abc", "date": "2030-01-31"}
+    machine["checks"] = {**about, "sanitizer": {"racecheck": "clean"}}
+    assert "Tests on 2030-01-31, commit abc: racecheck: clean.\n" in tables.section(machine)
+    counts = {"passed": 5, "skipped": 0, "failed": 1, "unended": 2}
+    machine["checks"] = {**about, **counts, "doctor": "agrees"}
+    assert "commit abc: 5 passed, 0 skipped, 1 failed, 2 not ended; doctor: agrees.\n" in tables.section(machine)

@@ -25,8 +25,6 @@ GPU = torch.device("cuda")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 N = 8
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
 
 @pytest.fixture(autouse=True)
 def no_compiled_code():
@@ -114,8 +112,7 @@ def test_compiled_steps_move_float64_weights_as_eager_ones_do(device) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_compiled_steps_move_float32_weights_as_eager_ones_do(without_code_generation, monkeypatch, device) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+def test_compiled_steps_move_float32_weights_as_eager_ones_do(without_code_generation, device) -> None:
     # In the same way 2e-7 of weights that move by 1e-3: 2e-4 of it, and a digit more.
     assert_compiled_steps_move_weights_as_eager_ones_do(torch.float32, device, 2e-3)
 
@@ -140,7 +137,7 @@ def test_every_kind_of_step_compiles_and_moves_weights_as_it_does_eagerly(
     assert_moved_alike(compiled, eager, 1e-10)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_compiled_and_captured_steps_move_weights_as_eager_ones_do_on_a_gpu() -> None:
     eager = Networks(torch.float64, "cuda")
     both = Networks(torch.float64, "cuda", compile=True, cuda=Cuda(GPU))
@@ -150,7 +147,7 @@ def test_compiled_and_captured_steps_move_weights_as_eager_ones_do_on_a_gpu() ->
     assert_moved_alike(both, eager, 1e-10)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("update", ["alternating", "joint", "merged"])
 @pytest.mark.parametrize("microbatch", [None, 4])
 def test_captured_steps_give_the_bits_of_eager_ones_on_a_gpu(microbatch, update) -> None:
@@ -168,7 +165,7 @@ class One(NamedTuple):
     x: Tensor
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_reading_from_the_device_cannot_be_captured_and_does_no_harm_on_a_gpu() -> None:
     said: list[str] = []
     seen = torch.zeros((), device=GPU)

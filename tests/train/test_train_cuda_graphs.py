@@ -19,8 +19,6 @@ from train.whole_step import WholeStep
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
 
 class FakeGraph:
     def __init__(self, unit: Callable[[], None]) -> None:
@@ -253,7 +251,7 @@ def test_a_loaded_checkpoint_ends_the_graphs_that_know_the_old_state(tiny_traine
         assert torch.equal(mine, expected)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     "options",
     [{}, {"update": "joint", "conditioning": "acgan"}, {"microbatch": "2", "group_size": 2}, {"precision": "fp16"}],
@@ -273,7 +271,7 @@ def test_captured_steps_train_as_eager_ones_on_a_gpu(tiny_config, tiny_images, m
         assert torch.equal(mine, expected)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_compiled_steps_can_be_captured_on_a_gpu(tiny_config, tiny_images) -> None:
     said: list[str] = []
     options = {"start_resolution": 8, "stable_kimg": "0.04", "cuda_graphs": "on", "compile": True}
@@ -287,7 +285,7 @@ def test_compiled_steps_can_be_captured_on_a_gpu(tiny_config, tiny_images) -> No
     assert trainer.skipped() == (0, 0)
 
 
-@needs_gpu
+@pytest.mark.gpu
 def test_phases_leave_no_memory_behind_on_a_gpu(tiny_config, tiny_images) -> None:
     def after_a_run(graphs: str) -> int:
         trainer = to_the_end(build_trainer(tiny_config(cuda_graphs=graphs), tiny_images, GPU)[0])

@@ -7,7 +7,7 @@ import torch
 
 from train.pggan import build_trainer
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+pytestmark = pytest.mark.gpu
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16", "fp16"])
