@@ -46,8 +46,8 @@ struct VbnBackwardArgs {
   double own;
 };
 
-/// u, u_weight, …: cotangents of the backward pass's d_x, d_weight, …, null where they are zero. The three gradients [C] and their scratch
-/// `kept` [3, N, C] are null when nobody wants them.
+/// u, u_weight, …: cotangents of the backward pass's d_x, d_weight, …, null where they are zero. The three gradients
+/// [C] and their scratch `kept` [3, N, C] are null when nobody wants them.
 struct VbnDoubleBackwardArgs {
   const void* u;
   const void* u_weight;

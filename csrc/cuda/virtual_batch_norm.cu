@@ -5,8 +5,8 @@
 // Bytes it must move, for E elements of size s: forward 2·E·s, backward 3·E·s, double backward 5·E·s, beside a few
 // values a channel and example. At most 25 operations an element, so memory sets the pace: at an H200's 4.8 TB/s,
 // 128×128×64×64 in bfloat16 (134 MB) takes 0.056, 0.084 and 0.140 ms. Between an element's two readings lie 7 to 24 MB
-// that others read and write; were the second out of memory too, it would be 3, 5 and 8 times E·s. Scratch adds 1.6 % of
-// x in forward and 4 % in double backward, in bfloat16, which stays in L2 too.
+// that others read and write; were the second out of memory too, it would be 3, 5 and 8 times E·s. Scratch adds 1.6 %
+// of x in forward and 4 % in double backward, in bfloat16, which stays in L2 too.
 #include "../virtual_batch_norm.h"
 #include "columns.cuh"
 #include "stream_vectors.cuh"
@@ -23,12 +23,14 @@ using namespace cuda;
 template <class F>
 constexpr int kBlocks = F::kInputs == 3 ? 2 : 3;
 
-/// Vectors of each input that a thread asks for at once while it sums, and while it writes, when the coefficients of its
-/// channels take registers too.
+/// Vectors of each input that a thread asks for at once while it sums, and while it writes, when the coefficients of
+/// its channels take registers too.
 template <class F>
 constexpr int kSumming = F::kInputs == 1 ? 4 : 2;
 template <class F>
-constexpr int kWriting = F::kInputs == 1 ? 4 : F::kInputs == 2 ? 2 : 1;
+constexpr int kWriting = F::kInputs == 1   ? 4
+                         : F::kInputs == 2 ? 2
+                                           : 1;
 
 // ---- Who has which elements ----
 
@@ -215,6 +217,7 @@ __device__ __forceinline__ void for_inputs(const F& f, const Place& p, const Bod
   int64_t at = p.first;
   int i = 0;
   if (p.by_vector)
+#pragma unroll 1
     for (; i + kAtOnce <= p.whole; i += kAtOnce, at += kAtOnce * p.step) {
       uint4 bits[kAtOnce][F::kInputs];
 #pragma unroll
@@ -316,16 +319,14 @@ __device__ __forceinline__ void sum_pixels(const Team& team, const F& f, const V
 /// two) threads have a channel each, and the block's rows of them share the chunks.
 template <class Team, class F>
 __device__ __forceinline__ void sum_chunks(const VbnLayout& s, int64_t chunks, const Place& p, int width,
-                                           const typename F::A* partial, Shared<Team, F>& shared,
-                                           typename F::A* sums) {
+                                           const typename F::A* partial, Shared<Team, F>& shared, typename F::A* sums) {
   using A = typename F::A;
   const int channel = threadIdx.x % width, rows = kThreads / width, lane = threadIdx.x % kWarp;
   const int run = width < kWarp ? kWarp : width;  // threads whose sums make a part
   const int64_t end = channel < p.channels ? chunks : 0;
   const auto part = [&](int k, int64_t chunk) { return partial[(k * chunks + chunk) * s.rows() + p.row + channel]; };
   const auto reduce = [&](A value, int k) {
-    for (int distance = width; distance < kWarp; distance *= 2)
-      value += __shfl_xor_sync(kAllLanes, value, distance);
+    for (int distance = width; distance < kWarp; distance *= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
     if (lane < width) shared.parts[threadIdx.x / run][k][channel] = value;
   };
   const auto total = [&](int k) { return total_of(shared.parts, kThreads / run, k, int(threadIdx.x)); };
@@ -421,15 +422,16 @@ __global__ void __launch_bounds__(kThreads, kBlocks<F>) in_one(Team team, F f, V
   }
 }
 
-/// How channels of several chunks are walked: in tasks, a chunk of a group of channels each, which are gathered (summed)
-/// and spread (written). Whoever gathers a group's last chunk joins the sums of all, and makes the coefficients.
+/// How channels of several chunks are walked: in tasks, a chunk of a group of channels each, which are gathered
+/// (summed) and spread (written). Whoever gathers a group's last chunk joins the sums of all, and makes the
+/// coefficients.
 ///
 /// Blocks take tickets and do what they stand for. The first `lead` are for gathering; then spreading takes turns with
 /// the gathering of what lies `lead` tasks ahead, so that a task is read for the second time while it is in L2, and
 /// memory is never idle, as it would be at the end of one kernel and the beginning of the next.
 ///
-/// Spreading waits for its group, whose tasks all have lower tickets as `lead` is at least `chunks`. Of the tickets that
-/// are not done, the lowest waits for nothing: so blocks never wait for each other, in whatever order they run.
+/// Spreading waits for its group, whose tasks all have lower tickets as `lead` is at least `chunks`. Of the tickets
+/// that are not done, the lowest waits for nothing: so blocks never wait for each other, in whatever order they run.
 template <class A>
 struct Tickets {
   int64_t chunks, tasks, lead;
@@ -502,8 +504,7 @@ __device__ __forceinline__ void spread(const F& f, const VbnLayout& s, const Tic
   __syncthreads();
   for (int i = threadIdx.x; i < F::kCoefficients * kWidth; i += kThreads) {
     const int k = i / kWidth, channel = i % kWidth;
-    if (channel < p.channels)
-      shared.coefficients[k][channel] = tickets.coefficients[k * s.rows() + p.row + channel];
+    if (channel < p.channels) shared.coefficients[k][channel] = tickets.coefficients[k * s.rows() + p.row + channel];
   }
   __syncthreads();
   write_pixels(f, p, shared);
@@ -593,7 +594,8 @@ __host__ __device__ __forceinline__ int64_t strips_of_examples(const VbnLayout& 
   return (s.channels + kWarp - 1) / kWarp;
 }
 
-/// kept[k]: [N, C] → total[k]: [C], a warp 32 channels, a block's warps the examples. Reads Count·N·C values, 1/P of what the walk moves.
+/// kept[k]: [N, C] → total[k]: [C], a warp 32 channels, a block's warps the examples. Reads Count·N·C values, 1/P of
+/// what the walk moves.
 template <class A, int Count>
 __global__ void __launch_bounds__(kThreads) sum_examples(Totals<A, Count> totals, VbnLayout s) {
   __shared__ A shared[kWarps][kWarp];

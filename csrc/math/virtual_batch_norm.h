@@ -245,9 +245,7 @@ struct VbnDoubleBackward {
     const A r_delta = r * (mean[row] - reference_mean[channel]);
     const A s = sums[0], h = r * sums[1], mean_u = sums[2] / pixels;
     const A moved_mean = own * mean_u + reference * mean_move;
-    const A shrink =
-        share * r * (r * sums[3]) +
-        reference * r * (A(0.5) * r * var_move - own * r_delta * mean_move);
+    const A shrink = share * r * (r * sums[3]) + reference * r * (A(0.5) * r * var_move - own * r_delta * mean_move);
     const A kappa = w_move - w * shrink;
     const A e = r * (sums[4] - s * moved_mean);
     const A big_r = w * (e - A(2) * h * shrink) + kappa * h;

@@ -345,8 +345,8 @@ uint64_t meet_lanes(const char* name, unsigned mask, uint64_t value, int source,
 }
 
 void sleep_for_ever(const Place& place) {
-  fail(Meeting{"__nanosleep", place}.text() + ": a thread sleeps until another block has done something, but all that " +
-       "came before it are done");
+  fail(Meeting{"__nanosleep", place}.text() +
+       ": a thread sleeps until another block has done something, but all that came before it are done");
 }
 
 extern "C" {

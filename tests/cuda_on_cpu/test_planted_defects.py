@@ -14,6 +14,7 @@ from emulated import Executor
 from families import FAMILIES, Shapes
 from kernel_checks import check_kernels
 
+
 @dataclass(frozen=True)
 class Defect:
     name: str

@@ -33,7 +33,6 @@ def virtual_batch_norm(
     cotangents = [v[0], v_weight, v_bias, v_mean, v_var]
     outputs = [like(g), like(x), *[of_channels] * 3]
 
-
     def double_backward(cotangents: list[Tensor | None]) -> list[Tensor]:
         return run("virtual_batch_norm_double_backward", *cotangents, g, x, *saved, *outputs, *layout, own)
 
