@@ -50,15 +50,23 @@ VbnLayout vbn_layout(const Tensor& x) {
   return {x.size(0), x.size(1), pixels, is_channels_last(x) || pixels == 1};
 }
 
-/// Scratch of the CUDA kernels for `sums` sums; undefined where they need none.
-Tensor partial_sums(const Tensor& x, const VbnLayout& layout, int64_t sums) {
-  const int64_t chunks = vbn_cuda_chunks(layout);
-  if (!x.is_cuda() || chunks == 1) return Tensor();
-  return at::empty({sums * chunks * layout.rows()}, wide(x));
+/// Scratch of the CUDA kernels of a formula; undefined where they need none.
+template <class Formula>
+Tensor scratch_for(const Tensor& x, const VbnLayout& layout) {
+  const int64_t values = vbn_cuda_scratch<Formula>(layout);
+  return x.is_cuda() && values > 0 ? at::empty({values}, wide(x)) : Tensor();
+}
+
+/// An argument [C] as the kernels read it; undefined without one, which stands for zeros, of a weight for ones.
+Tensor channels_or_none(const MaybeTensor& values, const Tensor& x) {
+  return values ? channel_values(*values, x, 0) : Tensor();
 }
 
 void* data(const Tensor& tensor) {
   return tensor.defined() ? tensor.mutable_data_ptr() : nullptr;
+}
+const void* const_data(const Tensor& tensor) {
+  return tensor.defined() ? tensor.const_data_ptr() : nullptr;
 }
 
 // ---- Kernels' entry points ----
@@ -74,18 +82,18 @@ std::tuple<Tensor, Tensor, Tensor> virtual_batch_norm(const Tensor& x_any, const
   if (x.numel() == 0) return {y, mean.zero_(), rstd.zero_()};
   const Tensor reference_mean = channel_values(reference_mean_any, x, 0),
                reference_var = channel_values(reference_var_any, x, 0);
-  const Tensor weight = channel_values(weight_any, x, 1), bias = channel_values(bias_any, x, 0);
+  const Tensor weight = channels_or_none(weight_any, x), bias = channels_or_none(bias_any, x);
   const auto layout = vbn_layout(x);
-  Tensor partial = partial_sums(x, layout, VbnForward<float>::kSums);
+  Tensor scratch = scratch_for<VbnForward<float>>(x, layout);
   run_kernel(VbnForwardArgs{.x = x.const_data_ptr(),
                             .reference_mean = reference_mean.const_data_ptr(),
                             .reference_var = reference_var.const_data_ptr(),
-                            .weight = weight.const_data_ptr(),
-                            .bias = bias.const_data_ptr(),
+                            .weight = const_data(weight),
+                            .bias = const_data(bias),
                             .y = data(y),
                             .mean = data(mean),
                             .rstd = data(rstd),
-                            .partial = data(partial),
+                            .scratch = data(scratch),
                             .layout = layout,
                             .own = own,
                             .eps = eps},
@@ -109,24 +117,24 @@ FiveTensors virtual_batch_norm_backward(const Tensor& grad_any, const Tensor& x_
   Tensor d_weight = channel_sums(), d_bias = channel_sums(), d_mean = channel_sums(), d_var = channel_sums();
   if (x.numel() == 0) return {d_x, d_weight, d_bias, d_mean, d_var};
   const Tensor mean = mean_any.contiguous(), rstd = rstd_any.contiguous();
-  const Tensor reference_mean = channel_values(reference_mean_any, x, 0), weight = channel_values(weight_any, x, 1);
+  const Tensor reference_mean = channel_values(reference_mean_any, x, 0), weight = channels_or_none(weight_any, x);
   const auto layout = vbn_layout(x);
   using Formula = VbnBackward<float>;
   Tensor kept = with_channels ? at::empty({Formula::kKept * layout.rows()}, wide(x)) : Tensor();
-  Tensor partial = partial_sums(x, layout, Formula::kSums);
+  Tensor scratch = scratch_for<Formula>(x, layout);
   run_kernel(VbnBackwardArgs{.g = grad.const_data_ptr(),
                              .x = x.const_data_ptr(),
                              .mean = mean.const_data_ptr(),
                              .rstd = rstd.const_data_ptr(),
                              .reference_mean = reference_mean.const_data_ptr(),
-                             .weight = weight.const_data_ptr(),
+                             .weight = const_data(weight),
                              .d_x = with_x ? data(d_x) : nullptr,
                              .d_weight = data(d_weight),
                              .d_bias = data(d_bias),
                              .d_reference_mean = data(d_mean),
                              .d_reference_var = data(d_var),
                              .kept = data(kept),
-                             .partial = data(partial),
+                             .scratch = data(scratch),
                              .layout = layout,
                              .own = own},
              x);
@@ -160,35 +168,33 @@ FiveTensors virtual_batch_norm_double_backward(const MaybeTensor& v_any, const M
   };
   Tensor d_weight = channel_sums(), d_mean = channel_sums(), d_var = channel_sums();
   if (x.numel() == 0) return {d_grad, d_x, d_weight, d_mean, d_var};
-  // A gradient penalty on nothing but parameters' gradients, the one case without v, is too rare for a kernel of its
-  // own.
-  const Tensor v = v_any ? dense_like(*v_any, x) : at::zeros_like(x);
-  const Tensor v_weight = channel_values(v_weight_any, x, 0), v_bias = channel_values(v_bias_any, x, 0);
-  const Tensor v_mean = channel_values(v_reference_mean_any, x, 0), v_var = channel_values(v_reference_var_any, x, 0);
+  const Tensor v = v_any ? dense_like(*v_any, x) : Tensor();
+  const Tensor v_weight = channels_or_none(v_weight_any, x), v_bias = channels_or_none(v_bias_any, x);
+  const Tensor v_mean = channels_or_none(v_reference_mean_any, x), v_var = channels_or_none(v_reference_var_any, x);
   const Tensor mean = mean_any.contiguous(), rstd = rstd_any.contiguous();
-  const Tensor reference_mean = channel_values(reference_mean_any, x, 0), weight = channel_values(weight_any, x, 1);
+  const Tensor reference_mean = channel_values(reference_mean_any, x, 0), weight = channels_or_none(weight_any, x);
   const auto layout = vbn_layout(x);
   using Formula = VbnDoubleBackward<float>;
   Tensor kept = with_channels ? at::empty({Formula::kKept * layout.rows()}, wide(x)) : Tensor();
-  Tensor partial = partial_sums(x, layout, Formula::kSums);
-  run_kernel(VbnDoubleBackwardArgs{.u = v.const_data_ptr(),
-                                   .u_weight = v_weight.const_data_ptr(),
-                                   .u_bias = v_bias.const_data_ptr(),
-                                   .u_reference_mean = v_mean.const_data_ptr(),
-                                   .u_reference_var = v_var.const_data_ptr(),
+  Tensor scratch = scratch_for<Formula>(x, layout);
+  run_kernel(VbnDoubleBackwardArgs{.u = const_data(v),
+                                   .u_weight = const_data(v_weight),
+                                   .u_bias = const_data(v_bias),
+                                   .u_reference_mean = const_data(v_mean),
+                                   .u_reference_var = const_data(v_var),
                                    .g = grad.const_data_ptr(),
                                    .x = x.const_data_ptr(),
                                    .mean = mean.const_data_ptr(),
                                    .rstd = rstd.const_data_ptr(),
                                    .reference_mean = reference_mean.const_data_ptr(),
-                                   .weight = weight.const_data_ptr(),
+                                   .weight = const_data(weight),
                                    .d_g = data(d_grad),
                                    .d_x = data(d_x),
                                    .d_weight = data(d_weight),
                                    .d_reference_mean = data(d_mean),
                                    .d_reference_var = data(d_var),
                                    .kept = data(kept),
-                                   .partial = data(partial),
+                                   .scratch = data(scratch),
                                    .layout = layout,
                                    .own = own},
              x);

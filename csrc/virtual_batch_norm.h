@@ -8,9 +8,8 @@
 namespace gan_ops {
 
 // x, y, g, u and their gradients lie as `layout` says, in the tensor's dtype; all else is in the accumulate type.
-// Pointers to [C] are never null. `own` is the example's share, 1 / (n + 1). `partial`: scratch of
-// vbn_cuda_chunks(layout) · N · C values a sum for CUDA, which sums a channel of many pixels in chunks; null on the
-// CPU.
+// weight and bias are null where there are none. `own` is the example's share, 1 / (n + 1). `scratch`: of
+// vbn_cuda_scratch values for CUDA, which sums a channel of many pixels in chunks; null on the CPU.
 
 /// mean, rstd: [N, C], what the derivatives need again.
 struct VbnForwardArgs {
@@ -22,7 +21,7 @@ struct VbnForwardArgs {
   void* y;
   void* mean;
   void* rstd;
-  void* partial;
+  void* scratch;
   VbnLayout layout;
   double own, eps;
 };
@@ -42,13 +41,13 @@ struct VbnBackwardArgs {
   void* d_reference_mean;
   void* d_reference_var;
   void* kept;
-  void* partial;
+  void* scratch;
   VbnLayout layout;
   double own;
 };
 
-/// u, u_weight, …: cotangents of the backward pass's d_x, d_weight, …. The three gradients [C] and their scratch
-/// `kept` [3, N, C] are null when nobody wants them.
+/// u, u_weight, …: cotangents of the backward pass's d_x, d_weight, …, null where they are zero. The three gradients
+/// [C] and their scratch `kept` [3, N, C] are null when nobody wants them.
 struct VbnDoubleBackwardArgs {
   const void* u;
   const void* u_weight;
@@ -67,15 +66,15 @@ struct VbnDoubleBackwardArgs {
   void* d_reference_mean;
   void* d_reference_var;
   void* kept;
-  void* partial;
+  void* scratch;
   VbnLayout layout;
   double own;
 };
 
 // The formulas for T, with their pointers in place.
 
-template <class T>
-VbnForward<T> make_forward(const VbnForwardArgs& a) {
+template <class T, bool kNullable = false>
+VbnForward<T, kNullable> make_forward(const VbnForwardArgs& a) {
   using A = Accumulate<T>;
   return {.x = static_cast<const T*>(a.x),
           .y = static_cast<T*>(a.y),
@@ -96,8 +95,8 @@ A* part_of(void* kept, int64_t k, const VbnLayout& layout) {
   return kept == nullptr ? nullptr : static_cast<A*>(kept) + k * layout.rows();
 }
 
-template <class T>
-VbnBackward<T> make_backward(const VbnBackwardArgs& a) {
+template <class T, bool kNullable = false>
+VbnBackward<T, kNullable> make_backward(const VbnBackwardArgs& a) {
   using A = Accumulate<T>;
   return {.g = static_cast<const T*>(a.g),
           .x = static_cast<const T*>(a.x),
@@ -113,8 +112,8 @@ VbnBackward<T> make_backward(const VbnBackwardArgs& a) {
           .pixels = A(a.layout.pixels)};
 }
 
-template <class T>
-VbnDoubleBackward<T> make_double_backward(const VbnDoubleBackwardArgs& a) {
+template <class T, bool kNullable = false, bool kWithU = true>
+VbnDoubleBackward<T, kNullable, kWithU> make_double_backward(const VbnDoubleBackwardArgs& a) {
   using A = Accumulate<T>;
   return {.u = static_cast<const T*>(a.u),
           .g = static_cast<const T*>(a.g),

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "narrow_types.h"
 #include "parallel.h"
@@ -247,25 +248,52 @@ void sum_examples(const F& f, const VbnLayout& s, void* const (&totals)[F::kKept
   });
 }
 
-}  // namespace
-
-void run_on_cpu(const VbnForwardArgs& a, Dtype dtype) {
-  with_type(dtype, [&]<class T>(Type<T>) { walk(make_forward<T>(a), a.layout); });
+/// Where `values` [C] is null, makes it point to what this returns: C times `otherwise`.
+template <class A>
+std::vector<A> stand_in(const void*& values, const VbnLayout& s, A otherwise) {
+  if (values != nullptr) return {};
+  std::vector<A> made(s.channels, otherwise);
+  values = made.data();
+  return made;
 }
 
-void run_on_cpu(const VbnBackwardArgs& a, Dtype dtype) {
+}  // namespace
+
+void run_on_cpu(const VbnForwardArgs& args, Dtype dtype) {
   with_type(dtype, [&]<class T>(Type<T>) {
+    using A = Accumulate<T>;
+    VbnForwardArgs a = args;
+    const auto weight = stand_in<A>(a.weight, a.layout, 1), bias = stand_in<A>(a.bias, a.layout, 0);
+    walk(make_forward<T>(a), a.layout);
+  });
+}
+
+void run_on_cpu(const VbnBackwardArgs& args, Dtype dtype) {
+  with_type(dtype, [&]<class T>(Type<T>) {
+    using A = Accumulate<T>;
+    VbnBackwardArgs a = args;
+    const auto weight = stand_in<A>(a.weight, a.layout, 1);
     const auto f = make_backward<T>(a);
     walk(f, a.layout);
     sum_examples(f, a.layout, {a.d_weight, a.d_bias, a.d_reference_mean, a.d_reference_var});
   });
 }
 
-void run_on_cpu(const VbnDoubleBackwardArgs& a, Dtype dtype) {
+void run_on_cpu(const VbnDoubleBackwardArgs& args, Dtype dtype) {
   with_type(dtype, [&]<class T>(Type<T>) {
-    const auto f = make_double_backward<T>(a);
-    walk(f, a.layout);
-    sum_examples(f, a.layout, {a.d_weight, a.d_reference_mean, a.d_reference_var});
+    using A = Accumulate<T>;
+    VbnDoubleBackwardArgs a = args;
+    const auto weight = stand_in<A>(a.weight, a.layout, 1), u_weight = stand_in<A>(a.u_weight, a.layout, 0),
+               u_bias = stand_in<A>(a.u_bias, a.layout, 0), u_mean = stand_in<A>(a.u_reference_mean, a.layout, 0),
+               u_var = stand_in<A>(a.u_reference_var, a.layout, 0);
+    const auto run = [&](const auto& f) {
+      walk(f, a.layout);
+      sum_examples(f, a.layout, {a.d_weight, a.d_reference_mean, a.d_reference_var});
+    };
+    if (a.u != nullptr)
+      run(make_double_backward<T>(a));
+    else
+      run(make_double_backward<T, false, false>(a));
   });
 }
 

@@ -23,6 +23,9 @@
 // what is kept of it (the statistics, or its part of the sums over n); `write` makes an element of the output. `terms`
 // and `write` take an element's place, or the values of its inputs, in the order of `Input`, if the walk has read them
 // already; `write` then leaves the results in the order of `Output`.
+//
+// What a caller lacks (a cotangent, which is 0 then, weight or bias) is a null pointer to formulas that are kNullable.
+// Others test no pointers, so that the CPU's loops over channels are vectorised.
 #pragma once
 
 #include <cmath>
@@ -44,14 +47,28 @@ struct VbnLayout {
   }
 };
 
-/// Chunks that CUDA sums a channel of an example in: enough of them for a large GPU, and few enough to be joined at
-/// once. Fixed by the shape, so that results repeat.
+/// Chunks that CUDA sums a channel of an example in: 32 kB of a tensor where 128 bytes of each pixel are a block's, or
+/// what float32 has of adjacent pixels. Fixed by the shape, so that results repeat.
 GAN_OPS_INLINE int64_t vbn_cuda_chunk(const VbnLayout& s) {
-  const int64_t least = s.channels_adjacent ? 256 : 8192, share = (s.pixels + 63) / 64;
-  return share > least ? share : least;
+  return s.channels_adjacent ? 256 : 8192;
 }
 GAN_OPS_INLINE int64_t vbn_cuda_chunks(const VbnLayout& s) {
   return (s.pixels + vbn_cuda_chunk(s) - 1) / vbn_cuda_chunk(s);
+}
+/// How many values of the accumulate type CUDA needs as scratch for F: the sums of each chunk, the coefficients of each
+/// channel, and a counter for each group of channels and one more.
+template <class F>
+int64_t vbn_cuda_scratch(const VbnLayout& s) {
+  const int64_t chunks = vbn_cuda_chunks(s);
+  return chunks <= 1 ? 0 : (F::kSums * chunks + F::kCoefficients + 1) * s.rows() + 1;
+}
+
+/// A channel's value among `values` [C], or `otherwise` if there are none.
+template <bool kNullable, class A>
+GAN_OPS_INLINE A channel_value(const A* values, int64_t channel, A otherwise) {
+  if constexpr (kNullable)
+    if (values == nullptr) return otherwise;
+  return values[channel];
 }
 
 /// Joins the mean and the sum of squares about it of `more` values to those of `count`.
@@ -62,9 +79,10 @@ GAN_OPS_INLINE void join_moments(A& mean, A& squares, A count, A more_mean, A mo
   squares += more_squares + distance * distance * (count * more / total);
 }
 
-template <class T>
+template <class T, bool kNullable = false>
 struct VbnForward {
   using A = Accumulate<T>;
+  static constexpr bool kInputsMayLack = false;
   static constexpr bool kMoments = true;  // the sums are the mean and Σ (x − mean)²
   static constexpr int kSums = 2;
   static constexpr int kCoefficients = 3;
@@ -90,8 +108,8 @@ struct VbnForward {
     const A variance = own * (sums[1] / pixels) + reference * (reference_var[channel] + own * delta * delta);
     const A r = A(1) / std::sqrt(variance + eps);
     out[0] = reference_mean[channel] + own * delta;  // m
-    out[1] = weight[channel] * r;
-    out[2] = bias[channel];
+    out[1] = channel_value<kNullable>(weight, channel, A(1)) * r;
+    out[2] = channel_value<kNullable>(bias, channel, A(0));
     keep[0] = sums[0];
     keep[1] = r;
   }
@@ -104,9 +122,10 @@ struct VbnForward {
   }
 };
 
-template <class T>
+template <class T, bool kNullable = false>
 struct VbnBackward {
   using A = Accumulate<T>;
+  static constexpr bool kInputsMayLack = false;
   static constexpr bool kMoments = false;
   static constexpr int kSums = 2;
   static constexpr int kCoefficients = 5;
@@ -139,7 +158,8 @@ struct VbnBackward {
     terms(in, m, out);
   }
   GAN_OPS_INLINE void coefficients(int64_t row, int64_t channel, const A* sums, A* out, A* keep) const {
-    const A r = rstd[row], wr = weight[channel] * r, r_delta = r * (mean[row] - reference_mean[channel]);
+    const A r = rstd[row], wr = channel_value<kNullable>(weight, channel, A(1)) * r;
+    const A r_delta = r * (mean[row] - reference_mean[channel]);
     const A s = sums[0], h = r * sums[1];
     out[0] = centre(row, channel);
     out[1] = r;
@@ -163,9 +183,11 @@ struct VbnBackward {
   }
 };
 
-template <class T>
+/// Without kWithU, u is null, and elements are read by their places.
+template <class T, bool kNullable = false, bool kWithU = true>
 struct VbnDoubleBackward {
   using A = Accumulate<T>;
+  static constexpr bool kInputsMayLack = kNullable;
   static constexpr bool kMoments = false;
   static constexpr int kSums = 5;
   static constexpr int kCoefficients = 9;
@@ -190,6 +212,12 @@ struct VbnDoubleBackward {
   A own, reference, pixels;
 
   GAN_OPS_INLINE Streams<T, VbnDoubleBackward> streams() const { return {{u, g, x}, {d_g, d_x}}; }
+  GAN_OPS_INLINE A element_of_u(int64_t i) const {
+    if constexpr (kWithU)
+      return widen(u[i]);
+    else
+      return A(0);
+  }
   GAN_OPS_INLINE bool keeps() const { return kept[0] != nullptr; }
   GAN_OPS_INLINE bool writes() const { return true; }
   GAN_OPS_INLINE A centre(int64_t row, int64_t channel) const {
@@ -204,31 +232,34 @@ struct VbnDoubleBackward {
     out[4] = in[kU] * in[kG];
   }
   GAN_OPS_INLINE void terms(int64_t i, A m, A* out) const {
-    const A in[kInputs] = {widen(u[i]), widen(g[i]), widen(x[i])};
+    const A in[kInputs] = {element_of_u(i), widen(g[i]), widen(x[i])};
     terms(in, m, out);
   }
   GAN_OPS_INLINE void coefficients(int64_t row, int64_t channel, const A* sums, A* out, A* keep) const {
-    const A r = rstd[row], w = weight[channel], wr = w * r, share = own / pixels;
+    const A w = channel_value<kNullable>(weight, channel, A(1));
+    const A w_move = channel_value<kNullable>(u_weight, channel, A(0));
+    const A bias_move = channel_value<kNullable>(u_bias, channel, A(0));
+    const A mean_move = channel_value<kNullable>(u_reference_mean, channel, A(0));
+    const A var_move = channel_value<kNullable>(u_reference_var, channel, A(0));
+    const A r = rstd[row], wr = w * r, share = own / pixels;
     const A r_delta = r * (mean[row] - reference_mean[channel]);
     const A s = sums[0], h = r * sums[1], mean_u = sums[2] / pixels;
-    const A moved_mean = own * mean_u + reference * u_reference_mean[channel];
-    const A shrink =
-        share * r * (r * sums[3]) +
-        reference * r * (A(0.5) * r * u_reference_var[channel] - own * r_delta * u_reference_mean[channel]);
-    const A kappa = u_weight[channel] - w * shrink;
+    const A moved_mean = own * mean_u + reference * mean_move;
+    const A shrink = share * r * (r * sums[3]) + reference * r * (A(0.5) * r * var_move - own * r_delta * mean_move);
+    const A kappa = w_move - w * shrink;
     const A e = r * (sums[4] - s * moved_mean);
     const A big_r = w * (e - A(2) * h * shrink) + kappa * h;
     out[0] = centre(row, channel);
     out[1] = r;
     out[2] = wr;
     out[3] = kappa;
-    out[4] = u_bias[channel] - wr * moved_mean;
+    out[4] = bias_move - wr * moved_mean;
     out[5] = r * kappa;
     out[6] = -share * r * (wr * h);
     out[7] = -share * r * big_r;
     out[8] = -share * r * (kappa * s - wr * h * moved_mean);
     keep[0] = e - h * shrink;
-    keep[1] = reference * r * (own * (r_delta * big_r - wr * h * (u_reference_mean[channel] - mean_u)) - kappa * s);
+    keep[1] = reference * r * (own * (r_delta * big_r - wr * h * (mean_move - mean_u)) - kappa * s);
     keep[2] = A(-0.5) * reference * r * (r * big_r);
   }
   GAN_OPS_INLINE void write(const A* in, const A* c, A* out) const {
@@ -237,7 +268,7 @@ struct VbnDoubleBackward {
     out[kDX] = c[5] * in[kG] + c[6] * in[kU] + c[7] * xi + c[8];
   }
   GAN_OPS_INLINE void write(int64_t i, const A* c) const {
-    const A in[kInputs] = {widen(u[i]), widen(g[i]), widen(x[i])};
+    const A in[kInputs] = {element_of_u(i), widen(g[i]), widen(x[i])};
     A out[kOutputs];
     write(in, c, out);
     d_g[i] = narrow<T>(out[kDG]);

@@ -344,6 +344,11 @@ uint64_t meet_lanes(const char* name, unsigned mask, uint64_t value, int source,
   return thread.result;
 }
 
+void sleep_for_ever(const Place& place) {
+  fail(Meeting{"__nanosleep", place}.text() +
+       ": a thread sleeps until another block has done something, but all that came before it are done");
+}
+
 extern "C" {
 
 /// How launches run from now on. seed 0: threads and blocks in order; else shuffled by it. What is not written yet,

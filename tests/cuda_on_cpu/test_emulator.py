@@ -96,6 +96,11 @@ def test_dynamic_shared_memory_holds_the_bytes_that_the_launch_asks_for(run: Run
     assert run("reversed", values, output(37), 37, 37 * 4)[0].equal(values.flip(0))
 
 
+def test_blocks_wait_for_those_that_took_their_tickets_before(run: Run) -> None:
+    next_ticket, out = run("tickets", output(1), output(5), 5, -1)
+    assert next_ticket.view(torch.int32).tolist() == [5] and out.tolist() == [1, 2, 3, 4, 5]
+
+
 FAULTS: dict[str, tuple[Callable[[Run], object], str]] = {
     "one value more than dynamic shared memory holds": (
         lambda run: run("reversed", torch.arange(37.0), output(37), 37, 36 * 4),
@@ -120,6 +125,10 @@ FAULTS: dict[str, tuple[Callable[[Run], object], str]] = {
     "sixteen bytes at an address that is not a multiple of sixteen": (
         lambda run: Run(run.executor, torch.float32, misaligned=True)("aligned_copy", torch.zeros(4), output(4)),
         "misaligned address",
+    ),
+    "a block that waits for another which comes later": (
+        lambda run: run("tickets", output(1), output(5), 5, 1),
+        r"__nanosleep at .*examples.cu:\d+: a thread sleeps until another block has done something",
     ),
     "a grid without blocks": (lambda run: run("empty_launch", 0, 32), "invalid configuration argument"),
     "a block of too many threads": (lambda run: run("empty_launch", 1, 1025), "invalid configuration argument"),

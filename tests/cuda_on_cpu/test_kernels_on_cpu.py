@@ -54,8 +54,13 @@ def large_shapes(family: Family) -> list[Shapes]:
         return [((3, 1400), (17,), (64,))]
     if name == "fade_in":
         return [((2, 24, 12, 16), (2, 24, 6, 8))]
-    x = {"gradient_penalty": (2, 24, 10, 12), "interpolate": (2, 24, 10, 12), "virtual_batch_norm": (1, 8, 96, 92)}
-    maps = [x[name]] if name in x else [(1, 8, 96, 92), (2, 8, 35, 33), (2, 136, 8, 4)]
+    x = {
+        "gradient_penalty": [(2, 24, 10, 12)],
+        "interpolate": [(2, 24, 10, 12)],
+        # Chunks of one sample and of several, several groups of channels, no whole vectors.
+        "virtual_batch_norm": [(1, 8, 96, 92), (3, 72, 17, 16), (2, 19, 23, 15)],
+    }
+    maps = x.get(name, [(1, 8, 96, 92), (2, 8, 35, 33), (2, 136, 8, 4)])
     of_channels = {"bias_act", "bias_act_pixel_norm", "virtual_batch_norm"}
 
     def shape_of(i: int, usual: tuple[int, ...], x: tuple[int, ...]) -> tuple[int, ...]:

@@ -14,8 +14,6 @@ from emulated import Executor
 from families import FAMILIES, Shapes
 from kernel_checks import check_kernels
 
-FAMILY = "minibatch_stddev"
-
 
 @dataclass(frozen=True)
 class Defect:
@@ -26,6 +24,8 @@ class Defect:
     report: str  # a regular expression
     shapes: Shapes = ((8, 19, 7, 9),)  # two groups of three chunks each, the last one not full
     misaligned: bool = False
+    channels_last: bool = False
+    family: str = "minibatch_stddev(group_size=4, num_channels=1)"
 
     def __str__(self) -> str:
         return self.name
@@ -34,15 +34,19 @@ class Defect:
         """The sources of a library with the defect."""
         folder = BUILD / "planted" / self.name.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
-        kernels = folder / f"{FAMILY}.cu"
+        kernels = folder / f"{self.family.split('(')[0]}.cu"
         for path in (CUDA / kernels.name, *CUDA.glob("*.cuh")):
             shutil.copyfile(path, folder / path.name)
-        text = (CUDA / self.file).read_text()
+        # Compiled for the one dtype that is run.
+        launch = folder / "launch.cuh"
+        launch.write_text(launch.read_text().replace(EVERY_DTYPE, "body(Type<float>{})"))
+        text = (folder / self.file).read_text()
         assert text.count(self.right) == 1, f"{self.file} does not have {self.right!r} once: plant the defect elsewhere"
         (folder / self.file).write_text(text.replace(self.right, self.wrong))
-        return [kernels, GLUE / f"{FAMILY}.cpp"]
+        return [kernels, GLUE / f"{kernels.stem}.cpp"]
 
 
+EVERY_DTYPE = "with_type_among<__half, __nv_bfloat16>(dtype, body)"
 DIFFERS = "depends on the order of threads, or on unwritten memory|is .* off its definition"
 
 DEFECTS = [
@@ -104,6 +108,38 @@ DEFECTS = [
         shapes=((8, 16, 4, 4),),
         misaligned=True,
     ),
+    *[
+        Defect(
+            name,
+            "virtual_batch_norm.cu",
+            right,
+            wrong,
+            report,
+            shapes=((3, 8, 24, 23), *[(8,)] * 4),  # three samples of three chunks each, the last one not full
+            channels_last=True,
+            family="virtual_batch_norm(affine=True, reference_size=3)",
+        )
+        for name, right, wrong, report in [
+            (
+                "writing that overtakes the sums it waits for",
+                "min(tasks, chunks + grid / 2)",
+                "min(tasks, chunks - 1 + 0 * grid)",
+                "a thread sleeps until another block has done something",
+            ),
+            (
+                "sums that are joined when one of them is missing",
+                "== tickets.chunks - 1",
+                "== tickets.chunks - 2",
+                DIFFERS,
+            ),
+            (
+                "a counter that is not cleared",
+                "(groups + 1) * sizeof",
+                "groups * sizeof",
+                DIFFERS,
+            ),
+        ]
+    ],
 ]
 
 
@@ -114,6 +150,13 @@ def libraries() -> dict[Defect, Path]:
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=str)
 def test_a_planted_defect_is_reported(libraries: dict[Defect, Path], defect: Defect) -> None:
-    family = next(family for family in FAMILIES if family.name == "minibatch_stddev(group_size=4, num_channels=1)")
+    family = next(family for family in FAMILIES if family.name == defect.family)
     with closing(Executor(libraries[defect])) as executor, pytest.raises(AssertionError, match=defect.report):
-        check_kernels(executor, family, torch.float32, defect.shapes, misaligned=defect.misaligned)
+        check_kernels(
+            executor,
+            family,
+            torch.float32,
+            defect.shapes,
+            channels_last=defect.channels_last,
+            misaligned=defect.misaligned,
+        )

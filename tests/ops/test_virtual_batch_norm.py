@@ -158,6 +158,18 @@ def test_second_derivatives_of_each_gradient_alone_are_exact(given: int) -> None
     torch.testing.assert_close(*results)
 
 
+def test_no_tensors_are_filled_for_what_is_absent() -> None:
+    """On a GPU each would be a launch, and a cotangent of x as large as x."""
+    ops, x, mean, var = torch.ops.gan_ops, torch.randn(2, 5, 3, 2), torch.randn(5), torch.rand(5)
+    options = (mean, var, None, 0.25, 1e-5)
+    with torch.profiler.profile() as profile:
+        _, *saved = ops.virtual_batch_norm(x, mean, var, None, None, 0.25, 1e-5)
+        ops.virtual_batch_norm_backward(x, x, *saved, *options, True, True)
+        ops.virtual_batch_norm_double_backward(x, *[None] * 4, x, x, *saved, *options, True)
+        ops.virtual_batch_norm_double_backward(*[None] * 3, mean, None, x, x, *saved, *options, True)
+    assert [e.key for e in profile.key_averages() if "fill" in e.key or "zero" in e.key] == []
+
+
 @pytest.mark.parametrize("memory_format", LAYOUTS, ids=str)
 def test_results_do_not_depend_on_the_number_of_threads(memory_format) -> None:
     x, g, u = (torch.randn(3, 70, 40, 40).to(memory_format=memory_format) for _ in range(3))

@@ -6,9 +6,9 @@ using namespace gan_ops;
 
 namespace {
 
-Scratch partials(Dtype dtype, const VbnLayout& layout, int64_t sums) {
-  const int64_t chunks = vbn_cuda_chunks(layout);
-  return Scratch(dtype, chunks == 1 ? 0 : sums * chunks * layout.rows());
+template <class Formula>
+Scratch scratch_for(Dtype dtype, const VbnLayout& layout) {
+  return Scratch(dtype, vbn_cuda_scratch<Formula>(layout));
 }
 
 }  // namespace
@@ -19,9 +19,9 @@ void virtual_batch_norm(Dtype dtype, const void* x, const void* reference_mean, 
                         const void* weight, const void* bias, void* y, void* mean, void* rstd, int64_t samples,
                         int64_t channels, int64_t pixels, int64_t channels_adjacent, double own, double eps) {
   const VbnLayout layout{samples, channels, pixels, channels_adjacent != 0};
-  const Scratch partial = partials(dtype, layout, VbnForward<float>::kSums);
+  const Scratch scratch = scratch_for<VbnForward<float>>(dtype, layout);
   run_on_cuda(
-      VbnForwardArgs{x, reference_mean, reference_var, weight, bias, y, mean, rstd, partial.get(), layout, own, eps},
+      VbnForwardArgs{x, reference_mean, reference_var, weight, bias, y, mean, rstd, scratch.get(), layout, own, eps},
       dtype, nullptr);
 }
 
@@ -33,9 +33,9 @@ void virtual_batch_norm_backward(Dtype dtype, const void* g, const void* x, cons
   using Formula = VbnBackward<float>;
   const VbnLayout layout{samples, channels, pixels, channels_adjacent != 0};
   const Scratch kept(dtype, Formula::kKept * layout.rows());
-  const Scratch partial = partials(dtype, layout, Formula::kSums);
+  const Scratch scratch = scratch_for<Formula>(dtype, layout);
   run_on_cuda(VbnBackwardArgs{g, x, mean, rstd, reference_mean, weight, d_x, d_weight, d_bias, d_reference_mean,
-                              d_reference_var, d_weight == nullptr ? nullptr : kept.get(), partial.get(), layout, own},
+                              d_reference_var, d_weight == nullptr ? nullptr : kept.get(), scratch.get(), layout, own},
               dtype, nullptr);
 }
 
@@ -48,7 +48,7 @@ void virtual_batch_norm_double_backward(Dtype dtype, const void* u, const void* 
   using Formula = VbnDoubleBackward<float>;
   const VbnLayout layout{samples, channels, pixels, channels_adjacent != 0};
   const Scratch kept(dtype, Formula::kKept * layout.rows());
-  const Scratch partial = partials(dtype, layout, Formula::kSums);
+  const Scratch scratch = scratch_for<Formula>(dtype, layout);
   run_on_cuda(VbnDoubleBackwardArgs{u,
                                     u_weight,
                                     u_bias,
@@ -66,7 +66,7 @@ void virtual_batch_norm_double_backward(Dtype dtype, const void* u, const void* 
                                     d_reference_mean,
                                     d_reference_var,
                                     d_weight == nullptr ? nullptr : kept.get(),
-                                    partial.get(),
+                                    scratch.get(),
                                     layout,
                                     own},
               dtype, nullptr);

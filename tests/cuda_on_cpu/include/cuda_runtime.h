@@ -87,6 +87,23 @@ inline const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaSuccess ? "no error" : "invalid configuration argument";
 }
 
+// One GPU, of one multiprocessor.
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
+
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int /*device*/) {
+  *value = 1;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaMemsetAsync(void* memory, int byte, size_t size, cudaStream_t) {
+  std::memset(memory, byte, size);
+  return cudaSuccess;
+}
+
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes;
@@ -107,6 +124,9 @@ int meet_block(const char* name, bool predicate, const Place& place);
 /// each lane whose value is not zero.
 constexpr int kBallot = -1;
 uint64_t meet_lanes(const char* name, unsigned mask, uint64_t value, int source, const Place& place);
+
+/// Ends the process: blocks run one after another, so that nobody will do what a thread still waits for.
+[[noreturn]] void sleep_for_ever(const Place& place);
 
 inline int lane() {
   return static_cast<int>((threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % warpSize);
@@ -147,6 +167,9 @@ inline int __syncthreads_and(int predicate, cuda_on_cpu::Place place = cuda_on_c
 }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
+inline void __nanosleep(unsigned /*nanoseconds*/, cuda_on_cpu::Place place = cuda_on_cpu::Place::current()) {
+  cuda_on_cpu::sleep_for_ever(place);
+}
 
 // ---- Warps ----
 
@@ -199,6 +222,11 @@ T __ldg(const T* address) {
 template <class T>
 void __stwb(T* address, T value) {
   *address = value;
+}
+inline unsigned atomicAdd(unsigned* address, unsigned value) {
+  const unsigned before = *address;
+  *address += value;
+  return before;
 }
 
 inline float rsqrtf(float x) {
