@@ -7,6 +7,9 @@
 
 namespace gan_ops {
 
+/// On CUDA, d_m of a kernel with at most so many features is added up in shared memory.
+constexpr int64_t kDiscriminationSharedTotals = 32;
+
 /// m: [N, B, C]; out: [N, B].
 /// workspace, here and below: scratch in the accumulate type. On the CPU discrimination_workspace(layout, threads)
 /// values; on CUDA N·B·C where d_m is of a narrower type, else none.
