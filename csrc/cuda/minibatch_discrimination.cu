@@ -1,13 +1,15 @@
 // Minibatch discrimination on CUDA. A block owns kTileRows samples of one kernel b and goes through all others in tiles
 // of kTileColumns, features in chunks through shared memory. Both samples of a pair compute it, each for itself:
-// nothing is scattered, every sum has one owner and a fixed order. N = 64 and B = 100 are 200 blocks, enough for 132
-// multiprocessors.
+// nothing is scattered, every sum has one owner and a fixed order.
 //
 // Bytes it must move, for E = N·B·C values of size s: forward E·s, backward 2·E·s, double backward 3·E·s (what is [N,
-// B] is 1/C of that). Operations it does, for P = N²·B·C: forward 3·P, backward 8·P, double backward 13·P, and N²·B
-// exponentials; each byte of m takes part in more than N/2 of them, so arithmetic sets the pace. An H200 does 30·10¹²
-// operations and 3.7·10¹² exponentials a second: N = 256, B = 100, C = 5 takes 3.3 µs and 1.8 µs for the exponentials
-// forward, 8.7 + 1.8 µs backward and 14.2 + 1.8 µs in the double backward; the bytes, 0.5 MB each, 0.1 to 0.3 µs.
+// B] is 1/C of that). Instructions it must issue, for P = N²·B·C: forward 2·P (subtract, add up |·|), backward 6·P
+// (then subtract once more, compare with 0, take the sign, multiply and add), double backward 10·P (as many for the
+// tilt, and v's difference, less the difference that is there), and N²·B exponentials of 8 instructions. Each byte of m
+// takes part in more than N/2 of them, so they set the pace. An H200 issues 33·10¹² a second: N = 256, B = 100, C = 5
+// takes 3.5 µs forward, 7.4 µs backward and 11.3 µs in the double backward; the bytes, 0.5 MB each, 0.1 to 0.3 µs. With
+// what the loops have beside that, reads of shared memory above all, sm_90 issues 2.4·P, 7.9·P and 12.3·P where a
+// thread has 4 × 4 pairs.
 #include <cstring>
 #include <type_traits>
 
@@ -105,14 +107,13 @@ __device__ __forceinline__ void load_features(const T* from, int64_t step, int s
   from += k * step + u * kWidth;
   const int64_t from_step = step_k * step + step_u * kWidth, from_next = step - dims;
   const int place_step = step_u * kWidth * stride + step_k, place_next = 1 - dims * stride;
-  for (int i = threadIdx.x; i < end;) {
+  for (int i = threadIdx.x; i < end; i += kAtOnce * kThreads) {
     Unit loaded[kAtOnce];
     int places[kAtOnce];
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n) {
-      places[n] = i < end ? place : -1;
-      if (i < end) loaded[n] = *reinterpret_cast<const Unit*>(from);
-      i += kThreads;
+      if (i + n * kThreads < end) loaded[n] = *reinterpret_cast<const Unit*>(from);
+      places[n] = place;
       u += step_u;
       from += from_step;
       place += place_step;
@@ -124,7 +125,7 @@ __device__ __forceinline__ void load_features(const T* from, int64_t step, int s
     }
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n) {
-      if (places[n] < 0) continue;
+      if (i + n * kThreads >= end) break;
       T values[kWidth];
       memcpy(values, &loaded[n], sizeof(values));
 #pragma unroll
@@ -214,8 +215,8 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
         columns_there = -1;
       }
       const int in_group = static_cast<int>(first_column - group);
-      const int columns_left = static_cast<int>(samples - first_column < kTileColumns ? samples - first_column
-                                                                                      : kTileColumns);
+      const int columns_left =
+          static_cast<int>(samples - first_column < kTileColumns ? samples - first_column : kTileColumns);
 
       A distance[kRows][kColumns] = {}, tilt[kRows][kColumns] = {};  // d, u
       for (int64_t first_dim = 0; first_dim < all_dims; first_dim += kDims) {
@@ -298,6 +299,7 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
 
       if constexpr (kWeighs) {
         // A warp has weights of its own rows only, and threads keep theirs for all features.
+        __syncwarp();  // those of the tile before have been read
 #pragma unroll
         for (int r = 0; r < kRows; ++r) put(weights + (rows_at + r) * Tile::weight_stride + columns_at, weight[r]);
         __syncwarp();
@@ -315,6 +317,7 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
           A* total = totals + (in_shared ? first_dim : 0) * kTileRows + row;
           const int64_t in_d_m = (first_row + row) * features + b * all_dims + first_dim;
           if (writes && (first || !in_shared))
+#pragma unroll 4
             for (int c = 0; c < dims; ++c) total[c * kTileRows] = first ? A(0) : p.totals[in_d_m + c];
           int row_place = row, column_place = in_group + part * kColumns;
           for (int c = 0; c < dims; ++c) {
@@ -335,6 +338,7 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
             column_place += stride;
           }
           if (writes && (last || !in_shared))
+#pragma unroll 1
             for (int c = 0; c < dims; ++c) {
               if (last)
                 p.d_m[in_d_m + c] = narrow<T>(total[c * kTileRows]);

@@ -14,7 +14,8 @@ from emulated import Executor
 from families import FAMILIES, Shapes
 from kernel_checks import check_kernels
 
-FAMILY = "minibatch_stddev"
+STDDEV = "minibatch_stddev(group_size=4, num_channels=1)"
+DISCRIMINATION = "minibatch_discrimination(include_self=False)"
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Defect:
     report: str  # a regular expression
     shapes: Shapes = ((8, 19, 7, 9),)  # two groups of three chunks each, the last one not full
     misaligned: bool = False
+    family: str = STDDEV
 
     def __str__(self) -> str:
         return self.name
@@ -34,13 +36,13 @@ class Defect:
         """The sources of a library with the defect."""
         folder = BUILD / "planted" / self.name.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
-        kernels = folder / f"{FAMILY}.cu"
+        kernels = folder / f"{self.family.split('(')[0]}.cu"
         for path in (CUDA / kernels.name, *CUDA.glob("*.cuh")):
             shutil.copyfile(path, folder / path.name)
         text = (CUDA / self.file).read_text()
         assert text.count(self.right) == 1, f"{self.file} does not have {self.right!r} once: plant the defect elsewhere"
         (folder / self.file).write_text(text.replace(self.right, self.wrong))
-        return [kernels, GLUE / f"{FAMILY}.cpp"]
+        return [kernels, GLUE / f"{kernels.stem}.cpp"]
 
 
 DIFFERS = "depends on the order of threads, or on unwritten memory|is .* off its definition"
@@ -104,6 +106,15 @@ DEFECTS = [
         shapes=((8, 16, 4, 4),),
         misaligned=True,
     ),
+    Defect(
+        "weights that are read before other lanes have written them",
+        "minibatch_discrimination.cu",
+        right="weight[r]);\n        __syncwarp();",
+        wrong="weight[r]);",
+        report=DIFFERS,
+        shapes=((70, 2, 5),),  # blocks enough for 4 × 4 pairs a thread
+        family=DISCRIMINATION,
+    ),
 ]
 
 
@@ -114,6 +125,6 @@ def libraries() -> dict[Defect, Path]:
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=str)
 def test_a_planted_defect_is_reported(libraries: dict[Defect, Path], defect: Defect) -> None:
-    family = next(family for family in FAMILIES if family.name == "minibatch_stddev(group_size=4, num_channels=1)")
+    family = next(family for family in FAMILIES if family.name == defect.family)
     with closing(Executor(libraries[defect])) as executor, pytest.raises(AssertionError, match=defect.report):
         check_kernels(executor, family, torch.float32, defect.shapes, misaligned=defect.misaligned)
