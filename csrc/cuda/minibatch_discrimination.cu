@@ -107,6 +107,7 @@ __device__ __forceinline__ void load_features(const T* from, int64_t step, int s
   from += k * step + u * kWidth;
   const int64_t from_step = step_k * step + step_u * kWidth, from_next = step - dims;
   const int place_step = step_u * kWidth * stride + step_k, place_next = 1 - dims * stride;
+#pragma unroll 1
   for (int i = threadIdx.x; i < end; i += kAtOnce * kThreads) {
     Unit loaded[kAtOnce];
     int places[kAtOnce];
@@ -145,9 +146,15 @@ struct Problem {
   bool include_self;
 };
 
-// Registers for 512 threads a multiprocessor at least: left to itself, the compiler spills some to have more.
+/// Blocks that a multiprocessor shall have registers for: left to itself, the compiler spills some to have more.
 template <Pass kPass, int kRows, class T>
-__global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threads)
+constexpr int kLeastBlocks = sizeof(T) == 8            ? 2
+                             : kRows == 2              ? 3
+                             : kPass == Pass::backward ? 5
+                                                       : 4;
+
+template <Pass kPass, int kRows, class T>
+__global__ void __launch_bounds__(Tile<kRows>::threads, kLeastBlocks<kPass, kRows, T>)
     walk_pairs(Problem<T> p, int64_t row_tiles) {
   using A = Accumulate<T>;
   using Tile = Tile<kRows>;
@@ -162,8 +169,10 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
   const int64_t samples = p.layout.samples, kernels = p.layout.kernels, all_dims = p.layout.dims;
   const int64_t features = kernels * all_dims;
   const bool by_vector = all_dims % kVector<T> == 0 && aligned(p.m, p.v);
-  const bool one_chunk = all_dims <= kDims, in_shared = all_dims <= kSharedTotals;
-  const int at_once = one_chunk ? columns_at_once<kDims>(static_cast<int>(all_dims)) : kTileColumns;
+  const int chunks = static_cast<int>((all_dims - 1) / kDims + 1);
+  const int last_dims = static_cast<int>((all_dims - 1) % kDims + 1);
+  const bool one_chunk = chunks == 1, in_shared = all_dims <= kSharedTotals;
+  const int at_once = one_chunk ? columns_at_once<kDims>(last_dims) : kTileColumns;
   const int stride = at_once + 4;
 
   // Pairs lie so in a warp that lanes 1 apart share their columns and lanes 2 apart their rows: of such lanes' reads of
@@ -176,13 +185,13 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
   for (int64_t task = blockIdx.x; task < kernels * row_tiles; task += gridDim.x) {
     const int64_t b = task / row_tiles, first_row = task % row_tiles * kTileRows;
     A row_sums[kRows] = {};
-    int64_t group = 0;                       // the first of the columns that are loaded together
-    int64_t rows_there = -1, columns_there;  // of which chunks the features are in shared memory, by their first one
+    int64_t group = 0;                        // the first of the columns that are loaded together
+    int rows_there = -1, columns_there = -1;  // the chunks that are in shared memory
 
-    /// Sees to it that features from first_dim on are in shared memory; v's only for distances.
-    const auto bring = [&](int64_t first_dim, int dims, bool for_distances) {
+    /// Sees to it that a chunk is in shared memory; v's only for distances.
+    const auto bring = [&](int chunk, int dims, bool for_distances) {
       const bool new_v = kTilted && for_distances && !one_chunk;
-      const bool new_rows = rows_there != first_dim, new_columns = columns_there != first_dim;
+      const bool new_rows = rows_there != chunk, new_columns = columns_there != chunk;
       if (!new_rows && !new_columns && !new_v) return;
       __syncthreads();  // all have read what was there
 #pragma unroll 1
@@ -192,7 +201,7 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
         const int64_t first = of_rows ? first_row : group;
         const int most = of_rows ? kTileRows : at_once;
         const int count = static_cast<int>(samples - first < most ? samples - first : most);
-        const T* from = (of_v ? p.v : p.m) + (first * features + b * all_dims + first_dim);
+        const T* from = (of_v ? p.v : p.m) + (first * features + b * all_dims + chunk * int64_t{kDims});
         A* to = of_v ? (of_rows ? v_rows : v_columns) : of_rows ? m_rows : m_columns;
         const int to_stride = of_rows ? kRowStride : stride;
         if (by_vector)
@@ -200,12 +209,12 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
         else
           load_features<Tile::threads, 1>(from, features, count, dims, to, to_stride);
         if constexpr (kWeighs) {
-          if (for_distances && first_dim == 0 && !of_v)
+          if (for_distances && chunk == 0 && !of_v)
             for (int k = threadIdx.x; k < count; k += Tile::threads)
               (of_rows ? g_rows : g_columns)[k] = widen(p.g[(first + k) * kernels + b]);
         }
       }
-      rows_there = columns_there = first_dim;
+      rows_there = columns_there = chunk;
       __syncthreads();
     };
 
@@ -219,9 +228,9 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
           static_cast<int>(samples - first_column < kTileColumns ? samples - first_column : kTileColumns);
 
       A distance[kRows][kColumns] = {}, tilt[kRows][kColumns] = {};  // d, u
-      for (int64_t first_dim = 0; first_dim < all_dims; first_dim += kDims) {
-        const int dims = static_cast<int>(all_dims - first_dim < kDims ? all_dims - first_dim : kDims);
-        bring(first_dim, dims, /*for_distances=*/true);
+      for (int chunk = 0; chunk < chunks; ++chunk) {
+        const int dims = chunk < chunks - 1 ? kDims : last_dims;
+        bring(chunk, dims, /*for_distances=*/true);
         const auto add = [&](int begin, int end, A(&d)[kRows][kColumns], A(&u)[kRows][kColumns]) {
           int row_place = begin * kRowStride + rows_at, column_place = begin * stride + in_group + columns_at;
           for (int c = begin; c < end; ++c) {
@@ -246,7 +255,7 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
         };
         for (int block = 0; block < dims; block += kDiscriminationBlock) {
           const int block_end = block + kDiscriminationBlock < dims ? block + kDiscriminationBlock : dims;
-          if (first_dim == 0 && block == 0) {
+          if (chunk == 0 && block == 0) {
             add(block, block_end, distance, tilt);
           } else {
             A block_distance[kRows][kColumns] = {}, block_tilt[kRows][kColumns] = {};
@@ -311,11 +320,11 @@ __global__ void __launch_bounds__(Tile<kRows>::threads, 512 / Tile<kRows>::threa
         const bool first = first_column == 0, last = first_column + kTileColumns >= samples;
         const bool writes = part == 0 && first_row + row < samples;
         // From the last chunk, which is there, to the first, which the next tile begins with.
-        for (int64_t first_dim = (all_dims - 1) / kDims * kDims; first_dim >= 0; first_dim -= kDims) {
-          const int dims = static_cast<int>(all_dims - first_dim < kDims ? all_dims - first_dim : kDims);
-          bring(first_dim, dims, /*for_distances=*/false);
-          A* total = totals + (in_shared ? first_dim : 0) * kTileRows + row;
-          const int64_t in_d_m = (first_row + row) * features + b * all_dims + first_dim;
+        for (int chunk = chunks - 1; chunk >= 0; --chunk) {
+          const int dims = chunk < chunks - 1 ? kDims : last_dims;
+          bring(chunk, dims, /*for_distances=*/false);
+          A* total = totals + (in_shared ? chunk * kDims : 0) * kTileRows + row;
+          const int64_t in_d_m = (first_row + row) * features + b * all_dims + chunk * int64_t{kDims};
           if (writes && (first || !in_shared))
 #pragma unroll 4
             for (int c = 0; c < dims; ++c) total[c * kTileRows] = first ? A(0) : p.totals[in_d_m + c];
