@@ -32,11 +32,19 @@ std::vector<int64_t> out_sizes(const Tensor& m) {
   return {m.size(0), m.size(1)};
 }
 
+/// Undefined where the kernels need none: an empty tensor costs the host as much as a full one.
 Tensor workspace_for(const Tensor& m, bool for_d_m) {
   const auto type = accumulate_type(m);
-  int64_t size = for_d_m && m.scalar_type() != type ? m.numel() : 0;
-  if (m.is_cpu()) size = discrimination_workspace(layout_of(m), at::get_num_threads());
-  return at::empty({size}, m.options().dtype(type));
+  const DiscriminationLayout layout = layout_of(m);
+  const bool in_place = !for_d_m || m.scalar_type() == type;
+  const int64_t size = m.is_cpu() ? discrimination_workspace(layout, at::get_num_threads())
+                       : in_place ? 0
+                                  : discrimination_totals(layout);
+  return size > 0 ? at::empty({size}, m.options().dtype(type)) : Tensor();
+}
+
+void* data_of(const Tensor& workspace) {
+  return workspace.defined() ? workspace.mutable_data_ptr() : nullptr;
 }
 
 // ---- Kernels' entry points ----
@@ -46,9 +54,9 @@ Tensor minibatch_discrimination(const Tensor& m_any, bool include_self) {
   const Tensor m = m_any.contiguous();
   Tensor out = at::empty(out_sizes(m), m.options());
   if (m.numel() == 0) return out;
-  Tensor workspace = workspace_for(m, /*for_d_m=*/false);
-  run_kernel(DiscriminationForwardArgs{m.const_data_ptr(), out.mutable_data_ptr(), workspace.mutable_data_ptr(),
-                                       layout_of(m), include_self},
+  const Tensor workspace = workspace_for(m, /*for_d_m=*/false);
+  run_kernel(DiscriminationForwardArgs{m.const_data_ptr(), out.mutable_data_ptr(), data_of(workspace), layout_of(m),
+                                       include_self},
              m);
   return out;
 }
@@ -59,9 +67,9 @@ Tensor minibatch_discrimination_backward(const Tensor& grad_any, const Tensor& m
   const Tensor m = m_any.contiguous(), grad = grad_any.contiguous();
   Tensor d_m = at::empty_like(m);
   if (m.numel() == 0) return d_m;
-  Tensor workspace = workspace_for(m, /*for_d_m=*/true);
+  const Tensor workspace = workspace_for(m, /*for_d_m=*/true);
   run_kernel(DiscriminationBackwardArgs{grad.const_data_ptr(), m.const_data_ptr(), d_m.mutable_data_ptr(),
-                                        workspace.mutable_data_ptr(), layout_of(m)},
+                                        data_of(workspace), layout_of(m)},
              m);
   return d_m;
 }
@@ -74,10 +82,10 @@ std::tuple<Tensor, Tensor> minibatch_discrimination_double_backward(const Tensor
   const Tensor m = m_any.contiguous(), grad = grad_any.contiguous(), v = v_any.contiguous();
   Tensor d_grad = at::empty_like(grad), d_m = at::empty_like(m);
   if (m.numel() == 0) return {d_grad, d_m};
-  Tensor workspace = workspace_for(m, /*for_d_m=*/true);
+  const Tensor workspace = workspace_for(m, /*for_d_m=*/true);
   run_kernel(DiscriminationDoubleBackwardArgs{v.const_data_ptr(), grad.const_data_ptr(), m.const_data_ptr(),
-                                              d_grad.mutable_data_ptr(), d_m.mutable_data_ptr(),
-                                              workspace.mutable_data_ptr(), layout_of(m)},
+                                              d_grad.mutable_data_ptr(), d_m.mutable_data_ptr(), data_of(workspace),
+                                              layout_of(m)},
              m);
   return {d_grad, d_m};
 }

@@ -9,7 +9,7 @@ namespace gan_ops {
 
 /// m: [N, B, C]; out: [N, B].
 /// workspace, here and below: scratch in the accumulate type. On the CPU discrimination_workspace(layout, threads)
-/// values; on CUDA N·B·C where d_m is of a narrower type, else none.
+/// values; on CUDA discrimination_totals(layout) where d_m is of a narrower type, else none.
 struct DiscriminationForwardArgs {
   const void* m;
   void* out;
@@ -41,6 +41,14 @@ struct DiscriminationDoubleBackwardArgs {
 /// The CPU kernels' scratch for `threads` threads, in values of the accumulate type: O(N·B·C), since no more than B
 /// threads find work.
 int64_t discrimination_workspace(const DiscriminationLayout& layout, int64_t threads);
+
+/// On CUDA, d_m is added up in shared memory where a kernel has at most so many features.
+constexpr int64_t kDiscriminationSharedTotals = 32;
+
+/// The CUDA kernels' scratch for d_m between tiles, in values of the accumulate type.
+inline int64_t discrimination_totals(const DiscriminationLayout& layout) {
+  return layout.dims > kDiscriminationSharedTotals ? layout.samples * layout.kernels * layout.dims : 0;
+}
 
 void run_on_cpu(const DiscriminationForwardArgs& args, Dtype dtype);
 void run_on_cpu(const DiscriminationBackwardArgs& args, Dtype dtype);

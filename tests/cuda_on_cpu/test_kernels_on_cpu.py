@@ -46,8 +46,10 @@ def large_shapes(family: Family) -> list[Shapes]:
     """Those that take ways through the kernels that the drawn ones are too small for: several chunks of a plane,
     sample, tensor or batch, a block a plane, several tiles of a chunk; with whole vectors, and without."""
     name = family.name.split("(")[0].split(" ")[0]
-    if name == "minibatch_discrimination":  # rows, columns and features of more than a tile
-        return [((70, 2, 35),)]
+    if name == "minibatch_discrimination":
+        # Rows and columns of more than a tile, features of more than a chunk, the same in few blocks; several columns'
+        # tiles at a time, and features by vector.
+        return [((70, 2, 35),), ((70, 1, 35),), ((150, 1, 8),)]
     if name == "minibatch_stddev":
         return [((60, 6, 8, 12),)]
     if name == "historical_distance":

@@ -14,6 +14,9 @@ from emulated import Executor
 from families import FAMILIES, Shapes
 from kernel_checks import check_kernels
 
+STDDEV = "minibatch_stddev(group_size=4, num_channels=1)"
+DISCRIMINATION = "minibatch_discrimination(include_self=False)"
+
 
 @dataclass(frozen=True)
 class Defect:
@@ -25,7 +28,7 @@ class Defect:
     shapes: Shapes = ((8, 19, 7, 9),)  # two groups of three chunks each, the last one not full
     misaligned: bool = False
     channels_last: bool = False
-    family: str = "minibatch_stddev(group_size=4, num_channels=1)"
+    family: str = STDDEV
 
     def __str__(self) -> str:
         return self.name
@@ -140,6 +143,15 @@ DEFECTS = [
             ),
         ]
     ],
+    Defect(
+        "weights that are read before other lanes have written them",
+        "minibatch_discrimination.cu",
+        right="weight[r]);\n        __syncwarp();",
+        wrong="weight[r]);",
+        report=DIFFERS,
+        shapes=((70, 2, 5),),  # blocks enough for 4 × 4 pairs a thread
+        family=DISCRIMINATION,
+    ),
 ]
 
 

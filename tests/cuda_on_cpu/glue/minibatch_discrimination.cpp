@@ -8,7 +8,7 @@ namespace {
 
 Scratch workspace(Dtype dtype, const DiscriminationLayout& layout) {
   const bool in_place = dtype == Dtype::float64 || dtype == Dtype::float32;
-  return Scratch(dtype, in_place ? 0 : layout.samples * layout.kernels * layout.dims);
+  return Scratch(dtype, in_place ? 0 : discrimination_totals(layout));
 }
 
 }  // namespace
