@@ -182,14 +182,14 @@ void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layo
   walk_chunks<false>(f, s, layout, cpu_walk_chunks(layout), static_cast<Accumulate<T>*>(nullptr));
 }
 
-/// As well, `totals` [channels] receives the sums of the last output over samples and pixels, unless it is null;
-/// `partial` [chunks.count(), channels] is scratch for them.
+/// As well, `totals` [channels] receives the sums of the last output over samples and pixels, divided by `divisor`,
+/// unless it is null; `partial` [chunks.count(), channels] is scratch for them.
 template <class T, class F>
 void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, const PixelChunks& chunks,
-                   Accumulate<T>* partial, Accumulate<T>* totals) {
+                   Accumulate<T>* partial, Accumulate<T>* totals, Accumulate<T> divisor) {
   if (totals == nullptr) return walk_channels(f, s, layout);
   walk_chunks<true>(f, s, layout, chunks, partial);
-  sum_rows(partial, totals, chunks.count(), layout.channels);
+  sum_rows(partial, totals, chunks.count(), layout.channels, divisor);
 }
 
 }  // namespace gan_ops::cpu

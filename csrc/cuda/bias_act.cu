@@ -1,5 +1,5 @@
-// Bias and leaky ReLU on CUDA: a thread 16 bytes; the bias gradient in pieces of fixed size that a second kernel adds
-// in order.
+// Scale, bias and leaky ReLU on CUDA: a thread 16 bytes; the bias gradient in pieces of fixed size that a second kernel
+// adds in order.
 //
 // Bytes it must move, for E elements of size s: forward 2·E·s, backward 3·E·s (partial sums and bias: 1/1000 of that
 // for planes of 64×64 and more). At most 5 operations an element, so memory sets the pace: at an H200's 4.8 TB/s,
@@ -37,13 +37,14 @@ __global__ void __launch_bounds__(kThreads)
   for_all_vectors<T>(count, [&](int64_t i, int here) {
     A values[kVector<T>];
     load(x + i, here, by_vector, values);
+    A biases[kVector<T>] = {};
     if (bias != nullptr) {
       ChannelWalker at(s, i);
 #pragma unroll
-      for (int k = 0; k < kVector<T>; ++k, at.advance()) values[k] += bias[at.channel];
+      for (int k = 0; k < kVector<T>; ++k, at.advance()) biases[k] = bias[at.channel];
     }
 #pragma unroll
-    for (int k = 0; k < kVector<T>; ++k) values[k] = f.value(values[k]);
+    for (int k = 0; k < kVector<T>; ++k) values[k] = f.value(f.enter(values[k], biases[k]));
     store(y + i, here, by_vector, values);
   });
 }
@@ -144,7 +145,7 @@ void run_on_cuda(const BiasActForwardArgs& a, Dtype dtype, CudaStream stream) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
     launch(forward<T, A>, grid_of_vectors<T>(element_count(a.layout)), kThreads, stream, static_cast<const T*>(a.x),
-           static_cast<const A*>(a.bias), static_cast<T*>(a.y), make_bias_act<A>(a.slope, a.gain), a.layout,
+           static_cast<const A*>(a.bias), static_cast<T*>(a.y), make_bias_act<A>(a.slope, a.gain, a.scale), a.layout,
            element_count(a.layout));
   });
 }
@@ -153,7 +154,7 @@ void run_on_cuda(const BiasActBackwardArgs& a, Dtype dtype, CudaStream stream) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
     const ChannelLayout s = a.layout;
-    const BiasAct<A> f = make_bias_act<A>(a.slope, a.gain);
+    const BiasAct<A> f = make_bias_act_backward<A>(a.slope, a.gain, a.scale);
     const T* g = static_cast<const T*>(a.g);
     const T* y = static_cast<const T*>(a.y);
     T* d_x = static_cast<T*>(a.d_x);
@@ -179,7 +180,7 @@ void run_on_cuda(const BiasActBackwardArgs& a, Dtype dtype, CudaStream stream) {
       distant(std::integral_constant<int, kWarp>{});
     else
       distant(std::integral_constant<int, kThreads>{});
-    launch_sum_rows<A>(partial, static_cast<A*>(a.d_bias), chunks.count(), s.channels, stream);
+    launch_sum_rows<A>(partial, static_cast<A*>(a.d_bias), chunks.count(), s.channels, A(a.scale), stream);
   });
 }
 

@@ -244,11 +244,11 @@ void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layo
          static_cast<Accumulate<T>*>(nullptr));
 }
 
-/// As well, `totals` [channels] receives the sums of the last output over samples and pixels, unless it is null;
-/// `partial` [chunks.count(), channels] is scratch for them.
+/// As well, `totals` [channels] receives the sums of the last output over samples and pixels, divided by `divisor`,
+/// unless it is null; `partial` [chunks.count(), channels] is scratch for them.
 template <class T, class F>
 void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, const PixelChunks& chunks,
-                   Accumulate<T>* partial, Accumulate<T>* totals, CudaStream stream) {
+                   Accumulate<T>* partial, Accumulate<T>* totals, Accumulate<T> divisor, CudaStream stream) {
   if (totals == nullptr) return walk_channels(f, s, layout, stream);
   if (layout.inner == 1)
     launch(adjacent_channels_and_totals<T, F>, grid_for(chunks.count()), kThreads, stream, f, s, layout, chunks,
@@ -256,7 +256,7 @@ void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layo
   else
     launch(distant_channels<true, T, F>, grid_for(chunks.count()), kThreads, stream, f, s, layout, chunks,
            tile_columns<T, F>(layout, chunks.width), partial);
-  launch_sum_rows<Accumulate<T>>(partial, totals, chunks.count(), layout.channels, stream);
+  launch_sum_rows<Accumulate<T>>(partial, totals, chunks.count(), layout.channels, divisor, stream);
 }
 
 }  // namespace gan_ops::cuda
