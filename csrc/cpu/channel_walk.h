@@ -59,7 +59,7 @@ GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64
       for (int lane = 0; lane < width; ++lane) lanes[k][lane] += lanes[k][lane + width];
     sums[k] = lanes[k][0];
   }
-  f.coefficients(pixel, sums, A(channels), c);
+  f.coefficients(f.known(pixel), sums, A(channels), c);
   f.keep(pixel, c);
   const auto write = [&](int64_t channel) GAN_OPS_LAMBDA_INLINE {
     A in[F::kInputs], out[F::kOutputs];
@@ -120,7 +120,7 @@ GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout,
       of_pixel[k] = sums[0][k][p];
       for (int side = 1; side < kSide; ++side) of_pixel[k] += sums[side][k][p];
     });
-    f.coefficients(first_pixel + p, of_pixel, A(layout.channels), c);
+    f.coefficients(f.known(first_pixel + p), of_pixel, A(layout.channels), c);
     f.keep(first_pixel + p, c);
     unroll<F::kCoefficients>([&](auto k) GAN_OPS_LAMBDA_INLINE { coefficients[k][p] = c[k]; });
   };

@@ -30,19 +30,28 @@ struct Activated {
   const A* bias;    // [channels]
   const A* v_bias;  // [channels], the cotangent of d_bias; read by the double backward alone
 
+  static constexpr int kParameters = kTwice ? 2 : 1;
+  GAN_OPS_INLINE const A* parameter(int k) const { return k == 0 ? bias : v_bias; }
+  static GAN_OPS_INLINE Channel of_parameters(const A* values) {
+    if constexpr (kTwice)
+      return {values[0], values[1]};
+    else
+      return {values[0], A(0)};
+  }
   GAN_OPS_INLINE Channel channel(int64_t c) const {
     if constexpr (kTwice)
       return {bias[c], v_bias[c]};
     else
       return {bias[c], A(0)};
   }
+  GAN_OPS_INLINE A known(int64_t pixel) const { return norm.known(pixel); }
   GAN_OPS_INLINE void accumulate(const A* in, Channel channel, A* sums) const {
     A at_t[kInputs];
     enter(in, channel, at_t);
     norm.accumulate(at_t, {}, sums);
   }
-  GAN_OPS_INLINE void coefficients(int64_t pixel, const A* sums, A channels, A* c) const {
-    norm.coefficients(pixel, sums, channels, c);
+  GAN_OPS_INLINE void coefficients(A known, const A* sums, A channels, A* c) const {
+    norm.coefficients(known, sums, channels, c);
   }
   GAN_OPS_INLINE void keep(int64_t pixel, const A* c) const { norm.keep(pixel, c); }
   GAN_OPS_INLINE void write(const A* in, Channel channel, const A* c, A* out) const {

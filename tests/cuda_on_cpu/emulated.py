@@ -87,6 +87,7 @@ class Run:
     dtype: torch.dtype
     channels_last: bool = False
     misaligned: bool = False  # whether tensors begin one element behind a multiple of 16 bytes
+    misaligned_vectors: bool | None = None  # the same of tensors of one axis, parameters; None: as the others
     seed: int = 0  # threads and blocks run in order, or shuffled by it
     unwritten: int = 0xFF  # every byte of memory that nobody has written; 0xFF makes NaN
     launches: Counter[str] = field(default_factory=Counter, compare=False)  # of each function, counted here
@@ -111,7 +112,8 @@ class Run:
     def _native(self, argument: Tensor | int | float | None) -> Argument:
         if not isinstance(argument, Tensor):
             return argument
-        offset = argument.element_size() if self.misaligned else 0
+        alone = argument.dim() == 1 and self.misaligned_vectors is not None
+        offset = argument.element_size() if (self.misaligned_vectors if alone else self.misaligned) else 0
         if argument.is_meta:
             return Output(argument.numel() * argument.element_size(), offset)
         in_memory = argument.detach().movedim(1, -1) if self._moves_channels(argument) else argument.detach()
