@@ -3,20 +3,25 @@
 Compiles csrc/cuda/*.cu for all architectures that users have and prints registers a thread, static shared memory a
 block and theoretical occupancy of each kernel. Fails, naming the kernel, where registers are spilled, an array lies in
 local memory, registers exceed the launch bounds, or there are none.
+
+``--loads --architecture 9.0`` adds how many instructions of each kernel read or write global and shared memory, and
+how many bits a thread each moves. They are counted in the machine code, so those of all its ways together.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +58,10 @@ MULTIPROCESSORS = {
 }
 
 
+Accesses = Counter[tuple[str, int]]
+"""How many instructions (LDG, STG: global memory, LDS, STS: shared, LDGSTS: from one to the other) of how many bits."""
+
+
 @dataclass
 class Kernel:
     """One kernel compiled for one architecture."""
@@ -66,6 +75,7 @@ class Kernel:
     spills: int = 0
     threads: int | None = None  # of a block, from the launch bounds
     least_blocks: int = 1  # a multiprocessor, from there too
+    accesses: Accesses = field(default_factory=Counter)  # if asked for
 
     def blocks(self) -> int:
         """How many blocks fit in a multiprocessor at once."""
@@ -129,12 +139,24 @@ def parse_bounds(ptx: str) -> dict[str, tuple[int, int]]:
     return bounds
 
 
+def parse_accesses(assembly: str) -> dict[str, Accesses]:
+    """For each kernel of nvdisasm's text, its accesses to memory."""
+    of_kernels: dict[str, Accesses] = {}
+    for line in assembly.splitlines():
+        if found := re.match(r"\.text\.(\w+):", line):
+            accesses = of_kernels.setdefault(found[1], Counter())
+        elif found := re.match(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?\w+ )?\s*(LDGSTS|LDG|STG|LDS|STS)((?:\.\w+)*) ", line):
+            bits = re.search(r"\.[US]?(8|16|64|128|256)(?![^.])", found[2])
+            accesses[found[1], int(bits[1]) if bits else 32] += 1
+    return of_kernels
+
+
 class CompileError(Exception):
     """What nvcc said."""
 
 
-def compile_file(nvcc: str, source: Path, architecture: str) -> list[Kernel]:
-    """The kernels of one file, compiled for one architecture."""
+def compile_file(nvcc: str, source: Path, architecture: str, nvdisasm: str | None = None) -> list[Kernel]:
+    """The kernels of one file, compiled for one architecture; with their accesses if there is ``nvdisasm``."""
     number = architecture.replace(".", "")
     with tempfile.TemporaryDirectory() as folder:
         target = [f"-gencode=arch=compute_{number},code=sm_{number}", "--keep", "--keep-dir", folder]
@@ -144,15 +166,28 @@ def compile_file(nvcc: str, source: Path, architecture: str) -> list[Kernel]:
             raise CompileError(done.stdout + done.stderr)
         [ptx] = Path(folder).glob("*.ptx")
         bounds = parse_bounds(ptx.read_text())
+        accesses = {}
+        if nvdisasm is not None:
+            command = [nvdisasm, "-c", f"{folder}/kernels.cubin"]
+            accesses = parse_accesses(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     kernels = parse_ptxas(source.stem, done.stdout + done.stderr)
     for kernel in kernels:
         kernel.threads, kernel.least_blocks = bounds.get(kernel.name, (None, 1))
+        kernel.accesses = accesses.get(kernel.name, Counter())
     return kernels
 
 
 def find_nvcc() -> str | None:
     home = os.environ.get("CUDA_HOME")
     return str(Path(home, "bin", "nvcc")) if home else shutil.which("nvcc")
+
+
+def find_nvdisasm(nvcc: str) -> str | None:
+    """The toolkit's, or the one that comes with triton, which torch brings."""
+    beside = shutil.which("nvdisasm", path=str(Path(nvcc).parent)) or shutil.which("nvdisasm")
+    if beside is None and (triton := importlib.util.find_spec("triton")):
+        beside = shutil.which("nvdisasm", path=str(Path(triton.origin).parent / "backends" / "nvidia" / "bin"))
+    return beside
 
 
 def readable(names: Iterable[str]) -> dict[str, str]:
@@ -193,18 +228,36 @@ def table(kernels: Sequence[Kernel], names: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def accesses_table(kernels: Sequence[Kernel], names: dict[str, str]) -> str:
+    """A line a kernel and architecture: for each instruction, how many × bits."""
+    lines = []
+    for kernel in sorted(kernels, key=lambda k: (k.source, names[k.name], float(k.architecture))):
+        of: dict[str, list[str]] = {}
+        for (instruction, bits), count in sorted(kernel.accesses.items(), key=lambda a: (a[0][0], -a[0][1])):
+            of.setdefault(instruction, []).append(f"{count}×{bits}")
+        text = ", ".join(" ".join([instruction, *counts]) for instruction, counts in of.items())
+        lines.append(f"{kernel.architecture:>4}  {kernel.source}: {names[kernel.name]}: {text or 'none'}")
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernel_report", description=__doc__)
     parser.add_argument("files", nargs="*", type=Path, help="default: all of csrc/cuda")
     parser.add_argument("--quiet", action="store_true", help="without the table")
+    parser.add_argument("--loads", action="store_true", help="how memory is read and written, too; wants nvdisasm")
+    parser.add_argument("--architecture", action="append", choices=ARCHITECTURES, help="default: all; may be repeated")
     options = parser.parse_args()
+    architectures = options.architecture or ARCHITECTURES
     nvcc = find_nvcc()
     if nvcc is None:
         sys.exit("kernel_report needs nvcc: it is not on PATH, and CUDA_HOME is not set")
+    nvdisasm = find_nvdisasm(nvcc) if options.loads else None
+    if options.loads and nvdisasm is None:
+        sys.exit("--loads needs nvdisasm: it is neither beside nvcc, nor on PATH, nor in triton")
     sources = options.files or sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     try:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            tasks = [(nvcc, source, architecture) for source in sources for architecture in ARCHITECTURES]
+            tasks = [(nvcc, source, a, nvdisasm) for source in sources for a in architectures]
             of_files = list(pool.map(lambda task: compile_file(*task), tasks))
     except CompileError as error:
         sys.exit(str(error))
@@ -213,12 +266,15 @@ def main() -> int:
     if not options.quiet:
         print("Registers a thread and theoretical occupancy for each architecture; shared: bytes a block.")
         print(table(kernels, names))
+    if options.loads:
+        print("Instructions that read (LD) and write (ST) global (G) and shared (S) memory: how many × bits.")
+        print(accesses_table(kernels, names))
     defects = [(kernel, defect) for kernel in kernels for defect in kernel.defects()]
     for kernel, defect in defects:
         print(f"{kernel.source}: {names[kernel.name]} {defect} on {kernel.architecture}")
     most = max(kernels, key=lambda kernel: kernel.registers)
     print(
-        f"{len(kernels)} kernels for {len(ARCHITECTURES)} architectures, {len(defects)} defects; at most "
+        f"{len(kernels)} kernels for {len(architectures)} architectures, {len(defects)} defects; at most "
         f"{most.registers} registers ({most.source}: {names[most.name]} on {most.architecture})"
     )
     return 1 if defects else 0

@@ -160,12 +160,12 @@ def convolutions_alone() -> Iterator[None]:
     with ExitStack() as stack:
         for target, name, replacement in (
             (models.pggan, "widened", lambda x: x),
-            (models.pggan, "bias_act", lambda x, *_: x),
-            (models.pggan, "bias_act_pixel_norm", lambda x, *_: x),
+            (models.pggan, "bias_act", lambda x, *_, **__: x),
+            (models.pggan, "bias_act_pixel_norm", lambda x, *_, **__: x),
             (gan_ops.nn, "scale_smaller", lambda x, weight, _: (x, weight)),
             (gan_ops.nn.equalized, "scale_smaller", lambda x, weight, _: (x, weight)),
-            (gan_ops.nn.equalized, "bias_act", lambda x, *_: x),
-            (gan_ops.nn.equalized, "bias_act_pixel_norm", lambda x, *_: x),
+            (gan_ops.nn.equalized, "bias_act", lambda x, *_, **__: x),
+            (gan_ops.nn.equalized, "bias_act_pixel_norm", lambda x, *_, **__: x),
             (gan_ops.nn.pixel_norm, "pixel_norm", lambda x, *_: x),
             (gan_ops.nn.minibatch, "minibatch_stddev", with_a_map),
         ):

@@ -1,4 +1,4 @@
-// Bias and leaky ReLU kernels: arguments, documented once for CPU and CUDA. The formulas are in math/bias_act.h.
+// Scale, bias and leaky ReLU kernels: arguments, documented once for CPU and CUDA. The formulas are in math/bias_act.h.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ struct BiasActForwardArgs {
   const void* bias;
   void* y;
   ChannelLayout layout;
-  double slope, gain;
+  double slope, gain, scale;
 };
 
 /// The chunks of the bias gradient: 8192 elements where channels are adjacent, but at least 8 pixels, or their sums
@@ -35,7 +35,7 @@ struct BiasActBackwardArgs {
   void* partial;
   PixelChunks chunks;
   ChannelLayout layout;
-  double slope, gain;
+  double slope, gain, scale;
 };
 
 void run_on_cpu(const BiasActForwardArgs& args, Dtype dtype);

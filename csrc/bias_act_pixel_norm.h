@@ -1,5 +1,5 @@
-// Kernels of bias, leaky ReLU and pixel norm together: arguments, documented once for CPU and CUDA. The formulas are in
-// math/bias_act_pixel_norm.h.
+// Kernels of scale, bias, leaky ReLU and pixel norm together: arguments, documented once for CPU and CUDA. The formulas
+// are in math/bias_act_pixel_norm.h.
 #pragma once
 
 #include "kernel_types.h"
@@ -14,7 +14,7 @@ struct BiasActPixelNormForwardArgs {
   void* y;
   void* r;
   ChannelLayout layout;
-  double slope, eps;
+  double slope, eps, scale;
 };
 
 /// g: cotangent of y; d_x: gradient of x. d_bias: [channels] in the accumulate type, or null when nobody wants it;
@@ -29,7 +29,7 @@ struct BiasActPixelNormBackwardArgs {
   void* partial;
   PixelChunks chunks;
   ChannelLayout layout;
-  double slope;
+  double slope, scale;
 };
 
 /// v, v_bias: cotangents of the backward pass's d_x and d_bias; d_g, d_x, d_bias: gradients of its g, x and bias.
@@ -46,7 +46,7 @@ struct BiasActPixelNormDoubleBackwardArgs {
   void* partial;
   PixelChunks chunks;
   ChannelLayout layout;
-  double slope;
+  double slope, scale;
 };
 
 void run_on_cpu(const BiasActPixelNormForwardArgs& args, Dtype dtype);

@@ -108,6 +108,10 @@ inline void check_negative_slope(double negative_slope) {
   TORCH_CHECK_VALUE(negative_slope >= 0, "negative_slope must not be negative, but is ", negative_slope);
 }
 
+inline void check_scale(double scale) {
+  TORCH_CHECK_VALUE(scale > 0, "scale must be positive, but is ", scale);
+}
+
 /// An argument of a derivative op that must have the shape, type and device that the forward pass gives it.
 inline void check_matches(const at::Tensor& tensor, const char* name, at::IntArrayRef sizes, at::ScalarType type,
                           at::Device device) {

@@ -45,18 +45,21 @@ TORCH_LIBRARY(gan_ops, m) {
       "minibatch_discrimination_double_backward(Tensor v, Tensor grad, Tensor m)"
       " -> (Tensor d_grad, Tensor d_m)");
 
-  m.def("bias_act(Tensor x, Tensor? bias, float negative_slope, float gain) -> Tensor");
+  m.def("bias_act(Tensor x, Tensor? bias, float negative_slope, float gain, float scale=1.0) -> Tensor");
   m.def(
-      "bias_act_backward(Tensor grad, Tensor y, bool with_bias, float negative_slope, float gain)"
+      "bias_act_backward(Tensor grad, Tensor y, bool with_bias, float negative_slope, float gain, float scale=1.0)"
       " -> (Tensor d_x, Tensor d_bias)");
 
-  m.def("bias_act_pixel_norm(Tensor x, Tensor? bias, float negative_slope, float eps) -> (Tensor y, Tensor r)");
+  m.def(
+      "bias_act_pixel_norm(Tensor x, Tensor? bias, float negative_slope, float eps, float scale=1.0) -> (Tensor y, "
+      "Tensor r)");
   m.def(
       "bias_act_pixel_norm_backward(Tensor grad, Tensor x, Tensor? bias, Tensor r, bool with_bias, "
-      "float negative_slope, float eps) -> (Tensor d_x, Tensor d_bias)");
+      "float negative_slope, float eps, float scale=1.0) -> (Tensor d_x, Tensor d_bias)");
   m.def(
       "bias_act_pixel_norm_double_backward(Tensor v, Tensor? v_bias, Tensor grad, Tensor x, Tensor? bias, Tensor r, "
-      "bool with_bias, float negative_slope, float eps) -> (Tensor d_grad, Tensor d_x, Tensor d_bias)");
+      "bool with_bias, float negative_slope, float eps, float scale=1.0) -> (Tensor d_grad, Tensor d_x, Tensor "
+      "d_bias)");
 
   m.def("fade_in(Tensor new, Tensor old, Tensor? fraction, float number) -> Tensor");
   m.def(

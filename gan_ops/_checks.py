@@ -48,12 +48,16 @@ def check_discrimination_features(m: Tensor) -> None:
     check_float(m, "m")
 
 
-def check_bias_act(x: Tensor, bias: Tensor | None, negative_slope: float, gain: float = 1.0) -> None:
-    """bias is [C] of a floating-point type; slope and gain keep the sign."""
+def check_bias_act(
+    x: Tensor, bias: Tensor | None, negative_slope: float, gain: float = 1.0, scale: float = 1.0
+) -> None:
+    """bias is [C] of a floating-point type; slope and gain keep the sign, and so does the scale of x."""
     if not negative_slope >= 0:
         raise ValueError(f"negative_slope must not be negative, but is {negative_slope:g}")
     if not gain > 0:
         raise ValueError(f"gain must be positive, but is {gain:g}")
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, but is {scale:g}")
     if bias is None:
         return
     check_channels(bias, "bias", x)

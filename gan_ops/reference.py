@@ -109,20 +109,22 @@ def virtual_batch_norm(
     return y.reshape(x.shape).to(x.dtype)
 
 
-def bias_act(x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, gain: float = 1.0) -> Tensor:
-    """gain · leaky_relu(x + bias) for x [N, C, *], bias [C]; see :func:`gan_ops.bias_act`."""
+def bias_act(
+    x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, gain: float = 1.0, scale: float = 1.0
+) -> Tensor:
+    """gain · leaky_relu(scale·x + bias) for x [N, C, *], bias [C]; see :func:`gan_ops.bias_act`."""
     check_feature_map(x)
-    check_bias_act(x, bias, negative_slope, gain)
-    return (gain * F.leaky_relu(_biased(x, bias), negative_slope)).to(x.dtype)
+    check_bias_act(x, bias, negative_slope, gain, scale)
+    return (gain * F.leaky_relu(_biased(x, bias, scale), negative_slope)).to(x.dtype)
 
 
 def bias_act_pixel_norm(
-    x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, eps: float = 1e-8
+    x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, eps: float = 1e-8, scale: float = 1.0
 ) -> Tensor:
-    """pixel_norm(leaky_relu(x + bias)) for x [N, C, *], bias [C]; see :func:`gan_ops.bias_act_pixel_norm`."""
+    """pixel_norm(leaky_relu(scale·x + bias)) for x [N, C, *], bias [C]; see :func:`gan_ops.bias_act_pixel_norm`."""
     check_feature_map(x)
-    check_bias_act(x, bias, negative_slope)
-    return pixel_norm(F.leaky_relu(_biased(x, bias), negative_slope), eps).to(x.dtype)
+    check_bias_act(x, bias, negative_slope, scale=scale)
+    return pixel_norm(F.leaky_relu(_biased(x, bias, scale), negative_slope), eps).to(x.dtype)
 
 
 def fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> Tensor:
@@ -254,7 +256,7 @@ def historical_update_(parameters: Iterable[Tensor], averages: Iterable[Tensor],
         average.copy_(torch.where(t == 1, wide, moved))
 
 
-def _biased(x: Tensor, bias: Tensor | None) -> Tensor:
-    """x [N, C, *] + bias [C], in the type that sums are taken in."""
-    t = accumulable(x)
+def _biased(x: Tensor, bias: Tensor | None, scale: float) -> Tensor:
+    """scale·x [N, C, *] + bias [C], in the type that sums are taken in."""
+    t = accumulable(x) if scale == 1 else scale * accumulable(x)
     return t if bias is None else t + bias.to(t.dtype).view(-1, *[1] * (x.dim() - 2))  # [C] → [C, 1, …]

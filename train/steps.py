@@ -217,9 +217,13 @@ def _values(loss: Tensor, penalty: Tensor | None, real_score: Tensor, fake_score
 
 def _added(gradients: list[Tensor], more: Sequence[Tensor | None]) -> list[Tensor]:
     """The sums of two lists of gradients, of which the second may lack some, or all."""
-    if not more:
+    present = [i for i, other in enumerate(more) if other is not None]
+    if not present:
         return gradients
-    return [one if other is None else one + other for one, other in zip(gradients, more, strict=True)]
+    # On a GPU one kernel for all of them.
+    sums = torch._foreach_add([gradients[i] for i in present], [more[i] for i in present])
+    by_place = dict(zip(present, sums, strict=True))
+    return [by_place.get(i, one) for i, one in enumerate(gradients)]
 
 
 def _detached(tensors: Iterable[Tensor]) -> list[Tensor]:

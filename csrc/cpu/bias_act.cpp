@@ -1,4 +1,4 @@
-// Bias and leaky ReLU on the CPU: one walk, with the bias gradient summed on the way in pieces of fixed size.
+// Scale, bias and leaky ReLU on the CPU: one walk, with the bias gradient summed on the way in pieces of fixed size.
 #include "../bias_act.h"
 
 #include <algorithm>
@@ -52,12 +52,12 @@ void for_runs(const ChannelLayout& s, const PixelChunks& chunks, const Body& bod
 template <class T, class A>
 GAN_OPS_INLINE void activate(const T* x, T* y, int64_t width, const A* bias, BiasAct<A> f) {
 #pragma omp simd
-  for (int64_t i = 0; i < width; ++i) y[i] = narrow<T>(f.value(widen(x[i]) + bias[i]));
+  for (int64_t i = 0; i < width; ++i) y[i] = narrow<T>(f.value(f.enter(widen(x[i]), bias[i])));
 }
 template <class T, class A>
 GAN_OPS_INLINE void activate(const T* x, T* y, int64_t width, A bias, BiasAct<A> f) {
 #pragma omp simd
-  for (int64_t i = 0; i < width; ++i) y[i] = narrow<T>(f.value(widen(x[i]) + bias));
+  for (int64_t i = 0; i < width; ++i) y[i] = narrow<T>(f.value(f.enter(widen(x[i]), bias)));
 }
 template <class T, class A>
 GAN_OPS_INLINE void differentiate(const T* g, const T* y, T* d_x, int64_t width, BiasAct<A> f) {
@@ -125,7 +125,7 @@ void run_on_cpu(const BiasActForwardArgs& a, Dtype dtype) {
     using A = Accumulate<T>;
     for_runs(a.layout, bias_act_chunks(a.layout),
              Forward<T>{static_cast<const T*>(a.x), static_cast<const A*>(a.bias), static_cast<T*>(a.y),
-                        make_bias_act<A>(a.slope, a.gain)});
+                        make_bias_act<A>(a.slope, a.gain, a.scale)});
   });
 }
 
@@ -135,8 +135,9 @@ void run_on_cpu(const BiasActBackwardArgs& a, Dtype dtype) {
     A* partial = a.d_bias == nullptr ? nullptr : static_cast<A*>(a.partial);
     for_runs(a.layout, a.chunks,
              Backward<T>{static_cast<const T*>(a.g), static_cast<const T*>(a.y), static_cast<T*>(a.d_x), partial,
-                         a.layout.channels, make_bias_act<A>(a.slope, a.gain)});
-    if (partial != nullptr) sum_rows(partial, static_cast<A*>(a.d_bias), a.chunks.count(), a.layout.channels);
+                         a.layout.channels, make_bias_act_backward<A>(a.slope, a.gain, a.scale)});
+    if (partial != nullptr)
+      sum_rows(partial, static_cast<A*>(a.d_bias), a.chunks.count(), a.layout.channels, A(a.scale));
   });
 }
 

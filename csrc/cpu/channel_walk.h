@@ -76,7 +76,7 @@ GAN_OPS_INLINE void adjacent_channels(F f, Streams<T, F> s, int64_t pixel, int64
       for (int lane = 0; lane < width; ++lane) lanes[k][lane] += lanes[k][lane + width];
     sums[k] = lanes[k][0];
   }
-  f.coefficients(pixel, sums, A(channels), c);
+  f.coefficients(f.known(pixel), sums, A(channels), c);
   f.keep(pixel, c);
   constexpr int kMost = 512;
   OutputRows<T, F, kMost> rows;
@@ -144,7 +144,7 @@ GAN_OPS_INLINE void distant_channels(F f, Streams<T, F> s, ChannelLayout layout,
       of_pixel[k] = sums[0][k][p];
       for (int side = 1; side < kSide; ++side) of_pixel[k] += sums[side][k][p];
     });
-    f.coefficients(first_pixel + p, of_pixel, A(layout.channels), c);
+    f.coefficients(f.known(first_pixel + p), of_pixel, A(layout.channels), c);
     f.keep(first_pixel + p, c);
     unroll<F::kCoefficients>([&](auto k) GAN_OPS_LAMBDA_INLINE { coefficients[k][p] = c[k]; });
   };
@@ -212,14 +212,14 @@ void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layo
   walk_chunks<false>(f, s, layout, cpu_walk_chunks(layout), static_cast<Accumulate<T>*>(nullptr));
 }
 
-/// As well, `totals` [channels] receives the sums of the last output over samples and pixels, unless it is null;
-/// `partial` [chunks.count(), channels] is scratch for them.
+/// As well, `totals` [channels] receives the sums of the last output over samples and pixels, divided by `divisor`,
+/// unless it is null; `partial` [chunks.count(), channels] is scratch for them.
 template <class T, class F>
 void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, const PixelChunks& chunks,
-                   Accumulate<T>* partial, Accumulate<T>* totals) {
+                   Accumulate<T>* partial, Accumulate<T>* totals, Accumulate<T> divisor) {
   if (totals == nullptr) return walk_channels(f, s, layout);
   walk_chunks<true>(f, s, layout, chunks, partial);
-  sum_rows(partial, totals, chunks.count(), layout.channels);
+  sum_rows(partial, totals, chunks.count(), layout.channels, divisor);
 }
 
 }  // namespace gan_ops::cpu

@@ -8,10 +8,11 @@ namespace gan_ops::cuda {
 constexpr int kColumns = 8;                 // neighbouring channels of a block: a sector of 32 bytes in float32
 constexpr int kRows = kThreads / kColumns;  // threads that share a channel's rows
 
-/// partial [rows, channels] → total [channels], kColumns channels a block. Reads rows·channels values: how few they are
-/// beside the elements, math/pixel_chunks.h decides.
+/// partial [rows, channels] → total [channels], divided by `divisor`; kColumns channels a block. Reads rows·channels
+/// values: how few they are beside the elements, math/pixel_chunks.h decides.
 template <class A>
-__global__ void __launch_bounds__(kThreads) sum_rows(const A* partial, A* total, int64_t rows, int64_t channels) {
+__global__ void __launch_bounds__(kThreads)
+    sum_rows(const A* partial, A* total, int64_t rows, int64_t channels, A divisor) {
   __shared__ A shared[kRows][kColumns];
   const int column = threadIdx.x % kColumns, row_of_thread = threadIdx.x / kColumns;
   for (int64_t first = int64_t(blockIdx.x) * kColumns; first < channels; first += int64_t(gridDim.x) * kColumns) {
@@ -26,15 +27,16 @@ __global__ void __launch_bounds__(kThreads) sum_rows(const A* partial, A* total,
       A of_channel = 0;
 #pragma unroll
       for (int r = 0; r < kRows; ++r) of_channel += shared[r][column];
-      total[c] = of_channel;
+      total[c] = of_channel / divisor;
     }
     __syncthreads();
   }
 }
 
 template <class A>
-void launch_sum_rows(const A* partial, A* total, int64_t rows, int64_t channels, CudaStream stream) {
-  launch(sum_rows<A>, grid_for((channels + kColumns - 1) / kColumns), kThreads, stream, partial, total, rows, channels);
+void launch_sum_rows(const A* partial, A* total, int64_t rows, int64_t channels, A divisor, CudaStream stream) {
+  launch(sum_rows<A>, grid_for((channels + kColumns - 1) / kColumns), kThreads, stream, partial, total, rows, channels,
+         divisor);
 }
 
 }  // namespace gan_ops::cuda

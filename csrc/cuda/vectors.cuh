@@ -19,21 +19,6 @@ __host__ __device__ __forceinline__ bool aligned(const T*... pointers) {
   return ((reinterpret_cast<uintptr_t>(pointers) | ...) & 15) == 0;
 }
 
-/// values[k] = from[k] for k < count, 0 for the rest of the vector. `by_vector`: `from` is aligned.
-template <class T>
-__device__ __forceinline__ void load(const T* from, int count, bool by_vector, Accumulate<T>* values) {
-  if (by_vector && count >= kVector<T>) {
-    const uint4 bits = *reinterpret_cast<const uint4*>(from);
-    T elements[kVector<T>];
-    memcpy(elements, &bits, sizeof(bits));
-#pragma unroll
-    for (int k = 0; k < kVector<T>; ++k) values[k] = widen(elements[k]);
-  } else {
-#pragma unroll
-    for (int k = 0; k < kVector<T>; ++k) values[k] = k < count ? widen(from[k]) : Accumulate<T>(0);
-  }
-}
-
 /// Four bytes, from the elements that begin there. Put together by arithmetic: from a copy of narrow elements nvcc
 /// makes several narrow stores.
 template <class T>
@@ -50,6 +35,47 @@ __device__ __forceinline__ unsigned word_of(const T* elements) {
   }
 }
 
+/// The vector of these elements, in the bits that memory has them in.
+template <class T>
+__device__ __forceinline__ uint4 bits_of(const T* elements) {
+  if constexpr (sizeof(T) == 8) {
+    uint4 bits;
+    memcpy(&bits, elements, sizeof(bits));
+    return bits;
+  } else {
+    constexpr int kPerWord = 4 / sizeof(T);
+    return make_uint4(word_of(elements), word_of(elements + kPerWord), word_of(elements + 2 * kPerWord),
+                      word_of(elements + 3 * kPerWord));
+  }
+}
+
+/// values[k] = element k of a vector.
+template <class T>
+__device__ __forceinline__ void unpack(const uint4& bits, Accumulate<T>* values) {
+  T elements[kVector<T>];
+  memcpy(elements, &bits, sizeof(bits));
+#pragma unroll
+  for (int k = 0; k < kVector<T>; ++k) values[k] = widen(elements[k]);
+}
+
+/// The vector from[0 … count), with zeros behind it; `by_vector`: `from` is aligned. For several loads on their way at
+/// once: their values are waited for where they are unpacked, not at the end of the branch that each load is.
+template <class T>
+__device__ __forceinline__ uint4 load_bits(const T* from, int count, bool by_vector) {
+  if (by_vector && count >= kVector<T>) return *reinterpret_cast<const uint4*>(from);
+  if (count <= 0) return make_uint4(0, 0, 0, 0);
+  T elements[kVector<T>];
+#pragma unroll
+  for (int k = 0; k < kVector<T>; ++k) elements[k] = k < count ? from[k] : narrow<T>(Accumulate<T>(0));
+  return bits_of(elements);
+}
+
+/// values[k] = from[k] for k < count, 0 for the rest of the vector. `by_vector`: `from` is aligned.
+template <class T>
+__device__ __forceinline__ void load(const T* from, int count, bool by_vector, Accumulate<T>* values) {
+  unpack<T>(load_bits(from, count, by_vector), values);
+}
+
 /// to[k] = values[k] for k < count. `by_vector`: `to` is aligned. Vectors are stored by CUDA's function for that: of an
 /// assignment nvcc sometimes makes four.
 template <class T>
@@ -58,13 +84,10 @@ __device__ __forceinline__ void store(T* to, int count, bool by_vector, const Ac
     if constexpr (sizeof(T) == 8) {
       __stwb(reinterpret_cast<double2*>(to), make_double2(values[0], values[1]));
     } else {
-      constexpr int kPerWord = 4 / sizeof(T);
       T elements[kVector<T>];
 #pragma unroll
       for (int k = 0; k < kVector<T>; ++k) elements[k] = narrow<T>(values[k]);
-      __stwb(reinterpret_cast<uint4*>(to),
-             make_uint4(word_of(elements), word_of(elements + kPerWord), word_of(elements + 2 * kPerWord),
-                        word_of(elements + 3 * kPerWord)));
+      __stwb(reinterpret_cast<uint4*>(to), bits_of(elements));
     }
   } else {
 #pragma unroll

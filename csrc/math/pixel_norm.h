@@ -10,9 +10,12 @@
 // does.
 //
 // Each formula has parts, so that host and device only have to walk memory. `in` and `out` are the values of one
-// element in the streams that the kInputs and kOutputs enumerate, and `channel(c)` what is known of its channel (here
-// nothing). `accumulate` adds an element's products to the channel sums, `coefficients` turns a pixel's sums into what
-// the elements need, `write` makes the element's outputs. `keep` is called once a pixel.
+// element in the streams that the kInputs and kOutputs enumerate, `channel(c)` is what is known of its channel (here
+// nothing), and `known(pixel)` what is of its pixel before there are sums. `accumulate` adds an element's products to
+// the channel sums, nothing if inputs and channel are zeros; `coefficients` turns a pixel's sums into what the elements
+// need, `write` makes the element's outputs. `keep` is called once a pixel. A formula that knows something of a channel
+// also says in which kParameters arrays `parameter(k)` it lies, for who reads several channels at once, and
+// `of_parameters` makes of their values what `channel` gives.
 #pragma once
 
 #include <cmath>
@@ -33,8 +36,9 @@ struct PixelNormForward {
   A eps;
 
   GAN_OPS_INLINE NoChannel channel(int64_t) const { return {}; }
+  GAN_OPS_INLINE A known(int64_t) const { return 0; }
   GAN_OPS_INLINE void accumulate(const A* in, NoChannel, A* sums) const { sums[0] += in[kX] * in[kX]; }
-  GAN_OPS_INLINE void coefficients(int64_t /*pixel*/, const A* sums, A channels, A* c) const {
+  GAN_OPS_INLINE void coefficients(A /*known*/, const A* sums, A channels, A* c) const {
     c[0] = A(1) / std::sqrt(sums[0] / channels + eps);
   }
   GAN_OPS_INLINE void keep(int64_t pixel, const A* c) const { r[pixel] = c[0]; }
@@ -50,10 +54,11 @@ struct PixelNormBackward {
   const A* r;
 
   GAN_OPS_INLINE NoChannel channel(int64_t) const { return {}; }
+  GAN_OPS_INLINE A known(int64_t pixel) const { return r[pixel]; }
   GAN_OPS_INLINE void accumulate(const A* in, NoChannel, A* sums) const { sums[0] += in[kX] * in[kG]; }
-  GAN_OPS_INLINE void coefficients(int64_t pixel, const A* sums, A channels, A* c) const {
-    c[0] = r[pixel];
-    c[1] = r[pixel] * (sums[0] / channels);  // q
+  GAN_OPS_INLINE void coefficients(A factor, const A* sums, A channels, A* c) const {
+    c[0] = factor;
+    c[1] = factor * (sums[0] / channels);  // q
   }
   GAN_OPS_INLINE void keep(int64_t, const A*) const {}
   GAN_OPS_INLINE void write(const A* in, NoChannel, const A* c, A* out) const {
@@ -70,15 +75,16 @@ struct PixelNormDoubleBackward {
   const A* r;
 
   GAN_OPS_INLINE NoChannel channel(int64_t) const { return {}; }
+  GAN_OPS_INLINE A known(int64_t pixel) const { return r[pixel]; }
   GAN_OPS_INLINE void accumulate(const A* in, NoChannel, A* sums) const {
     sums[0] += in[kX] * in[kV];
     sums[1] += in[kX] * in[kG];
     sums[2] += in[kV] * in[kG];
   }
-  GAN_OPS_INLINE void coefficients(int64_t pixel, const A* sums, A channels, A* c) const {
-    const A p = r[pixel] * (sums[0] / channels);
-    const A q = r[pixel] * (sums[1] / channels);
-    c[0] = r[pixel];
+  GAN_OPS_INLINE void coefficients(A factor, const A* sums, A channels, A* c) const {
+    const A p = factor * (sums[0] / channels);
+    const A q = factor * (sums[1] / channels);
+    c[0] = factor;
     c[1] = p;
     c[2] = q;
     c[3] = sums[2] / channels - A(3) * p * q;

@@ -6,6 +6,7 @@ functions of their inputs and parameters alone (no buffers, no modes).
 """
 
 from gan_ops.nn.equalized import EqualizedConv2d, EqualizedLinear, EqualizedUpConv2d
+from gan_ops.nn.equalized import epilogue_scales as epilogue_scales
 from gan_ops.nn.equalized import scale_smaller as scale_smaller
 from gan_ops.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
 from gan_ops.nn.pixel_norm import PixelNorm

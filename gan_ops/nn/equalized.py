@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_ops.ops import bias_act, bias_act_pixel_norm, conv2d
 
-__all__ = ["EqualizedConv2d", "EqualizedLinear", "EqualizedUpConv2d", "scale_smaller"]
+__all__ = ["EqualizedConv2d", "EqualizedLinear", "EqualizedUpConv2d", "epilogue_scales", "scale_smaller"]
 
 
 class EqualizedLinear(nn.Module):
@@ -63,18 +63,22 @@ class EqualizedConv2d(nn.Module):
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self._has_epilogue() and epilogue_scales(x):
+            return self._epilogue(conv2d(x, self.weight, None, self.padding), self.scale)
         x, weight = scale_smaller(x, self.weight, self.scale)
-        return self._epilogue(conv2d(x, weight, self._convolution_bias(), self.padding))
+        if not self._has_epilogue():
+            return conv2d(x, weight, self.bias, self.padding)
+        return self._epilogue(conv2d(x, weight, None, self.padding))
 
-    def _convolution_bias(self) -> Tensor | None:
-        """The bias, where no epilogue adds it."""
-        return self.bias if self.negative_slope is None and not self.pixel_norm else None
+    def _has_epilogue(self) -> bool:
+        return self.negative_slope is not None or self.pixel_norm
 
-    def _epilogue(self, x: Tensor) -> Tensor:
-        """What follows the convolution, the bias included unless that has added it."""
+    def _epilogue(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """Of the convolution x: times ``scale``, with the bias, and what follows it."""
+        slope = 1.0 if self.negative_slope is None else self.negative_slope
         if self.pixel_norm:
-            return bias_act_pixel_norm(x, self.bias, 1.0 if self.negative_slope is None else self.negative_slope)
-        return x if self.negative_slope is None else bias_act(x, self.bias, self.negative_slope)
+            return bias_act_pixel_norm(x, self.bias, slope, scale=scale)
+        return bias_act(x, self.bias, slope, scale=scale)
 
     def extra_repr(self) -> str:
         out_channels, in_channels, size, _ = self.weight.shape
@@ -113,11 +117,23 @@ class EqualizedUpConv2d(EqualizedConv2d):
         n, _, height, width = x.shape
         full_precision = x.dtype == torch.float32 or x.dtype == torch.float64
         if full_precision and x.device.type == "cpu" and n * height * width >= self._FUSED_FROM_PIXELS:
-            # The 4×4 kernel sums the 3×3 one over 2×2 shifts; average pooling divides by 4.
-            spread = F.avg_pool2d((self.weight * (4 * self.scale)).flip(2, 3), 2, stride=1, padding=1)
-            bias = self._convolution_bias()
-            return self._epilogue(F.conv_transpose2d(x, spread.transpose(0, 1), bias, stride=2, padding=1))
+            weight = self.weight if self._has_epilogue() else self.weight * self.scale
+            # The 4×4 kernel sums the 3×3 one over 2×2 shifts.
+            spread = F.avg_pool2d(weight.flip(2, 3), 2, stride=1, padding=1, divisor_override=1).transpose(0, 1)
+            if self._has_epilogue():
+                return self._epilogue(F.conv_transpose2d(x, spread, None, stride=2, padding=1), self.scale)
+            return F.conv_transpose2d(x, spread, self.bias, stride=2, padding=1)
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+def epilogue_scales(x: Tensor) -> bool:
+    """Whether a layer's product of x and its plain weight can wait for the epilogue to scale it: not in float16.
+
+    Of weights ~ N(0, 1) the product is √fan_in/gain times as large, which float16 does not always hold.
+    """
+    device = x.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    return dtype != torch.float16
 
 
 def scale_smaller(x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from benchmarks import kernel_report
-from benchmarks.kernel_report import ARCHITECTURES, Kernel, blocks_that_fit, compile_file, parse_bounds, parse_ptxas
+from benchmarks.kernel_report import (
+    ARCHITECTURES,
+    Kernel,
+    accesses_table,
+    blocks_that_fit,
+    compile_file,
+    parse_accesses,
+    parse_bounds,
+    parse_ptxas,
+)
 
 NVCC = kernel_report.find_nvcc()
+NVDISASM = kernel_report.find_nvdisasm(NVCC) if NVCC else None
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason="there is no nvcc on PATH or in CUDA_HOME")
 
 SAID = """\
@@ -54,6 +65,41 @@ def test_ptxas_is_read() -> None:
 
 def test_launch_bounds_are_read_from_ptx() -> None:
     assert parse_bounds(PTX) == {"_Z5firstPf": (256, 2)}
+
+
+ASSEMBLY = """
+//--------------------- .text._Z5firstPf --------------------------
+	.section	.text._Z5firstPf,"ax",@progbits
+_Z5firstPf:
+.text._Z5firstPf:
+        /*0000*/                   LDC R1, c[0x0][0x28] ;
+        /*0010*/                   LDG.E.U16 R5, desc[UR4][R2.64] ;
+        /*0020*/              @!P0 LDG.E.128.CONSTANT R4, desc[UR4][R2.64+0x80] ;
+        /*0030*/               @P1 LDG.E.128 R8, desc[UR4][R2.64] ;
+        /*0040*/                   LDG.E R5, desc[UR4][R2.64+0x8] ;
+.L_x_1:
+        /*0050*/                   LDS.U.64 R5, [R7+0x80] ;
+        /*0060*/                   LDGSTS.E.BYPASS.128 [R5], desc[UR4][R2.64] ;
+        /*0070*/                   STG.E.S8.SYS [R2], R5 ;
+        /*0080*/                   STS [R2+0x40], R5 ;
+        /*0090*/              @!P0 BRA `(.L_x_1) ;
+.text._Z6secondPf:
+        /*0000*/                   STG.E desc[UR4][R2.64], R5 ;
+"""
+
+
+def test_accesses_are_counted_by_their_width() -> None:
+    first = {("LDG", 16): 1, ("LDG", 128): 2, ("LDG", 32): 1, ("LDS", 64): 1, ("LDGSTS", 128): 1, ("STG", 8): 1}
+    assert parse_accesses(ASSEMBLY) == {"_Z5firstPf": {**first, ("STS", 32): 1}, "_Z6secondPf": {("STG", 32): 1}}
+
+
+def test_accesses_are_a_line_a_kernel() -> None:
+    accesses = Counter({("STG", 128): 1, ("LDG", 16): 8, ("LDG", 128): 2})
+    kernels = [Kernel("f", "k", "10.0"), Kernel("f", "k", "9.0", accesses=accesses)]
+    assert accesses_table(kernels, {"k": "kernel<float>"}).splitlines() == [
+        " 9.0  f: kernel<float>: LDG 2×128 8×16, STG 1×128",
+        "10.0  f: kernel<float>: none",
+    ]
 
 
 # (registers, threads, static shared bytes) → blocks a multiprocessor, computed with the toolkit's own cuda_occupancy.h.
@@ -172,3 +218,24 @@ def test_the_command_fails_and_names_the_kernel(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=kernel_report.ROOT)
     assert done.returncode == 1
     assert "planted: spilling spills" in done.stdout and "planted: sound" not in done.stdout
+
+
+COPIES = """
+__global__ void __launch_bounds__(64) by_vectors(const float4* x, float4* y) { y[threadIdx.x] = x[threadIdx.x]; }
+__global__ void __launch_bounds__(64) by_halves(const short* x, short* y) { y[threadIdx.x] = x[threadIdx.x]; }
+"""
+
+
+@needs_nvcc
+@pytest.mark.skipif(NVDISASM is None, reason="there is no nvdisasm beside nvcc, on PATH or in triton")
+@pytest.mark.parametrize("architecture", ["7.5", "9.0"])
+def test_accesses_of_machine_code_are_what_the_source_says(tmp_path: Path, architecture: str) -> None:
+    source = tmp_path / "copies.cu"
+    source.write_text(COPIES)
+    kernels = compile_file(NVCC, source, architecture, NVDISASM)
+    names = kernel_report.readable(kernel.name for kernel in kernels)
+    found = {names[kernel.name]: kernel.accesses for kernel in kernels}
+    assert found == {
+        "by_vectors": {("LDG", 128): 1, ("STG", 128): 1},
+        "by_halves": {("LDG", 16): 1, ("STG", 16): 1},
+    }

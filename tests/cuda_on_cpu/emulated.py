@@ -7,8 +7,9 @@ import pickle
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -36,7 +37,10 @@ class Executor:
         self.process: subprocess.Popen[bytes] | None = None
         self.complaints = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (close() closes it)
 
-    def call(self, function: str, dtype: int, arguments: Sequence[Argument], seed: int, unwritten: int) -> list[bytes]:
+    def call(
+        self, function: str, dtype: int, arguments: Sequence[Argument], seed: int, unwritten: int
+    ) -> tuple[list[bytes], int]:
+        """The outputs among the arguments, and the number of kernels launched."""
         process = self.process = self.process or self._start()
         try:
             pickle.dump((function, dtype, arguments, seed, unwritten), process.stdin)
@@ -83,12 +87,15 @@ class Run:
     dtype: torch.dtype
     channels_last: bool = False
     misaligned: bool = False  # whether tensors begin one element behind a multiple of 16 bytes
+    misaligned_vectors: bool | None = None  # the same of tensors of one axis, parameters; None: as the others
     seed: int = 0  # threads and blocks run in order, or shuffled by it
     unwritten: int = 0xFF  # every byte of memory that nobody has written; 0xFF makes NaN
+    launches: Counter[str] = field(default_factory=Counter, compare=False)  # of each function, counted here
 
     def __call__(self, function: str, *arguments: Tensor | list[Tensor] | int | float | None) -> list[Tensor]:
         natives = [[self._native(t) for t in a] if isinstance(a, list) else self._native(a) for a in arguments]
-        answers = self.executor.call(function, DTYPES[self.dtype], natives, self.seed, self.unwritten)
+        answers, launches = self.executor.call(function, DTYPES[self.dtype], natives, self.seed, self.unwritten)
+        self.launches[function] += launches
         tensors = chain.from_iterable(a if isinstance(a, list) else [a] for a in arguments)
         outputs = (t for t in tensors if isinstance(t, Tensor) and t.is_meta)
         return [self._tensor(answer, like) for answer, like in zip(answers, outputs, strict=True)]
@@ -105,7 +112,8 @@ class Run:
     def _native(self, argument: Tensor | int | float | None) -> Argument:
         if not isinstance(argument, Tensor):
             return argument
-        offset = argument.element_size() if self.misaligned else 0
+        alone = argument.dim() == 1 and self.misaligned_vectors is not None
+        offset = argument.element_size() if (self.misaligned_vectors if alone else self.misaligned) else 0
         if argument.is_meta:
             return Output(argument.numel() * argument.element_size(), offset)
         in_memory = argument.detach().movedim(1, -1) if self._moves_channels(argument) else argument.detach()

@@ -75,6 +75,8 @@ std::mt19937 random_numbers;
 bool shuffled = false;
 unsigned char poison = 0xff;
 
+int64_t launches = 0;  // since cuda_on_cpu_set
+
 // ---- Fibers ----
 
 /// Where a fiber, or the scheduler, goes on. The compiler's own setjmp saves three words and makes no system call.
@@ -296,6 +298,7 @@ cudaError_t run_grid(const cudaLaunchConfig_t& config, const std::function<void(
   if (size == 0 || size > kMostThreads || block.z > 64 || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || config.dynamicSmemBytes > kMostDynamicShared)
     return cudaErrorInvalidConfiguration;
+  ++launches;
   gridDim = grid;
   blockDim = block;
   block_size = static_cast<int>(size);
@@ -357,6 +360,11 @@ void cuda_on_cpu_set(uint64_t seed, uint64_t unwritten) {
   shuffled = seed != 0;
   random_numbers.seed(static_cast<unsigned>(seed));
   poison = static_cast<unsigned char>(unwritten);
+  launches = 0;
+}
+
+int64_t cuda_on_cpu_launches() {
+  return launches;
 }
 
 unsigned char cuda_on_cpu_unwritten() {

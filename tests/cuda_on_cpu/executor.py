@@ -2,7 +2,8 @@
 preloaded. Nothing but ctypes: torch or NumPy would only bring memory of their own.
 
 It answers one pickled call after another, from standard input to standard output: (function, dtype, arguments, seed,
-unwritten) is answered by the bytes of the arguments that are outputs. A defect ends the process.
+unwritten) is answered by the bytes of the arguments that are outputs, and the number of kernels launched. A defect ends
+the process.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def serve(library: ctypes.CDLL, calls: BinaryIO, answers: BinaryIO) -> None:
         except EOFError:
             return
         library.cuda_on_cpu_set(ctypes.c_uint64(seed), ctypes.c_uint64(unwritten))
-        pickle.dump(run(library, function, dtype, arguments, unwritten), answers)
+        results = run(library, function, dtype, arguments, unwritten)
+        pickle.dump((results, library.cuda_on_cpu_launches()), answers)
         answers.flush()
 
 

@@ -34,7 +34,7 @@ def check_kernels(
     emulator or a sanitizer objects.
     """
     generator = torch.Generator().manual_seed(seed)
-    inputs, g, v = _random_values(family, dtype, shapes, generator)
+    inputs, g, v = random_values(family, dtype, shapes, generator)
 
     # What is not written is NaN in one run and a large number in the other: a result that it touches differs.
     in_order = Run(executor, dtype, channels_last, misaligned, seed=0, unwritten=0xFF)
@@ -53,15 +53,18 @@ def check_kernels(
 def check_alignment(
     executor: Executor, family: Family, dtype: torch.dtype, shapes: Shapes, channels_last: bool = False
 ) -> None:
-    """Runs the kernels on the same values in tensors that begin at multiples of 16 bytes and in others: raises
-    AssertionError if the results differ in a bit."""
-    inputs, g, v = _random_values(family, dtype, shapes, torch.Generator().manual_seed(1))
-    runs = (Run(executor, dtype, channels_last, misaligned) for misaligned in (False, True))
-    for i, (a, b) in enumerate(zip(*(RUNS[family.name](run, inputs, g, v) for run in runs), strict=True)):
-        assert a is None or torch.equal(_bits(a), _bits(b)), f"result {i} depends on where its tensors begin"
+    """Runs the kernels on the same values in tensors that begin at multiples of 16 bytes and in others, all of them or
+    parameters alone: raises AssertionError if the results differ in a bit."""
+    inputs, g, v = random_values(family, dtype, shapes, torch.Generator().manual_seed(1))
+    ways = [(False, None), (True, None), *([(False, True)] if any(t.dim() == 1 for t in inputs) else [])]
+    runs = (Run(executor, dtype, channels_last, misaligned, of_vectors) for misaligned, of_vectors in ways)
+    for i, results in enumerate(zip(*(RUNS[family.name](run, inputs, g, v) for run in runs), strict=True)):
+        first = results[0]
+        same = first is None or all(torch.equal(_bits(first), _bits(other)) for other in results[1:])
+        assert same, f"result {i} depends on where its tensors begin"
 
 
-def _random_values(
+def random_values(
     family: Family, dtype: torch.dtype, shapes: Shapes, generator: torch.Generator
 ) -> tuple[Tensors, Tensor, Tensors]:
     """Inputs, the cotangent of the output, and those of the gradients."""

@@ -44,7 +44,8 @@ def test_kernels_equal_the_definition_in_any_order_of_threads(
 
 def large_shapes(family: Family) -> list[Shapes]:
     """Those that take ways through the kernels that the drawn ones are too small for: several chunks of a plane,
-    sample, tensor or batch, a block a plane, several tiles of a chunk; with whole vectors, and without."""
+    sample, tensor or batch, a block a plane, several tiles of a chunk, several vectors of a pixel's channels for a
+    thread, more of them than it keeps; with whole vectors, and without."""
     name = family.name.split("(")[0].split(" ")[0]
     if name == "minibatch_discrimination":
         # Rows and columns of more than a tile, features of more than a chunk, the same in few blocks; several columns'
@@ -63,6 +64,8 @@ def large_shapes(family: Family) -> list[Shapes]:
         "virtual_batch_norm": [(1, 8, 96, 92), (3, 72, 17, 16), (2, 19, 23, 15)],
     }
     maps = x.get(name, [(1, 8, 96, 92), (2, 8, 35, 33), (2, 136, 8, 4)])
+    if name in ("bias_act", "bias_act_pixel_norm", "pixel_norm"):
+        maps = [*maps, (1, 264, 5, 7), (1, 267, 3, 5), (1, 520, 3, 3), (1, 524, 3, 3)]
     of_channels = {"bias_act", "bias_act_pixel_norm", "virtual_batch_norm"}
 
     def shape_of(i: int, usual: tuple[int, ...], x: tuple[int, ...]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gan_ops import nn as gnn
 from gan_ops import reference
@@ -295,3 +296,52 @@ def test_layers_run_in_half_precision_under_autocast(name, dtype):
         y = layer(x)
     assert y.dtype == dtype
     torch.testing.assert_close(y.float(), layer(x), rtol=0.05, atol=0.05)
+
+
+# The products with plain weights ~ N(0, 1) of these inputs reach 1e5, those with scaled ones 4e3.
+LARGE = {
+    "conv": (lambda: gnn.EqualizedConv2d(256, 8, 3, padding=1, negative_slope=0.2), (2, 256, 4, 4)),
+    "up_conv": (lambda: gnn.EqualizedUpConv2d(256, 8, negative_slope=0.2, pixel_norm=True), (2, 256, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize("autocast", [False, True], ids=["half", "autocast"])
+@EVERYWHERE
+def test_the_epilogue_does_not_scale_in_float16_which_cannot_hold_the_plain_product(name, autocast):
+    make, shape = LARGE[name]
+    layer, x = make(), 1000 * torch.randn(shape)
+    expected = layer(x)
+    if autocast:
+        with torch.autocast(torch.get_default_device().type, torch.float16):
+            y = layer(x)
+    else:
+        y = layer.half()(x.half())
+    assert y.dtype == torch.float16 and y.isfinite().all()
+    assert (y.float() - expected).norm() <= 0.01 * expected.norm()
+
+
+class Multiplications(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        self.count += op._schema.name in ("aten::mul", "aten::div")
+        return op(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["conv", "conv1x1", "up_conv"])
+@pytest.mark.parametrize("copies", [1, 40])
+@pytest.mark.parametrize("epilogue", [{"negative_slope": 0.2}, {"negative_slope": 0.2, "pixel_norm": True}], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@EVERYWHERE
+def test_with_an_epilogue_no_derivative_scales_in_a_pass_of_its_own(name, copies, epilogue, dtype):
+    make, (n, *shape), _ = LAYERS[name]
+    layer, x = make(**epilogue), torch.randn(n * copies, *shape, requires_grad=True)
+    with Multiplications() as found:
+        with torch.autocast(torch.get_default_device().type, dtype, enabled=dtype != torch.float32):
+            y = layer(x)
+        (first,) = torch.autograd.grad(y, x, torch.ones_like(y), create_graph=True)
+        torch.autograd.grad(first, list(layer.parameters()), torch.ones_like(first), allow_unused=True)
+    assert found.count == 0

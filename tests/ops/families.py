@@ -104,8 +104,10 @@ def _bias_act_registered() -> list[tuple[Callable, tuple]]:
     return [
         (ops.bias_act.default, (x, b, 0.2, 1.5)),
         (ops.bias_act.default, (x, None, 0.2, 1.5)),
+        (ops.bias_act.default, (x, b, 0.2, 1.5, 0.3)),
         (ops.bias_act_backward.default, (g, y, True, 0.2, 1.5)),
         (ops.bias_act_backward.default, (g, y, False, 0.2, 1.5)),
+        (ops.bias_act_backward.default, (g, y, True, 0.2, 1.5, 0.3)),
     ]
 
 
@@ -166,6 +168,13 @@ def _bias_act_pixel_norm_registered() -> list[tuple[Callable, tuple]]:
                 (ops.bias_act_pixel_norm_backward.default, (g, x, bias, r, *options)),
                 (ops.bias_act_pixel_norm_double_backward.default, (v, of_bias, g, x, bias, r, *options)),
             ]
+        r = ops.bias_act_pixel_norm(x.detach(), b.detach(), 0.2, 1e-8, 0.3)[1]
+        options = (True, 0.2, 1e-8, 0.3)
+        cases += [
+            (ops.bias_act_pixel_norm.default, (x, b, 0.2, 1e-8, 0.3)),
+            (ops.bias_act_pixel_norm_backward.default, (g, x, b, r, *options)),
+            (ops.bias_act_pixel_norm_double_backward.default, (v, v_bias, g, x, b, r, *options)),
+        ]
     return cases
 
 
@@ -328,6 +337,15 @@ FAMILIES = [
         kernels_in_graphs=True,
     ),
     Family(
+        "bias_act scaled",
+        lambda x, b: gan_ops.bias_act(x, b, 0.2, 1.5, 0.3),
+        lambda x, b: gan_ops.reference.bias_act(x, b, 0.2, 1.5, 0.3),
+        sizes=((4, 19, 3, 5), (19,)),
+        shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
+        registered=_bias_act_registered,
+        kernels_in_graphs=True,
+    ),
+    Family(
         "bias_act without bias",
         lambda x: gan_ops.bias_act(x, None, 0.0, 1.5),
         lambda x: gan_ops.reference.bias_act(x, None, 0.0, 1.5),
@@ -340,6 +358,15 @@ FAMILIES = [
         "bias_act_pixel_norm",
         gan_ops.bias_act_pixel_norm,
         gan_ops.reference.bias_act_pixel_norm,
+        sizes=((4, 19, 3, 5), (19,)),
+        shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
+        registered=_bias_act_pixel_norm_registered,
+        kernels_in_graphs=True,
+    ),
+    Family(
+        "bias_act_pixel_norm scaled",
+        lambda x, b: gan_ops.bias_act_pixel_norm(x, b, 0.2, 0.1, 0.3),
+        lambda x, b: gan_ops.reference.bias_act_pixel_norm(x, b, 0.2, 0.1, 0.3),
         sizes=((4, 19, 3, 5), (19,)),
         shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
         registered=_bias_act_pixel_norm_registered,

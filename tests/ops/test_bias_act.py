@@ -18,6 +18,7 @@ def test_is_torch_s_leaky_relu_with_a_bias_and_a_gain(negative_slope: float) -> 
     x, b = torch.randn(3, 5, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     expected = 1.5 * F.leaky_relu(x + b[:, None], negative_slope)
     torch.testing.assert_close(gan_ops.bias_act(x, b, negative_slope, 1.5), expected)
+    torch.testing.assert_close(gan_ops.bias_act(x / 0.3, b, negative_slope, 1.5, scale=0.3), expected)
 
 
 @pytest.mark.parametrize("negative_slope", [0.0, 0.2])
@@ -86,6 +87,7 @@ def test_a_large_bias_gradient_does_not_depend_on_the_number_of_threads() -> Non
     [
         ({"negative_slope": -0.1}, ValueError, "negative_slope must not be negative, but is -0.1"),
         ({"gain": 0.0}, ValueError, "gain must be positive, but is 0"),
+        ({"scale": 0.0}, ValueError, "scale must be positive, but is 0"),
         ({"bias": torch.ones(4)}, ValueError, r"bias must have the shape \[3\], but has \[4\]"),
         ({"bias": torch.ones(3, dtype=torch.int64)}, TypeError, "bias must be float64"),
         ({"x": torch.ones(3)}, ValueError, r"x must be \[N, C, \*\].*but its shape is \[3\]"),

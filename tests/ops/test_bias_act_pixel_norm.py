@@ -21,6 +21,7 @@ def test_is_pixel_norm_of_the_leaky_relu_of_x_and_a_bias(negative_slope: float) 
     x, b = torch.randn(3, 5, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     expected = gan_ops.pixel_norm(F.leaky_relu(x + b[:, None], negative_slope), eps=0.1)
     torch.testing.assert_close(gan_ops.bias_act_pixel_norm(x, b, negative_slope, eps=0.1), expected)
+    torch.testing.assert_close(gan_ops.bias_act_pixel_norm(x / 0.3, b, negative_slope, eps=0.1, scale=0.3), expected)
 
 
 @EVERYWHERE
@@ -111,6 +112,7 @@ def test_the_second_derivative_of_the_bias_gradient_alone_is_that_of_the_definit
     [
         ({"negative_slope": -0.1}, ValueError, "negative_slope must not be negative, but is -0.1"),
         ({"eps": -1.0}, ValueError, "eps must not be negative, but is -1"),
+        ({"scale": 0.0}, ValueError, "scale must be positive, but is 0"),
         ({"bias": torch.ones(4)}, ValueError, r"bias must have the shape \[3\], but has \[4\]"),
         ({"bias": torch.ones(3, dtype=torch.int64)}, TypeError, "bias must be float64"),
         ({"x": torch.ones(3)}, ValueError, r"x must be \[N, C, \*\].*but its shape is \[3\]"),
