@@ -1,9 +1,10 @@
-// The walk of ops that reduce over each pixel's channels (math/pixel_norm.h says of which parts such an op is made):
-// one reading for the sums, one, out of cache, for the result. The kernels differ in where a pixel's channels lie and
-// in whether the last output is summed over pixels too.
+// The walk of ops that reduce over each pixel's channels (math/pixel_norm.h says of which parts such an op is made).
+// The kernels differ in where a pixel's channels lie and in whether the last output is summed over pixels too. Where
+// channels are adjacent and at most 512 (128 in float64), a tensor is read once and its values stay in registers; else
+// there is one reading for the sums, and one, out of cache, for the result.
 //
-// A thread takes 16 bytes at a time in each tensor (vectors.cuh). Divisions and 64-bit products find a block's place, a
-// pixel or a channel; within it, elements are counted on from there.
+// A thread takes 16 bytes at a time in each tensor (vectors.cuh), and of parameters too. Divisions and 64-bit products
+// find a block's place, a pixel or a channel; within it, elements are counted on from there.
 #pragma once
 
 #include <type_traits>
@@ -77,7 +78,7 @@ __device__ __forceinline__ void load_channels(const F& f, int64_t channel, int h
 template <int kHeld, class T, class F>
 constexpr int kKept = kHeld * kVector<T> * F::kInputs;
 template <int kHeld, class T, class F>
-constexpr int kHeldBlocks = sizeof(T) == 8               ? 2
+constexpr int kHeldBlocks = sizeof(T) == 8             ? 2
                             : kKept<kHeld, T, F> <= 4  ? 5
                             : kKept<kHeld, T, F> <= 16 ? 4
                             : kKept<kHeld, T, F> <= 24 ? 3
@@ -225,8 +226,8 @@ __device__ __forceinline__ void write_channels(const F& f, const Streams<T, F>& 
   store_streams(s, pixel * channels + channel, here, by_vector, out);
 }
 
-/// Channels adjacent and of any number: `lanes` neighbouring threads of a warp (columns_for the vectors of a pixel) share
-/// a pixel.
+/// Channels adjacent and of any number: `lanes` neighbouring threads of a warp (columns_for the vectors of a pixel)
+/// share a pixel.
 template <class T, class F>
 __global__ void __launch_bounds__(kThreads, kBlocks<F>)
     adjacent_channels(F f, Streams<T, F> s, ChannelLayout layout, int lanes) {
@@ -439,8 +440,8 @@ void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layo
              lanes, partial);
     });
     if (!held)
-      launch(adjacent_channels_and_totals<T, F>, grid_for(chunks.count()), kThreads, stream, f, s, layout, chunks, lanes,
-             partial);
+      launch(adjacent_channels_and_totals<T, F>, grid_for(chunks.count()), kThreads, stream, f, s, layout, chunks,
+             lanes, partial);
   } else {
     launch(distant_channels<true, T, F>, grid_for(chunks.count()), kThreads, stream, f, s, layout, chunks,
            tile_columns<T, F>(layout, chunks.width), partial);
