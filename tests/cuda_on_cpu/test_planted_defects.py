@@ -26,9 +26,10 @@ class Defect:
     wrong: str  # and what comes in its place
     report: str  # a regular expression
     shapes: Shapes = ((8, 19, 7, 9),)  # two groups of three chunks each, the last one not full
-    misaligned: bool = False
-    channels_last: bool = False
     family: str = STDDEV
+    misaligned: bool = False
+    misaligned_vectors: bool | None = None
+    channels_last: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -37,19 +38,25 @@ class Defect:
         """The sources of a library with the defect."""
         folder = BUILD / "planted" / self.name.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
-        kernels = folder / f"{self.family.split('(')[0]}.cu"
+        name = self.family.split("(")[0]
+        kernels = folder / f"{name}.cu"
         for path in (CUDA / kernels.name, *CUDA.glob("*.cuh")):
             shutil.copyfile(path, folder / path.name)
-        # Compiled for the one dtype that is run.
-        launch = folder / "launch.cuh"
-        launch.write_text(launch.read_text().replace(EVERY_DTYPE, "body(Type<float>{})"))
-        text = (folder / self.file).read_text()
-        assert text.count(self.right) == 1, f"{self.file} does not have {self.right!r} once: plant the defect elsewhere"
-        (folder / self.file).write_text(text.replace(self.right, self.wrong))
-        return [kernels, GLUE / f"{kernels.stem}.cpp"]
+        replace(folder / "launch.cuh", ALL_TYPES, ONLY_FLOAT)
+        replace(folder / self.file, self.right, self.wrong)
+        return [kernels, GLUE / f"{name}.cpp"]
 
 
-EVERY_DTYPE = "with_type_among<__half, __nv_bfloat16>(dtype, body)"
+# What is compiled takes a quarter of the time.
+ALL_TYPES, ONLY_FLOAT = "with_type_among<__half, __nv_bfloat16>(dtype, body);", "body(Type<float>{});"
+
+
+def replace(path: Path, right: str, wrong: str) -> None:
+    text = path.read_text()
+    assert text.count(right) == 1, f"{path.name} does not have {right!r} once: plant the defect elsewhere"
+    path.write_text(text.replace(right, wrong))
+
+
 DIFFERS = "depends on the order of threads, or on unwritten memory|is .* off its definition"
 
 DEFECTS = [
@@ -152,6 +159,58 @@ DEFECTS = [
         shapes=((70, 2, 5),),  # blocks enough for 4 × 4 pairs a thread
         family=DISCRIMINATION,
     ),
+    Defect(
+        "16 bytes of parameters at once wherever they lie",
+        "channel_walk.cuh",
+        right="all = all && aligned(f.parameter(k));",
+        wrong="all = all && f.parameter(k) != nullptr;",
+        report="misaligned address",
+        shapes=((2, 16, 4, 4), (16,)),
+        family="bias_act_pixel_norm",
+        misaligned_vectors=True,
+        channels_last=True,
+    ),
+    Defect(
+        "parameters of the channels of another vector",
+        "channel_walk.cuh",
+        right="load_channels<T>(f, h * stride + column * kV, here[h], parameters_by_vector, channels[h]);",
+        wrong="load_channels<T>(f, column * kV, here[0], parameters_by_vector, channels[h]);",
+        report="result 0 is .* off its definition",
+        shapes=((2, 264, 3, 3), (264,)),
+        family="bias_act_pixel_norm",
+        channels_last=True,
+    ),
+    Defect(
+        "no barrier between the warps' sums and their reader",
+        "columns.cuh",
+        right="lane * kCount + k] = values[k];\n  __syncthreads();",
+        wrong="lane * kCount + k] = values[k];",
+        report=DIFFERS,
+        shapes=((2, 8, 20, 20), (8,)),
+        family="bias_act",
+        channels_last=True,
+    ),
+    Defect(
+        "16 bytes of bias at once wherever it lies",
+        "bias_act.cu",
+        right="load(bias + c + k, kVector<A>, aligned(bias), of_channel + k);",
+        wrong="load(bias + c + k, kVector<A>, true, of_channel + k);",
+        report="misaligned address",
+        shapes=((2, 16, 4, 4), (16,)),
+        family="bias_act",
+        misaligned_vectors=True,
+        channels_last=True,
+    ),
+    Defect(
+        "the bias of the first strip of channels for all",
+        "bias_act.cu",
+        right="load(bias + c + k, kVector<A>, aligned(bias), of_channel + k);",
+        wrong="load(bias + column * kV + k, kVector<A>, aligned(bias), of_channel + k);",
+        report="result 0 is .* off its definition",
+        shapes=((2, 264, 3, 3), (264,)),
+        family="bias_act",
+        channels_last=True,
+    ),
 ]
 
 
@@ -171,4 +230,5 @@ def test_a_planted_defect_is_reported(libraries: dict[Defect, Path], defect: Def
             defect.shapes,
             channels_last=defect.channels_last,
             misaligned=defect.misaligned,
+            misaligned_vectors=defect.misaligned_vectors,
         )
