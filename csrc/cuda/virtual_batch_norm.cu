@@ -6,7 +6,7 @@
 // values a channel and example. At most 25 operations an element, so memory sets the pace: at an H200's 4.8 TB/s,
 // 128×128×64×64 in bfloat16 (134 MB) takes 0.056, 0.084 and 0.140 ms, if only the first reading is from memory; were
 // the second too, it would be 3, 5 and 8 times E·s. With channels adjacent, 14 to 24 MB that others read and write lie
-// between the two, which fits in the L2 of A100 to H200 (40 and 50 MB); a T4's 4 MB hold most of it in forward only.
+// between the two on an H200, whose L2 holds 50 MB, and less on smaller GPUs; but it is 5 to 9 MB on a T4, which has 4.
 // Scratch that is written and read again, out of L2 too, is 1.6 % of x in forward and 4 % in double backward, in
 // bfloat16.
 #include "../virtual_batch_norm.h"
