@@ -4,9 +4,11 @@
 //
 // Bytes it must move, for E elements of size s: forward 2·E·s, backward 3·E·s, double backward 5·E·s, beside a few
 // values a channel and example. At most 25 operations an element, so memory sets the pace: at an H200's 4.8 TB/s,
-// 128×128×64×64 in bfloat16 (134 MB) takes 0.056, 0.084 and 0.140 ms. Between an element's two readings lie 7 to 24 MB
-// that others read and write; were the second out of memory too, it would be 3, 5 and 8 times E·s. Scratch adds 1.6 %
-// of x in forward and 4 % in double backward, in bfloat16, which stays in L2 too.
+// 128×128×64×64 in bfloat16 (134 MB) takes 0.056, 0.084 and 0.140 ms, if only the first reading is from memory; were
+// the second too, it would be 3, 5 and 8 times E·s. With channels adjacent, 14 to 24 MB that others read and write lie
+// between the two on an H200, whose L2 holds 50 MB, and less on smaller GPUs; but it is 5 to 9 MB on a T4, which has 4.
+// Scratch that is written and read again, out of L2 too, is 1.6 % of x in forward and 4 % in double backward, in
+// bfloat16.
 #include "../virtual_batch_norm.h"
 #include "columns.cuh"
 #include "stream_vectors.cuh"
