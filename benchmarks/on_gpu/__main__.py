@@ -142,7 +142,7 @@ class Run:
             if job is doctor:
                 wrong = [line for line in job.text().splitlines() if " is off by " in line or " fails: " in line]
                 self.details += wrong
-                self.checks["doctor"] = _ending(job, "agrees", f"{len(wrong)} disagree")
+                self.checks["doctor"] = _ending(job, "agrees", f"{len(wrong)} disagree" if wrong else "failed")
                 self.decide("doctor", self.checks["doctor"], job.code == 0, job.seconds)
             elif job is tests:
                 outcome = testing.read(report)

@@ -78,7 +78,7 @@ def doctor(arguments: list[str], wish: str) -> int:
     print("cuda:           pixel_norm                agrees with its definition")
     if wish == "bad":
         print("cuda:           bias_act                  torch.float32 is off by 2.0e-01")
-    return wish == "bad"
+    return {"bad": 1, "crashes": 139}.get(wish, 0)
 
 
 def tests(arguments: list[str], wish: str) -> int:
