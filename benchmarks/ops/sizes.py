@@ -65,6 +65,7 @@ FEATURE_MAPS = (
         SMALL_MAPS,
         HEAD,
         Size((16, 256, 16, 16)),
+        Size((16, 128, 32, 32)),
         Size((16, 128, 64, 64)),
         Size((16, 128, 64, 64), channels_last=True),
         Size((16, 128, 64, 64), channels_last=True, dtype=BF16),
