@@ -146,12 +146,18 @@ struct Problem {
   bool include_self;
 };
 
-/// Blocks that a multiprocessor shall have registers for: left to itself, the compiler spills some to have more.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000  // adds pairs of registers, for which the compiler takes more
+constexpr bool kAddsPairs = true;
+#else
+constexpr bool kAddsPairs = false;
+#endif
+
+/// Blocks that a multiprocessor shall have registers for, as many as none is spilled with: left to itself, the compiler
+/// spills some to have more.
 template <Pass kPass, int kRows, class T>
-constexpr int kLeastBlocks = sizeof(T) == 8            ? 2
-                             : kRows == 2              ? 3
-                             : kPass == Pass::backward ? 5
-                                                       : 4;
+constexpr int kLeastBlocks = kRows == 4                                                       ? (kAddsPairs ? 3 : 4)
+                             : kAddsPairs || kPass == Pass::double_backward || sizeof(T) == 8 ? 2
+                                                                                              : 3;
 
 template <Pass kPass, int kRows, class T>
 __global__ void __launch_bounds__(Tile<kRows>::threads, kLeastBlocks<kPass, kRows, T>)
