@@ -1,9 +1,10 @@
-// The walk of ops that reduce over each pixel's channels (math/pixel_norm.h says of which parts such an op is made):
-// one reading for the sums, one, out of cache, for the result. The kernels differ in where a pixel's channels lie and
-// in whether the last output is summed over pixels too.
+// The walk of ops that reduce over each pixel's channels (math/pixel_norm.h says of which parts such an op is made).
+// The kernels differ in where a pixel's channels lie and in whether the last output is summed over pixels too. Where
+// channels are adjacent and at most 512 (128 in float64), a tensor is read once and its values stay in registers; else
+// there is one reading for the sums, and one, out of cache, for the result.
 //
-// A thread takes 16 bytes at a time in each tensor (vectors.cuh). Divisions and 64-bit products find a block's place, a
-// pixel or a channel; within it, elements are counted on from there.
+// A thread takes 16 bytes at a time in each tensor (vectors.cuh), and of parameters too. Divisions and 64-bit products
+// find a block's place, a pixel or a channel; within it, elements are counted on from there.
 #pragma once
 
 #include <type_traits>
@@ -19,9 +20,9 @@ namespace gan_ops::cuda {
 /// Blocks that keep a large GPU (132 multiprocessors) busy; few in tests, so that they see tiles of all widths.
 constexpr int64_t kEnoughBlocks = GAN_OPS_MOST_BLOCKS < 264 ? GAN_OPS_MOST_BLOCKS : 264;
 
-/// Blocks of kernels whose threads keep the parameters of their channels from one pixel to the next: five to eight
-/// times as many as such a GPU runs at once, so that none of its multiprocessors is idle for long at the end.
-constexpr int64_t kMostHeldBlocks = 4096;
+/// Runs of pixels, one a block, whose threads keep the parameters of their channels from one pixel to the next: some
+/// eight times as many as such a GPU has under way at once, so that it is not half idle for long at the end.
+constexpr int64_t kMostRuns = GAN_OPS_MOST_BLOCKS < 4096 ? 2 * GAN_OPS_MOST_BLOCKS : 4096;
 
 /// Blocks a multiprocessor at least: by itself the compiler spills registers to have more. A thread with fewer
 /// companions has more bytes on their way instead: a vector of each input.
@@ -77,7 +78,7 @@ __device__ __forceinline__ void load_channels(const F& f, int64_t channel, int h
 template <int kHeld, class T, class F>
 constexpr int kKept = kHeld * kVector<T> * F::kInputs;
 template <int kHeld, class T, class F>
-constexpr int kHeldBlocks = sizeof(T) == 8               ? 2
+constexpr int kHeldBlocks = sizeof(T) == 8             ? 2
                             : kKept<kHeld, T, F> <= 4  ? 5
                             : kKept<kHeld, T, F> <= 16 ? 4
                             : kKept<kHeld, T, F> <= 24 ? 3
@@ -94,8 +95,8 @@ constexpr int kPixels = kHeld * F::kInputs == 1 ? 2 : 1;
 
 /// Channels adjacent (channels_last, latents) and few enough for the registers: `lanes` neighbouring threads of a warp
 /// share a pixel, each has up to `kHeld` vectors of it, which it reads once, and the same channels in all its pixels,
-/// whose parameters it keeps. A block takes runs of `width` pixels; `partial` receives the sums of the last output over
-/// each if asked.
+/// whose parameters it keeps. A block takes runs of `width` pixels; `partial` receives the sums of the
+/// last output over each if asked.
 template <bool WithTotals, int kHeld, class T, class F>
 __global__ void __launch_bounds__(kThreads, kHeldBlocks<kHeld, T, F>)
     held_channels(F f, Streams<T, F> s, ChannelLayout layout, int64_t width, int lanes, Accumulate<T>* partial) {
@@ -115,10 +116,6 @@ __global__ void __launch_bounds__(kThreads, kHeldBlocks<kHeld, T, F>)
     here[h] = channels_here<T>(layout.channels, h * stride + column * kV);
     if constexpr (kKeepsParameters<kHeld, T, F>) load_channels_of(h);
   }
-  const auto channels_of = [&](int h) -> const Channel<F>(&)[kV] {
-    if constexpr (!kKeepsParameters<kHeld, T, F>) load_channels_of(h);
-    return channels[h];
-  };
   for (int64_t run = blockIdx.x; run * width < layout.outer; run += gridDim.x) {
     const int64_t begin = run * width, end = layout.outer - begin < width ? layout.outer : begin + width;
     A totals[kHeld][kV] = {};
@@ -141,10 +138,10 @@ __global__ void __launch_bounds__(kThreads, kHeldBlocks<kHeld, T, F>)
       for (int p = 0; p < kP; ++p)
 #pragma unroll
         for (int h = 0; h < kHeld; ++h) {
-          const auto& of = channels_of(h);
+          if constexpr (!kKeepsParameters<kHeld, T, F>) load_channels_of(h);
           unpack_streams<T, F>(bits[p][h], in[p][h]);
 #pragma unroll
-          for (int k = 0; k < kV; ++k) f.accumulate(in[p][h][k], of[k], sums[p]);
+          for (int k = 0; k < kV; ++k) f.accumulate(in[p][h][k], channels[h][k], sums[p]);
         }
 #pragma unroll
       for (int p = 0; p < kP; ++p) lanes_sums<F::kSums>(sums[p], lanes);
@@ -157,11 +154,11 @@ __global__ void __launch_bounds__(kThreads, kHeldBlocks<kHeld, T, F>)
         if (column == 0) f.keep(pixel, c);
 #pragma unroll
         for (int h = 0; h < kHeld; ++h) {
-          const auto& of = channels_of(h);
+          if constexpr (!kKeepsParameters<kHeld, T, F> && kHeld > 2) load_channels_of(h);  // or registers are spilled
           A out[kV][F::kOutputs];
 #pragma unroll
           for (int k = 0; k < kV; ++k) {
-            f.write(in[p][h][k], of[k], c, out[k]);
+            f.write(in[p][h][k], channels[h][k], c, out[k]);
             if constexpr (WithTotals) totals[h][k] += out[k][F::kOutputs - 1];
           }
           store_streams(s, pixel * layout.channels + h * stride + column * kV, here[h], by_vector, out);
@@ -225,8 +222,8 @@ __device__ __forceinline__ void write_channels(const F& f, const Streams<T, F>& 
   store_streams(s, pixel * channels + channel, here, by_vector, out);
 }
 
-/// Channels adjacent and of any number: `lanes` neighbouring threads of a warp (columns_for the vectors of a pixel) share
-/// a pixel.
+/// Channels adjacent and of any number: `lanes` neighbouring threads of a warp (columns_for the vectors of a pixel)
+/// share a pixel.
 template <class T, class F>
 __global__ void __launch_bounds__(kThreads, kBlocks<F>)
     adjacent_channels(F f, Streams<T, F> s, ChannelLayout layout, int lanes) {
@@ -410,9 +407,10 @@ void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layo
   if (layout.inner == 1) {
     const int lanes = columns_for(vectors_of<T>(layout.channels)), pixels = kThreads / lanes;
     const bool held = if_held<T>(layout, lanes, [&]<int kHeld>(std::integral_constant<int, kHeld>) {
-      const int64_t width = kPixels<kHeld, F> * pixels, runs = (layout.outer + width - 1) / width;
-      launch(held_channels<false, kHeld, T, F>, grid_for(runs < kMostHeldBlocks ? runs : kMostHeldBlocks), kThreads,
-             stream, f, s, layout, width, lanes, static_cast<Accumulate<T>*>(nullptr));
+      const int64_t tile = kPixels<kHeld, F> * pixels, tiles = (layout.outer + tile - 1) / tile;
+      const int64_t width = (tiles + kMostRuns - 1) / kMostRuns * tile;
+      launch(held_channels<false, kHeld, T, F>, grid_for((layout.outer + width - 1) / width), kThreads, stream, f, s,
+             layout, width, lanes, static_cast<Accumulate<T>*>(nullptr));
     });
     if (!held)
       launch(adjacent_channels<T, F>, grid_for((layout.outer + pixels - 1) / pixels), kThreads, stream, f, s, layout,
@@ -439,8 +437,8 @@ void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layo
              lanes, partial);
     });
     if (!held)
-      launch(adjacent_channels_and_totals<T, F>, grid_for(chunks.count()), kThreads, stream, f, s, layout, chunks, lanes,
-             partial);
+      launch(adjacent_channels_and_totals<T, F>, grid_for(chunks.count()), kThreads, stream, f, s, layout, chunks,
+             lanes, partial);
   } else {
     launch(distant_channels<true, T, F>, grid_for(chunks.count()), kThreads, stream, f, s, layout, chunks,
            tile_columns<T, F>(layout, chunks.width), partial);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "launch.cuh"
 
@@ -52,6 +53,15 @@ __device__ __forceinline__ uint4 bits_of(const T* elements) {
 /// values[k] = element k of a vector.
 template <class T>
 __device__ __forceinline__ void unpack(const uint4& bits, Accumulate<T>* values) {
+  if constexpr (std::is_same_v<T, __nv_bfloat16>) {  // the upper halves of floats: one instruction each
+    const unsigned words[] = {bits.x, bits.y, bits.z, bits.w};
+#pragma unroll
+    for (int k = 0; k < kVector<T>; ++k) {
+      const unsigned word = k % 2 == 0 ? words[k / 2] << 16 : words[k / 2] & 0xffff0000u;
+      memcpy(&values[k], &word, sizeof(word));
+    }
+    return;
+  }
   T elements[kVector<T>];
   memcpy(elements, &bits, sizeof(bits));
 #pragma unroll

@@ -43,14 +43,14 @@ inline PixelChunks cpu_walk_chunks(const ChannelLayout& layout) {
 }
 
 /// On CUDA a block takes a chunk, tile by tile: one to two thousand chunks where there are pixels enough for that.
-/// Where channels are adjacent, a tile has a pixel for as many threads of a block as have four channels each, at most a
-/// warp; else 32 pixels, or 8 where the blocks would be too few for a large GPU.
+/// Where channels are adjacent, a chunk has at least a pixel for as many threads of a block as have eight channels
+/// each, at most a warp; else 32 pixels, or 8 where the blocks would be too few for a large GPU.
 inline PixelChunks cuda_walk_chunks(const ChannelLayout& layout) {
   constexpr int64_t kChunks = 1024, kFewPixels = 8192, kThreads = 256;
   const int64_t pixels = layout.outer * layout.inner;
   int64_t width = pixels < kFewPixels ? 8 : 32;
   if (layout.inner == 1)
-    for (width = 8; width < kThreads && kThreads / width * 4 >= 2 * layout.channels;) width *= 2;
+    for (width = 8; width < kThreads && kThreads / width * 8 >= 2 * layout.channels;) width *= 2;
   while (pixels / (2 * width) >= kChunks) width *= 2;
   return pixel_chunks(layout, width);
 }

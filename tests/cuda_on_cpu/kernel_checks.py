@@ -27,6 +27,7 @@ def check_kernels(
     seed: int = 1,
     channels_last: bool = False,
     misaligned: bool = False,
+    misaligned_vectors: bool | None = None,
 ) -> None:
     """Runs the kernels of all derivatives on random values, with their threads in order and shuffled.
 
@@ -37,8 +38,8 @@ def check_kernels(
     inputs, g, v = random_values(family, dtype, shapes, generator)
 
     # What is not written is NaN in one run and a large number in the other: a result that it touches differs.
-    in_order = Run(executor, dtype, channels_last, misaligned, seed=0, unwritten=0xFF)
-    shuffled = Run(executor, dtype, channels_last, misaligned, seed=seed, unwritten=0x7B)
+    in_order = Run(executor, dtype, channels_last, misaligned, misaligned_vectors, seed=0, unwritten=0xFF)
+    shuffled = Run(executor, dtype, channels_last, misaligned, misaligned_vectors, seed=seed, unwritten=0x7B)
     results, again = (RUNS[family.name](run, inputs, g, v) for run in (in_order, shuffled))
     exact = definition(family.reference, torch.float64, inputs, g, v)
     bounds = _bounds(family, dtype, inputs, g, v, exact, generator)

@@ -14,8 +14,6 @@ from emulated import Executor
 from families import FAMILIES, Shapes
 from kernel_checks import check_kernels
 
-FAMILY = "minibatch_stddev"
-
 
 @dataclass(frozen=True)
 class Defect:
@@ -25,7 +23,10 @@ class Defect:
     wrong: str  # and what comes in its place
     report: str  # a regular expression
     shapes: Shapes = ((8, 19, 7, 9),)  # two groups of three chunks each, the last one not full
+    family: str = "minibatch_stddev(group_size=4, num_channels=1)"
     misaligned: bool = False
+    misaligned_vectors: bool | None = None
+    channels_last: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -34,13 +35,23 @@ class Defect:
         """The sources of a library with the defect."""
         folder = BUILD / "planted" / self.name.replace(" ", "_")
         folder.mkdir(parents=True, exist_ok=True)
-        kernels = folder / f"{FAMILY}.cu"
+        name = self.family.split("(")[0]
+        kernels = folder / f"{name}.cu"
         for path in (CUDA / kernels.name, *CUDA.glob("*.cuh")):
             shutil.copyfile(path, folder / path.name)
-        text = (CUDA / self.file).read_text()
-        assert text.count(self.right) == 1, f"{self.file} does not have {self.right!r} once: plant the defect elsewhere"
-        (folder / self.file).write_text(text.replace(self.right, self.wrong))
-        return [kernels, GLUE / f"{FAMILY}.cpp"]
+        replace(folder / "launch.cuh", ALL_TYPES, ONLY_FLOAT)
+        replace(folder / self.file, self.right, self.wrong)
+        return [kernels, GLUE / f"{name}.cpp"]
+
+
+# What is compiled takes a quarter of the time.
+ALL_TYPES, ONLY_FLOAT = "with_type_among<__half, __nv_bfloat16>(dtype, body);", "body(Type<float>{});"
+
+
+def replace(path: Path, right: str, wrong: str) -> None:
+    text = path.read_text()
+    assert text.count(right) == 1, f"{path.name} does not have {right!r} once: plant the defect elsewhere"
+    path.write_text(text.replace(right, wrong))
 
 
 DIFFERS = "depends on the order of threads, or on unwritten memory|is .* off its definition"
@@ -104,6 +115,58 @@ DEFECTS = [
         shapes=((8, 16, 4, 4),),
         misaligned=True,
     ),
+    Defect(
+        "16 bytes of parameters at once wherever they lie",
+        "channel_walk.cuh",
+        right="all = all && aligned(f.parameter(k));",
+        wrong="all = all && f.parameter(k) != nullptr;",
+        report="misaligned address",
+        shapes=((2, 16, 4, 4), (16,)),
+        family="bias_act_pixel_norm",
+        misaligned_vectors=True,
+        channels_last=True,
+    ),
+    Defect(
+        "parameters of the channels of another vector",
+        "channel_walk.cuh",
+        right="load_channels<T>(f, h * stride + column * kV, here[h], parameters_by_vector, channels[h]);",
+        wrong="load_channels<T>(f, column * kV, here[0], parameters_by_vector, channels[h]);",
+        report="result 0 is .* off its definition",
+        shapes=((2, 264, 3, 3), (264,)),
+        family="bias_act_pixel_norm",
+        channels_last=True,
+    ),
+    Defect(
+        "no barrier between the warps' sums and their reader",
+        "columns.cuh",
+        right="lane * kCount + k] = values[k];\n  __syncthreads();",
+        wrong="lane * kCount + k] = values[k];",
+        report=DIFFERS,
+        shapes=((2, 8, 20, 20), (8,)),
+        family="bias_act",
+        channels_last=True,
+    ),
+    Defect(
+        "16 bytes of bias at once wherever it lies",
+        "bias_act.cu",
+        right="load(bias + c + k, kVector<A>, aligned(bias), of_channel + k);",
+        wrong="load(bias + c + k, kVector<A>, true, of_channel + k);",
+        report="misaligned address",
+        shapes=((2, 16, 4, 4), (16,)),
+        family="bias_act",
+        misaligned_vectors=True,
+        channels_last=True,
+    ),
+    Defect(
+        "the bias of the first strip of channels for all",
+        "bias_act.cu",
+        right="load(bias + c + k, kVector<A>, aligned(bias), of_channel + k);",
+        wrong="load(bias + column * kV + k, kVector<A>, aligned(bias), of_channel + k);",
+        report="result 0 is .* off its definition",
+        shapes=((2, 264, 3, 3), (264,)),
+        family="bias_act",
+        channels_last=True,
+    ),
 ]
 
 
@@ -114,6 +177,14 @@ def libraries() -> dict[Defect, Path]:
 
 @pytest.mark.parametrize("defect", DEFECTS, ids=str)
 def test_a_planted_defect_is_reported(libraries: dict[Defect, Path], defect: Defect) -> None:
-    family = next(family for family in FAMILIES if family.name == "minibatch_stddev(group_size=4, num_channels=1)")
+    family = next(family for family in FAMILIES if family.name == defect.family)
     with closing(Executor(libraries[defect])) as executor, pytest.raises(AssertionError, match=defect.report):
-        check_kernels(executor, family, torch.float32, defect.shapes, misaligned=defect.misaligned)
+        check_kernels(
+            executor,
+            family,
+            torch.float32,
+            defect.shapes,
+            channels_last=defect.channels_last,
+            misaligned=defect.misaligned,
+            misaligned_vectors=defect.misaligned_vectors,
+        )
