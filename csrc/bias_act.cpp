@@ -97,9 +97,9 @@ struct Backward : torch::autograd::Function<Backward> {
     if (v[1].defined() && v[1].sym_size(0) != 0) {
       std::vector<int64_t> sizes(y.dim(), 1);
       sizes[1] = -1;
-      // [C] → [N, C, *]. The op is asked for d_x, which has the scale that the bias's gradient lacks.
-      const Tensor of_bias = (scale == 1 ? v[1] : v[1] / scale).reshape(sizes).to(y.scalar_type()).expand_as(y);
-      of_both = of_both.defined() ? of_both + of_bias : of_bias;
+      // [C] → [N, C, *]. The op is asked for d_x, which has the scale that the bias's gradient lacks. Rounded once.
+      const Tensor of_bias = (scale == 1 ? v[1] : v[1] / scale).reshape(sizes).expand_as(y);
+      of_both = (of_both.defined() ? of_both + of_bias : of_bias).to(y.scalar_type());
     }
     if (!of_both.defined()) return variable_list(6);
     auto d_grad = std::get<0>(

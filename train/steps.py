@@ -217,13 +217,14 @@ def _values(loss: Tensor, penalty: Tensor | None, real_score: Tensor, fake_score
 
 def _added(gradients: list[Tensor], more: Sequence[Tensor | None]) -> list[Tensor]:
     """The sums of two lists of gradients, of which the second may lack some, or all."""
-    present = [i for i, other in enumerate(more) if other is not None]
-    if not present:
+    if not more:
         return gradients
-    # On a GPU one kernel for all of them.
-    sums = torch._foreach_add([gradients[i] for i in present], [more[i] for i in present])
-    by_place = dict(zip(present, sums, strict=True))
-    return [by_place.get(i, one) for i, one in enumerate(gradients)]
+    # On a GPU one kernel for all that are laid out alike; a single pair that is not would make it one for each.
+    alike = [i for i, other in enumerate(more) if other is not None and other.stride() == gradients[i].stride()]
+    sums = torch._foreach_add([gradients[i] for i in alike], [more[i] for i in alike]) if alike else []
+    by_place = dict(zip(alike, sums, strict=True))
+    pairs = enumerate(zip(gradients, more, strict=True))
+    return [by_place[i] if i in by_place else one if other is None else one + other for i, (one, other) in pairs]
 
 
 def _detached(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.launches import Launches
+from benchmarks.launches import Launches, step_launches
 
 CPU = torch.device("cpu")
 
@@ -61,3 +61,9 @@ def test_what_is_not_computed_is_laid_out_as_if_it_were() -> None:
         y = torch.conv2d(x, weight)
     assert y.shape == expected.shape and y.stride() == expected.stride() and y.dtype == expected.dtype
     assert found.counts == {"aten::convolution": 1}
+
+
+@pytest.mark.parametrize(("precision", "launches"), [("bf16", 416), ("float32", 331)])
+def test_a_step_at_16_px_takes_no_more_launches_than_it_did(precision: str, launches: int) -> None:
+    # A scale outside an epilogue costs 14 or more, gradients added one by one 11; torch's versions differ by a few.
+    assert step_launches(16, 32, precision, device=CPU).total() <= launches + 8

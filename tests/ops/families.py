@@ -17,6 +17,9 @@ ops = torch.ops.gan_ops
 
 Shapes = tuple[tuple[int, ...], ...]
 
+SCALE = 5 / 16
+"""Of bias_act: its products with narrow numbers are exact, or x and bias that cancel would leave a rounding's sign."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -104,10 +107,10 @@ def _bias_act_registered() -> list[tuple[Callable, tuple]]:
     return [
         (ops.bias_act.default, (x, b, 0.2, 1.5)),
         (ops.bias_act.default, (x, None, 0.2, 1.5)),
-        (ops.bias_act.default, (x, b, 0.2, 1.5, 0.3)),
+        (ops.bias_act.default, (x, b, 0.2, 1.5, SCALE)),
         (ops.bias_act_backward.default, (g, y, True, 0.2, 1.5)),
         (ops.bias_act_backward.default, (g, y, False, 0.2, 1.5)),
-        (ops.bias_act_backward.default, (g, y, True, 0.2, 1.5, 0.3)),
+        (ops.bias_act_backward.default, (g, y, True, 0.2, 1.5, SCALE)),
     ]
 
 
@@ -168,10 +171,10 @@ def _bias_act_pixel_norm_registered() -> list[tuple[Callable, tuple]]:
                 (ops.bias_act_pixel_norm_backward.default, (g, x, bias, r, *options)),
                 (ops.bias_act_pixel_norm_double_backward.default, (v, of_bias, g, x, bias, r, *options)),
             ]
-        r = ops.bias_act_pixel_norm(x.detach(), b.detach(), 0.2, 1e-8, 0.3)[1]
-        options = (True, 0.2, 1e-8, 0.3)
+        r = ops.bias_act_pixel_norm(x.detach(), b.detach(), 0.2, 1e-8, SCALE)[1]
+        options = (True, 0.2, 1e-8, SCALE)
         cases += [
-            (ops.bias_act_pixel_norm.default, (x, b, 0.2, 1e-8, 0.3)),
+            (ops.bias_act_pixel_norm.default, (x, b, 0.2, 1e-8, SCALE)),
             (ops.bias_act_pixel_norm_backward.default, (g, x, b, r, *options)),
             (ops.bias_act_pixel_norm_double_backward.default, (v, v_bias, g, x, b, r, *options)),
         ]
@@ -338,8 +341,8 @@ FAMILIES = [
     ),
     Family(
         "bias_act scaled",
-        lambda x, b: gan_ops.bias_act(x, b, 0.2, 1.5, 0.3),
-        lambda x, b: gan_ops.reference.bias_act(x, b, 0.2, 1.5, 0.3),
+        lambda x, b: gan_ops.bias_act(x, b, 0.2, 1.5, SCALE),
+        lambda x, b: gan_ops.reference.bias_act(x, b, 0.2, 1.5, SCALE),
         sizes=((4, 19, 3, 5), (19,)),
         shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
         registered=_bias_act_registered,
@@ -365,8 +368,8 @@ FAMILIES = [
     ),
     Family(
         "bias_act_pixel_norm scaled",
-        lambda x, b: gan_ops.bias_act_pixel_norm(x, b, 0.2, 0.1, 0.3),
-        lambda x, b: gan_ops.reference.bias_act_pixel_norm(x, b, 0.2, 0.1, 0.3),
+        lambda x, b: gan_ops.bias_act_pixel_norm(x, b, 0.2, 0.1, SCALE),
+        lambda x, b: gan_ops.reference.bias_act_pixel_norm(x, b, 0.2, 0.1, SCALE),
         sizes=((4, 19, 3, 5), (19,)),
         shapes=feature_maps().map(lambda shape: (shape, shape[1:2])),
         registered=_bias_act_pixel_norm_registered,

@@ -4,6 +4,7 @@ from functools import partial
 
 import torch
 from emulated import Outputs, Run, like, wide_like, widened
+from families import SCALE
 from torch import Tensor
 
 
@@ -32,6 +33,6 @@ def bias_act_pixel_norm_without_bias(run: Run, inputs: tuple[Tensor], g: Tensor,
 
 RUNS = {
     "bias_act_pixel_norm": partial(bias_act_pixel_norm, 1e-8, 1.0),
-    "bias_act_pixel_norm scaled": partial(bias_act_pixel_norm, 0.1, 0.3),
+    "bias_act_pixel_norm scaled": partial(bias_act_pixel_norm, 0.1, SCALE),
     "bias_act_pixel_norm without bias": bias_act_pixel_norm_without_bias,
 }
