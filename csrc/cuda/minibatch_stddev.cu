@@ -164,7 +164,7 @@ __global__ void __launch_bounds__(kThreads) forward(StddevLayout s, const T* x, 
 
 /// totals: t[m, f] in its first chunk's place (sum_maps, then gather_totals).
 template <int kV, class T, class A>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     backward(StddevLayout s, const T* g, const T* x, T* d_x, const A* totals, A eps) {
   const Walk walk = walk_of<kV>(s, x, d_x, g);
   const int64_t map_chunks = stddev_chunks(s.group * s.map_positions());

@@ -19,19 +19,25 @@ namespace {
 using namespace cuda;
 
 // On an H200 a multiprocessor needs 30 kB on their way from memory, 36 bytes a nanosecond for 0.8 µs, and half of that
-// out of L2. These numbers have 48 kB on their way while sums are taken and 24 kB at least while results are written.
+// out of L2. These numbers have 32 kB at least on their way while sums are taken and 24 kB while results are written.
+
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900  // for which the compiler takes more registers, and memory is slower
+constexpr int kAtOnce = 1;
+#else
+constexpr int kAtOnce = 2;
+#endif
 
 /// Blocks a multiprocessor at least: by itself the compiler spills registers to have more.
 template <class F>
-constexpr int kBlocks = F::kInputs == 3 ? 2 : 3;
+constexpr int kBlocks = F::kInputs == 1 && kAtOnce == 2 ? 3 : 2;
 
 /// Vectors of each input that a thread asks for at once while it sums, and while it writes, when the coefficients of
 /// its channels take registers too.
 template <class F>
-constexpr int kSumming = F::kInputs == 1 ? 4 : 2;
+constexpr int kSumming = F::kInputs == 1 ? 2 * kAtOnce : kAtOnce;
 template <class F>
-constexpr int kWriting = F::kInputs == 1   ? 4
-                         : F::kInputs == 2 ? 2
+constexpr int kWriting = F::kInputs == 1   ? 2 * kAtOnce
+                         : F::kInputs == 2 ? kAtOnce
                                            : 1;
 
 // ---- Who has which elements ----
