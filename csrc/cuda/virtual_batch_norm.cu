@@ -29,7 +29,7 @@ constexpr int kAtOnce = 2;
 
 /// Blocks a multiprocessor at least: by itself the compiler spills registers to have more.
 template <class F>
-constexpr int kBlocks = F::kInputs == 1 && kAtOnce == 2 ? 3 : 2;
+constexpr int kBlocks = kAtOnce == 2 ? (F::kInputs == 1 ? 3 : 2) : (F::kInputs == 3 ? 1 : 2);
 
 /// Vectors of each input that a thread asks for at once while it sums, and while it writes, when the coefficients of
 /// its channels take registers too.
