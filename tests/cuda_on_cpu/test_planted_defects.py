@@ -146,7 +146,7 @@ DEFECTS = [
                 "a counter that is not cleared",
                 "(groups + 1) * sizeof",
                 "groups * sizeof",
-                DIFFERS,
+                f"a thread sleeps until another block has done something|{DIFFERS}",
             ),
         ]
     ],
