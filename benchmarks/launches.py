@@ -115,12 +115,16 @@ def _is_view(op: OpOverload) -> bool:
     return any(r.alias_info is not None and not r.alias_info.is_write for r in op._schema.returns)
 
 
+def named(op: OpOverload, args: Sequence[Any]) -> dict[str, Any]:
+    """The arguments by their names; what follows has its default and launches nothing more."""
+    return dict(zip((a.name for a in op._schema.arguments), args, strict=False))
+
+
 def launches(op: OpOverload, args: Sequence[Any]) -> int:
     """The kernels that ``op`` launches on CUDA for these arguments, at least."""
     name = op._schema.name.split("::")[1]
     if op.namespace == "gan_ops":
-        names = [a.name for a in op._schema.arguments]  # what follows args has its default, which launches nothing more
-        arguments = dict(zip(names, args, strict=False))
+        arguments = named(op, args)
         return OWN[name](arguments) + preparations(arguments)
     if op.namespace == "profiler" or _is_view(op) or name in _ALLOCATIONS:
         return 0

@@ -13,7 +13,7 @@ from test_kernels_on_cpu import large_shapes
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks.launches import OWN
+from benchmarks.launches import OWN, named
 
 # Of a step of PGGAN; interpolate's emulated run asks for each of its two gradients alone too.
 COUNTED = [
@@ -61,5 +61,5 @@ class OwnKernels(TorchDispatchMode):
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
         if op.namespace == "gan_ops":
             name = op._schema.name.removeprefix("gan_ops::")
-            self.counts[name] += OWN[name](dict(zip((a.name for a in op._schema.arguments), args, strict=True)))
+            self.counts[name] += OWN[name](named(op, args))
         return op(*args, **(kwargs or {}))
