@@ -36,6 +36,7 @@ COPIED = Makefile setup.py pyproject.toml README.md LICENSE csrc gan_ops models 
 
 test-other:
 	mkdir -p $(OTHER)
+	rm -rf $(addprefix $(OTHER)/,csrc gan_ops/ops models train benchmarks tests)
 	tar --exclude=_C.* --exclude=__pycache__ -cf - $(COPIED) | tar -xf - -C $(OTHER)
 	GAN_OPS_CUDA=0 $(MAKE) -C $(OTHER) test TORCH="$(OTHER_TORCH)" EXTRAS=small \
 		ARGS='tests/ops/test_contract.py tests/steps tests/train/test_train_dcgan.py tests/train/test_train_compiled.py \

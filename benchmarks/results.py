@@ -126,7 +126,9 @@ def save(content: Row, folder: Path = FOLDER) -> Path:
         if isinstance(value, list):
             text = "[\n" + ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in value) + "\n  ]"
         parts.append(f"  {json.dumps(key)}: {text}")
-    path.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+    new = path.with_suffix(".new")  # whoever is ended while writing leaves the old file whole
+    new.write_text("{\n" + ",\n".join(parts) + "\n}\n")
+    new.replace(path)
     return path
 
 

@@ -51,7 +51,7 @@ class GroupNorm(nn.GroupNorm):
 
     torch 2.11 to 2.14 compile the backward pass of the fused op with a view that gradients in channels_last refuse
     ("view size is not compatible with input tensor's size and stride"). In a graph the formula is written out instead,
-    which compilers fuse.
+    which compilers fuse. There the result has x's type, under autocast too, where CUDA's fused op gives float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,7 +15,9 @@ import argparse
 import datetime
 import json
 import os
+import re
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -110,7 +112,9 @@ class Run:
         gpu.log.unlink()
         good = build.code == 0
         if not good:
-            self.details += ["The build's last lines:", *build.text().splitlines()[-25:]]
+            lines = build.text().splitlines()
+            errors = [line for line in lines if re.search(r"\berror\b[: ]|FAILED:", line)]  # tracebacks follow them
+            self.details += ["The build's errors:", *errors[:12], "and its last lines:", *lines[-13:]]
         self.decide("build", _ending(build), good, build.seconds)
 
         command = [self.python, "-m", "benchmarks.on_gpu.facts"]
@@ -222,6 +226,8 @@ def _within(lines: Sequence[str], characters: int) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None, run: type[Run] = Run) -> int:
+    # A shell's background has it ignored, and so would the parts, which are to end by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(
         prog="python3 -m benchmarks.on_gpu",
         description=__doc__,

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.on_gpu.jobs import Job
 
 ROOMS = ["tests/steps", "tests/ops", "tests/nn"]
-"""Of whole steps, some of which take longest, of kernels and of layers: they need no packages beside torch's."""
+"""Tests of whole steps (first, since some take longest), of kernels and of layers; torch's own packages suffice."""
 WORKERS = 12
 """Processes, of 16 cores: the doctor and a sanitizer run beside them."""
 
@@ -28,6 +28,7 @@ def job(python: str, device: str, until: float, log: Path, report: Path, argumen
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text("")
     command = [python, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
+    command += ["--continue-on-collection-errors"]
     command += ["-p", "benchmarks.on_gpu.plugin", f"--on={device}", f"--report={report.resolve()}"]
     command += arguments or ROOMS
     count = workers()

