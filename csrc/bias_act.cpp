@@ -94,17 +94,20 @@ struct Backward : torch::autograd::Function<Backward> {
     const Tensor y = ctx->get_saved_variables()[0];
     const double scale = ctx->saved_data["scale"].toDouble();
     Tensor of_both = v[0];
+    double of_scale = scale;
     if (v[1].defined() && v[1].sym_size(0) != 0) {
       std::vector<int64_t> sizes(y.dim(), 1);
       sizes[1] = -1;
-      // [C] → [N, C, *]. The op is asked for d_x, which has the scale that the bias's gradient lacks. Rounded once.
-      const Tensor of_bias = (scale == 1 ? v[1] : v[1] / scale).reshape(sizes).expand_as(y);
-      of_both = (of_both.defined() ? of_both + of_bias : of_bias).to(y.scalar_type());
+      // scale·v + v_bias, [C] → [N, C, *]: the bias's gradient lacks the scale that d_x has. Rounded once, and in range
+      // where float16 does not hold v_bias/scale.
+      const Tensor of_bias = v[1].reshape(sizes).expand_as(y);
+      of_both = (of_both.defined() ? at::add(of_bias, of_both, scale) : of_bias).to(y.scalar_type());
+      of_scale = 1;
     }
     if (!of_both.defined()) return variable_list(6);
-    auto d_grad = std::get<0>(
-        bias_act_backward_op().call(of_both, y, /*with_bias=*/false, ctx->saved_data["negative_slope"].toDouble(),
-                                    ctx->saved_data["gain"].toDouble(), ctx->saved_data["scale"].toDouble()));
+    auto d_grad = std::get<0>(bias_act_backward_op().call(of_both, y, /*with_bias=*/false,
+                                                          ctx->saved_data["negative_slope"].toDouble(),
+                                                          ctx->saved_data["gain"].toDouble(), of_scale));
     return {d_grad, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };

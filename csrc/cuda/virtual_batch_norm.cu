@@ -545,7 +545,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks<F>)
   }
 }
 
-/// Blocks that run at once.
+/// Blocks that run at once on architectures from 9.0 on; on older ones fewer do, and the others only wait for a place.
 template <class F>
 int64_t resident_blocks() {
   int device = 0, multiprocessors = 1;
