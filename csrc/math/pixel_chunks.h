@@ -32,7 +32,8 @@ inline PixelChunks pixel_chunks(const ChannelLayout& layout, int64_t width) {
 }
 
 /// The chunks of walks that reduce over each pixel's channels. On the CPU a chunk is what is walked over at once, and
-/// its values fit in L2, three inputs staged (64 kB each in float32); the sums of at most 512 pixels side by side stay in L1.
+/// its values fit in L2, three inputs staged (64 kB each in float32); the sums of at most 512 pixels side by side stay
+/// in L1.
 constexpr int64_t kCpuWalkElements = 16384;
 constexpr int64_t kCpuWalkMostPixels = 512;
 
