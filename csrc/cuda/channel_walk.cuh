@@ -79,7 +79,6 @@ template <int kHeld, class T, class F>
 constexpr int kKept = kHeld * kVector<T> * F::kInputs;
 template <int kHeld, class T, class F>
 constexpr int kHeldBlocks = sizeof(T) == 8             ? 2
-                            : kKept<kHeld, T, F> <= 4  ? 5
                             : kKept<kHeld, T, F> <= 16 ? 4
                             : kKept<kHeld, T, F> <= 24 ? 3
                                                        : 2;
