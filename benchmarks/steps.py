@@ -162,7 +162,6 @@ def convolutions_alone() -> Iterator[None]:
             (models.pggan, "widened", lambda x: x),
             (models.pggan, "bias_act", lambda x, *_, **__: x),
             (models.pggan, "bias_act_pixel_norm", lambda x, *_, **__: x),
-            (gan_ops.nn, "scale_smaller", lambda x, weight, _: (x, weight)),
             (gan_ops.nn.equalized, "scale_smaller", lambda x, weight, _: (x, weight)),
             (gan_ops.nn.equalized, "bias_act", lambda x, *_, **__: x),
             (gan_ops.nn.equalized, "bias_act_pixel_norm", lambda x, *_, **__: x),

@@ -311,10 +311,7 @@ class _DenseTo4x4(nn.Module):
         self.scale = math.sqrt(2) / 4 / math.sqrt(in_features)
 
     def forward(self, z: Tensor) -> Tensor:
-        weight, scale = self.weight, self.scale
-        if not gnn.epilogue_scales(z):
-            z, weight = gnn.scale_smaller(z, weight, scale)
-            scale = 1.0
+        z, weight, scale = gnn.scaled_before_epilogue(z, self.weight, self.scale)
         x = torch.mm(z, weight).view(-1, 4, 4, len(self.bias)).permute(0, 3, 1, 2)  # [N, 16·C] → [N, C, 4, 4]
         return bias_act_pixel_norm(x, self.bias, SLOPE, scale=scale)
 
@@ -332,10 +329,7 @@ class _DenseFrom4x4(nn.Module):
         self.scale = math.sqrt(2) / math.sqrt(channels * 16)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, scale = self.weight, self.scale
-        if not gnn.epilogue_scales(x):
-            x, weight = gnn.scale_smaller(x, weight, scale)
-            scale = 1.0
+        x, weight, scale = gnn.scaled_before_epilogue(x, self.weight, self.scale)
         return bias_act(torch.mm(x.permute(0, 2, 3, 1).flatten(1), weight), self.bias, SLOPE, scale=scale)
 
 

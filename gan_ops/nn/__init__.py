@@ -6,8 +6,7 @@ functions of their inputs and parameters alone (no buffers, no modes).
 """
 
 from gan_ops.nn.equalized import EqualizedConv2d, EqualizedLinear, EqualizedUpConv2d
-from gan_ops.nn.equalized import epilogue_scales as epilogue_scales
-from gan_ops.nn.equalized import scale_smaller as scale_smaller
+from gan_ops.nn.equalized import scaled_before_epilogue as scaled_before_epilogue
 from gan_ops.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
 from gan_ops.nn.pixel_norm import PixelNorm
 from gan_ops.nn.virtual_batch_norm import ReferenceSequential, VirtualBatchNorm

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gan_ops.ops import bias_act, bias_act_pixel_norm, conv2d
 
-__all__ = ["EqualizedConv2d", "EqualizedLinear", "EqualizedUpConv2d", "epilogue_scales", "scale_smaller"]
+__all__ = ["EqualizedConv2d", "EqualizedLinear", "EqualizedUpConv2d", "scaled_before_epilogue"]
 
 
 class EqualizedLinear(nn.Module):
@@ -63,17 +63,16 @@ class EqualizedConv2d(nn.Module):
         self.scale = gain / math.sqrt(in_channels * kernel_size**2)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._has_epilogue() and epilogue_scales(x):
-            return self._epilogue(conv2d(x, self.weight, None, self.padding), self.scale)
-        x, weight = scale_smaller(x, self.weight, self.scale)
         if not self._has_epilogue():
+            x, weight = scale_smaller(x, self.weight, self.scale)
             return conv2d(x, weight, self.bias, self.padding)
-        return self._epilogue(conv2d(x, weight, None, self.padding))
+        x, weight, scale = scaled_before_epilogue(x, self.weight, self.scale)
+        return self._epilogue(conv2d(x, weight, None, self.padding), scale)
 
     def _has_epilogue(self) -> bool:
         return self.negative_slope is not None or self.pixel_norm
 
-    def _epilogue(self, x: Tensor, scale: float = 1.0) -> Tensor:
+    def _epilogue(self, x: Tensor, scale: float) -> Tensor:
         """Of the convolution x: times ``scale``, with the bias, and what follows it."""
         slope = 1.0 if self.negative_slope is None else self.negative_slope
         if self.pixel_norm:
@@ -126,14 +125,15 @@ class EqualizedUpConv2d(EqualizedConv2d):
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-def epilogue_scales(x: Tensor) -> bool:
-    """Whether a layer's product of x and its plain weight can wait for the epilogue to scale it: not in float16.
+def scaled_before_epilogue(x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor, float]:
+    """(x, weight) to multiply, and what their product's epilogue has still to scale it by.
 
-    Of weights ~ N(0, 1) the product is √fan_in/gain times as large, which float16 does not always hold.
+    That is ``scale``, but in float16 one of the two is scaled: of weights ~ N(0, 1) the product is √fan_in/gain times
+    as large, which float16 does not always hold.
     """
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-    return dtype != torch.float16
+    return (*scale_smaller(x, weight, scale), 1.0) if dtype == torch.float16 else (x, weight, scale)
 
 
 def scale_smaller(x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor]:
