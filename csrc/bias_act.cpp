@@ -20,8 +20,8 @@ using torch::autograd::variable_list;
 void check_options(double negative_slope, double gain, double scale) {
   // The derivative is told from the sign of the output, which these keep that of the input.
   check_negative_slope(negative_slope);
-  TORCH_CHECK_VALUE(gain > 0, "gain must be positive, but is ", gain);
-  check_scale(scale);
+  check_factor(gain, "gain");
+  check_factor(scale, "scale");
 }
 
 // ---- Kernels' entry points ----

@@ -40,7 +40,7 @@ std::tuple<Tensor, Tensor> bias_act_pixel_norm(const Tensor& x_any, const std::o
   check_feature_map(x_any, "x");
   check_negative_slope(negative_slope);
   check_eps(eps);
-  check_scale(scale);
+  check_factor(scale, "scale");
   if (bias_any) check_channels(*bias_any, "bias", x_any);
   const Tensor x = dense(x_any), bias = channel_values(bias_any, x, 0);
   Tensor y = at::empty_like(x);
@@ -56,7 +56,7 @@ void check_saved(const Tensor& grad, const Tensor& x, const std::optional<Tensor
                  double negative_slope, double scale) {
   check_feature_map(x, "x");
   check_negative_slope(negative_slope);
-  check_scale(scale);
+  check_factor(scale, "scale");
   check_matches(grad, "grad", x.sizes(), x.scalar_type(), x.device());
   check_matches(r, "r", scale_sizes(x), accumulate_type(x), x.device());
   if (bias) check_channels(*bias, "bias", x);

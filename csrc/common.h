@@ -10,6 +10,7 @@
 #include <c10/util/Exception.h>
 
 #include <initializer_list>
+#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -108,8 +109,11 @@ inline void check_negative_slope(double negative_slope) {
   TORCH_CHECK_VALUE(negative_slope >= 0, "negative_slope must not be negative, but is ", negative_slope);
 }
 
-inline void check_scale(double scale) {
-  TORCH_CHECK_VALUE(scale > 0, "scale must be positive, but is ", scale);
+/// A factor that keeps the sign of what it multiplies, in float32 too.
+inline void check_factor(double factor, const char* name) {
+  using Float = std::numeric_limits<float>;
+  TORCH_CHECK_VALUE(factor >= Float::min() && factor <= Float::max(), name,
+                    " must be positive and within the range of float32, but is ", factor);
 }
 
 /// An argument of a derivative op that must have the shape, type and device that the forward pass gives it.

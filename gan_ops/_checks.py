@@ -54,10 +54,10 @@ def check_bias_act(
     """bias is [C] of a floating-point type; slope and gain keep the sign, and so does the scale of x."""
     if not negative_slope >= 0:
         raise ValueError(f"negative_slope must not be negative, but is {negative_slope:g}")
-    if not gain > 0:
-        raise ValueError(f"gain must be positive, but is {gain:g}")
-    if not scale > 0:
-        raise ValueError(f"scale must be positive, but is {scale:g}")
+    float32 = torch.finfo(torch.float32)
+    for name, factor in (("gain", gain), ("scale", scale)):
+        if not float32.tiny <= factor <= float32.max:
+            raise ValueError(f"{name} must be positive and within the range of float32, but is {factor:g}")
     if bias is None:
         return
     check_channels(bias, "bias", x)

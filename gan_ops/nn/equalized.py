@@ -116,13 +116,17 @@ class EqualizedUpConv2d(EqualizedConv2d):
         n, _, height, width = x.shape
         full_precision = x.dtype == torch.float32 or x.dtype == torch.float64
         if full_precision and x.device.type == "cpu" and n * height * width >= self._FUSED_FROM_PIXELS:
-            weight = self.weight if self._has_epilogue() else self.weight * self.scale
-            # The 4×4 kernel sums the 3×3 one over 2×2 shifts.
-            spread = F.avg_pool2d(weight.flip(2, 3), 2, stride=1, padding=1, divisor_override=1).transpose(0, 1)
-            if self._has_epilogue():
-                return self._epilogue(F.conv_transpose2d(x, spread, None, stride=2, padding=1), self.scale)
-            return F.conv_transpose2d(x, spread, self.bias, stride=2, padding=1)
+            if not self._has_epilogue():
+                return self._fused(x, self.weight * self.scale, self.bias)
+            x, weight, scale = scaled_before_epilogue(x, self.weight, self.scale)
+            return self._epilogue(self._fused(x, weight, None), scale)
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+    @staticmethod
+    def _fused(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        # The 4×4 kernel sums the 3×3 one over 2×2 shifts.
+        spread = F.avg_pool2d(weight.flip(2, 3), 2, stride=1, padding=1, divisor_override=1).transpose(0, 1)
+        return F.conv_transpose2d(x, spread, bias, stride=2, padding=1)
 
 
 def scaled_before_epilogue(x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor, float]:

@@ -29,7 +29,7 @@ def bias_act(
         second derivative to x is zero, and no tensor of zeros is made for it.
 
     Raises:
-        ValueError: shapes do not fit, negative_slope is negative, or gain or scale is not positive.
+        ValueError: shapes do not fit, negative_slope is negative, or gain or scale is not positive and finite.
         TypeError: x or bias is of another type.
     """
     if kernels_run():

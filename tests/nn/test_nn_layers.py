@@ -302,6 +302,7 @@ def test_layers_run_in_half_precision_under_autocast(name, dtype):
 LARGE = {
     "conv": (lambda: gnn.EqualizedConv2d(256, 8, 3, padding=1, negative_slope=0.2), (2, 256, 4, 4)),
     "up_conv": (lambda: gnn.EqualizedUpConv2d(256, 8, negative_slope=0.2, pixel_norm=True), (2, 256, 4, 4)),
+    "fused_up_conv": (lambda: gnn.EqualizedUpConv2d(256, 8, negative_slope=0.2, pixel_norm=True), (64, 256, 4, 4)),
 }
 
 

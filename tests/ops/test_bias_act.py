@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,8 +88,10 @@ def test_a_large_bias_gradient_does_not_depend_on_the_number_of_threads() -> Non
     ("options", "error", "message"),
     [
         ({"negative_slope": -0.1}, ValueError, "negative_slope must not be negative, but is -0.1"),
-        ({"gain": 0.0}, ValueError, "gain must be positive, but is 0"),
-        ({"scale": 0.0}, ValueError, "scale must be positive, but is 0"),
+        ({"gain": 0.0}, ValueError, "gain must be positive .*, but is 0"),
+        ({"gain": math.inf}, ValueError, "gain must be positive .*, but is inf"),
+        ({"scale": 0.0}, ValueError, "scale must be positive .*, but is 0"),
+        ({"scale": 1e-50}, ValueError, "scale must be positive .* float32, but is 1e-50"),
         ({"bias": torch.ones(4)}, ValueError, r"bias must have the shape \[3\], but has \[4\]"),
         ({"bias": torch.ones(3, dtype=torch.int64)}, TypeError, "bias must be float64"),
         ({"x": torch.ones(3)}, ValueError, r"x must be \[N, C, \*\].*but its shape is \[3\]"),

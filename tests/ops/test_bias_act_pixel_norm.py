@@ -112,7 +112,8 @@ def test_the_second_derivative_of_the_bias_gradient_alone_is_that_of_the_definit
     [
         ({"negative_slope": -0.1}, ValueError, "negative_slope must not be negative, but is -0.1"),
         ({"eps": -1.0}, ValueError, "eps must not be negative, but is -1"),
-        ({"scale": 0.0}, ValueError, "scale must be positive, but is 0"),
+        ({"scale": 0.0}, ValueError, "scale must be positive .*, but is 0"),
+        ({"scale": 1e-50}, ValueError, "scale must be positive .* float32, but is 1e-50"),
         ({"bias": torch.ones(4)}, ValueError, r"bias must have the shape \[3\], but has \[4\]"),
         ({"bias": torch.ones(3, dtype=torch.int64)}, TypeError, "bias must be float64"),
         ({"x": torch.ones(3)}, ValueError, r"x must be \[N, C, \*\].*but its shape is \[3\]"),
