@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from torch import Tensor
 from train import checkpoint
 from train.config import TrainConfig, parse_grid
 from train.data import ImageSet
+from train.divergence import divergence, streak
 from train.errors import CheckpointError, TrainingError, UsageError
 from train.interrupt import StopSignals
 from train.logs import STATS, RunLog, duration, peak_memory
@@ -24,9 +26,6 @@ from train.metric_names import is_lower_better
 from train.pictures import draw, grid, latents, row_labels, save_png
 from train.schedule import Position, Schedule, lookup, parse_table
 from train.trainer import Trainer, stream_seed
-
-SKIPPED_IN_A_ROW = 100
-"""So many updates skipped one after another end a run: it does not recover from there."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Loop:
         cadence: how often to write what.
         evaluate: measures the averaged generator, as :class:`train.evaluator.Evaluator` does.
         description: plain types that go into every checkpoint: what is needed to rebuild the networks.
-        resume_command: what to tell someone who stopped the run.
+        resume_command: what to type before a folder or a checkpoint to go on with it.
     """
 
     def __init__(
@@ -125,6 +124,10 @@ class Loop:
             ("ema", game.ema, saved["ema"]),
         ):
             checkpoint.check_shapes(name, network, tensors, path)
+        if why := divergence(saved):
+            healthy = checkpoint.newest_healthy(path.parent)
+            advice = f"; go on from before that: {self._resuming(healthy)}" if healthy else ""
+            raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{advice}")
         if saved["order"]["length"] != len(self.trainer.data):
             raise UsageError(
                 f"checkpoint {path} was trained on {saved['order']['length']} images, but data now has"
@@ -154,7 +157,7 @@ class Loop:
         is evaluated if it is to be and has not been.
 
         Raises:
-            TrainingError: when nothing but non-finite gradients comes.
+            TrainingError: when training has diverged; the checkpoints from before that stay.
             OSError: when something cannot be written; the checkpoints written before stay.
         """
         trainer = self.trainer
@@ -215,7 +218,8 @@ class Loop:
             return 0
         self._save()
         name = signal.Signals(stop.received).name
-        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to go on: {self._resume_command}")
+        going_on = self._resuming(self.folder)
+        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to go on: {going_on}")
         return 128 + stop.received
 
     def _say(self, line: str) -> None:
@@ -229,7 +233,7 @@ class Loop:
         """Reads the meters and says how training goes."""
         trainer = self.trainer
         values = trainer.measurements()  # waits for the device
-        skipped, streak = trainer.skipped()
+        skipped, in_a_row = trainer.skipped()
         per_image = (time.perf_counter() - self._tick_time) / (trainer.images - self._tick_images)
         self._restart_tick()
         smooth = self._rates.get(position.resolution, per_image)
@@ -262,11 +266,20 @@ class Loop:
                 "seconds_left": left,
             },
         )
-        if streak >= SKIPPED_IN_A_ROW:
-            raise TrainingError(
-                f"the last {streak} updates in a row had non-finite gradients, at {kimg:g} kimg"
-                f" (lr={position.lr:g}): go on from a checkpoint in {self.folder} with a lower --lr"
-            )
+        if in_a_row and (why := divergence(trainer.state_dict())):
+            raise self._diverged(why)
+
+    def _diverged(self, why: str) -> TrainingError:
+        """What to say of a run that has no way on, and from where there is one."""
+        kimg, lr = self.trainer.images / 1000, self.trainer.position.lr
+        healthy = checkpoint.newest_healthy(self.folder)
+        advice = "no checkpoint is from before that: start again with a lower --lr"
+        if healthy:
+            advice = f"to go on from before that with a lower learning rate: {self._resuming(healthy)} --lr {lr / 2:g}"
+        return TrainingError(f"training has diverged by {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
+
+    def _resuming(self, path: Path) -> str:
+        return f"{self._resume_command} {shlex.quote(str(path))}"
 
     def _save_grid(self, position: Position) -> None:
         """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
@@ -309,20 +322,24 @@ class Loop:
         return value < self._best["value"] if is_lower_better(metric) else value > self._best["value"]
 
     def _save(self) -> None:
-        """Writes a checkpoint, unless this moment has one."""
+        """Writes a checkpoint, unless this moment has one; TrainingError instead where training has diverged."""
         if self.trainer.images == self._last_saved:
             return
+        trainer = self.trainer.state_dict()
+        if why := divergence(trainer):
+            raise self._diverged(why)
         state = {
             **self._description,
-            "trainer": self.trainer.state_dict(),
+            "trainer": trainer,
             "seconds": self._seconds,
             "rates": dict(self._rates),
             "log_sizes": self._log.sizes(),
             "best": self._best,
         }
         checkpoint.save(checkpoint.path_for(self.folder, self.trainer.images), state)
-        best = self._best and checkpoint.path_for(self.folder, self._best["images"])
-        checkpoint.prune(self.folder, self.cadence.keep, spare=best)
+        if not streak(trainer):  # else this may be the way to divergence, and those before it will be needed
+            best = self._best and checkpoint.path_for(self.folder, self._best["images"])
+            checkpoint.prune(self.folder, self.cadence.keep, spare=best)
         self._last_saved = self.trainer.images
 
 

@@ -52,8 +52,8 @@ def build_game(config: PgganConfig, images: ImageSet, num_classes: int, device: 
         minibatch_kernels=config.minibatch_discrimination,
         minibatch_dim=config.minibatch_dim,
     )
-    discriminator.grow(config.start_resolution)
-    fit_minibatch(discriminator, config, images, config.start_resolution, labels=config.conditioning == "concat")
+    discriminator.grow(config.first_resolution)
+    fit_minibatch(discriminator, config, images, config.first_resolution, labels=config.conditioning == "concat")
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
     ema = averaged_copy(generator)
     players = new_players(config, *networks, betas=(0.0, 0.99), loss_scaling=config.precision == "fp16")

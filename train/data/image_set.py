@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ class ImageSet:
     """N images at the resolutions 4, 8, …, `resolution`, in memory or mapped from the cache.
 
     `labels` is int64 [N] or None, then `num_classes` is 0. `mirror` says whether mirrored images are as good as the
-    images themselves: no for letters.
+    images themselves: no for letters. `files` are the names of the files that the images come from, if they do.
     """
 
     def __init__(
@@ -23,6 +25,7 @@ class ImageSet:
         labels: Tensor | None = None,
         num_classes: int = 0,
         mirror: bool = True,
+        files: Sequence[str] | None = None,
     ) -> None:
         self.name = name
         self.resolution = max(levels)
@@ -30,6 +33,7 @@ class ImageSet:
         self.labels = labels
         self.num_classes = num_classes
         self.mirror = mirror
+        self.files = files
         self._levels = levels
 
     @classmethod

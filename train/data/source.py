@@ -24,6 +24,7 @@ class Source(Protocol):
     resolution: int
     labels: np.ndarray | None  # int64 [N]
     num_classes: int
+    files: Sequence[str] | None  # names of the files that the images are in, one each
 
     def __len__(self) -> int: ...
 
@@ -44,6 +45,7 @@ class ArraySource:
     """Images that are already in memory, uint8 [N, C, h, w], fitted to the resolution as `fit_square` does."""
 
     parallel = False
+    files = None
 
     def __init__(
         self,
@@ -152,6 +154,7 @@ class Subset:
         self.resolution = source.resolution
         self.labels = None if source.labels is None else source.labels[indices]
         self.num_classes = source.num_classes
+        self.files = None if source.files is None else [source.files[i] for i in indices.tolist()]
 
     def __len__(self) -> int:
         return len(self.indices)
