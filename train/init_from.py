@@ -75,11 +75,12 @@ def take_over(game: Game, origin: Origin) -> list[str]:
     for name, player in (("generator", game.generator), ("discriminator", game.discriminator)):
         theirs = origin.networks[name]
         fitting = _fitting(player.network, theirs)
-        taken += sum(key in fitting for key, _ in player.network.named_parameters())
+        # Biases of a few colours or of one score fit any network: they alone are nothing.
+        taken += sum(key in fitting and p.dim() > 1 for key, p in player.network.named_parameters())
         player.begin_with(fitting)
         lines.append(f"{name}: {_account(player.network, theirs, fitting)}")
     if not taken:
-        raise UsageError(f"--init-from: nothing fits of {origin.path}: {'; '.join(lines[1:])}")
+        raise UsageError(f"--init-from: nothing of {origin.path} fits; {lines[1]}")
     game.ema.load_state_dict({**game.ema.state_dict(), **_fitting(game.ema, origin.networks["ema"])})
     return [*(f"warning: {warning}" for warning in origin.warnings), *lines]
 
