@@ -131,7 +131,7 @@ class Loop:
         if saved["order"]["length"] != len(self.trainer.data):
             raise UsageError(
                 f"checkpoint {path} was trained on {saved['order']['length']} images, but data now has"
-                f" {len(self.trainer.data)}"
+                f" {len(self.trainer.data)}: bring the old ones back, or start a new run with --init-from {path}"
             )
         # Some norms have states of one shape, so that nothing else would tell.
         was, now = state.get("config", {}), self._description.get("config", {})

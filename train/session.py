@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from train import begun_with, checkpoint
+from train import checkpoint, image_names
 from train.config import Config, RunOptions, TrainConfig, to_dict
 from train.data import NAMES, ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
@@ -95,7 +95,7 @@ def train(
             folder = new_folder(run.out, name)
             held.enter_context(locked(folder, "training"))
             if _are_own(config, images):
-                begun_with.write_names(folder, images.files)
+                image_names.write(folder, images.files)
         loop = Loop(
             trainer,
             folder,
@@ -131,13 +131,13 @@ def _changed_images(folder: Path, images: ImageSet, config: TrainConfig, program
     Raises:
         UsageError: if there are more or fewer of them, so that the run cannot go on as it was.
     """
-    changed = begun_with.changes(folder, images.files) if _are_own(config, images) else None
+    changed = image_names.changes(folder, images.files) if _are_own(config, images) else None
     if changed is None:
         return []
     if changed.counts_differ:
         new = f"{program} --init-from {shlex.quote(str(folder))} --data {shlex.quote(config.data)}"
         raise UsageError(
-            f"the images in {config.data} have changed: {changed}. Bring back what was there, or start a new run with"
+            f"the images in {config.data} have changed: {changed}. Undo that, or start a new run with"
             f" the networks of this one: {new}"
         )
     return [f"warning: the images in {config.data} have changed: {changed}"]

@@ -14,7 +14,7 @@ FILE = "images.json"
 SHOWN = 3  # names in a message
 
 
-def write_names(folder: Path, names: Sequence[str]) -> None:
+def write(folder: Path, names: Sequence[str]) -> None:
     """Writes the names of the pictures' files into a run's folder."""
     text = json.dumps(list(names), indent=0)
     write_atomically(folder / FILE, lambda file: file.write(text.encode()))
