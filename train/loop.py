@@ -8,72 +8,22 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from train import checkpoint
-from train.config import TrainConfig, parse_grid
-from train.data import ImageSet
+from train.cadence import Cadence, due, time_left
 from train.divergence import divergence, streak
 from train.errors import CheckpointError, TrainingError, UsageError
+from train.grids import fixed_inputs, real_grid
 from train.interrupt import StopSignals
 from train.logs import STATS, RunLog, duration, peak_memory
 from train.metric_names import is_lower_better
-from train.pictures import draw, grid, latents, row_labels, save_png
-from train.schedule import Position, Schedule, lookup, parse_table
-from train.trainer import Trainer, stream_seed
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """Thousands of images between the things a loop does beside training, by resolution, and their sizes."""
-
-    log: dict[int, float]
-    image: dict[int, float]
-    checkpoint: dict[int, float]
-    metrics: dict[int, float]
-    keep: int
-    rows: int
-    columns: int
-
-    @staticmethod
-    def of(config: TrainConfig) -> Cadence:
-        """UsageError for a value that makes no sense."""
-        tables = {}
-        for option in ("log_kimg", "image_kimg", "checkpoint_kimg", "metrics_every"):
-            tables[option] = parse_table(getattr(config, option), float, option)
-        if config.keep < 1:
-            raise UsageError(f"keep={config.keep}: at least 1 checkpoint has to stay")
-        return Cadence(*tables.values(), config.keep, *parse_grid(config.grid))
-
-
-def due(table: Mapping[int, float], before: int, after: int, resolution: int) -> bool:
-    """Whether the step from ``before`` to ``after`` images reached a multiple of the table's interval (0: never)."""
-    every = round(1000 * lookup(dict(table), resolution))
-    return every > 0 and before // every != after // every
-
-
-def time_left(schedule: Schedule, images: int, seconds_per_image: Mapping[int, float]) -> float:
-    """Seconds to the schedule's end, judged from the resolutions seen so far.
-
-    A resolution not yet seen is taken to cost so many times the one before as the last one seen did, at most 4 times,
-    as its pixels; twice where only one was seen.
-    """
-    seen = sorted(seconds_per_image)
-    here = seconds_per_image[seen[-1]]
-    growth = 2.0
-    if len(seen) > 1:
-        growth = min(max(here / seconds_per_image[seen[-2]], 1.0), 4.0)
-    total = 0.0
-    for phase in schedule.phases:
-        doublings = (phase.resolution // seen[-1]).bit_length() - 1 if phase.resolution > seen[-1] else 0
-        cost = seconds_per_image.get(phase.resolution, here * growth**doublings)
-        total += max(phase.end - max(phase.start, images), 0) * cost
-    return total
+from train.pictures import draw, grid, save_png
+from train.schedule import Position
+from train.trainer import Trainer
 
 
 class Loop:
@@ -341,17 +291,3 @@ class Loop:
             best = self._best and checkpoint.path_for(self.folder, self._best["images"])
             checkpoint.prune(self.folder, self.cadence.keep, spare=best)
         self._last_saved = self.trainer.images
-
-
-def fixed_inputs(latent: int, num_classes: int, cadence: Cadence, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, latent] and, with classes, labels [N] of a run's grids."""
-    z = latents(cadence.rows * cadence.columns, latent, stream_seed(seed, "grid"))
-    labels = row_labels(cadence.rows, cadence.columns, list(range(num_classes))) if num_classes else None
-    return z, labels
-
-
-def real_grid(images: ImageSet, cadence: Cadence, seed: int) -> Tensor:
-    """Some of the images, uint8 [C, H, W]."""
-    random = torch.Generator().manual_seed(stream_seed(seed, "reals"))
-    chosen = torch.randint(len(images), (cadence.rows * cadence.columns,), generator=random)
-    return grid(images.batch(chosen, images.resolution), cadence.columns)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from train import checkpoint, image_names
+from train.cadence import Cadence
 from train.config import Config, RunOptions, TrainConfig, to_dict
 from train.data import NAMES, ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
@@ -21,7 +22,7 @@ from train.evaluator import follow
 from train.folder import new_folder, write_config
 from train.init_from import Origin, take_over
 from train.lock import locked
-from train.loop import Cadence, Loop
+from train.loop import Loop
 from train.memory import keep_freed_memory
 from train.metric_names import parse_metrics
 from train.schedule import Schedule

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from train import checkpoint, pggan
+from train.cadence import Cadence, due, time_left
 from train.errors import UsageError, run_program
 from train.folder import new_folder, run_name
 from train.logs import RunLog, duration
-from train.loop import Cadence, Loop, due, time_left
+from train.loop import Loop
 from train.pggan_config import PRESETS, PgganConfig
 from train.pictures import grid
 from train.schedule import Phase, Schedule
