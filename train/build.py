@@ -60,9 +60,10 @@ def fit_minibatch(discriminator: nn.Module, config: GanConfig, images: ImageSet,
         return
     random = torch.Generator().manual_seed(stream_seed(config.seed, "kernels"))
     some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
-    x = to_float(images.batch(some, resolution))
+    device = next(discriminator.parameters()).device
+    x = to_float(images.batch(some, resolution)).to(device)
     try:
-        discriminator.fit_minibatch(x, images.labels[some] if labels else None)
+        discriminator.fit_minibatch(x, images.labels[some].to(device) if labels else None)
     except ValueError as error:
         raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None
 

@@ -64,7 +64,8 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
         CheckpointError: if there is none.
     """
     warnings: list[str] = []
-    for path in reversed(checkpoints(folder)):
+    there = checkpoints(folder)
+    for path in reversed(there):
         try:
             state = load(path)
         except CheckpointError as error:
@@ -73,6 +74,8 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
         if (why := _divergence(state)) is None:
             return path, state, warnings
         warnings.append(f"checkpoint {path} is of a run that has diverged: {why}")
+    if set(checkpoints(folder)) - set(there):  # a run at work there has written a newer one and removed these
+        return load_newest(folder)
     raise CheckpointError(warnings[0] if warnings else f"{folder} holds no checkpoint")
 
 

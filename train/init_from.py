@@ -81,6 +81,8 @@ def take_over(game: Game, origin: Origin) -> list[str]:
         lines.append(f"{name}: {_account(player.network, theirs, fitting)}")
     if not taken:
         raise UsageError(f"--init-from: nothing of {origin.path} fits; {lines[1]}")
+    if "minibatch.weight" not in _fitting(game.discriminator.network, origin.networks["discriminator"]):
+        game.fit()  # new ones were scaled to what D was before
     game.ema.load_state_dict({**game.ema.state_dict(), **_fitting(game.ema, origin.networks["ema"])})
     return [*(f"warning: {warning}" for warning in origin.warnings), *lines]
 

@@ -112,6 +112,20 @@ def test_the_past_of_historical_averaging_begins_with_the_networks_taken(old, ti
         assert all(torch.equal(average, state["network"][name]) for name, average in state["averages"].items())
 
 
+def test_new_kernels_of_minibatch_discrimination_are_scaled_to_the_networks_taken(old, tiny_trainer):
+    options = {"minibatch_discrimination": 5, "start_resolution": 8}
+    taken_over, whole = tiny_trainer(**options), tiny_trainer(**options)
+    take_over(taken_over.game, open_origin(old, "pggan"))
+    discriminator = whole.game.discriminator.network
+    before = discriminator.minibatch.weight.clone()
+    saved = newest(old)["trainer"]["discriminator"]["network"]
+    without = ("out.", "_extra_state")
+    discriminator.load_state_dict({k: v for k, v in saved.items() if not k.startswith(without)}, strict=False)
+    whole.game.fit()
+    assert torch.equal(taken_over.game.discriminator.network.minibatch.weight, discriminator.minibatch.weight)
+    assert not torch.allclose(before, discriminator.minibatch.weight, rtol=0.1)
+
+
 @pytest.mark.parametrize(
     ("options", "start"),
     [
