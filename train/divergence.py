@@ -1,4 +1,4 @@
-"""Whether training has left the numbers behind: what no later step mends must not take a good checkpoint's place."""
+"""Whether training has diverged. A checkpoint of such a state must never take the place of a healthy one."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 import torch
 
 SKIPPED_IN_A_ROW = 100
-"""So many updates skipped one after another end a run: it does not recover from there. fp16's loss scale, which halves
-at each, has long found its place by then."""
+"""A run ends after this many skipped updates in a row: it does not recover. The loss scale of fp16 halves at each skipped
+update, and has settled long before that."""
 
 
 def streak(state: Mapping[str, Any]) -> int:
-    """Updates skipped one after another up to the moment of a trainer's state: the more of the two players'."""
+    """How many updates in a row had been skipped when a trainer's state was taken: the larger count of both players."""
     return max(int(state[player]["streak"]) for player in ("generator", "discriminator"))
 
 
 def divergence(state: Mapping[str, Any]) -> str | None:
-    """Why no run goes on from a trainer's state, in words; None if nothing speaks against it.
+    """Why no run can go on from a trainer's state, in words; None if it can.
 
-    Everything is looked at that is saved of the networks, their averages and optimizers, but for D's running
-    statistics: D is always in training mode, and never reads them.
+    Checks all saved tensors of the networks, the averaged generator and the optimizers. D's running statistics do not
+    count: D is always in training mode and never reads them.
     """
     if (skipped := streak(state)) >= SKIPPED_IN_A_ROW:
         return f"the last {skipped} updates in a row had non-finite gradients"

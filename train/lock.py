@@ -22,15 +22,14 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 def locked(folder: Path, program: str) -> Iterator[BinaryIO]:
     """Keeps others who ask from working in the folder while this process lives, or one that it passes the file to.
 
-    The file ``lock`` is locked with flock(2), and says who locked it. The kernel lets go of the lock when the last
-    process that has the file open ends, however it ends: what a killed process or a reboot leaves behind is a file
-    without a lock, which the next one takes over. The file itself stays: removing it would let two processes lock two
-    files of the same name.
+    The file ``lock`` is locked with flock(2) and says who locked it. The kernel releases the lock when the last process
+    that has the file open ends, however it ends. A killed process or a reboot leaves the file without a lock, and the
+    next process takes it over. The file is never removed: two processes could then lock two files of the same name.
 
-    Containers that share the folder share the lock if they share a kernel; the process id is that of the container
-    whose host name stands beside it. Over NFS the lock holds between machines (Linux 2.6.12 and later), unless the
-    folder is mounted with ``nolock`` or ``local_lock``: then it holds within each machine. A machine that crashed
-    keeps its lock until the server's lease runs out. Where the file system has no locks at all, a warning says so.
+    Containers on one machine share the lock. The process id in the file is that of the container whose host name
+    stands beside it. Over NFS the lock holds between machines (Linux 2.6.12 and later), unless the folder is mounted
+    with ``nolock`` or ``local_lock``: then it holds within each machine only. A machine that crashed keeps its lock
+    until the server's lease runs out. On a file system without locks there is a warning, and no protection.
 
     Raises:
         UsageError: if another is at work there.

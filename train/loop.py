@@ -220,13 +220,13 @@ class Loop:
             raise self._diverged(why)
 
     def _diverged(self, why: str) -> TrainingError:
-        """What to say of a run that has no way on, and from where there is one."""
+        """The error of a run that has diverged, with the command that goes on from before that."""
         kimg, lr = self.trainer.images / 1000, self.trainer.position.lr
         healthy = checkpoint.newest_healthy(self.folder)
         advice = "no checkpoint is from before that: start again with a lower --lr"
         if healthy:
             advice = f"to go on from before that with a lower learning rate: {self._resuming(healthy)} --lr {lr / 2:g}"
-        return TrainingError(f"training has diverged by {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
+        return TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
 
     def _resuming(self, path: Path) -> str:
         return f"{self._resume_command} {shlex.quote(str(path))}"
@@ -287,7 +287,7 @@ class Loop:
             "best": self._best,
         }
         checkpoint.save(checkpoint.path_for(self.folder, self.trainer.images), state)
-        if not streak(trainer):  # else this may be the way to divergence, and those before it will be needed
+        if not streak(trainer):  # else the run may be diverging, and needs the older ones
             best = self._best and checkpoint.path_for(self.folder, self._best["images"])
             checkpoint.prune(self.folder, self.cadence.keep, spare=best)
         self._last_saved = self.trainer.images

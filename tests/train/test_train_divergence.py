@@ -44,7 +44,7 @@ EVERY_STEP = {"checkpoint_kimg": "0.004", "log_kimg": "0.004", "keep": 1}
 def advised(capsys) -> list[str]:
     """The options of the command that a run's last words name."""
     (line,) = capsys.readouterr().err.splitlines()
-    assert "training has diverged by" in line
+    assert "training has diverged at" in line
     return shlex.split(line.partition("python -m train.pggan ")[2])
 
 
@@ -114,7 +114,7 @@ def test_a_diverged_state_at_the_end_is_an_error_without_a_checkpoint(tiny_optio
 @pytest.mark.usefixtures("three_in_a_row")
 def test_too_high_a_learning_rate_diverges(tiny_options, tmp_path, capsys):
     assert train(*tiny_options(out=tmp_path / "run", lr="1e38")) == 1
-    assert "training has diverged by" in capsys.readouterr().err
+    assert "training has diverged at" in capsys.readouterr().err
 
 
 def _broken(state: dict) -> list[tuple[str, torch.Tensor]]:
