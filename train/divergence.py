@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 SKIPPED_IN_A_ROW = 100
-"""A run ends after this many skipped updates in a row: it does not recover. The loss scale of fp16 halves at each skipped
-update, and has settled long before that."""
+"""A run ends after this many skipped updates in a row: it does not recover. The loss scale of fp16 halves at each of
+them, and has settled long before that."""
 
 
 def streak(state: Mapping[str, Any]) -> int:
