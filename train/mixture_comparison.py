@@ -193,7 +193,7 @@ def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
         heading += [f"{data}: {modes}", *others]
     lines = [row(heading), row(["---", "---"] + ["---:"] * (len(heading) - 2))]
     seeds = list(dict.fromkeys(run.seed for run in runs))
-    lines += [reference("the data itself", Mixture.sample, seeds), reference("strewn evenly", Mixture.strewn, seeds)]
+    lines += [reference("the data itself", Mixture.sample, seeds), reference("uniform points", Mixture.uniform, seeds)]
     for name in dict.fromkeys(run.technique for run in runs):
         line = [name, flags(TECHNIQUES[name])]
         for data in MIXTURES:
@@ -204,7 +204,7 @@ def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def reference(name: str, draw: Callable[[Mixture, int, torch.Generator], Tensor], seeds: Sequence[int]) -> str:
-    """A row of what points are worth that no generator made."""
+    """A row for points that no generator made: how good they are."""
     line = [name, ""]
     for mixture in (make() for make in MIXTURES.values()):
         drawn = [draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds]

@@ -88,8 +88,8 @@ def test_points_that_are_not_finite_are_bad() -> None:
     assert MIXTURES["ring"]().judge(points)[:2] == (0, 0.0)
 
 
-def test_strewn_points_fill_the_square_that_the_centres_span() -> None:
-    points = MIXTURES["grid"]().strewn(10_000, torch.Generator().manual_seed(0))
+def test_uniform_points_fill_the_square_that_the_centres_span() -> None:
+    points = MIXTURES["grid"]().uniform(10_000, torch.Generator().manual_seed(0))
     assert points.abs().max() <= 4
     quarters = torch.bincount((points > 0).long() @ torch.tensor([1, 2]))
     assert (quarters - 2500).abs().max() < 4 * math.sqrt(10_000 * 3 / 16)
@@ -309,7 +309,7 @@ def test_a_comparison_has_a_row_for_each_technique_and_pictures(tiny_comparison,
     assert text == (tmp_path / "table.md").read_text()
     heading, _, *rows = (line.strip("| ").split(" | ") for line in text.splitlines())
     assert heading[2:] == ["ring: modes of 8", "good %", "divergence", "grid: modes of 25", "good %", "divergence"]
-    assert [cells[0] for cells in rows] == ["the data itself", "strewn evenly", "baseline", "smooth"]
+    assert [cells[0] for cells in rows] == ["the data itself", "uniform points", "baseline", "smooth"]
     assert (rows[0][2], rows[0][5]) == ("8.0 ± 0.0", "25.0 ± 0.0")
     assert rows[3][1].endswith("--label-smoothing 0.1`")
     config = replace(TINY, label_smoothing=0.1)
