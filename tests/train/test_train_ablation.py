@@ -297,7 +297,7 @@ def test_a_training_that_fails_stops_no_other_and_is_reported_at_the_end(study, 
     assert part == {**whole, "all methods": whole["all methods"][1:]}
     page = (tmp_path / "part" / "ablation.md").read_text()
     value = whole["all methods"][1]
-    assert f"| all methods | {value:.2f} | –, {value:.2f} | 1 |" in page and "of a training that failed" in page
+    assert f"| all methods | {value:.2f} | –, {value:.2f} | 1 |" in page and "the training failed" in page
 
 
 def test_where_all_trainings_fail_there_is_no_table(tmp_path, inside, capsys):
