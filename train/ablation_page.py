@@ -57,7 +57,8 @@ def page(results: dict[str, Any], command: str, picture: str, pictured: int) -> 
     options = "\n".join(f"| {row['name']} | `{shlex.join(row['flags'])}` |" for row in results["rows"] if row["flags"])
     return f"""# What each technique adds
 
-This is the ablation of Salimans et al. 2016 (arXiv 1606.03498, section 6.2, table 3), on {results["data"]} at {size}×{size}.
+This is the ablation of Salimans et al. 2016 (arXiv 1606.03498, section 6.2, table 3), on
+{results["data"]} at {size}×{size}.
 This page is written by this command:
 
 ```sh
