@@ -98,27 +98,27 @@ class Options:
     """Repeats the ablation of Salimans et al. 2016 (arXiv 1606.03498, section 6.2, table 3) on glyphs at 32x32.
 
     All methods: virtual batch norm in G (VBN, section 3.5), minibatch features in D (3.2), one-sided label smoothing
-    (3.4) and labels for D (5). Each other row takes one of these away from all, as in the paper: steps do not add up.
-    Where VBN goes, batch norm comes (BN); -labels +HA has historical averaging (3.3) in the labels' place.
+    (3.4) and labels for D (5). As in the paper, each other row removes one of these; rows do not build on each other.
+    Batch norm (BN) replaces VBN; in -labels +HA, historical averaging (3.3) replaces the labels.
 
-    The same command goes on where it was stopped. Options after -- go to every training, such as -- --data cifar10:
-    python -m train.dcgan --help lists them.
+    If it is stopped, the same command continues. Options after -- are passed to every training, such as
+    -- --data cifar10: python -m train.dcgan --help lists them.
     """
 
     out: Path = Path("runs/ablation")
     """Folder of the trainings and, without --page, of the table."""
     seeds: int = 3
-    """Trainings of each method, with seeds 1, 2, …"""
+    """Number of trainings of each method, with seeds 1, 2, …"""
     kimg: float = 80.0
-    """Thousands of images that each training shows."""
+    """Thousands of images of each training."""
     images: int = 5000
-    """Samples, and real images, that a score is of (the paper: 50 000)."""
+    """Number of samples, and of real images, for each score (the paper: 50 000)."""
     jobs: int = 0
-    """Trainings at once, each on one thread of the CPU whatever their number (0: one for each core; 1 on a GPU)."""
+    """Trainings to run at once, each on one CPU thread (0: one for each core; 1 on a GPU)."""
     page: Path | None = None
-    """Markdown file to write, with its picture beside it (default: ablation.md in the folder)."""
+    """Markdown file to write; its picture goes into the same folder (default: ablation.md in --out)."""
     json: bool = False
-    """Print everything as JSON instead of the table."""
+    """Print all results as JSON instead of the table."""
 
 
 @dataclass(frozen=True)

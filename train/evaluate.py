@@ -40,23 +40,23 @@ class Options:
     metrics: str = ",".join(METRICS)
     """Which metrics: swd, msssim, is, fid, kid, pr (precision, recall, density, coverage)."""
     images: int = 2000
-    """Images to draw from a generator, or most to take from a folder."""
+    """Images to generate, or the maximum number to take from a folder."""
     reals: int = 0
-    """Most real images to compare with (0: as many as --images)."""
+    """Maximum number of real images to compare with (0: as many as --images)."""
     inception_weights: str = ""
-    """File of Inception's weights for is, fid, kid, pr (none, nor GAN_OPS_INCEPTION: a classifier of the data)."""
+    """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
     resolution: int = 0
-    """Height and width to compare at, a power of two (0: the run's own, or that of the folder's first image)."""
+    """Height and width to compare at, a power of two (0: that of the run, or of the folder's first image)."""
     data_root: Path = Path("data")
-    """Folder that holds (or gets) torchvision's datasets."""
+    """Folder of torchvision's datasets, also for downloads."""
     download: bool = False
-    """Fetch a torchvision dataset that data-root does not hold."""
+    """Download a torchvision dataset that is not in data-root."""
     resize: bool = False
-    """Squeeze non-square images instead of cropping their centre."""
+    """Resize images that are not square to a square, instead of cropping them to the central square."""
     seed: int = 0
-    """Seed of latents, of the choice of images, and of what the metrics draw."""
+    """Seed of the latents, the choice of images and the metrics' random numbers."""
     ema: bool = True
-    """Draw from the averaged generator, as is better nearly always."""
+    """Use the averaged generator, which is nearly always better."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     json: bool = False

@@ -56,20 +56,20 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """Trains the baseline and every technique on both mixtures; what is in the folder already is not trained again."""
+    """Trains the baseline and every technique on both mixtures; runs that are in the folder already are reused."""
 
     out: Path = Path("runs/mixture")
     """Folder of results (runs.jsonl), and of the table and the pictures made from them."""
     seed: int = 0
-    """Seed of the first run of each."""
+    """Seed of the first run of each technique."""
     seeds: int = 10
-    """Runs of each, every one with a seed one higher."""
+    """Runs of each technique; each has the next seed."""
     jobs: int = 2
     """Runs to train at once, each on one core."""
     steps: int = MixtureConfig.steps
-    """Moves of G."""
+    """Updates of G."""
     only: str = ""
-    """Names of techniques, with commas between them (all if none is named)."""
+    """Techniques to train, separated by commas (default: all)."""
 
 
 class Run(NamedTuple):

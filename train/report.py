@@ -43,7 +43,7 @@ class Options:
     out: Path = Path("report.html")
     """File to write."""
     grids: int = 6
-    """Sample grids to show of each run, evenly over its time."""
+    """Sample grids to show for each run, evenly spaced over its time."""
 
 
 @dataclass(frozen=True)

@@ -31,38 +31,38 @@ Loss = Literal["minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp"]
 
 @dataclass(frozen=True)
 class Techniques:
-    """What any two players can be told."""
+    """Options of any two players."""
 
     loss: Loss = "non-saturating"
     """minimax, non-saturating (Goodfellow 2014), lsgan (Mao 2017), hinge (Miyato 2018), wgan (clipped), wgan-gp."""
     gp_weight: float = 10.0
     """Weight of the gradient penalty (wgan-gp; Gulrajani et al. 2017: 10)."""
     gp_target: float = 1.0
-    """Norm that the penalty pulls gradients to (wgan-gp; Gulrajani 2017: 1; Karras 2018 for CIFAR-10: 750)."""
+    """Gradient norm that the penalty aims at (wgan-gp; Gulrajani 2017: 1; Karras 2018 for CIFAR-10: 750)."""
     drift: float = 0.0
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     clip: float = 0.01
-    """Bound of D's weights (wgan; Arjovsky 2017: 0.01, with RMSProp, to which Adam of beta1 0 is next)."""
+    """Bound of D's weights (wgan; Arjovsky 2017: 0.01, with RMSProp; Adam with beta1 0 is closest to that)."""
     label_smoothing: float = 0.0
-    """How far D's target for real images is below 1, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
+    """D's target for real images is 1 minus this, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
     feature_matching: int = 0
-    """G matches means of D's maps of this height, not the loss (Salimans et al. 2016, 3.1; DCGAN's last: 4)."""
+    """G matches means of D's feature maps of this height (Salimans et al. 2016, 3.1; DCGAN's last: 4; 0: off)."""
     minibatch_discrimination: int = 0
-    """Kernels of D's minibatch discrimination (Salimans et al. 2016, 3.2; authors' code: 100)."""
+    """Number of kernels in D's minibatch discrimination (Salimans et al. 2016, 3.2; authors' code: 100)."""
     minibatch_dim: int = 5
-    """Values of each of these kernels (Salimans et al. 2016, 3.2; authors' code: 5)."""
+    """Values of each kernel (Salimans et al. 2016, 3.2; authors' code: 5)."""
     historical_averaging: float = 0.0
     """Weight of the squared distance from the mean of past parameters (Salimans et al. 2016, 3.3)."""
     instance_noise: float = 0.0
-    """Deviation of normal noise on all images that D sees, at the start (Sønderby et al. 2017: 0.1)."""
+    """Initial deviation of the normal noise on all images that D sees (Sønderby et al. 2017: 0.1)."""
     instance_noise_kimg: float = 0.0
-    """Thousands of images over which that falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
+    """Thousands of images over which the noise falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
-    """D's learning rate over G's, two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
+    """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
     d_steps: int = 1
-    """Moves of D for each of G's, every one with new images (Arjovsky et al. 2017: 5)."""
+    """Updates of D for each update of G, each with new images (Arjovsky et al. 2017: 5)."""
     update: Update = "alternating"
-    """G moves against the updated D; joint: both from one state; merged: also in one pass through G."""
+    """alternating: G sees the updated D; joint: both start from one state; merged: also with one pass through G."""
 
 
 def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bool = True) -> Losses:
