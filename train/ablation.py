@@ -313,7 +313,7 @@ def _check_features(rows: Sequence[dict[str, Any]]) -> None:
             first.setdefault(features, f"{row['name']}, seed {result['seed']}: {features}")
     if len(first) > 1:
         one, other, *_ = first.values()
-        raise UsageError(f"scores of different features do not compare: {one}; {other}")
+        raise UsageError(f"scores from different features cannot be compared: {one}; {other}")
 
 
 def _real(out: Path, run: Run) -> dict[str, Any]:
@@ -350,7 +350,7 @@ def key_of(metric: str, result: dict[str, Any]) -> str:
     """A metric's name in a result, which says whose features it is of."""
     names = [name for name in result if name.split("[")[0] == metric]
     if not names:
-        raise UsageError(f"a result has no {metric}, but {', '.join(result)}")
+        raise UsageError(f"a result has no {metric}, only {', '.join(result)}")
     return names[0]
 
 
@@ -369,7 +369,7 @@ def main(args: Sequence[str] | None = None) -> int:
         _claim(options, given, runs)
         code, failures = train_all(runs, jobs, options, given, lock)
         if code:
-            print(f"stopped; the same command goes on in {options.out}", file=sys.stderr)
+            print(f"stopped; the same command continues in {options.out}", file=sys.stderr)
             return code
         finished = [run for run in runs if run.result() is not None]
         results = study(finished, options, given) if finished else None
@@ -381,7 +381,7 @@ def main(args: Sequence[str] | None = None) -> int:
             print(f"{text} and {picture}", file=sys.stderr)
     if failures:
         raise TrainingError(
-            f"{len(failures)} of {len(runs)} trainings failed, and the same command tries them again: "
+            f"{len(failures)} of {len(runs)} trainings failed (the same command tries them again): "
             + "; ".join(failures)
         )
     return 0
@@ -420,7 +420,7 @@ def _claim(options: Options, given: Sequence[str], runs: Sequence[Run]) -> None:
         for there in (*out.glob("real-*.json"), *(run.folder for run in runs)):
             if there.exists():
                 raise UsageError(
-                    f"{there} is there, but {path} is not, so it is not this ablation's: choose another --out"
+                    f"{there} exists, but {path} does not, so it is not part of this ablation: choose another --out"
                 )
     _write(path, mine)
 

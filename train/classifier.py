@@ -125,7 +125,7 @@ def _train(name: str, images: ImageSet, resolution: int) -> dict[str, Any]:
             squares += float(features.double().square().mean(1).sum())
         network.scale.fill_(math.sqrt(squares / len(held_out)))
     accuracy = right / len(held_out)
-    print(f"{name} names {accuracy:.2%} of {len(held_out)} held-out images rightly", file=sys.stderr, flush=True)
+    print(f"{name} names {accuracy:.2%} of {len(held_out)} held-out images correctly", file=sys.stderr, flush=True)
     return {"network": network.state_dict(), "accuracy": accuracy, "held_out": len(held_out)}
 
 

@@ -190,7 +190,9 @@ def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Confi
         return presets[preset or first]
     for option in ("--preset", "--out", "--init-from"):
         if option_value(args, option) is not None:
-            raise UsageError(f"{option} cannot be given with --resume: the run goes on in its folder, as it was set up")
+            raise UsageError(
+                f"{option} cannot be given with --resume: the run continues in its folder, with its options"
+            )
     run = Path(resume)
     if not run.exists():
         raise UsageError(f"--resume {run} does not exist")

@@ -95,12 +95,12 @@ def schedule_of(config: DcganConfig) -> Schedule:
     """
     r = config.resolution
     if r not in RESOLUTIONS:
-        raise UsageError(f"resolution={r} is none of {', '.join(map(str, RESOLUTIONS))}")
+        raise UsageError(f"resolution={r} is not one of {', '.join(map(str, RESOLUTIONS))}")
     check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
     if config.feature_matching >= r:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {r // 2}")
     if not 0 <= config.beta1 < 1:
-        raise UsageError(f"beta1={config.beta1} is not from 0 up to below 1")
+        raise UsageError(f"beta1={config.beta1} must be at least 0 and below 1")
     check_at_least(config, 1, "latent", "g_width", "d_width", "reference_batch")
     if not 0 < config.kimg < math.inf:
         raise UsageError(f"kimg={config.kimg:g} is not a positive number")

@@ -67,7 +67,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     names = parse_metrics(options.metrics)
     if not names:
-        raise UsageError(f"metrics: name some of {', '.join(METRICS)}")
+        raise UsageError(f"metrics: name at least one of {', '.join(METRICS)}")
     for name in ("images", "reals"):
         if getattr(options, name) < (name == "images"):
             raise UsageError(f"{name}={getattr(options, name)} is too few")
@@ -113,7 +113,7 @@ def _config(options: Options, saved: dict[str, Any]) -> TrainConfig:
 def _images(options: Options) -> tuple[Samples, ImageSet]:
     """Images from files or of a known set, and the real ones."""
     if not options.data:
-        raise UsageError(f"{options.source} is no run or checkpoint: --data has to say what to compare it with")
+        raise UsageError(f"{options.source} is not a run or checkpoint: name the images to compare it with in --data")
     resolution = options.resolution
     if not resolution:
         files = [name for name in (options.source, options.data) if name not in NAMES]
@@ -134,7 +134,7 @@ def _first_size(path: Path) -> int:
         size = 0
     if not is_power_of_two(size):
         raise UsageError(
-            f"{path}: its first image is no power of two in size: --resolution has to say what size to compare at"
+            f"{path}: the size of its first image is not a power of two: give the size to compare at with --resolution"
         )
     return size
 

@@ -105,7 +105,7 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
     try:
         classes = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"classes: {text!r} is no list of whole numbers such as 0,1,7") from None
+        raise UsageError(f"classes: {text!r} is not a list of whole numbers such as 0,1,7") from None
     if wrong := [c for c in classes if not 0 <= c < num_classes]:
         raise UsageError(f"classes: {wrong[0]} is not one of the {num_classes} classes of this generator")
     return classes
@@ -129,7 +129,7 @@ def main(args: Sequence[str] | None = None) -> int:
     check_at_least(options, 1, "batch", "scale")
     check_at_least(options, 0, "images")
     if options.images and options.interpolate:
-        raise UsageError("--images and --interpolate exclude each other")
+        raise UsageError("--images and --interpolate cannot be combined")
     folder = options.out or Path("images")
     if options.images:
         check_folder(folder)

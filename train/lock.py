@@ -38,7 +38,7 @@ def locked(folder: Path, program: str) -> Iterator[BinaryIO]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another {program} is at work in {folder}{_holder(lock)}") from None
+            raise UsageError(f"another {program} is already running in {folder}{_holder(lock)}") from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise

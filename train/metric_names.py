@@ -27,7 +27,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
     """``"swd,fid"`` → ("swd", "fid"); UsageError for a name that is none."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if wrong := [name for name in names if name not in METRICS]:
-        raise UsageError(f"metrics: {wrong[0]!r} is none of {', '.join(METRICS)}")
+        raise UsageError(f"metrics: {wrong[0]!r} is not one of {', '.join(METRICS)}")
     return tuple(dict.fromkeys(names))
 
 

@@ -109,7 +109,7 @@ def _complete(options: Options, runs: Sequence[Run]) -> int:
     file = options.out / "runs.jsonl"
     results = read_results(file)
     missing = [run for run in runs if run.key not in results or not strip_file(options.out, run).exists()]
-    print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already", file=sys.stderr, flush=True)
+    print(f"{len(runs) - len(missing)} of {len(runs)} runs are already done", file=sys.stderr, flush=True)
     try:
         for done, (index, outcome) in enumerate(train_all([(r.config, r.seed) for r in missing], options.jobs), 1):
             run = missing[index]
@@ -118,7 +118,7 @@ def _complete(options: Options, runs: Sequence[Run]) -> int:
             line = f"{run.config.data}, {run.technique}, seed {run.seed}: {describe(run.config, outcome.quality[-1])}"
             print(f"{done}/{len(missing)} {line}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
-        print(f"interrupted: the same command goes on from the runs in {options.out}", file=sys.stderr)
+        print(f"interrupted: the same command continues from the runs in {options.out}", file=sys.stderr)
         return 130
     text = table(runs, results)
     write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
@@ -135,7 +135,7 @@ def chosen(only: str) -> list[str]:
     names = [name.strip() for name in only.split(",") if name.strip()]
     for name in names:
         if name not in TECHNIQUES:
-            raise UsageError(f"only: {name!r} is none of {', '.join(TECHNIQUES)}")
+            raise UsageError(f"only: {name!r} is not one of {', '.join(TECHNIQUES)}")
     return [name for name in TECHNIQUES if not names or name in names]
 
 

@@ -48,8 +48,8 @@ def check_config(config: MixtureConfig) -> None:
     """UsageError for an option out of range and for two that exclude each other, with the reason."""
     if config.feature_matching not in (0, 4):
         raise UsageError(
-            f"feature_matching={config.feature_matching} is neither 0 nor 4, which stands for D's last hidden layer:"
-            " there is no other to match"
+            f"feature_matching={config.feature_matching} is neither 0 nor 4: 4 stands for D's last hidden layer,"
+            " and there is no other to match"
         )
     losses_of(config)
     check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
@@ -58,10 +58,13 @@ def check_config(config: MixtureConfig) -> None:
     for name in ("g_norm", "d_norm"):
         norm = getattr(config, name)
         if (config.width < 2 and norm == "layer") or (config.width % 2 and norm == "group"):
-            raise UsageError(f"width={config.width} excludes {name}={norm!r}: a unit that is normed alone is always 0")
+            raise UsageError(
+                f"width={config.width} cannot be combined with {name}={norm!r}: a unit that is normalised"
+                " alone is always 0"
+            )
     if not 0 < config.lr < math.inf:
         raise UsageError(f"lr={config.lr:g} is not a positive number")
     if not 0 <= config.beta1 < 1:
-        raise UsageError(f"beta1={config.beta1} is not from 0 up to below 1")
+        raise UsageError(f"beta1={config.beta1} must be at least 0 and below 1")
     if not 0 <= config.ema_kimg < math.inf:
-        raise UsageError(f"ema_kimg={config.ema_kimg:g} is not a number from 0 up")
+        raise UsageError(f"ema_kimg={config.ema_kimg:g} is not a finite number of at least 0")

@@ -147,8 +147,9 @@ def schedule_of(config: PgganConfig) -> Schedule:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {config.resolution}")
     if config.conditioning == "concat" and config.feature_matching:
         raise UsageError(
-            f"feature_matching={config.feature_matching} excludes conditioning='concat': the maps to match come before"
-            " the labels, so G would have no reason to heed its own (conditioning='acgan' has a loss for that)"
+            f"feature_matching={config.feature_matching} cannot be combined with conditioning='concat': the maps to"
+            " match come before the labels, so G would have no reason to follow its own (conditioning='acgan' has a"
+            " loss for that)"
         )
     schedule = growing_schedule(
         config.first_resolution,

@@ -286,7 +286,7 @@ summary { cursor: pointer; margin: .5rem 0; color: var(--faint); }
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     if not options.runs:
-        raise UsageError("which runs? Name their folders")
+        raise UsageError("name the folder of at least one run")
     if len(options.runs) > len(COLOURS):
         raise UsageError(f"{len(options.runs)} runs are too many for one page: at most {len(COLOURS)}")
     runs = [read_run(folder) for folder in options.runs]

@@ -157,9 +157,9 @@ def _check(options: SemiOptions) -> None:
             reason = reason if name == "unlabelled_weight" and options.unlabelled_weight <= 0 else ""
             raise UsageError(f"{name}={getattr(options, name)} is out of range{reason}")
     if options.batch == 1:
-        raise UsageError("batch=1: batch norm in the generator needs 2 images at least")
+        raise UsageError("batch=1: batch norm in the generator needs at least 2 images")
     if len(set(options.labels)) < len(options.labels):
-        raise UsageError(f"labels: {' '.join(map(str, options.labels))} names a number twice")
+        raise UsageError(f"labels: {' '.join(map(str, options.labels))} contains a number twice")
     torchvision = options.preset in ("mnist", "svhn", "cifar10")
     if options.download and not torchvision:
-        raise UsageError(f"download: preset {options.preset!r} has its data at hand")
+        raise UsageError(f"download: preset {options.preset!r} needs no download")

@@ -133,7 +133,7 @@ def _complete(results: Results, options: SemiOptions, data: SemiData) -> int:
             done += 1
             _say(f"[{done}/{len(tasks)}] {result.task}: {result.error:.2%} wrong, {result.seconds:.1f} s")
     except KeyboardInterrupt:
-        _say("interrupted: the same command goes on from here")
+        _say("interrupted: the same command continues from here")
         return 130
     every = [results.finished[task] for task in tasks]
     if options.ensemble:

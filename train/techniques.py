@@ -73,7 +73,7 @@ def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bo
     """
     check(options)
     if not 0 <= class_weight < math.inf:
-        raise UsageError(f"class_weight={class_weight} is not a number from 0 up")
+        raise UsageError(f"class_weight={class_weight} is not a finite number of at least 0")
     try:
         return Losses(
             _objective(options),
@@ -113,31 +113,32 @@ def check(options: Techniques) -> None:
     smoothed = ("minimax", "non-saturating", "lsgan")
     if options.label_smoothing and options.loss not in smoothed:
         raise UsageError(
-            f"label_smoothing={options.label_smoothing} excludes loss={options.loss!r}, which has no target to smooth:"
-            f" only {', '.join(smoothed)} have"
+            f"label_smoothing={options.label_smoothing} cannot be combined with loss={options.loss!r}, which has no"
+            f" target to smooth: only {', '.join(smoothed)} have one"
         )
     for name in _NUMBERS:
         if not 0 <= getattr(options, name) < math.inf:
-            raise UsageError(f"{name}={getattr(options, name)} is not a number from 0 up")
+            raise UsageError(f"{name}={getattr(options, name)} is not a finite number of at least 0")
     if options.loss == "wgan" and not options.clip > 0:
-        raise UsageError(f"clip={options.clip}: loss='wgan' needs a positive bound, or its critic has no limit")
+        raise UsageError(f"clip={options.clip}: loss='wgan' needs a positive bound, or its critic is unbounded")
     if options.loss == "wgan" and options.minibatch_discrimination:
         raise UsageError(
-            f"loss='wgan' excludes minibatch_discrimination={options.minibatch_discrimination}: with weights of at most"
-            f" {options.clip} all images look alike to its kernels"
+            f"loss='wgan' cannot be combined with minibatch_discrimination={options.minibatch_discrimination}:"
+            f" with weights of at most {options.clip} all images look alike to its kernels"
         )
     if options.d_steps < 1:
-        raise UsageError(f"d_steps={options.d_steps}: D has to move at least once")
+        raise UsageError(f"d_steps={options.d_steps}: D needs at least 1 update")
     if options.d_steps > 1 and options.update != "alternating":
         raise UsageError(
-            f"d_steps={options.d_steps} excludes update={options.update!r}, where both players move once from one state"
+            f"d_steps={options.d_steps} cannot be combined with update={options.update!r}, where both players are"
+            " updated once from one state"
         )
     if not options.ttur > 0:
         raise UsageError(f"ttur={options.ttur}: D's learning rate must be positive")
     if options.minibatch_discrimination < 0 or options.minibatch_dim < 1:
         raise UsageError(
             f"minibatch_discrimination={options.minibatch_discrimination} with"
-            f" minibatch_dim={options.minibatch_dim}: there is no such number of kernels or of values"
+            f" minibatch_dim={options.minibatch_dim}: there must be at least 0 kernels with at least 1 value each"
         )
     size = options.feature_matching
     if size and (size < 4 or size & (size - 1)):
@@ -160,14 +161,19 @@ def check_norms(options: Techniques, g_norm: str, d_norm: str, weight_norm: bool
     """UsageError where the networks' norms exclude each other or the loss."""
     if options.loss == "wgan-gp" and d_norm == "batch":
         raise UsageError(
-            "loss='wgan-gp' excludes d_norm='batch': the penalty is on the gradient of each image's own score, which"
-            " batch norm makes depend on the others (Gulrajani et al. 2017, 4; their choice is d_norm='layer')"
+            "loss='wgan-gp' cannot be combined with d_norm='batch': the penalty is on the gradient of each image's own"
+            " score, but with batch norm this score depends on the other images (Gulrajani et al. 2017, 4;"
+            " their choice is d_norm='layer')"
         )
     if weight_norm and "spectral" in (g_norm, d_norm):
-        raise UsageError("weight_norm excludes the norm 'spectral': both determine the scale of the weights")
+        raise UsageError(
+            "weight_norm cannot be combined with the norm 'spectral': both determine the scale of the weights"
+        )
     if options.loss == "wgan" and (weight_norm or d_norm == "spectral"):
         other = "weight_norm" if weight_norm else "d_norm='spectral'"
-        raise UsageError(f"loss='wgan' excludes {other}: clipping bounds parameters, which are not the weights there")
+        raise UsageError(
+            f"loss='wgan' cannot be combined with {other}: clipping bounds parameters, which are not the weights there"
+        )
 
 
 def _objective(options: Techniques) -> Objective:

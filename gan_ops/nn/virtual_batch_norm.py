@@ -106,7 +106,7 @@ class ReferenceSequential(nn.Sequential):
         for layer in _layers(self):
             brings_its_own = isinstance(layer, ReferenceSequential | VirtualBatchNorm)
             if not brings_its_own and any(isinstance(inner, VirtualBatchNorm) for inner in layer.modules()):
-                raise TypeError(f"a VirtualBatchNorm lies in a {type(layer).__name__}, where no reference batch comes")
+                raise TypeError(f"a VirtualBatchNorm is inside a {type(layer).__name__}, which gets no reference batch")
         if latents.dim() == 0 or latents.shape[0] == 0:
             raise ValueError(f"latents must hold at least one example, but are {list(latents.shape)}")
         self.reference = latents.detach().clone()

@@ -244,7 +244,7 @@ def test_trainings_stopped_by_a_signal_go_on_and_give_the_same_table(tmp_path, m
     thread.start()
     assert ablate(stopped, **longer) == 128 + signal.SIGTERM
     thread.join()
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     assert "stopped by SIGTERM" in (run.folder / "log.txt").read_text()
 
     monkeypatch.setattr(ablation.subprocess, "Popen", Inside)
@@ -375,7 +375,7 @@ def test_a_damaged_file_is_named(study, tmp_path, capsys, name, text):
 def test_options_that_came_to_nothing_do_not_keep_the_folder(tmp_path, inside, monkeypatch, capsys):
     monkeypatch.setattr(ablation, "METHODS", METHODS[:1])
     assert ablate(tmp_path, seeds=1, given=("--resolution", "20")) == 2
-    assert "resolution=20 is none of 16, 32, 64, 128" in capsys.readouterr().err
+    assert "resolution=20 is not one of 16, 32, 64, 128" in capsys.readouterr().err
     assert ablate(tmp_path, seeds=1, given=("--data", "nowhere")) == 1
     assert ablate(tmp_path, seeds=1) == 0
     assert ablate(tmp_path, seeds=1, given=("--data", "nowhere")) == 2
@@ -459,7 +459,7 @@ def test_two_ablations_in_one_folder_are_refused(tmp_path, capsys):
     with open(tmp_path / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ablate(tmp_path) == 2
-    assert "another ablation is at work" in capsys.readouterr().err
+    assert "another ablation is already running" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
