@@ -94,7 +94,7 @@ Each training is `{common}`, here in {results["precision"]}, with these options:
 
 
 def _seeds(count: int) -> str:
-    return "seed 1" if count == 1 else f"seeds 1 to {count}, ± their deviation"
+    return "seed 1" if count == 1 else f"seeds 1 to {count}, ± their standard deviation"
 
 
 def sheet(strips: Sequence[tuple[str, Path]]) -> Image.Image:

@@ -54,7 +54,7 @@ class Techniques:
     historical_averaging: float = 0.0
     """Weight of the squared distance from the mean of past parameters (Salimans et al. 2016, 3.3)."""
     instance_noise: float = 0.0
-    """Initial deviation of the normal noise on all images that D sees (Sønderby et al. 2017: 0.1)."""
+    """Initial standard deviation of the normal noise on all images that D sees (Sønderby et al. 2017: 0.1)."""
     instance_noise_kimg: float = 0.0
     """Thousands of images over which the noise falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
