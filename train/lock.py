@@ -43,8 +43,8 @@ def locked(folder: Path, program: str) -> Iterator[BinaryIO]:
             if error.errno not in _NO_LOCKS:
                 raise
             print(
-                f"warning: {folder} is on a file system without locks ({error.strerror}): nothing keeps another"
-                f" {program} out of it",
+                f"warning: {folder} is on a file system without locks ({error.strerror}): nothing prevents"
+                f" another {program} from writing there",
                 file=sys.stderr,
             )
         lock.truncate(0)
