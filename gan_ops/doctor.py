@@ -43,7 +43,7 @@ def main() -> int:
         for name, op, reference, shapes in cases():
             wrong = complaints(op, reference, shapes, device)
             failures += bool(wrong)
-            verdict = "; ".join(wrong) or "agrees with its definition, first and second derivatives too"
+            verdict = "; ".join(wrong) or "agrees with its definition, including first and second derivatives"
             print(f"{device + ':':<16}{name:<26}{verdict}")
         for name, op, reference, shapes in measures():
             wrong = complaints(
