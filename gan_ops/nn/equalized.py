@@ -141,5 +141,5 @@ def scaled_before_epilogue(x: Tensor, weight: Tensor, scale: float) -> tuple[Ten
 
 
 def scale_smaller(x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """(x, weight) with one of them multiplied by ``scale``: a bilinear op does not mind which, so the smaller one."""
+    """(x, weight) with one of them multiplied by ``scale``: either will do in a bilinear op; it is the smaller one."""
     return (x * scale, weight) if x.numel() < weight.numel() else (x, weight * scale)

@@ -1,7 +1,7 @@
 """Virtual batch norm as layers: the norm, and the network that brings its reference batch to it.
 
-These two know of something besides an input and parameters: a batch that is chosen once, stored with the network and
-sent through it beside every other one.
+Besides an input and parameters, these two use a batch that is chosen once, stored with the network and sent through it
+together with every other batch.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class ReferenceSequential(nn.Sequential):
     def set_reference(self, latents: Tensor) -> None:
         """Makes a copy of ``latents`` [R, …], inputs of the first layer, the reference batch.
 
-        ValueError where there is no example, TypeError where a VirtualBatchNorm lies too deep to see the batch.
+        ValueError where there is no example, TypeError where a VirtualBatchNorm is nested too deep to get the batch.
         """
         for layer in _layers(self):
             brings_its_own = isinstance(layer, ReferenceSequential | VirtualBatchNorm)
@@ -112,7 +112,7 @@ class ReferenceSequential(nn.Sequential):
         self.reference = latents.detach().clone()
 
     def forget_statistics(self) -> None:
-        """Has the next call compute the reference batch's statistics anew."""
+        """Makes the next call compute the reference batch's statistics again."""
         self._kept = None
 
     def forward(self, x: Tensor) -> Tensor:
