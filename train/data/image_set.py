@@ -11,7 +11,8 @@ from .pyramid import box_pyramid, check_resolution
 class ImageSet:
     """N images at the resolutions 4, 8, …, `resolution`, in memory or mapped from the cache.
 
-    `labels` is int64 [N] or None, then `num_classes` is 0. `mirror` says whether mirrored images are as good as the
+    `labels` is int64 [N] or None, then `num_classes` is 0; `labels_from` says where they come from, or why there are
+    none. `mirror` says whether mirrored images are as good as the
     images themselves: no for letters.
     """
 
@@ -23,6 +24,7 @@ class ImageSet:
         labels: Tensor | None = None,
         num_classes: int = 0,
         mirror: bool = True,
+        labels_from: str = "",
     ) -> None:
         self.name = name
         self.resolution = max(levels)
@@ -30,6 +32,7 @@ class ImageSet:
         self.labels = labels
         self.num_classes = num_classes
         self.mirror = mirror
+        self.labels_from = labels_from
         self._levels = levels
 
     @classmethod
@@ -44,6 +47,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return self._levels[self.resolution].shape[0]
+
+    def describe_labels(self) -> str:
+        """How many classes there are and where they come from: ``10 classes (dataset.json)``."""
+        what = "none" if self.labels is None else f"{self.num_classes} classes"
+        return f"{what} ({self.labels_from})" if self.labels_from else what
 
     def level(self, resolution: int) -> Tensor:
         """All images at `resolution`, uint8 [N, C, r, r]: box means of the full ones, rounded once. Read only."""

@@ -12,6 +12,8 @@ from PIL import Image
 from .decode import decode, fit_square, is_grey, to_array
 from .errors import DataError, UnreadableImage
 
+OWN = "the data set's own"
+"""Labels that come with a known set."""
 LARGEST_FILE = 2**30  # bytes; a longer "image" is a mistake or a bomb
 
 
@@ -24,6 +26,7 @@ class Source(Protocol):
     resolution: int
     labels: np.ndarray | None  # int64 [N]
     num_classes: int
+    labels_from: str  # where the classes come from, or why there are none
 
     def __len__(self) -> int: ...
 
@@ -44,6 +47,7 @@ class ArraySource:
     """Images that are already in memory, uint8 [N, C, h, w], fitted to the resolution as `fit_square` does."""
 
     parallel = False
+    labels_from = OWN
 
     def __init__(
         self,
@@ -99,6 +103,7 @@ class FileSource:
         labels: np.ndarray | None = None,
         num_classes: int = 0,
         mirror: bool = True,
+        labels_from: str = "the data has none",
     ) -> None:
         self.name = name
         self.files = files
@@ -109,6 +114,7 @@ class FileSource:
         self.labels = labels
         self.num_classes = num_classes
         self.mirror = mirror
+        self.labels_from = labels_from
 
     def __len__(self) -> int:
         return len(self.files)
@@ -152,6 +158,7 @@ class Subset:
         self.resolution = source.resolution
         self.labels = None if source.labels is None else source.labels[indices]
         self.num_classes = source.num_classes
+        self.labels_from = source.labels_from
 
     def __len__(self) -> int:
         return len(self.indices)

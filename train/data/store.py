@@ -113,4 +113,11 @@ def _image_set(source: Source, levels: dict[int, torch.Tensor], skipped: list[Sk
     labels = source.labels
     if labels is not None:
         labels = torch.from_numpy(np.delete(labels, [one.index for one in skipped]))
-    return ImageSet(source.name, levels, labels=labels, num_classes=source.num_classes, mirror=source.mirror)
+    return ImageSet(
+        source.name,
+        levels,
+        labels=labels,
+        num_classes=source.num_classes,
+        mirror=source.mirror,
+        labels_from=source.labels_from,
+    )
