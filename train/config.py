@@ -73,11 +73,13 @@ class TrainConfig:
     tensorboard: bool = True
     """Write TensorBoard events too."""
     metrics: str = ""
-    """Metrics to follow, such as swd,fid; the first says which checkpoint is the best, and that one stays."""
+    """Metrics to follow, such as swd,fid, or auto for all that can be measured; the first picks the best checkpoint."""
     metrics_every: Table = "10"
     """Thousands of images between evaluations."""
     metrics_images: int = 2000
     """Images to draw for an evaluation, and most real ones to compare them with."""
+    kid_subset: int = 1000
+    """Images in each of the subsets that kid is a mean over (published figures: 1000)."""
     inception_weights: str = ""
     """File of Inception's weights for is, fid, kid, pr (none, nor GAN_OPS_INCEPTION: a classifier of the data)."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.classifier import trained_classifier
+from train.classifier import Classifier, trained_classifier
 from train.data import ImageSet, to_float
-from train.errors import UsageError
+from train.errors import NotMeasurable, UsageError
 
 VARIABLE = "GAN_OPS_INCEPTION"
 PUBLISHED = "inception-2015-12-05"
@@ -30,30 +30,39 @@ class Features:
         description: plain types: the network's name, a digest of its weights, the length of its features.
         compute: images uint8 [N, C, R, R] → features [N, L] and class logits [N, K], on the device.
         device: where it computes, in whose rounding.
+        parameters: of a network that is in no file of its own, by name.
     """
 
     label: str | None
     description: dict[str, Any]
     compute: Callable[[Tensor], tuple[Tensor, Tensor]]
     device: torch.device
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def choose_features(images: ImageSet, inception_weights: str, device: torch.device) -> Features:
     """Inception where its weights are named, by the argument or GAN_OPS_INCEPTION, else the set's own classifier.
 
     Raises:
-        UsageError: if there are neither weights nor labels, or the weights cannot be used.
+        NotMeasurable: if there are neither weights nor labels that a classifier learns from.
+        UsageError: if the weights cannot be used.
     """
-    path = inception_weights or os.environ.get(VARIABLE, "")
-    if path:
-        return inception_features(Path(path), device)
+    if features := named_weights(inception_weights, device):
+        return features
     if images.labels is None:
-        raise UsageError(
+        why = f" ({images.labels_from})" if images.labels_from else ""
+        raise NotMeasurable(
             f"is, fid, kid and pr need features: name the file of Inception's weights with --inception-weights or"
-            f" {VARIABLE}, or use labelled data (one folder a class) for a classifier of its own; {images.name} has no"
-            f" labels. swd and msssim need neither"
+            f" {VARIABLE}, or use labelled data (one folder a class, or a dataset.json) for a classifier of its own;"
+            f" {images.name} has no labels{why}. swd and msssim need neither"
         )
-    return classifier_features(images, device)
+    return classifier_features(*trained_classifier(images), device)
+
+
+def named_weights(inception_weights: str, device: torch.device) -> Features | None:
+    """Inception with the weights that the argument or GAN_OPS_INCEPTION names; None if neither names any."""
+    path = inception_weights or os.environ.get(VARIABLE, "")
+    return inception_features(Path(path), device) if path else None
 
 
 def inception_features(path: Path, device: torch.device) -> Features:
@@ -69,9 +78,8 @@ def inception_features(path: Path, device: torch.device) -> Features:
     return Features(None if published else network.name, description, network, device)
 
 
-def classifier_features(images: ImageSet, device: torch.device) -> Features:
-    """The classifier of a labelled set, which is trained if that has not been done yet."""
-    classifier, description = trained_classifier(images)
+def classifier_features(classifier: Classifier, description: dict[str, Any], device: torch.device) -> Features:
+    """A trained classifier with its description, as :func:`train.classifier.trained_classifier` gives them."""
     classifier = classifier.to(device)
 
     @torch.no_grad()
@@ -81,4 +89,4 @@ def classifier_features(images: ImageSet, device: torch.device) -> Features:
             x = F.avg_pool2d(x, x.shape[-1] // classifier.resolution)
         return classifier(x.contiguous(memory_format=torch.channels_last))
 
-    return Features(description["name"], description, compute, device)
+    return Features(description["name"], description, compute, device, classifier.state_dict())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from train import checkpoint
-from train.config import Config, RunOptions, TrainConfig, to_dict
+from train.config import Config, RunOptions, TrainConfig, check_at_least, to_dict
 from train.data import ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
 from train.errors import UsageError
@@ -65,6 +65,7 @@ def train(
     if config.cuda_graphs == "on" and device.type != "cuda":
         raise UsageError(f"cuda_graphs='on' needs a GPU, and the device is {device}")
     parse_metrics(config.metrics)  # only to say at once what is wrong with them
+    check_at_least(config, 2, "kid_subset")
     config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
     if device.type == "cpu":
         keep_freed_memory()
@@ -76,7 +77,7 @@ def train(
     saved = checkpoint.find(run.resume) if run.resume else None
     images = training_images(config)
     set_determinism(config.deterministic)
-    evaluate = follow(config, images, device) if config.metrics else None
+    evaluate, left_out = follow(config, images, device) if config.metrics else (None, [])
     trainer, generator_options = build(config, images, device)
     folder: Path = saved[0].parent if saved else new_folder(run.out, name)
     loop = Loop(
@@ -90,6 +91,7 @@ def train(
         resume_command=f"{program} --resume {shlex.quote(str(folder))}",
     )
     notes = [describe(device), f"{len(images)} images of {images.name} for {folder}"]
+    notes += [f"labels: {images.describe_labels()}", *left_out]
     if saved:
         path, state, warnings = saved
         loop.restore(path, state)

@@ -249,7 +249,7 @@ def scripted(monkeypatch, values: list[float], name: str = "fid[x]"):
     def evaluation(generator):
         return {"metrics": {name: next(remaining), "msssim": 0.5}, "deviations": {}, "generated": 1, "real": 1}
 
-    monkeypatch.setattr("train.session.follow", lambda *_: evaluation)
+    monkeypatch.setattr("train.session.follow", lambda *_: (evaluation, []))
 
 
 def names(folder) -> list[int]:
@@ -283,7 +283,7 @@ def test_an_evaluation_missing_at_the_end_is_made_up_for_once(tiny_options, tmp_
     def failing(generator):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.session.follow", lambda *_: failing)
+    monkeypatch.setattr("train.session.follow", lambda *_: (failing, []))
     assert follow(*tiny_options(out=tmp_path, metrics="fid", metrics_every="0")) == 1
     scripted(monkeypatch, [3])
     for _ in range(2):
