@@ -93,8 +93,8 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     chance = 2 * math.sqrt(frequency * (1 - frequency) / len(held_out))
     if kept["accuracy"] <= frequency + max(chance, LEAST * (1 - frequency)):
         raise NotMeasurable(
-            f"{name} classifies {kept['accuracy']:.1%} of {len(held_out)} held-out images correctly, and always naming"
-            f" the most frequent class {frequency:.1%}: its features say too little; {_INSTEAD}"
+            f"{name} classifies {kept['accuracy']:.1%} of {len(held_out)} held-out images correctly, hardly more than"
+            f" the {frequency:.1%} that are of the most frequent class: {_INSTEAD}"
         )
     classifier = _fresh(images, resolution)
     classifier.load_state_dict(kept["network"])

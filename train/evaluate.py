@@ -199,8 +199,9 @@ def table(result: dict[str, Any]) -> str:
     if "kid_subset" in result:
         lines.append(f"kid of {result['kid_subsets']} subsets of {result['kid_subset']} images")
     if result["features"]:
-        name, *rest = (f"{key} {value}" for key, value in result["features"].items())
-        lines.append(f"features of {name.removeprefix('name ')}: {', '.join(rest)}")
+        name, *rest = result["features"].items()
+        facts = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest)
+        lines.append(f"features of {name[1]}: {', '.join(facts)}")
     width = max(len(name) for name in result["metrics"])
     for name, value in result["metrics"].items():
         deviation = result["deviations"].get(name)

@@ -19,6 +19,7 @@ from train.errors import NotMeasurable, UsageError
 
 VARIABLE = "GAN_OPS_INCEPTION"
 PUBLISHED = "inception-2015-12-05"
+LENGTH = 2048  # of Inception's features
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ def choose_features(images: ImageSet, inception_weights: str, device: torch.devi
     if images.labels is None:
         why = f" ({images.labels_from})" if images.labels_from else ""
         raise NotMeasurable(
-            f"is, fid, kid and pr need features: name the file of Inception's weights with --inception-weights or"
-            f" {VARIABLE}, or use labelled data (one folder a class, or a dataset.json) for a classifier of its own;"
-            f" {images.name} has no labels{why}. swd and msssim need neither"
+            f"{images.name} has no labels{why} to train a classifier on: name the file of Inception's weights with"
+            f" --inception-weights or {VARIABLE}, use labelled data (one folder a class, or a dataset.json), or ask for"
+            " --metrics swd,msssim"
         )
     return classifier_features(*trained_classifier(images), device)
 
@@ -74,7 +75,7 @@ def inception_features(path: Path, device: torch.device) -> Features:
     except (InceptionUnavailable, OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise UsageError(f"Inception's weights {path} cannot be used: {error}") from error
     published = network.name == PUBLISHED
-    description = {"name": network.name, "length": 2048, "weights": network.digest}
+    description = {"name": network.name, "length": LENGTH, "weights": network.digest}
     return Features(None if published else network.name, description, network, device)
 
 

@@ -37,10 +37,7 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What is left out and why, a line for each reason."""
-        reasons: dict[str, list[str]] = {}
-        for name, reason in self.left_out.items():
-            reasons.setdefault(reason, []).append(name)
-        return [f"left out {', '.join(names)}: {reason}" for reason, names in reasons.items()]
+        return [f"left out: {reason}" for reason in dict.fromkeys(self.left_out.values())]
 
 
 def plan(
@@ -77,7 +74,7 @@ def plan(
         try:
             features = real.choose_features(inception_weights, device)
         except NotMeasurable as error:
-            leave_out(of_features, str(error))
+            leave_out(of_features, f"no features for {', '.join(of_features)}: {error}")
     measured = tuple(name for name in names if name not in left_out)
     if not measured:
         raise NotMeasurable(f"nothing can be measured: {'; '.join(dict.fromkeys(left_out.values()))}")
@@ -90,7 +87,7 @@ def _obstacle(name: str, real: RealSide, generated: int, kid_subset: int) -> str
     counts = {"generated": generated} | ({"real": real.count} if name in OF_REALS else {})
     for kind, count in counts.items():
         if count is not None and count < needed:
-            smaller = f"; --kid-subset makes its subsets smaller than {kid_subset}" if name == "kid" else ""
+            smaller = f"; with --kid-subset {max(2, count // 2)} it needs fewer" if name == "kid" else ""
             return f"{name} needs at least {needed} {kind} images, but there are {count}{smaller}"
     if real.resolution < SMALLEST.get(name, 0):
         least, size = (f"{r}x{r}" for r in (SMALLEST[name], real.resolution))

@@ -98,6 +98,10 @@ class StoredStatistics:
         self.count, self.resolution, self.channels, self.num_classes = (
             int(about[name]) for name in ("count", "resolution", "channels", "num_classes")
         )
+        if missing := {"name", "weights", "length"} - self.network.keys():
+            raise ValueError(f"it does not say the network's {missing.pop()}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"its images have {self.channels} channels")
         self._features = _numbers(arrays, "features", 2)
         if self._features.shape != (self.count, length):
             raise ValueError(f"features have the shape {list(self._features.shape)}, not {[self.count, length]}")
