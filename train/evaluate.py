@@ -42,7 +42,7 @@ class Options:
     data: str = ""
     """Real images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun (default: the run's own)."""
     metrics: str = AUTO
-    """Which metrics: swd, msssim, is, fid, kid, pr (precision, recall, density, coverage) (auto: all that can be)."""
+    """Which metrics: swd, msssim, is, fid, kid, pr (precision, recall, density, coverage); auto: all that can be."""
     images: int = 2000
     """Images to draw from a generator, or most to take from a folder."""
     reals: int = 0

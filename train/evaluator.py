@@ -88,9 +88,11 @@ class Evaluator:
                 values[key] = frechet.compute()
             elif name == "kid":
                 reference, size = self._real.features(self._features), self._plan.kid_subset
-                values[key], deviations[key] = metrics.kernel_distance(
+                values[key], deviation = metrics.kernel_distance(
                     fake, reference, subsets=SUBSETS, subset_size=size, seed=self._seed
                 )
+                if size < max(len(fake), len(reference)):  # else every subset is the whole set
+                    deviations[key] = deviation
                 about["kid_subset"], about["kid_subsets"] = size, SUBSETS
             elif name == "pr":
                 parts = metrics.precision_recall(self._real.features(self._features), fake)._asdict()

@@ -63,6 +63,12 @@ def test_a_smaller_kid_subset_is_part_of_the_result(measured):
     result = measured(*options, "--kid-subset", "30")
     assert (result["kid_subset"], result["kid_subsets"]) == (30, 5)
     assert result["left_out"] == {}
+    assert len(result["deviations"]) == 1
+
+
+def test_subsets_of_all_images_have_no_deviation(measured):
+    options = ("digits", "--data", "digits", "--resolution", "16", "--images", "60", "--metrics", "kid")
+    assert measured(*options, "--kid-subset", "60")["deviations"] == {}
 
 
 def test_the_table_says_a_reason_once_for_all_that_it_keeps_from_being_measured(unlabelled, capsys):

@@ -72,7 +72,7 @@ class Listing(NamedTuple):
     names: list[str]  # paths there
     read: Callable[[int], bytes]
     stamp: Callable[[int], object]
-    read_other: Callable[[str], bytes | None]  # contents of any file there by its path; None if there is none
+    read_other: Callable[[str], bytes | None]  # any file there by its path; None if there is none
 
     def only(self, kept: Sequence[int]) -> Listing:
         """Some of the images, in this order."""
@@ -129,9 +129,11 @@ def _list_zip(path: Path) -> Listing:
     def stamp(index: int) -> object:
         return entries[index].file_size, entries[index].CRC, entries[index].header_offset
 
+    others = {entry.filename.lstrip("/"): entry for entry in archive.infolist()}
+
     def read_other(name: str) -> bytes | None:
         try:
-            return archive.read(name) if name in archive.NameToInfo else None
+            return archive.read(others[name]) if name in others else None
         except Exception as error:  # as above
             raise DataError(f"{path}: {name} cannot be read: {error}") from error
 

@@ -13,6 +13,7 @@ import numpy as np
 from .errors import DataError
 
 TABLE = "dataset.json"
+EXPECTED = 'expected {"labels": [["00000/img00000000.png", 3], …]} or {"labels": null}'
 SHARD = re.compile(r"[0-9]{5}")
 """Folders that the dataset tool spreads images over: 00000, 00001, …, by number and not by class."""
 
@@ -35,6 +36,7 @@ def label_files(place: str, names: Sequence[str], read: Callable[[str], bytes | 
     Raises:
         DataError: dataset.json is not what the dataset tool writes, or lists none of the images.
     """
+    names = [name.lstrip("/") for name in names]  # some zip files have absolute ones
     around = _folder_around(names)
     for folder in reversed((around, *around.parents)):
         path = (folder / TABLE).as_posix()
@@ -46,7 +48,8 @@ def label_files(place: str, names: Sequence[str], read: Callable[[str], bytes | 
 
 def _folder_around(names: Sequence[str]) -> PurePosixPath:
     """The innermost folder that holds all of the files."""
-    shared = set.intersection(*({*PurePosixPath(name).parents} for name in names))
+    folders = {PurePosixPath(name).parent for name in names}
+    shared = set.intersection(*({folder, *folder.parents} for folder in folders))
     return max(shared, key=lambda path: len(path.parts))
 
 
@@ -73,28 +76,35 @@ def _from_table(table: str, contents: bytes, names: Sequence[str]) -> Labelling:
 
 def _read_table(table: str, contents: bytes) -> dict[str, int] | None:
     """Class numbers by file name; None where the file says that there are no labels."""
-    wanted = 'expected {"labels": [["00000/img00000000.png", 3], …]} or {"labels": null}'
     try:
         content = json.loads(contents)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{table} is not JSON ({error}): {wanted}") from error
+        raise DataError(f"{table} is not JSON ({error}): {EXPECTED}") from error
     if not isinstance(content, dict) or not isinstance(content.get("labels", ""), list | None):
-        raise DataError(f'{table} has no list "labels": {wanted}')
+        raise DataError(f'{table} has no list "labels": {EXPECTED}')
     if content["labels"] is None:
         return None
     classes: dict[str, int] = {}
     for place, entry in enumerate(content["labels"]):
-        shown = f"{table}: entry {place}, {json.dumps(entry)[:100]},"
-        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
-            raise DataError(f"{shown} is not a file's name and its class: {wanted}")
-        name, label = entry[0].replace("\\", "/"), entry[1]
-        if isinstance(label, list):
-            raise DataError(f"{shown} has several labels: only one class an image, a whole number, can be used")
-        if type(label) is not int or label < 0:
-            raise DataError(f"{shown} has a class that is not a whole number from 0")
-        if classes.setdefault(name, label) != label:
-            raise DataError(f"{shown} gives another class than an earlier entry for the same file")
+        if fault := _fault(entry, classes):
+            raise DataError(f"{table}: entry {place}, {json.dumps(entry)[:100]}, {fault}")
+        name, label = entry
+        classes[name.replace("\\", "/")] = label
     return classes
+
+
+def _fault(entry: object, earlier: dict[str, int]) -> str | None:
+    """What is wrong with an entry of the table."""
+    if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)):
+        return f"is not a file's name and its class: {EXPECTED}"
+    name, label = entry
+    if isinstance(label, list):
+        return "has several labels: only one class an image, a whole number, can be used"
+    if type(label) is not int or label < 0:
+        return "has a class that is not a whole number from 0"
+    if earlier.get(name.replace("\\", "/"), label) != label:
+        return "gives another class than an earlier entry for the same file"
+    return None
 
 
 def _from_folders(folders: Sequence[tuple[str, ...]]) -> Labelling:

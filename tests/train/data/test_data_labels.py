@@ -1,6 +1,7 @@
 """Where labels come from: folders, or the dataset.json of NVIDIA's dataset tool."""
 
 import json
+import zipfile
 
 import pytest
 import torch
@@ -32,6 +33,15 @@ def test_the_json_of_a_zip_gives_the_labels(sharded, zipped, prefix, values):
     images = load_images(str(zipped(sharded(labels(2, 0, 1, 2)), prefix)), 8)
     assert (images.labels.tolist(), values(images)) == ([2, 0, 1, 2], [10, 20, 30, 40])
     assert images.describe_labels() == "3 classes (dataset.json)"
+
+
+def test_names_in_a_zip_may_be_absolute(sharded, tmp_path):
+    root = sharded(labels(2, 0, 1, 2))
+    with zipfile.ZipFile(tmp_path / "absolute.zip", "w") as archive:
+        for file in root.rglob("*.*"):
+            slash = "" if file.stem.endswith("3") else "/"
+            archive.writestr(slash + file.relative_to(root).as_posix(), file.read_bytes())
+    assert load_images(str(tmp_path / "absolute.zip"), 8).labels.tolist() == [2, 0, 1, 2]
 
 
 def test_the_json_of_a_folder_gives_the_labels(sharded):
