@@ -21,7 +21,7 @@ from train.data.errors import UnreadableImage
 from train.data.folder import open_path
 from train.device import resolve_device
 from train.errors import UsageError, run_program
-from train.evaluator import Evaluator, real_images
+from train.evaluator import Evaluator, real_images, versions
 from train.generate import build_generator, find_checkpoint
 from train.measurable import plan
 from train.metric_names import AUTO, METRICS, parse_metrics
@@ -82,12 +82,10 @@ def main(args: Sequence[str] | None = None) -> int:
     else:
         samples, real = _of_images(options)
     planned = plan(options.metrics, real, samples.count, options.inception_weights, device, options.kid_subset)
-    network = planned.features
-    if options.save_stats and not network:
-        network = real.choose_features(options.inception_weights, device)
-    measured = Evaluator(planned, real, seed=options.seed).measure(samples)
     if options.save_stats:
-        save_statistics(options.save_stats, real, network, measured["versions"])
+        network = planned.features or real.choose_features(options.inception_weights, device)
+        save_statistics(options.save_stats, real, network, versions())
+    measured = Evaluator(planned, real, seed=options.seed).measure(samples)
     result = {"source": samples.name, "data": real.name, **measured}
     print(json.dumps(result, indent=2) if options.json else "\n".join([table(result), *planned.notes()]))
     return 0

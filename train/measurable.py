@@ -83,13 +83,15 @@ def plan(
 
 def _obstacle(name: str, real: RealSide, generated: int, kid_subset: int) -> str | None:
     """What keeps a metric from being measured, apart from features."""
+    if reason := real.lacks(name):
+        return reason
     needed = kid_subset if name == "kid" else NEEDED[name]
     counts = {"generated": generated} | ({"real": real.count} if name in OF_REALS else {})
     for kind, count in counts.items():
         if count is not None and count < needed:
-            smaller = f"; with --kid-subset {max(2, count // 2)} it needs fewer" if name == "kid" else ""
+            smaller = f": a smaller --kid-subset, such as {max(2, count // 2)}, needs fewer" if name == "kid" else ""
             return f"{name} needs at least {needed} {kind} images, but there are {count}{smaller}"
     if real.resolution < SMALLEST.get(name, 0):
         least, size = (f"{r}x{r}" for r in (SMALLEST[name], real.resolution))
         return f"{name} needs images of at least {least}, not {size}"
-    return real.lacks(name)
+    return None

@@ -70,7 +70,7 @@ class StoredStatistics:
         arrays = _read(path)
         try:
             self._take(arrays)
-        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise UsageError(f"--stats {path} is damaged: {error}") from error
 
     def at(self, resolution: int) -> StoredStatistics:
@@ -98,8 +98,8 @@ class StoredStatistics:
         self.count, self.resolution, self.channels, self.num_classes = (
             int(about[name]) for name in ("count", "resolution", "channels", "num_classes")
         )
-        if missing := {"name", "weights", "length"} - self.network.keys():
-            raise ValueError(f"it does not say the network's {missing.pop()}")
+        if missing := sorted({"name", "weights", "length"} - self.network.keys()):
+            raise ValueError(f"it does not say the network's {missing[0]}")
         if self.channels not in (1, 3):
             raise ValueError(f"its images have {self.channels} channels")
         self._features = _numbers(arrays, "features", 2)
@@ -129,8 +129,9 @@ class StoredStatistics:
             UsageError: they were made by another network than Inception with these weights, or none is named.
         """
         if self._parameters and not inception_weights:
-            return classifier_features(self._classifier(), self.network, device)
-        features = named_weights(inception_weights, device)
+            features = classifier_features(self._classifier(), self.network, device)
+        else:
+            features = named_weights(inception_weights, device)
         if features is None:
             made = f"of {self.network['name']}" if self.network else "of Inception, by all appearances"
             raise UsageError(f"--stats {self.path} holds features {made}: name its weights with --inception-weights")
@@ -138,7 +139,7 @@ class StoredStatistics:
         if self.network and self.network["weights"] != other["weights"]:
             here, there = (f"{one['name']} (weights {one['weights']})" for one in (self.network, other))
             raise UsageError(f"--stats {self.path} holds features of {here}: they do not compare with those of {there}")
-        if len(self._mean) != other["length"]:
+        if len(self._mean) != other["length"]:  # as of pytorch-fid with other --dims
             here, there = len(self._mean), f"{other['name']} has {other['length']}"
             raise UsageError(f"--stats {self.path} holds {here} features an image, and {there}")
         return features
@@ -148,7 +149,7 @@ class StoredStatistics:
             classes = len(self._parameters["head.bias"])
             classifier = Classifier(self.network["input_size"], self.channels, classes)
             classifier.load_state_dict(self._parameters)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise UsageError(f"--stats {self.path} is damaged: its classifier cannot be used") from error
         if weights_digest(classifier) != self.network["weights"]:
             raise UsageError(f"--stats {self.path} is damaged: its classifier is not the one that it names")

@@ -156,6 +156,12 @@ def test_another_number_of_features_is_refused(folder, inception, fails, tmp_pat
     assert "holds 4 features an image, and inception-2015-12-05 has 6" in message
 
 
+def test_a_file_that_a_classifier_in_it_cannot_have_made_is_refused(folder, stored, fails, tmp_path):
+    other = {"mu": np.zeros(4), "sigma": np.eye(4), "features": np.zeros((60, 4), np.float32)}
+    message = fails(folder, "--stats", changed(stored, tmp_path / "file.npz", **other), *FEW)
+    assert "holds 4 features an image, and digits-classifier-v1@16 has 128" in message
+
+
 def test_the_network_has_to_be_named_where_the_file_holds_none(folder, fails, tmp_path):
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(6), sigma=np.eye(6))
     message = fails(folder, "--stats", str(tmp_path / "theirs.npz"), *FEW)
@@ -257,7 +263,16 @@ def test_a_damaged_file_of_ours_is_one_line(folder, stored, fails, tmp_path, cha
 
 
 @pytest.mark.parametrize(
-    "changes", [{"count": 3}, {"count": "x"}, {"network": None}, {"network": {}}, {"channels": 3}, {"resolution": None}]
+    "changes",
+    [
+        {"count": 3},
+        {"count": "x"},
+        {"count": float("inf")},
+        {"network": None},
+        {"network": {}},
+        {"channels": 3},
+        {"resolution": None},
+    ],
 )
 def test_a_damaged_description_is_one_line(folder, stored, fails, tmp_path, changes):
     path = changed(stored, tmp_path / "file.npz", about=about(stored, **changes))
