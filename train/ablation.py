@@ -35,8 +35,8 @@ from train.device import resolve_device
 from train.errors import TrainingError, UsageError, run_program
 from train.evaluator import Evaluator, real_images
 from train.files import write_atomically
-from train.folder import locked
 from train.interrupt import StopSignals
+from train.lock import locked
 from train.logs import duration
 from train.measurable import plan
 from train.real_side import RealImages
@@ -376,12 +376,12 @@ def main(args: Sequence[str] | None = None) -> int:
             return code
         finished = [run for run in runs if run.result() is not None]
         results = study(finished, options, given) if finished else None
-    if results:
-        print(json.dumps(results, indent=2) if options.json else table(results), flush=True)
-        picture = text.with_suffix(".png")
-        text.parent.mkdir(parents=True, exist_ok=True)
-        _write_page(text, picture, results, finished, _repeating(options, given))
-        print(f"{text} and {picture}", file=sys.stderr)
+        if results:
+            print(json.dumps(results, indent=2) if options.json else table(results), flush=True)
+            picture = text.with_suffix(".png")
+            text.parent.mkdir(parents=True, exist_ok=True)
+            _write_page(text, picture, results, finished, _repeating(options, given))
+            print(f"{text} and {picture}", file=sys.stderr)
     if failures:
         raise TrainingError(
             f"{len(failures)} of {len(runs)} trainings failed, and the same command tries them again: "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +15,7 @@ from train.data import ImageSet, to_float
 from train.errors import UsageError
 from train.folder import run_name
 from train.gan_config import GanConfig
+from train.init_from import open_origin
 from train.precision import DTYPES, Autocast
 from train.schedule import Schedule, parse_table
 from train.session import train
@@ -36,11 +39,15 @@ def train_as_told(
 ) -> int:
     """A family's whole program: what the arguments say is checked, and then done by :func:`train.session.train`."""
     config, run = parse_command_line(presets, args, prog=program, description=description)
+    # A run that is resumed has its networks already, and does not need those that it began with.
+    origin = open_origin(Path(config.init_from), family) if config.init_from and not run.resume else None
+    if origin:
+        config = dataclasses.replace(config, init_from=str(origin.path)).begun_at(origin.reached)
     schedule = schedule_of(config)
     losses_of(config, class_weight=config.class_weight)  # only to say at once what is wrong with them
     parse_table(config.ema_kimg, float, "ema_kimg")
     name = run_name(config, presets.get(config.preset, config))
-    return train(config, run, schedule, program=program, family=family, name=name, build=build)
+    return train(config, run, schedule, program=program, family=family, name=name, build=build, origin=origin)
 
 
 def fit_minibatch(discriminator: nn.Module, config: GanConfig, images: ImageSet, resolution: int, labels: bool) -> None:
@@ -53,9 +60,10 @@ def fit_minibatch(discriminator: nn.Module, config: GanConfig, images: ImageSet,
         return
     random = torch.Generator().manual_seed(stream_seed(config.seed, "kernels"))
     some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
-    x = to_float(images.batch(some, resolution))
+    device = next(discriminator.parameters()).device
+    x = to_float(images.batch(some, resolution)).to(device)
     try:
-        discriminator.fit_minibatch(x, images.labels[some] if labels else None)
+        discriminator.fit_minibatch(x, images.labels[some].to(device) if labels else None)
     except ValueError as error:
         raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None
 

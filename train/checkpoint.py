@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from train.divergence import divergence, streak
 from train.errors import CheckpointError
 from train.files import TEMPORARY, write_atomically
 
@@ -55,18 +57,44 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
-    """The folder's newest complete checkpoint, its content, and a warning for each newer one that is damaged.
+    """The folder's newest complete checkpoint, its content, and a warning for each newer one that is damaged or of a
+    state that has diverged.
 
     Raises:
         CheckpointError: if there is none.
     """
     warnings: list[str] = []
-    for path in reversed(checkpoints(folder)):
+    there = checkpoints(folder)
+    for path in reversed(there):
         try:
-            return path, load(path), warnings
+            state = load(path)
         except CheckpointError as error:
             warnings.append(str(error))
+            continue
+        if (why := _divergence(state)) is None:
+            return path, state, warnings
+        warnings.append(f"checkpoint {path} is of a run that has diverged: {why}")
+    if set(checkpoints(folder)) - set(there):  # a run at work there has written a newer one and removed these
+        return load_newest(folder)
     raise CheckpointError(warnings[0] if warnings else f"{folder} holds no checkpoint")
+
+
+def newest_healthy(folder: Path) -> Path | None:
+    """The newest checkpoint whose last update was not skipped: one from before the trouble of a run that diverges."""
+    for path in reversed(checkpoints(folder)):
+        with contextlib.suppress(CheckpointError):
+            state = load(path)
+            if not _divergence(state) and not streak(state["trainer"]):
+                return path
+    return None
+
+
+def _divergence(state: Mapping[str, Any]) -> str | None:
+    """As :func:`train.divergence.divergence`; nothing is said of what holds no trainer's state."""
+    try:
+        return divergence(state["trainer"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
 
 
 def find(path: Path) -> tuple[Path, dict[str, Any], list[str]]:

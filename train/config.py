@@ -190,7 +190,7 @@ def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Confi
         if preset is not None and preset not in presets:
             raise UsageError(f"unknown preset {preset!r}: there are {', '.join(presets)}")
         return presets[preset or first]
-    for option in ("--preset", "--out"):
+    for option in ("--preset", "--out", "--init-from"):
         if option_value(args, option) is not None:
             raise UsageError(f"{option} cannot be given with --resume: the run goes on in its folder, as it was set up")
     run = Path(resume)

@@ -52,11 +52,15 @@ def build_game(config: DcganConfig, images: ImageSet, device: torch.device) -> G
         minibatch_kernels=config.minibatch_discrimination,
         minibatch_dim=config.minibatch_dim,
     )
-    fit_minibatch(discriminator, config, images, config.resolution, labels=False)
+
+    def fit() -> None:
+        fit_minibatch(discriminator, config, images, config.resolution, labels=False)
+
+    fit()
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
     players = new_players(config, *networks, betas=(config.beta1, 0.999), loss_scaling=config.precision == "fp16")
     losses = losses_of(config, class_weight=config.class_weight, class_fakes=False)
-    return Game(*players, averaged_copy(generator), losses, config.latent, conditional=config.labels)
+    return Game(*players, averaged_copy(generator), losses, config.latent, conditional=config.labels, fit=fit)
 
 
 def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:

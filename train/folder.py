@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from train.config import TrainConfig, to_dict
 from train.errors import UsageError
 from train.files import write_atomically
+from train.lock import LOCK
 
 RUNS = Path("runs")
-LOCK = "lock"
 
 
 def run_name(config: TrainConfig, preset: TrainConfig) -> str:
@@ -28,10 +24,10 @@ def new_folder(out: Path | None, name: str) -> Path:
     """Makes a run's folder: ``out``, or the first of ``runs/<name>-1``, ``-2``, … that is free.
 
     Raises:
-        UsageError: if ``out`` has something in it already.
+        UsageError: if ``out`` has something in it already, but for a lock that nobody may hold any more.
     """
     if out is not None:
-        if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        if out.is_file() or (out.is_dir() and any(path.name != LOCK for path in out.iterdir())):
             raise UsageError(f"--out {out} is not empty: choose another folder, or go on there with --resume {out}")
         out.mkdir(parents=True, exist_ok=True)
         return out
@@ -44,21 +40,6 @@ def new_folder(out: Path | None, name: str) -> Path:
             continue
         return folder
     raise AssertionError("unreachable")
-
-
-@contextlib.contextmanager
-def locked(folder: Path, program: str) -> Iterator[BinaryIO]:
-    """Keeps others who ask from working in the folder while this process lives, or one that it passes the file to.
-
-    Raises:
-        UsageError: if another is at work there.
-    """
-    with open(folder / LOCK, "wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another {program} is at work in {folder}") from None
-        yield lock
 
 
 def write_config(folder: Path, config: TrainConfig) -> None:

@@ -24,3 +24,9 @@ class GanConfig(Techniques, TrainConfig):
     """Length of the latent vector."""
     class_weight: float = 1.0
     """Weight of the classification loss, where D gives class logits (Odena et al. 2017: 1)."""
+    init_from: str = ""
+    """Run folder or checkpoint whose networks a new run starts with, as far as names and shapes are the same."""
+
+    def begun_at(self, resolution: int) -> GanConfig:
+        """The options for networks that have reached a resolution already."""
+        return self

@@ -16,6 +16,7 @@ import models.dcgan
 import models.pggan
 from train import checkpoint
 from train.config import check_at_least, parse_grid, parse_options
+from train.data.decode import SUFFIXES
 from train.device import resolve_device
 from train.errors import CheckpointError, UsageError, run_program
 from train.pictures import draw, grid, latents, row_labels, save_gif, save_png
@@ -111,12 +112,30 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
     return classes
 
 
+def check_folder(folder: Path) -> None:
+    """UsageError unless single images can go there: if there are some already, at any depth, whoever measures the
+    folder or trains on it would take old and new ones for one set."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file: --images writes into a folder")
+    there = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if there:
+        raise UsageError(
+            f"--out {folder} holds images already ({len(there)}, such as {there[0].relative_to(folder)}), and old ones"
+            " would be mixed with new ones: choose another folder with --out, or remove those images first"
+        )
+
+
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     check_at_least(options, 1, "batch", "scale")
     check_at_least(options, 0, "images")
     if options.images and options.interpolate:
         raise UsageError("--images and --interpolate exclude each other")
+    folder = options.out or Path("images")
+    if options.images:
+        check_folder(folder)
+    elif options.out and options.out.is_dir():
+        raise UsageError(f"--out {options.out} is a folder: a grid or an interpolation is one file, a .png or .gif")
     rows, columns = parse_grid(options.interpolate or options.grid, "interpolate" if options.interpolate else "grid")
     device = resolve_device(options.device)
     generator = build_generator(*find_checkpoint(options.source), device, ema=options.ema)
@@ -127,7 +146,6 @@ def main(args: Sequence[str] | None = None) -> int:
             yield from batch.repeat_interleave(options.scale, 2).repeat_interleave(options.scale, 3)
 
     if options.images:
-        folder = options.out or Path("images")
         folder.mkdir(parents=True, exist_ok=True)
         z = latents(options.images, generator.latent_dim, options.seed)
         labels = row_labels(options.images, 1, classes) if classes else None

@@ -4,77 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from train import checkpoint
-from train.config import TrainConfig, parse_grid
-from train.data import ImageSet
+from train.cadence import Cadence, due, time_left
+from train.divergence import divergence, streak
 from train.errors import CheckpointError, TrainingError, UsageError
+from train.grids import fixed_inputs, real_grid
 from train.interrupt import StopSignals
 from train.logs import STATS, RunLog, duration, peak_memory
 from train.metric_names import is_lower_better
-from train.pictures import draw, grid, latents, row_labels, save_png
-from train.schedule import Position, Schedule, lookup, parse_table
-from train.trainer import Trainer, stream_seed
-
-SKIPPED_IN_A_ROW = 100
-"""So many updates skipped one after another end a run: it does not recover from there."""
-
-
-@dataclass(frozen=True)
-class Cadence:
-    """Thousands of images between the things a loop does beside training, by resolution, and their sizes."""
-
-    log: dict[int, float]
-    image: dict[int, float]
-    checkpoint: dict[int, float]
-    metrics: dict[int, float]
-    keep: int
-    rows: int
-    columns: int
-
-    @staticmethod
-    def of(config: TrainConfig) -> Cadence:
-        """UsageError for a value that makes no sense."""
-        tables = {}
-        for option in ("log_kimg", "image_kimg", "checkpoint_kimg", "metrics_every"):
-            tables[option] = parse_table(getattr(config, option), float, option)
-        if config.keep < 1:
-            raise UsageError(f"keep={config.keep}: at least 1 checkpoint has to stay")
-        return Cadence(*tables.values(), config.keep, *parse_grid(config.grid))
-
-
-def due(table: Mapping[int, float], before: int, after: int, resolution: int) -> bool:
-    """Whether the step from ``before`` to ``after`` images reached a multiple of the table's interval (0: never)."""
-    every = round(1000 * lookup(dict(table), resolution))
-    return every > 0 and before // every != after // every
-
-
-def time_left(schedule: Schedule, images: int, seconds_per_image: Mapping[int, float]) -> float:
-    """Seconds to the schedule's end, judged from the resolutions seen so far.
-
-    A resolution not yet seen is taken to cost so many times the one before as the last one seen did, at most 4 times,
-    as its pixels; twice where only one was seen.
-    """
-    seen = sorted(seconds_per_image)
-    here = seconds_per_image[seen[-1]]
-    growth = 2.0
-    if len(seen) > 1:
-        growth = min(max(here / seconds_per_image[seen[-2]], 1.0), 4.0)
-    total = 0.0
-    for phase in schedule.phases:
-        doublings = (phase.resolution // seen[-1]).bit_length() - 1 if phase.resolution > seen[-1] else 0
-        cost = seconds_per_image.get(phase.resolution, here * growth**doublings)
-        total += max(phase.end - max(phase.start, images), 0) * cost
-    return total
+from train.pictures import draw, grid, save_png
+from train.schedule import Position
+from train.trainer import Trainer
 
 
 class Loop:
@@ -86,7 +35,7 @@ class Loop:
         cadence: how often to write what.
         evaluate: measures the averaged generator, as :class:`train.evaluator.Evaluator` does.
         description: plain types that go into every checkpoint: what is needed to rebuild the networks.
-        resume_command: what to tell someone who stopped the run.
+        resume_command: what to type before a folder or a checkpoint to go on with it.
     """
 
     def __init__(
@@ -125,10 +74,14 @@ class Loop:
             ("ema", game.ema, saved["ema"]),
         ):
             checkpoint.check_shapes(name, network, tensors, path)
+        if why := divergence(saved):
+            healthy = checkpoint.newest_healthy(path.parent)
+            advice = f"; go on from before that: {self._resuming(healthy)}" if healthy else ""
+            raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{advice}")
         if saved["order"]["length"] != len(self.trainer.data):
             raise UsageError(
                 f"checkpoint {path} was trained on {saved['order']['length']} images, but data now has"
-                f" {len(self.trainer.data)}"
+                f" {len(self.trainer.data)}: bring the old ones back, or start a new run with --init-from {path}"
             )
         # Some norms have states of one shape, so that nothing else would tell.
         was, now = state.get("config", {}), self._description.get("config", {})
@@ -154,7 +107,7 @@ class Loop:
         is evaluated if it is to be and has not been.
 
         Raises:
-            TrainingError: when nothing but non-finite gradients comes.
+            TrainingError: when training has diverged; the checkpoints from before that stay.
             OSError: when something cannot be written; the checkpoints written before stay.
         """
         trainer = self.trainer
@@ -215,7 +168,8 @@ class Loop:
             return 0
         self._save()
         name = signal.Signals(stop.received).name
-        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to go on: {self._resume_command}")
+        going_on = self._resuming(self.folder)
+        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to go on: {going_on}")
         return 128 + stop.received
 
     def _say(self, line: str) -> None:
@@ -229,7 +183,7 @@ class Loop:
         """Reads the meters and says how training goes."""
         trainer = self.trainer
         values = trainer.measurements()  # waits for the device
-        skipped, streak = trainer.skipped()
+        skipped, in_a_row = trainer.skipped()
         per_image = (time.perf_counter() - self._tick_time) / (trainer.images - self._tick_images)
         self._restart_tick()
         smooth = self._rates.get(position.resolution, per_image)
@@ -262,11 +216,20 @@ class Loop:
                 "seconds_left": left,
             },
         )
-        if streak >= SKIPPED_IN_A_ROW:
-            raise TrainingError(
-                f"the last {streak} updates in a row had non-finite gradients, at {kimg:g} kimg"
-                f" (lr={position.lr:g}): go on from a checkpoint in {self.folder} with a lower --lr"
-            )
+        if in_a_row and (why := divergence(trainer.state_dict())):
+            raise self._diverged(why)
+
+    def _diverged(self, why: str) -> TrainingError:
+        """The error of a run that has diverged, with the command that goes on from before that."""
+        kimg, lr = self.trainer.images / 1000, self.trainer.position.lr
+        healthy = checkpoint.newest_healthy(self.folder)
+        advice = "no checkpoint is from before that: start again with a lower --lr"
+        if healthy:
+            advice = f"to go on from before that with a lower learning rate: {self._resuming(healthy)} --lr {lr / 2:g}"
+        return TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
+
+    def _resuming(self, path: Path) -> str:
+        return f"{self._resume_command} {shlex.quote(str(path))}"
 
     def _save_grid(self, position: Position) -> None:
         """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
@@ -309,32 +272,22 @@ class Loop:
         return value < self._best["value"] if is_lower_better(metric) else value > self._best["value"]
 
     def _save(self) -> None:
-        """Writes a checkpoint, unless this moment has one."""
+        """Writes a checkpoint, unless this moment has one; TrainingError instead where training has diverged."""
         if self.trainer.images == self._last_saved:
             return
+        trainer = self.trainer.state_dict()
+        if why := divergence(trainer):
+            raise self._diverged(why)
         state = {
             **self._description,
-            "trainer": self.trainer.state_dict(),
+            "trainer": trainer,
             "seconds": self._seconds,
             "rates": dict(self._rates),
             "log_sizes": self._log.sizes(),
             "best": self._best,
         }
         checkpoint.save(checkpoint.path_for(self.folder, self.trainer.images), state)
-        best = self._best and checkpoint.path_for(self.folder, self._best["images"])
-        checkpoint.prune(self.folder, self.cadence.keep, spare=best)
+        if not streak(trainer):  # else the run may be diverging, and needs the older ones
+            best = self._best and checkpoint.path_for(self.folder, self._best["images"])
+            checkpoint.prune(self.folder, self.cadence.keep, spare=best)
         self._last_saved = self.trainer.images
-
-
-def fixed_inputs(latent: int, num_classes: int, cadence: Cadence, seed: int) -> tuple[Tensor, Tensor | None]:
-    """Latents [N, latent] and, with classes, labels [N] of a run's grids."""
-    z = latents(cadence.rows * cadence.columns, latent, stream_seed(seed, "grid"))
-    labels = row_labels(cadence.rows, cadence.columns, list(range(num_classes))) if num_classes else None
-    return z, labels
-
-
-def real_grid(images: ImageSet, cadence: Cadence, seed: int) -> Tensor:
-    """Some of the images, uint8 [C, H, W]."""
-    random = torch.Generator().manual_seed(stream_seed(seed, "reals"))
-    chosen = torch.randint(len(images), (cadence.rows * cadence.columns,), generator=random)
-    return grid(images.batch(chosen, images.resolution), cadence.columns)

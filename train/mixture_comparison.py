@@ -20,8 +20,8 @@ from torch import Tensor
 from train.config import check_at_least, parse_options
 from train.errors import UsageError, run_program
 from train.files import write_atomically
-from train.folder import locked
 from train.gaussians import MIXTURES, Mixture, Quality
+from train.lock import locked
 from train.mixture import as_dict, cells, columns, describe
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip

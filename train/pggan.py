@@ -52,8 +52,12 @@ def build_game(config: PgganConfig, images: ImageSet, num_classes: int, device: 
         minibatch_kernels=config.minibatch_discrimination,
         minibatch_dim=config.minibatch_dim,
     )
-    discriminator.grow(config.start_resolution)
-    fit_minibatch(discriminator, config, images, config.start_resolution, labels=config.conditioning == "concat")
+    discriminator.grow(config.first_resolution)
+
+    def fit() -> None:
+        fit_minibatch(discriminator, config, images, config.first_resolution, labels=config.conditioning == "concat")
+
+    fit()
     networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
     ema = averaged_copy(generator)
     players = new_players(config, *networks, betas=(0.0, 0.99), loss_scaling=config.precision == "fp16")
@@ -63,7 +67,7 @@ def build_game(config: PgganConfig, images: ImageSet, num_classes: int, device: 
             network.grow(resolution, fade)
 
     losses = losses_of(config, class_weight=config.class_weight)
-    return Game(*players, ema, losses, config.latent, num_classes > 0, grow, fade_reals)
+    return Game(*players, ema, losses, config.latent, num_classes > 0, grow, fade_reals, fit)
 
 
 def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from train.config import Table, check_at_least
@@ -27,8 +27,8 @@ def half_lives(batches: dict[int, int], decay: float) -> str:
 class PgganConfig(GanConfig):
     """What progressive growing can be told."""
 
-    start_resolution: int = 4
-    """Resolution to start at (the same as resolution: no growing)."""
+    start_resolution: int = 0
+    """Resolution to start at (the same as resolution: no growing; 0: 4, or with init-from the one reached there)."""
     fade_kimg: Table = "4:8,16:12,32:15"
     """Thousands of images over which a resolution fades in."""
     stable_kimg: Table = "4:8,16:12,32:25"
@@ -51,6 +51,15 @@ class PgganConfig(GanConfig):
     """Most feature maps of a layer."""
     group_size: int = 4
     """Images that share a minibatch deviation (0: the whole batch)."""
+
+    @property
+    def first_resolution(self) -> int:
+        """Where growing starts."""
+        return self.start_resolution or 4
+
+    def begun_at(self, resolution: int) -> PgganConfig:
+        """Growing goes on from the resolution reached, unless the options name another start."""
+        return self if self.start_resolution else replace(self, start_resolution=min(resolution, self.resolution))
 
 
 _PAPER_BATCH = {4: 16, 256: 14, 512: 6, 1024: 3}
@@ -142,7 +151,7 @@ def schedule_of(config: PgganConfig) -> Schedule:
             " the labels, so G would have no reason to heed its own (conditioning='acgan' has a loss for that)"
         )
     schedule = growing_schedule(
-        config.start_resolution,
+        config.first_resolution,
         config.resolution,
         fade=parse_table(config.fade_kimg, float, "fade_kimg"),
         stable=parse_table(config.stable_kimg, float, "stable_kimg"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -66,6 +66,12 @@ class Player:
     def refresh(self) -> None:
         """Looks up the active parameters anew; to be called when the network has grown."""
         self.active = self.network.active_parameters()
+
+    def begin_with(self, tensors: Mapping[str, Tensor]) -> None:
+        """Other values for some of the network's tensors, before training: the past of the averages begins there."""
+        self.network.load_state_dict({**self.network.state_dict(), **tensors})
+        for parameter, average in self._averages.items():
+            average.copy_(parameter.detach())
 
     def set_lr(self, lr: float) -> None:
         if lr != self._lr_value:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from train.errors import UsageError
 from train.files import write_atomically
-from train.folder import LOCK, locked
+from train.lock import LOCK, locked
 from train.semi_config import SemiOptions
 
 CONFIG = "config.json"

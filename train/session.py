@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shlex
@@ -11,14 +12,17 @@ from typing import Any
 
 import torch
 
-from train import checkpoint
+from train import checkpoint, image_names
+from train.cadence import Cadence
 from train.config import Config, RunOptions, TrainConfig, check_at_least, to_dict
-from train.data import ImageSet, load_images
+from train.data import NAMES, ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
 from train.errors import UsageError
 from train.evaluator import follow
 from train.folder import new_folder, write_config
-from train.loop import Cadence, Loop
+from train.init_from import Origin, take_over
+from train.lock import locked
+from train.loop import Loop
 from train.memory import keep_freed_memory
 from train.metric_names import parse_metrics
 from train.schedule import Schedule
@@ -47,6 +51,7 @@ def train(
     family: str,
     name: str,
     build: Callable[[Config, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]],
+    origin: Origin | None = None,
 ) -> int:
     """Prints (``--dry-run``), starts or resumes a run; returns the exit code.
 
@@ -56,9 +61,10 @@ def train(
         family: of the networks, as :mod:`train.generate` knows it.
         name: of the run, for a folder nobody named.
         build: makes the trainer, and the generator's arguments that go into the checkpoints.
+        origin: whose networks a new run starts with.
 
     Raises:
-        UsageError, DataError: what the user can mend; exit code 2.
+        UsageError, DataError: what the user can mend, another training in the folder included; exit code 2.
         TrainingError, OSError: what failed on the way; exit code 1.
     """
     cadence, device = Cadence.of(config), resolve_device(config.device)
@@ -74,32 +80,67 @@ def train(
         print(schedule.table())
         return 0
 
-    saved = checkpoint.find(run.resume) if run.resume else None
-    images = training_images(config)
-    set_determinism(config.deterministic)
-    evaluate, left_out = follow(config, images, device) if config.metrics else (None, [])
-    trainer, generator_options = build(config, images, device)
-    folder: Path = saved[0].parent if saved else new_folder(run.out, name)
-    loop = Loop(
-        trainer,
-        folder,
-        cadence,
-        evaluate=evaluate,
-        description={"family": family, "config": to_dict(config), "generator_options": generator_options},
-        seed=config.seed,
-        tensorboard=config.tensorboard,
-        resume_command=f"{program} --resume {shlex.quote(str(folder))}",
-    )
-    notes = [describe(device), f"{len(images)} images of {images.name} for {folder}"]
-    notes += [f"labels: {images.describe_labels()}", *left_out]
-    if saved:
-        path, state, warnings = saved
-        loop.restore(path, state)
-        notes += [f"warning: {warning}" for warning in warnings]
-        notes += [f"set aside: {aside}" for aside in checkpoint.clear_after(path)]
-        notes.append(f"resumed from {path} at {trainer.images / 1000:g} kimg")
-    last = schedule.phases[-1].resolution
-    if last < config.resolution:
-        notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
-    write_config(folder, config)
-    return loop.run(*notes)
+    with contextlib.ExitStack() as held:
+        if run.resume:
+            folder = run.resume if run.resume.is_dir() else run.resume.parent
+            held.enter_context(locked(folder, "training"))
+        saved = checkpoint.find(run.resume) if run.resume else None
+        images = training_images(config)
+        notes = [describe(device)]
+        if run.resume:
+            notes += _changed_images(folder, images, config, program)
+        set_determinism(config.deterministic)
+        evaluate, left_out = follow(config, images, device) if config.metrics else (None, [])
+        trainer, generator_options = build(config, images, device)
+        origins = take_over(trainer.game, origin) if origin else []
+        if not run.resume:
+            folder = new_folder(run.out, name)
+            held.enter_context(locked(folder, "training"))
+            if _are_own(config, images):
+                image_names.write(folder, images.files)
+        loop = Loop(
+            trainer,
+            folder,
+            cadence,
+            evaluate=evaluate,
+            description={"family": family, "config": to_dict(config), "generator_options": generator_options},
+            seed=config.seed,
+            tensorboard=config.tensorboard,
+            resume_command=f"{program} --resume",
+        )
+        notes += [f"{len(images)} images of {images.name} for {folder}"]
+        notes += [f"labels: {images.describe_labels()}", *left_out, *origins]
+        if saved:
+            path, state, warnings = saved
+            loop.restore(path, state)
+            notes += [f"warning: {warning}" for warning in warnings]
+            notes += [f"set aside: {aside}" for aside in checkpoint.clear_after(path)]
+            notes.append(f"resumed from {path} at {trainer.images / 1000:g} kimg")
+        last = schedule.phases[-1].resolution
+        if last < config.resolution:
+            notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
+        write_config(folder, config)
+        return loop.run(*notes)
+
+
+def _are_own(config: TrainConfig, images: ImageSet) -> bool:
+    """Whether the images are the user's own files, which may change, and no known set."""
+    return images.files is not None and config.data not in NAMES
+
+
+def _changed_images(folder: Path, images: ImageSet, config: TrainConfig, program: str) -> list[str]:
+    """A warning where a run's pictures have other names than when it began.
+
+    Raises:
+        UsageError: if there are more or fewer of them, so that the run cannot go on as it was.
+    """
+    changed = image_names.changes(folder, images.files) if _are_own(config, images) else None
+    if changed is None:
+        return []
+    if changed.counts_differ:
+        new = f"{program} --init-from {shlex.quote(str(folder))} --data {shlex.quote(config.data)}"
+        raise UsageError(
+            f"the images in {config.data} have changed: {changed}. Undo that, or start a new run with"
+            f" the networks of this one: {new}"
+        )
+    return [f"warning: the images in {config.data} have changed: {changed}"]

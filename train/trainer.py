@@ -43,6 +43,7 @@ class Game:
         conditional: whether real images come with their labels; generated ones have some where the losses say so.
         grow: brings all three networks to a resolution and a fade: 0 for none, or a 0-d tensor that they keep.
         blend: how real images x [N, C, H, W] look at a fade, 0-d.
+        fit: scales D's minibatch discrimination, if it has one, to real images, once more.
     """
 
     generator: Player
@@ -53,6 +54,7 @@ class Game:
     conditional: bool = False
     grow: Callable[[int, float | Tensor], None] = lambda resolution, fade: None
     blend: Callable[[Tensor, float | Tensor], Tensor] = lambda x, fade: x
+    fit: Callable[[], None] = lambda: None
 
     @property
     def generates_classes(self) -> bool:

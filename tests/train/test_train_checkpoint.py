@@ -77,6 +77,20 @@ def test_the_newest_complete_checkpoint_is_found_and_the_damaged_one_named(tmp_p
     assert bad.name in warning
 
 
+def test_one_that_a_run_at_work_removes_while_it_is_read_is_made_up_for_by_the_newer_one(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    load = checkpoint.load
+
+    def read(path):
+        monkeypatch.setattr(checkpoint, "load", load)
+        save(tmp_path, 2)
+        checkpoint.prune(tmp_path, 1)
+        return load(path)
+
+    monkeypatch.setattr(checkpoint, "load", read)
+    assert checkpoint.load_newest(tmp_path)[1]["numbers"][0] == 2
+
+
 def test_a_folder_without_a_checkpoint_is_an_error_that_names_it(tmp_path):
     with pytest.raises(CheckpointError, match=f"{tmp_path} holds no checkpoint"):
         checkpoint.load_newest(tmp_path)

@@ -78,6 +78,40 @@ def test_classes_choose_what_is_drawn(labelled_run, tmp_path):
     assert both == [three[0], five[1]]
 
 
+@pytest.mark.parametrize("name", ["000001.png", "old.JPG", "sub/folder/a.webp"])
+def test_new_images_are_not_mixed_with_those_in_the_folder(run, tmp_path, capsys, name):
+    out = tmp_path / "samples"
+    assert generate.main([run, "--out", str(out), "--images", "2"]) == 0
+    for path in out.iterdir():
+        path.unlink()
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    (out / name).write_text("precious")
+    (out / "notes.txt").write_text("these are no image")
+    line = fails(capsys, run, "--out", str(out), "--images", "2")
+    assert f"--out {out} holds images already (1, such as {name})" in line and "choose another folder" in line
+    assert (out / name).read_text() == "precious" and len([p for p in out.rglob("*") if p.is_file()]) == 2
+
+
+def test_other_files_in_the_folder_do_not_matter(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("these are no image")
+    assert generate.main([run, "--out", str(tmp_path), "--images", "2"]) == 0
+    assert len(list(tmp_path.glob("*.png"))) == 2
+
+
+def test_the_default_folder_is_looked_at_too(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert generate.main([run, "--images", "1"]) == 0
+    assert "--out images holds images already" in fails(capsys, run, "--images", "1")
+
+
+def test_a_file_for_a_folder_and_a_folder_for_a_file_are_told_apart(run, tmp_path, capsys):
+    (tmp_path / "file.png").touch()
+    assert f"--out {tmp_path / 'file.png'} is a file" in fails(
+        capsys, run, "--out", str(tmp_path / "file.png"), "--images", "1"
+    )
+    assert f"--out {tmp_path} is a folder: a grid" in fails(capsys, run, "--out", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

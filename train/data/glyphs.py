@@ -54,6 +54,7 @@ class Glyphs:
 
     name = "glyphs"
     mirror = False
+    files = None
     parallel = False  # drawing is quick, and FreeType's faces are not for two threads at once
     num_classes = len(CHARACTERS)
     labels_from = OWN

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,8 +14,8 @@ class ImageSet:
     """N images at the resolutions 4, 8, …, `resolution`, in memory or mapped from the cache.
 
     `labels` is int64 [N] or None, then `num_classes` is 0; `labels_from` says where they come from, or why there are
-    none. `mirror` says whether mirrored images are as good as the
-    images themselves: no for letters.
+    none. `mirror` says whether mirrored images are as good as the images themselves: no for letters. `files` are the
+    names of the files that the images come from, if they do.
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class ImageSet:
         num_classes: int = 0,
         mirror: bool = True,
         labels_from: str = "",
+        files: Sequence[str] | None = None,
     ) -> None:
         self.name = name
         self.resolution = max(levels)
@@ -33,6 +36,7 @@ class ImageSet:
         self.num_classes = num_classes
         self.mirror = mirror
         self.labels_from = labels_from
+        self.files = files
         self._levels = levels
 
     @classmethod

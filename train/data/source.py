@@ -27,6 +27,7 @@ class Source(Protocol):
     labels: np.ndarray | None  # int64 [N]
     num_classes: int
     labels_from: str  # where the classes come from, or why there are none
+    files: Sequence[str] | None  # names of the files that the images are in, one each
 
     def __len__(self) -> int: ...
 
@@ -48,6 +49,7 @@ class ArraySource:
 
     parallel = False
     labels_from = OWN
+    files = None
 
     def __init__(
         self,
@@ -159,6 +161,7 @@ class Subset:
         self.labels = None if source.labels is None else source.labels[indices]
         self.num_classes = source.num_classes
         self.labels_from = source.labels_from
+        self.files = None if source.files is None else [source.files[i] for i in indices.tolist()]
 
     def __len__(self) -> int:
         return len(self.indices)

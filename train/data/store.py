@@ -110,9 +110,11 @@ def _image_set(source: Source, levels: dict[int, torch.Tensor], skipped: list[Sk
     if skipped:
         listed = "; ".join(str(one) for one in skipped)
         warnings.warn(f"{source.name}: skipped {len(skipped)} unreadable images: {listed}", stacklevel=4)
-    labels = source.labels
+    labels, files, left_out = source.labels, source.files, {one.index for one in skipped}
     if labels is not None:
-        labels = torch.from_numpy(np.delete(labels, [one.index for one in skipped]))
+        labels = torch.from_numpy(np.delete(labels, sorted(left_out)))
+    if files is not None:
+        files = [name for index, name in enumerate(files) if index not in left_out]
     return ImageSet(
         source.name,
         levels,
@@ -120,4 +122,5 @@ def _image_set(source: Source, levels: dict[int, torch.Tensor], skipped: list[Sk
         num_classes=source.num_classes,
         mirror=source.mirror,
         labels_from=source.labels_from,
+        files=files,
     )

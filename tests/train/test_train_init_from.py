@@ -1,0 +1,227 @@
+"""``--init-from``: a new run that starts with another one's networks."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from train import checkpoint, dcgan, pggan
+from train.data import ImageSet
+from train.errors import CheckpointError, UsageError, run_program
+from train.init_from import open_origin, take_over
+from train.pggan_config import PgganConfig, schedule_of
+
+
+def train(*args: str) -> int:
+    return run_program(lambda: pggan.main(args))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    return tmp_path_factory.mktemp("init_from")
+
+
+@pytest.fixture
+def old(folders, tiny_options):
+    """The folder of a finished run at 8x8; made when first used."""
+    if not (folders / "old").exists():
+        assert train(*tiny_options(out=folders / "old")) == 0
+    return folders / "old"
+
+
+def newest(folder) -> dict:
+    return checkpoint.load_newest(folder)[1]
+
+
+def taken(trainer, old_trainer: dict) -> dict[str, list[str]]:
+    """Names of the new networks' tensors that are not those of the old run's state, by network."""
+    game = trainer.game
+    pairs = {
+        "generator": (game.generator.network, old_trainer["generator"]["network"]),
+        "discriminator": (game.discriminator.network, old_trainer["discriminator"]["network"]),
+        "ema": (game.ema, old_trainer["ema"]),
+    }
+    return {
+        name: [
+            key
+            for key, tensor in network.state_dict().items()
+            if isinstance(tensor, torch.Tensor) and not (key in saved and torch.equal(tensor, saved[key]))
+        ]
+        for name, (network, saved) in pairs.items()
+    }
+
+
+def test_networks_of_the_same_kind_are_taken_whole_and_all_else_begins(old, tiny_trainer):
+    trainer = tiny_trainer(seed=7)
+    fresh = tiny_trainer(seed=7).state_dict()
+    lines = take_over(trainer.game, open_origin(old, "pggan"))
+    assert taken(trainer, newest(old)["trainer"]) == {"generator": [], "discriminator": [], "ema": []}
+    state = trainer.state_dict()
+    assert state["images"] == state["steps"] == 0
+    assert state["generator"]["optimizer"] == state["discriminator"]["optimizer"] == {}
+    assert torch.equal(state["random"], fresh["random"]) and state["order"] == fresh["order"]
+    assert lines[0].endswith("checkpoint_000000048.pt, at 8x8")
+    assert lines[1:] == [
+        "generator: 12 of 12 tensors taken, 100.0% of the values",
+        "discriminator: 14 of 14 tensors taken, 100.0% of the values",
+    ]
+
+
+def test_at_a_higher_resolution_the_grown_blocks_are_there_and_the_new_ones_are_listed(old, tiny_config):
+    random = torch.Generator().manual_seed(0)
+    images = ImageSet.from_images(torch.randint(0, 256, (8, 3, 16, 16), generator=random).to(torch.uint8))
+    trainer, _ = pggan.build_trainer(tiny_config(resolution=16), images, torch.device("cpu"))
+    _, generator, discriminator = take_over(trainer.game, open_origin(old, "pggan"))
+    new = taken(trainer, newest(old)["trainer"])
+    assert all(key.startswith(("blocks.16.", "to_rgb.16.")) for key in new["generator"])
+    assert all(key.startswith(("blocks.16.", "from_rgb.16.")) for key in new["discriminator"])
+    assert new["ema"] == new["generator"] and len(new["ema"]) == 6
+    assert "12 of 18 tensors taken" in generator
+    assert "new: blocks.16.conv0.weight [2, 4, 3, 3], blocks.16.conv0.bias [2]" in generator
+    assert "from_rgb.16.weight" in discriminator
+
+
+def test_tensors_of_another_shape_and_those_that_are_not_there_any_more_are_listed(old, tiny_trainer):
+    trainer = tiny_trainer(latent=9, conditioning="acgan")
+    _, generator, discriminator = take_over(trainer.game, open_origin(old, "pggan"))
+    assert taken(trainer, newest(old)["trainer"])["generator"] == ["dense.weight"]
+    assert "of another shape, so new: dense.weight [12, 96] (there [6, 96])" in generator
+    assert "out.weight [4, 6] (there [1, 6]), out.bias [4] (there [1])" in discriminator
+    smaller = tiny_trainer(resolution=4)
+    _, generator, _ = take_over(smaller.game, open_origin(old, "pggan"))
+    assert "not used: blocks.8.conv0.weight" in generator
+
+
+def test_long_lists_are_cut(old, tiny_trainer):
+    *_, discriminator = take_over(tiny_trainer(fmap_max=5).game, open_origin(old, "pggan"))
+    assert discriminator.count("(there") == 6 and discriminator.endswith("(there [6]) and 3 more")
+
+
+def test_nothing_that_fits_is_an_error(old, tiny_trainer):
+    # Biases of three colours and of one score fit any network: they alone are nothing.
+    with pytest.raises(UsageError, match=r"--init-from: nothing of .*checkpoint_000000048\.pt fits; generator: 2 of"):
+        take_over(tiny_trainer(fmap_max=3).game, open_origin(old, "pggan"))
+
+
+def test_the_past_of_historical_averaging_begins_with_the_networks_taken(old, tiny_trainer):
+    trainer = tiny_trainer(historical_averaging=0.1)
+    take_over(trainer.game, open_origin(old, "pggan"))
+    for player in (trainer.game.generator, trainer.game.discriminator):
+        state = player.state_dict()
+        assert all(torch.equal(average, state["network"][name]) for name, average in state["averages"].items())
+
+
+def test_new_kernels_of_minibatch_discrimination_are_scaled_to_the_networks_taken(old, tiny_trainer):
+    options = {"minibatch_discrimination": 5, "start_resolution": 8}
+    taken_over, whole = tiny_trainer(**options), tiny_trainer(**options)
+    take_over(taken_over.game, open_origin(old, "pggan"))
+    discriminator = whole.game.discriminator.network
+    before = discriminator.minibatch.weight.clone()
+    saved = newest(old)["trainer"]["discriminator"]["network"]
+    without = ("out.", "_extra_state")
+    discriminator.load_state_dict({k: v for k, v in saved.items() if not k.startswith(without)}, strict=False)
+    whole.game.fit()
+    assert torch.equal(taken_over.game.discriminator.network.minibatch.weight, discriminator.minibatch.weight)
+    assert not torch.allclose(before, discriminator.minibatch.weight, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ({}, 8),
+        ({"resolution": 32}, 8),
+        ({"resolution": 4}, 4),
+        ({"resolution": 32, "start_resolution": 4}, 4),
+        ({"resolution": 32, "start_resolution": 16}, 16),
+    ],
+)
+def test_growing_starts_where_the_networks_have_come_to_unless_told(tiny_config, options, start):
+    schedule = schedule_of(tiny_config(**options).begun_at(8))
+    assert (schedule.phases[0].resolution, schedule.phases[0].fading) == (start, False)
+
+
+def test_without_networks_growing_starts_at_4():
+    assert schedule_of(PgganConfig()).phases[0].resolution == 4
+
+
+def test_what_a_run_in_mid_growth_has_reached_is_where_the_new_one_starts(tiny_options, tmp_path):
+    assert train(*tiny_options(out=tmp_path / "old", resolution=16, kimg=0.03)) == 0
+    origin = open_origin(tmp_path / "old", "pggan")
+    assert origin.reached == 8
+    new = tiny_options("--init-from", str(tmp_path / "old"), out=tmp_path / "new", resolution=16, kimg=0.012)
+    assert train(*new) == 0
+    assert json.loads((tmp_path / "new" / "stats.jsonl").read_text().splitlines()[0])["resolution"] == 8
+
+
+def test_a_run_from_a_run_is_recorded_and_resumes_bitwise_without_the_old_one(
+    old, tiny_options, tmp_path, monkeypatch, capsys
+):
+    source = tmp_path / "source"
+    shutil.copytree(old, source)
+    options = {"data_size": 30, "seed": 3}
+    new = tiny_options("--init-from", str(source), out=tmp_path / "whole", resolution=16, **options)
+    assert train(*new) == 0
+    printed = capsys.readouterr().out
+    assert f"networks from {source}/checkpoint_000000048.pt, at 8x8" in printed
+    assert (tmp_path / "whole" / "log.txt").read_text() == printed
+    config = json.loads((tmp_path / "whole" / "config.json").read_text())
+    assert config["init_from"] == f"{source}/checkpoint_000000048.pt" and config["start_resolution"] == 8
+
+    halves = tiny_options("--init-from", str(source), out=tmp_path / "halves", resolution=16, kimg=0.02, **options)
+    assert train(*halves) == 0
+    shutil.rmtree(source)
+    assert train("--resume", str(tmp_path / "halves"), "--kimg", "0") == 0
+    whole, halves = (newest(tmp_path / name)["trainer"] for name in ("whole", "halves"))
+    assert whole["images"] == halves["images"] == 48
+    for network in ("generator", "discriminator"):
+        for key, tensor in whole[network]["network"].items():
+            assert not isinstance(tensor, torch.Tensor) or torch.equal(tensor, halves[network]["network"][key])
+    assert all(torch.equal(whole["ema"][key], halves["ema"][key]) for key in whole["ema"] if key != "_extra_state")
+
+
+def test_a_dcgan_starts_from_a_dcgan(tmp_path, capsys):
+    small = ["--data-size", "40", "--device", "cpu", "--batch", "8", "--kimg", "0.016", "--no-tensorboard"]
+    small += ["--d-width", "4", "--latent", "5", "--precision", "float32"]
+
+    def run(*args: str) -> int:
+        return run_program(lambda: dcgan.main([*small, *args]))
+
+    assert run("--resolution", "16", "--g-width", "8", "--out", str(tmp_path / "old")) == 0
+    capsys.readouterr()
+    # Half the width at twice the size: G's layers up to the old last one have their old shapes.
+    larger = ["--resolution", "32", "--g-width", "4", "--init-from", str(tmp_path / "old")]
+    assert run(*larger, "--out", str(tmp_path / "new")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (generator,) = [line for line in lines if line.startswith("generator: ")]
+    assert "of 20 tensors taken" in generator and "[5, 16, 4, 4]" not in generator
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["init_from"].endswith("checkpoint_000000016.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"family": "dcgan"}, "is of a dcgan, not of a pggan"),
+        ({}, "does not hold a run's networks: KeyError('family')"),
+        ({"family": "pggan", "trainer": []}, "does not hold a run's networks"),
+    ],
+)
+def test_what_is_no_checkpoint_of_the_family_is_refused_in_one_line(tiny_options, tmp_path, capsys, content, message):
+    torch.save({"format": 1, **content}, tmp_path / "a.pt")
+    assert train(*tiny_options("--init-from", str(tmp_path / "a.pt"), out=tmp_path / "run")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --init-from: checkpoint {tmp_path / 'a.pt'} ") and message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_has_diverged_is_refused(old, tmp_path):
+    state = newest(old)
+    state["trainer"]["ema"]["dense.weight"].fill_(float("nan"))
+    checkpoint.save(tmp_path / "checkpoint_000000001.pt", state)
+    with pytest.raises(CheckpointError, match=r"has diverged: ema\.dense\.weight is not finite"):
+        open_origin(tmp_path / "checkpoint_000000001.pt", "pggan")
+
+
+def test_init_from_and_resume_exclude_each_other(old, capsys):
+    assert train("--resume", str(old), "--init-from", str(old)) == 2
+    assert "--init-from cannot be given with --resume" in capsys.readouterr().err
