@@ -65,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not all(tensor.isfinite().all() for tensor in generator.parameters()):
         raise CheckpointError(f"checkpoint {path} has weights that are not finite: take an earlier one")
     content = form.encode(build_generator(path, state, device), state)
-    checked = ", not checked: that needs pip install onnxruntime"
+    checked = ", not checked (pip install onnxruntime to have it checked)"
 
     def write_and_check(file: BinaryIO) -> None:
         nonlocal checked
@@ -75,7 +75,7 @@ def main(args: Sequence[str] | None = None) -> int:
             difference = largest_difference(form.load(Path(file.name), device), generator, device)
             if difference > TOLERANCE:
                 raise UsageError(f"the {options.format} file draws other images than {path}, by {difference:.2g}")
-            checked = f", checked: it draws what the checkpoint draws, to {difference:.1g}"
+            checked = f", checked: draws what the checkpoint draws, largest difference {difference:.1g}"
 
     out = options.out or Path("generator" + form.suffix)
     out.parent.mkdir(parents=True, exist_ok=True)

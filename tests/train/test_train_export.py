@@ -3,19 +3,26 @@
 import json
 import re
 import sys
+import dataclasses
+import importlib.util
+import json
+import re
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 from models.norms import G_NORMS
 from train import checkpoint, export, generate
+from train.errors import CheckpointError, run_program
 from train.errors import run_program
 from train.portable import FORMATS, inputs, load_safetensors
 
 PGGAN = {"resolution": 16, "latent_dim": 6, "fmap_base": 32, "fmap_max": 8}
-DCGAN = {"resolution": 16, "latent_dim": 6, "width": 4}
+DCGAN = {"resolution": 8, "latent_dim": 6, "width": 4}
+DOCUMENT = Path(__file__).parents[2] / "docs" / "export.md"
 CPU = torch.device("cpu")
 
 
@@ -52,6 +59,12 @@ def export_to(tmp_path: Path, run: Path, name: str, *more: str) -> Path:
     return out
 
 
+def fails(capsys, *args: str) -> str:
+    assert run_program(lambda: export.main(args)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
 def assert_draws_the_same(out: Path, name: str, run: Path) -> None:
     generator = generate.build_generator(*generate.find_checkpoint(run), CPU)
     draw = FORMATS[name].load(out, CPU)
@@ -70,10 +83,8 @@ ALL_FORMATS = pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize(
     ("options", "grow"),
     [
-        pytest.param(PGGAN, (16, 0.0), id="grown"),
-        pytest.param(PGGAN, (16, 0.3), id="mid-fade"),
-        pytest.param(PGGAN, (8, 0.0), id="not yet grown"),
-        pytest.param(PGGAN | {"num_classes": 3}, (16, 0.3), id="labels"),
+        pytest.param(PGGAN, (8, 0.0), id="grown"),
+        pytest.param(PGGAN | {"num_classes": 3}, (8, 0.3), id="labels, fading"),
     ],
 )
 def test_a_pggan_draws_the_same_in_batches_of_any_size(save, tmp_path, name, options, grow):
@@ -92,3 +103,112 @@ def test_a_dcgan_with_any_norm_draws_the_same_in_batches_of_any_size(save, tmp_p
 def test_a_dcgan_with_weight_norm_and_the_papers_kernel_does(save, tmp_path, name):
     run = save("dcgan", DCGAN | {"weight_norm": True, "kernel_size": 5})
     assert_draws_the_same(export_to(tmp_path, run, name), name, run)
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("onnx", "import onnxruntime as o; o.InferenceSession('{out}').run(['images'], {{'z': np.ones((5, 6), 'f')}})"),
+        ("torch-export", "import torch; torch.export.load('{out}').module()(torch.ones(5, 6))"),
+    ],
+)
+def test_a_file_needs_nothing_of_this_repository(save, tmp_path, run_python, name, code):
+    out = export_to(tmp_path, save("dcgan", DCGAN | {"norm": "virtual"}), name)
+    result = run_python(
+        "-c", f"import sys, numpy as np; {code.format(out=out)}; print('gan_ops' in sys.modules)", cwd=tmp_path
+    )
+    assert (result.returncode, result.stdout) == (0, "False\n"), result.stderr
+
+
+def test_a_reference_batch_is_not_drawn_again_at_every_call(save, tmp_path):
+    """Its 64 images would cost more than those that are asked for."""
+    out = export_to(tmp_path, save("dcgan", DCGAN | {"norm": "virtual"}), "torch-export")
+    graph = torch.export.load(out).graph
+    assert sum("conv_transpose" in str(node.target) for node in graph.nodes) == 2
+
+
+def test_the_documented_ways_to_load_run(save, tmp_path, monkeypatch):
+    run = save("pggan", PGGAN | {"num_classes": 3}, grow=(8, 0.3))
+    monkeypatch.chdir(tmp_path)
+    for name in FORMATS:
+        assert export.main([str(run), "--format", name]) == 0
+    (example,) = re.findall(r"^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    known = {"z": torch.randn(4, 6), "labels": torch.tensor([0, 1, 2, 0])}
+    exec(compile(example, DOCUMENT, "exec"), known)
+    images = [torch.as_tensor(known[result]) for result in ("from_onnx", "from_torch_export", "from_safetensors")]
+    for image in images[:2]:
+        torch.testing.assert_close(image, images[2], rtol=0, atol=1e-4)
+
+
+def test_safetensors_say_how_to_rebuild_the_network(save, tmp_path):
+    out = export_to(tmp_path, save("pggan", PGGAN, grow=(8, 0.3)), "safetensors")
+    with safetensors.safe_open(out, "pt") as file:
+        metadata = file.metadata()
+    assert metadata["family"] == "pggan"
+    assert json.loads(metadata["generator_options"]) == PGGAN
+    assert json.loads(metadata["state"]) == {"_extra_state": {"resolution": 8, "fade": 0.3}}
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\xff" * 100, safetensors.torch.save({"a": torch.ones(1)})])
+def test_another_safetensors_file_is_refused_in_a_line(tmp_path, content):
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors holds no generator"):
+        load_safetensors(tmp_path / "a.safetensors")
+
+
+def test_a_file_that_draws_something_else_is_not_left_behind(save, tmp_path, monkeypatch, capsys):
+    run = save("dcgan", DCGAN)
+    right = FORMATS["safetensors"]
+
+    def wrong(generator, description):
+        with torch.no_grad():
+            generator.layers[1].weight.mul_(1.01)
+        return right.encode(generator, description)
+
+    monkeypatch.setitem(FORMATS, "safetensors", dataclasses.replace(right, encode=wrong))
+    out = tmp_path / "out" / "g.safetensors"
+    message = fails(capsys, str(run), "--format", "safetensors", "--out", str(out))
+    assert "the safetensors file draws other images than" in message
+    assert list(out.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "packages"), [("onnx", "onnx onnxscript"), ("safetensors", "safetensors")])
+def test_a_missing_package_is_named_with_what_mends_it(save, monkeypatch, capsys, name, packages):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    message = fails(capsys, str(save("dcgan", DCGAN)), "--format", name)
+    assert message == f"error: --format {name} needs what is not installed: pip install {packages}"
+
+
+def test_without_onnxruntime_it_says_that_nothing_was_checked(save, tmp_path, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else find(name))
+    export_to(tmp_path, save("dcgan", DCGAN), "onnx")
+    assert "not checked (pip install onnxruntime" in capsys.readouterr().out
+
+
+def test_it_says_what_the_file_takes_and_that_it_was_checked(save, tmp_path, capsys):
+    run = save("pggan", PGGAN | {"num_classes": 3}, grow=(8, 0.3))
+    out = export_to(tmp_path, run, "safetensors")
+    assert capsys.readouterr().out == (
+        f"{out}: z [N, 6], labels [N] to images of 8x8, "
+        "checked: draws what the checkpoint draws, largest difference 0\n"
+    )
+
+
+def test_a_generator_that_has_diverged_is_refused(save, capsys):
+    message = fails(capsys, str(save("dcgan", DCGAN, spoil=True)), "--format", "safetensors")
+    assert "weights that are not finite" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none"], "there is no checkpoint none"),
+        (["."], "holds no checkpoint"),
+        (["none", "--format", "png"], "png"),
+        (["none", "--device", "tpu"], "device='tpu'"),
+    ],
+)
+def test_what_cannot_be_exported_is_a_line(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(capsys, *arguments)
