@@ -58,6 +58,9 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     device = resolve_device(options.device)
     form = FORMATS[options.format]
+    out = options.out or Path("generator" + form.suffix)
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder: name a file in it")
     if missing := form.missing():
         raise UsageError(f"--format {options.format} needs what is not installed: pip install {' '.join(missing)}")
     path, state = find_checkpoint(options.source)
@@ -77,7 +80,6 @@ def main(args: Sequence[str] | None = None) -> int:
                 raise UsageError(f"the {options.format} file draws other images than {path}, by {difference:.2g}")
             checked = f", checked: draws what the checkpoint draws, largest difference {difference:.1g}"
 
-    out = options.out or Path("generator" + form.suffix)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, write_and_check)
     size, labels = generator.resolution, ", labels [N]" if generator.num_classes else ""

@@ -199,6 +199,7 @@ def test_a_generator_that_has_diverged_is_refused(save, capsys):
         (["."], "holds no checkpoint"),
         (["none", "--format", "png"], "png"),
         (["none", "--device", "tpu"], "device='tpu'"),
+        (["none", "--out", "."], "--out . is a folder"),
     ],
 )
 def test_what_cannot_be_exported_is_a_line(capsys, tmp_path, monkeypatch, arguments, message):
