@@ -5,9 +5,9 @@
 #   make test-other [OTHER_TORCH="torch==2.13.0"]   what depends on torch's version, with another torch
 #   make lint | format              ruff and clang-format: check | rewrite
 #   make bench                      the benchmarks, into benchmarks/results/
-#   make kernel-report              registers, shared memory and occupancy of the CUDA kernels; fails on spills (wants nvcc)
+#   make kernel-report              registers, shared memory and occupancy of the CUDA kernels; fails on spills (needs nvcc)
 #   make build                      compiles csrc/ again where it changed
-#   make gpu-first | gpu-second     on a machine with an NVIDIA GPU: all that there is to know of it, in 8 and in 3 minutes
+#   make gpu-first | gpu-second     on a machine with an NVIDIA GPU: all checks and measurements, in 8 and in 3 minutes
 #   make clean                      removes what was built, the virtual environment too
 #
 # TORCH="torch==2.13.0" chooses the torch to install, PYTHON=python3.12 the interpreter, GAN_OPS_CUDA=0|1 the CUDA kernels.

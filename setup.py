@@ -54,7 +54,7 @@ def find_toolkit() -> tuple[Path, int]:
         raise NoToolkit(f"{nvcc} does not run: {error}") from error
     version = re.search(r"release (\d+)\.(\d+)", release)
     if version is None:
-        raise NoToolkit(f"{nvcc} --version names no release")
+        raise NoToolkit(f"{nvcc} --version prints no release")
     top = re.search(r"^#\$ TOP=(.+)$", dry, re.MULTILINE)
     root = Path(home) if home else Path(top[1].strip()).resolve() if top else Path(nvcc).resolve().parent.parent
     return root, 1000 * int(version[1]) + 10 * int(version[2])
@@ -81,7 +81,7 @@ def choose_cuda() -> tuple[Path, int] | None:
         root, version = find_toolkit()
         if version // 1000 != int(torch.version.cuda.split(".")[0]):
             found = f"{version // 1000}.{version % 1000 // 10}"
-            raise NoToolkit(f"nvcc is of CUDA {found}, but torch is built for {torch.version.cuda}")
+            raise NoToolkit(f"nvcc is for CUDA {found}, but torch is built for CUDA {torch.version.cuda}")
     except NoToolkit as error:
         if wish == "1":
             sys.exit(f"GAN_OPS_CUDA=1, but {error}")

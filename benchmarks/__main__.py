@@ -1,7 +1,7 @@
-"""``python -m benchmarks``: measures, keeps the results in benchmarks/results/, remakes the tables in the README there.
+"""``python -m benchmarks``: measures, writes benchmarks/results/ and remakes the tables in benchmarks/README.md.
 
-Other arguments go to pytest: ``python -m benchmarks -k growing`` measures that alone and leaves the other results.
-Where there is a GPU, that is what is measured.
+Other arguments go to pytest: ``python -m benchmarks -k growing`` measures only that and keeps the other results.
+If there is a GPU, the measurements run on it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from benchmarks.on_gpu import TABLE
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--machine", metavar="NAME", help="name of the result file (default: after the processor or GPU)"
+        "--machine", metavar="NAME", help="name of the result file (default: that of the processor or GPU)"
     )
     parser.add_argument("--tables", action="store_true", help="only remake the tables from the result files")
     parser.add_argument(
         "--take", metavar="FILE", type=Path, help="only add a result file that another machine has written"
     )
     parser.add_argument(
-        "--results", metavar="FOLDER", type=Path, help="where to write the result file (no tables then)"
+        "--results", metavar="FOLDER", type=Path, help="folder for the result file (the tables are not remade)"
     )
-    parser.add_argument("--until", metavar="TIME", type=float, help="begin no benchmark after this Unix time")
+    parser.add_argument("--until", metavar="TIME", type=float, help="start no benchmark after this Unix time")
     options, pytest_arguments = parser.parse_known_args()
     if options.take:
         new = json.loads(options.take.read_text())

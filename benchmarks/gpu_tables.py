@@ -19,9 +19,9 @@ from benchmarks.op_tables import (
 from benchmarks.results import Row
 
 LARGE = 256e6
-"""Bytes of a call's inputs from which on targets hold."""
+"""Bytes of a call's inputs from which on targets apply."""
 OF_COPY = 0.85
-"""The share of the copy's speed asked in forward and backward."""
+"""The target for forward and backward, as a share of the copy's speed."""
 DISCRIMINATION = "minibatch_discrimination"
 DISCRIMINATION_SIZE = "256x100x5"
 """In float32 and in bf16."""
@@ -31,7 +31,7 @@ MODES = ("forward", "forward+backward", "double backward")
 
 @dataclass(frozen=True)
 class Target:
-    """A mode against the fastest rivals of some kinds: what is asked of the geometric mean of the ratios."""
+    """A mode against the fastest rivals of some kinds: the target for the geometric mean of the ratios."""
 
     mode: str
     kinds: tuple[str, ...]
@@ -79,14 +79,14 @@ def gigabytes(entry: Row) -> float:
 
 
 def render(entries: Sequence[Row]) -> list[str]:
-    """All tables of ops; none where nothing was measured for it."""
+    """All tables of ops that have measurements."""
     entries = joined(entries)
     return sections(entries, summary(entries), family_table)
 
 
 def family_table(entries: Sequence[Row]) -> list[str]:
     """A line for each size and mode."""
-    header = ["mode", "size", *_HEADER, "MB, ours", "MB, fastest"]
+    header = ["mode", "size", *_HEADER, "MB, ours", "MB, fastest rival"]
     body = []
     for entry in entries:
         memory = entry["memory"]
@@ -126,20 +126,20 @@ def short(rows: Sequence[Row], run: Row) -> list[str]:
 
 
 def summary(entries: Sequence[Row], most: int | None = None) -> list[str]:
-    """What each target asks and what was measured; of those that fall short of the copy's speed ``most`` by name."""
+    """Each target and what was measured; at most ``most`` of the cases that miss the share of the copy's speed."""
     large = [entry for entry in entries if entry["params"]["bytes"] >= LARGE and family(entry) != DISCRIMINATION]
     pairs = [entry for entry in entries if _counts_for_discrimination(entry)]
     lines = _shares([entry for entry in large if entry["params"]["mode"] in ("forward", "forward+backward")], most)
     body = _means(f"{LARGE / 1e6:.0f} MB and more", large, TARGETS)
     body += _means(f"minibatch discrimination, {DISCRIMINATION_SIZE}", pairs, DISCRIMINATION_TARGETS)
     if body:
-        header = ["what", "mode", "against", "asked of the mean", "cases", "geometric mean", "reached"]
+        header = ["what", "mode", "against", "target for the mean", "cases", "geometric mean", "reached"]
         lines += markdown(header, body, words=3)
     return lines
 
 
 def _shares(entries: Sequence[Row], most: int | None) -> list[str]:
-    """How many are as fast as asked beside a copy, and which are not."""
+    """How many reach their share of a copy's speed, and which do not."""
     if not entries:
         return []
     slow = sorted((entry for entry in entries if of_copy(entry) < OF_COPY), key=of_copy if most else lambda entry: 0)

@@ -1,11 +1,11 @@
-"""``python -m benchmarks.kernel_report``: what every CUDA kernel takes of a GPU, as ptxas says. No GPU is needed.
+"""``python -m benchmarks.kernel_report``: the GPU resources of every CUDA kernel, according to ptxas. No GPU is needed.
 
-Compiles csrc/cuda/*.cu for all architectures that users have and prints registers a thread, static shared memory a
-block and theoretical occupancy of each kernel. Fails, naming the kernel, where registers are spilled, an array lies in
-local memory, registers exceed the launch bounds, or there are none.
+Compiles csrc/cuda/*.cu for all architectures that users have and prints registers per thread, static shared memory per
+block and theoretical occupancy of each kernel. Fails and names the kernel if registers are spilled, an array lies in
+local memory, registers exceed the launch bounds, or there are no launch bounds.
 
-``--loads --architecture 9.0`` adds how many instructions of each kernel read or write global and shared memory, and
-how many bits a thread each moves. They are counted in the machine code, so those of all its ways together.
+``--loads --architecture 9.0`` also prints how many instructions of each kernel read or write global and shared memory,
+and how many bits each moves per thread. They are counted in the machine code, over all its branches together.
 """
 
 from __future__ import annotations
@@ -242,10 +242,15 @@ def accesses_table(kernels: Sequence[Kernel], names: dict[str, str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernel_report", description=__doc__)
-    parser.add_argument("files", nargs="*", type=Path, help="default: all of csrc/cuda")
-    parser.add_argument("--quiet", action="store_true", help="without the table")
-    parser.add_argument("--loads", action="store_true", help="how memory is read and written, too; wants nvdisasm")
-    parser.add_argument("--architecture", action="append", choices=ARCHITECTURES, help="default: all; may be repeated")
+    parser.add_argument("files", nargs="*", type=Path, help="CUDA files to compile (default: all of csrc/cuda)")
+    parser.add_argument("--quiet", action="store_true", help="print no table")
+    parser.add_argument("--loads", action="store_true", help="also print memory accesses (needs nvdisasm)")
+    parser.add_argument(
+        "--architecture",
+        action="append",
+        choices=ARCHITECTURES,
+        help="compute capability (default: all); may be repeated",
+    )
     options = parser.parse_args()
     architectures = options.architecture or ARCHITECTURES
     nvcc = find_nvcc()
@@ -253,7 +258,7 @@ def main() -> int:
         sys.exit("kernel_report needs nvcc: it is not on PATH, and CUDA_HOME is not set")
     nvdisasm = find_nvdisasm(nvcc) if options.loads else None
     if options.loads and nvdisasm is None:
-        sys.exit("--loads needs nvdisasm: it is neither beside nvcc, nor on PATH, nor in triton")
+        sys.exit("--loads needs nvdisasm: it is not in the folder of nvcc, on PATH or in triton")
     sources = options.files or sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
     try:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -264,7 +269,7 @@ def main() -> int:
     kernels = [kernel for of_file in of_files for kernel in of_file]
     names = readable(kernel.name for kernel in kernels)
     if not options.quiet:
-        print("Registers a thread and theoretical occupancy for each architecture; shared: bytes a block.")
+        print("Registers per thread and theoretical occupancy for each architecture; shared: bytes per block.")
         print(table(kernels, names))
     if options.loads:
         print("Instructions that read (LD) and write (ST) global (G) and shared (S) memory: how many × bits.")

@@ -1,8 +1,8 @@
 """``python -m benchmarks.launches``: how many kernels a D and a G step of PGGAN launch on a GPU, by op.
 
-At small sizes a step is little but launches. Where torch sees a GPU its profiler counts them. Elsewhere the step runs
-on the CPU and each op that it dispatches is counted for what it launches on CUDA. That is the least: a convolution, a
-matrix product and a sum count as one kernel, though cuDNN and cuBLAS may add some of their own.
+At small sizes a step spends nearly all its time on launches. With a GPU, torch's profiler counts them. Without one, the
+step runs on the CPU, and each dispatched op counts as the kernels that it launches on CUDA. This is a lower bound: a
+convolution, a matrix product and a sum count as one kernel each, though cuDNN and cuBLAS may add some of their own.
 """
 
 from __future__ import annotations

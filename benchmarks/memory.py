@@ -1,8 +1,8 @@
-"""The most memory that a call takes.
+"""The peak memory of a call.
 
-``python -m benchmarks.memory`` measures a training step in a process of its own: the growth of resident memory over
-what the process held when its networks were built, which is activations, gradients, optimizer state, and what libraries
-keep for themselves. Linux only. A single op's is what torch's allocator hands out (:func:`peak_of`).
+``python -m benchmarks.memory`` measures a training step in a process of its own: how much resident memory grows after
+the networks were built. This includes activations, gradients, optimizer state, and the libraries' own buffers. Linux
+only. For a single op it is the memory that torch's allocator hands out (:func:`peak_of`).
 """
 
 from __future__ import annotations

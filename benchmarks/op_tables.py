@@ -12,14 +12,14 @@ from benchmarks.results import Row
 
 PREFIX = "ops/"
 NEAR_LIMIT = 1.2
-"""Within this of the limit a target counts as met whatever the rivals do: more is not in the machine."""
+"""A target counts as met within this of the limit, whatever the rivals do: the machine cannot be much faster."""
 LARGE, SMALL = 1e6, 64e3
-"""Bytes of a call's inputs: targets hold from the first on, calls' own cost is compared up to the second."""
+"""Bytes of a call's inputs: targets apply from LARGE on; the overhead of calls is compared below SMALL."""
 CALL = 2e-6
 """Seconds that a small call may take beyond one ATen op."""
 ONE_ATEN_OP = {"interpolate", "historical_update_"}
 LINEAR = {"interpolate", "fade_in", "bias_act", "historical_update_"}
-"""Linear or piecewise linear: their second derivatives are hardly work, and have no target."""
+"""Linear or piecewise linear: their second derivatives take hardly any work, so they have no target."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def times_limit(entry: Row) -> float:
 
 
 def render(entries: Sequence[Row]) -> list[str]:
-    """All tables of ops; none where nothing was measured for it."""
+    """All tables of ops that have measurements."""
     return sections(entries, summary(entries), family_table)
 
 
@@ -101,7 +101,7 @@ def sections(entries: Sequence[Row], targets: list[str], of_family: Callable[[Se
 def family_table(entries: Sequence[Row]) -> list[str]:
     """A line for each size and mode."""
     header = ["mode", "size", "ours, ms", "vs. op by op", "vs. compiled", "times the limit"]
-    header += ["MB, ours", "MB, fastest"]
+    header += ["MB, ours", "MB, fastest rival"]
     body = []
     for entry in entries:
         winner = fastest(entry, ("eager", "compiled"))
@@ -121,11 +121,11 @@ def family_table(entries: Sequence[Row]) -> list[str]:
 
 
 def summary(entries: Sequence[Row]) -> list[str]:
-    """What each target asks, what was measured, and every case that falls short."""
+    """Each target, what was measured, and every case that misses its target."""
     pairs = [entry for entry in entries if _is_discrimination(entry)]
     large = [entry for entry in entries if entry not in pairs and entry["params"]["bytes"] >= LARGE]
     pairs = [entry for entry in pairs if _samples(entry) >= 128]
-    header = ["mode", "against", "asked of each", "reached", "only near the limit", "short"]
+    header = ["mode", "against", "target for each", "reached", "only near the limit", "missed"]
     lines, short = [], []
     if large:
         body = []
@@ -136,7 +136,7 @@ def summary(entries: Sequence[Row]) -> list[str]:
             body[-1].append(yes(mean >= target.mean))
             short += _shortfalls(target, target.each, of_target)
         lines += [f"All families but minibatch discrimination, inputs of {LARGE / 1e6:g} MB and more.", ""]
-        lines += markdown([*header, "asked of the geometric mean", "mean", "reached"], body, words=2)
+        lines += markdown([*header, "target for the geometric mean", "mean", "reached"], body, words=2)
     if pairs:
         body = []
         for target in TARGETS:
@@ -154,11 +154,11 @@ def summary(entries: Sequence[Row]) -> list[str]:
                 f"- {family(entry)}, {params['mode']}, {params['size']}: no rival's intermediates fit in memory; "
                 f"{times_limit(entry):.2f} times the limit"
             )
-    return [*lines, "", *(["Short of what is asked of each:", "", *short] if short else ["Nothing falls short."])]
+    return [*lines, "", *(["Cases that miss their target:", "", *short] if short else ["No case misses its target."])]
 
 
 def small_calls(entries: Sequence[Row]) -> list[str]:
-    """What calls cost with tensors so small that little else counts."""
+    """The overhead of calls, measured with tensors so small that little else counts."""
     small = [entry for entry in entries if entry["params"]["bytes"] < SMALL and fastest(entry, ("eager",))]
     body = []
     for entry in small:
@@ -176,15 +176,15 @@ def small_calls(entries: Sequence[Row]) -> list[str]:
             ]
         )
     caption = (
-        f"Microseconds of a call under {SMALL / 1e3:.0f} kB. Asked is to be faster than the fastest way op by op, "
-        f"or within {1e6 * CALL:.0f} µs of it where that is one ATen op ({', '.join(sorted(ONE_ATEN_OP))})."
+        f"Microseconds of a call under {SMALL / 1e3:.0f} kB. The target is to be faster than the fastest way op by "
+        f"op, or at most {1e6 * CALL:.0f} µs slower where that is one ATen op ({', '.join(sorted(ONE_ATEN_OP))})."
     )
-    header = ["family", "mode", "size", "ours", "op by op", "which", "reached"]
+    header = ["family", "mode", "size", "ours", "op by op", "rival", "reached"]
     return body and [caption, "", *markdown(header, body, words=3)]
 
 
 def compiled_graphs(entries: Sequence[Row]) -> list[str]:
-    """Kernel against definition inside compiled functions, and which of them the op is there."""
+    """Kernel against definition inside compiled functions, and which of the two the op uses there."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for entry in entries:
         if "compiled" in entry["seconds"] and "compiled kernel" in entry["seconds"]:
@@ -199,7 +199,7 @@ def compiled_graphs(entries: Sequence[Row]) -> list[str]:
     return body and [
         caption,
         "",
-        *markdown(["family", "mode", "mean", "over sizes", "the op becomes its"], body, words=2),
+        *markdown(["family", "mode", "mean", "range over sizes", "compiled graphs use the"], body, words=2),
     ]
 
 
@@ -223,8 +223,8 @@ def _counts(target: Target, asked: float, entries: Sequence[Row]) -> list[str]:
 
 def _shortfalls(target: Target, asked: float, entries: Sequence[Row]) -> list[str]:
     return [
-        f"- {family(entry)}, {target.mode}, {entry['params']['size']}: {target.ratio(entry):.2f} of {asked:g} against "
-        f"{target.rivals}, and {times_limit(entry):.2f} times the limit"
+        f"- {family(entry)}, {target.mode}, {entry['params']['size']}: {target.ratio(entry):.2f} (target {asked:g}) "
+        f"against {target.rivals}, {times_limit(entry):.2f} times the limit"
         for entry in entries
         if not _met(target, asked, entry)
     ]

@@ -47,7 +47,7 @@ def race(
         by: what times the calls.
     """
     if subject not in alternatives:
-        raise ValueError(f"subject={subject!r} is none of the alternatives {list(alternatives)}")
+        raise ValueError(f"subject={subject!r} is not one of the alternatives {list(alternatives)}")
     keep_freed_memory()  # as the trainer does; it is the process's, so the rivals gain by it too
     by = by or clock()
     estimates = {name: _warmed_up(call, by, cold) for name, call in alternatives.items()}

@@ -58,12 +58,12 @@ def check(path: Path) -> None:
     """Reads what ``_C`` was built from without loading it: in another torch it might crash instead of failing."""
     with path.open("rb") as file:
         if _is_cut_short(file):
-            raise BuildError(f"{path} is cut short; {mend(path)}")
+            raise BuildError(f"{path} is truncated; {mend(path)}")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             found = _MARK.search(content)
             mark = found and [group.decode() for group in found.groups()]
     if mark is None:
-        raise BuildError(f"{path} is no build of gan_ops; {mend(path)}")
+        raise BuildError(f"{path} is not a build of gan_ops; {mend(path)}")
     built_against, built_from = mark
     running = torch.__version__.split("+")[0]
     if built_against.split("+")[0] != running:

@@ -1,6 +1,6 @@
-"""``python -m gan_ops.doctor``: what this installation is, and whether its kernels agree with their definitions here.
+"""``python -m gan_ops.doctor``: describes this installation and compares its kernels with their definitions.
 
-Exit code 0 when everything agrees, 1 when an op does not or the compiled part does not load.
+The exit code is 0 if everything agrees, and 1 if an op does not or the compiled extension cannot be loaded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> int:
         for name, op, reference, shapes in cases():
             wrong = complaints(op, reference, shapes, device)
             failures += bool(wrong)
-            verdict = "; ".join(wrong) or "agrees with its definition, first and second derivatives too"
+            verdict = "; ".join(wrong) or "agrees with its definition, including first and second derivatives"
             print(f"{device + ':':<16}{name:<26}{verdict}")
         for name, op, reference, shapes in measures():
             wrong = complaints(

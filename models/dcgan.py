@@ -135,7 +135,7 @@ class Discriminator(nn.Module):
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
         if features and str(features) not in self.blocks:
-            raise ValueError(f"features={features} is none of the maps' heights {', '.join(self.blocks)}")
+            raise ValueError(f"features={features} is not one of the maps' heights {', '.join(self.blocks)}")
         if batches > 1 and self._sees_batch:
             # Batch norm must see each minibatch alone.
             maps, wanted = zip(*(self._maps(x[i::batches], features) for i in range(batches)), strict=True)
@@ -198,4 +198,4 @@ def _check(resolution: int, kernel_size: int, norm: str, norms: tuple[str, ...])
     if kernel_size not in (4, 5):
         raise ValueError(f"kernel_size={kernel_size} is neither 4 nor 5")
     if norm not in norms:
-        raise ValueError(f"norm={norm!r} is none of {', '.join(norms)}")
+        raise ValueError(f"norm={norm!r} is not one of {', '.join(norms)}")

@@ -44,7 +44,7 @@ class Generator(LatentGenerator):
         reference: Tensor | None = None,
     ):
         if norm not in G_NORMS:
-            raise ValueError(f"norm={norm!r} is none of {', '.join(G_NORMS)}")
+            raise ValueError(f"norm={norm!r} is not one of {', '.join(G_NORMS)}")
         if norm == "virtual" and reference is None:
             raise ValueError("norm='virtual' needs a reference batch of latents")
         layers = [
@@ -79,7 +79,7 @@ class Discriminator(nn.Module):
     ):
         super().__init__()
         if norm not in D_NORMS:
-            raise ValueError(f"norm={norm!r} is none of {', '.join(D_NORMS)}")
+            raise ValueError(f"norm={norm!r} is not one of {', '.join(D_NORMS)}")
         self._sees_batch = norm == "batch"
         self.hidden = nn.Sequential(
             nn.Flatten(),

@@ -43,7 +43,7 @@ def norm_layer(norm: str, channels: int) -> list[nn.Module]:
         case "spectral" | "none":
             return []
         case _:
-            raise ValueError(f"norm={norm!r} is none of {', '.join(G_NORMS)}")
+            raise ValueError(f"norm={norm!r} is not one of {', '.join(G_NORMS)}")
 
 
 class GroupNorm(nn.GroupNorm):
@@ -79,7 +79,7 @@ def reparametrized(layer: nn.Module, norm: str, weight_normalised: bool) -> nn.M
     """A convolution or dense layer, its weight divided by its spectral norm (Miyato et al. 2018) or its rows by their
     lengths (Salimans and Kingma 2016), if the options say so; ValueError where they say both."""
     if weight_normalised and norm == "spectral":
-        raise ValueError("weight_norm excludes norm='spectral': both determine the scale of the weights")
+        raise ValueError("weight_norm cannot be combined with norm='spectral': both determine the scale of the weights")
     if norm == "spectral":
         return spectral_norm(layer)
     if weight_normalised:

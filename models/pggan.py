@@ -188,7 +188,7 @@ class Discriminator(_Progressive):
     ):
         super().__init__(resolution)
         if conditioning not in ("none", "concat", "acgan"):
-            raise ValueError(f'conditioning="{conditioning}" is none of "none", "concat", "acgan"')
+            raise ValueError(f'conditioning="{conditioning}" is not one of "none", "concat", "acgan"')
         if (conditioning == "none") != (num_classes == 0):
             raise ValueError(f'num_classes={num_classes} does not go with conditioning="{conditioning}"')
         self.image_channels = image_channels

@@ -115,7 +115,7 @@ def test_cuda_home_comes_before_path(
 def test_toolkit_of_another_major_version_is_not_used(setup: ModuleType, install_nvcc, capsys) -> None:
     install_nvcc("12.8")
     assert setup.choose_cuda() is None
-    assert "for the CPU only: nvcc is of CUDA 12.8, but torch is built for 13.0" in capsys.readouterr().out
+    assert "for the CPU only: nvcc is for CUDA 12.8, but torch is built for CUDA 13.0" in capsys.readouterr().out
 
 
 def test_toolkit_of_another_major_version_is_an_error_when_cuda_is_asked_for(
@@ -123,7 +123,7 @@ def test_toolkit_of_another_major_version_is_an_error_when_cuda_is_asked_for(
 ) -> None:
     install_nvcc("12.8")
     monkeypatch.setenv("GAN_OPS_CUDA", "1")
-    with pytest.raises(SystemExit, match=r"GAN_OPS_CUDA=1, but nvcc is of CUDA 12\.8"):
+    with pytest.raises(SystemExit, match=r"GAN_OPS_CUDA=1, but nvcc is for CUDA 12\.8"):
         setup.choose_cuda()
 
 

@@ -100,27 +100,27 @@ class Options:
     """Repeats the ablation of Salimans et al. 2016 (arXiv 1606.03498, section 6.2, table 3) on glyphs at 32x32.
 
     All methods: virtual batch norm in G (VBN, section 3.5), minibatch features in D (3.2), one-sided label smoothing
-    (3.4) and labels for D (5). Each other row takes one of these away from all, as in the paper: steps do not add up.
-    Where VBN goes, batch norm comes (BN); -labels +HA has historical averaging (3.3) in the labels' place.
+    (3.4) and labels for D (5). As in the paper, each other row removes one of these; rows do not build on each other.
+    Batch norm (BN) replaces VBN; in -labels +HA, historical averaging (3.3) replaces the labels.
 
-    The same command goes on where it was stopped. Options after -- go to every training, such as -- --data cifar10:
-    python -m train.dcgan --help lists them.
+    If it is stopped, the same command continues. Options after -- are passed to every training, such as
+    -- --data cifar10: python -m train.dcgan --help lists them.
     """
 
     out: Path = Path("runs/ablation")
     """Folder of the trainings and, without --page, of the table."""
     seeds: int = 3
-    """Trainings of each method, with seeds 1, 2, …"""
+    """Number of trainings of each method, with seeds 1, 2, …"""
     kimg: float = 80.0
-    """Thousands of images that each training shows."""
+    """Thousands of images of each training."""
     images: int = 5000
-    """Samples, and real images, that a score is of (the paper: 50 000)."""
+    """Number of samples, and of real images, for each score (the paper: 50 000)."""
     jobs: int = 0
-    """Trainings at once, each on one thread of the CPU whatever their number (0: one for each core; 1 on a GPU)."""
+    """Trainings to run at once, each on one CPU thread (0: one for each core; 1 on a GPU)."""
     page: Path | None = None
-    """Markdown file to write, with its picture beside it (default: ablation.md in the folder)."""
+    """Markdown file to write; its picture goes into the same folder (default: ablation.md in --out)."""
     json: bool = False
-    """Print everything as JSON instead of the table."""
+    """Print all results as JSON instead of the table."""
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ def _check_features(rows: Sequence[dict[str, Any]]) -> None:
             first.setdefault(features, f"{row['name']}, seed {result['seed']}: {features}")
     if len(first) > 1:
         one, other, *_ = first.values()
-        raise UsageError(f"scores of different features do not compare: {one}; {other}")
+        raise UsageError(f"scores from different features cannot be compared: {one}; {other}")
 
 
 def _real(out: Path, run: Run) -> dict[str, Any]:
@@ -353,7 +353,7 @@ def key_of(metric: str, result: dict[str, Any]) -> str:
     """A metric's name in a result, which says whose features it is of."""
     names = [name for name in result if name.split("[")[0] == metric]
     if not names:
-        raise UsageError(f"a result has no {metric}, but {', '.join(result)}")
+        raise UsageError(f"a result has no {metric}, only {', '.join(result)}")
     return names[0]
 
 
@@ -372,7 +372,7 @@ def main(args: Sequence[str] | None = None) -> int:
         _claim(options, given, runs)
         code, failures = train_all(runs, jobs, options, given, lock)
         if code:
-            print(f"stopped; the same command goes on in {options.out}", file=sys.stderr)
+            print(f"stopped; the same command continues in {options.out}", file=sys.stderr)
             return code
         finished = [run for run in runs if run.result() is not None]
         results = study(finished, options, given) if finished else None
@@ -384,7 +384,7 @@ def main(args: Sequence[str] | None = None) -> int:
             print(f"{text} and {picture}", file=sys.stderr)
     if failures:
         raise TrainingError(
-            f"{len(failures)} of {len(runs)} trainings failed, and the same command tries them again: "
+            f"{len(failures)} of {len(runs)} trainings failed (the same command tries them again): "
             + "; ".join(failures)
         )
     return 0
@@ -423,7 +423,7 @@ def _claim(options: Options, given: Sequence[str], runs: Sequence[Run]) -> None:
         for there in (*out.glob("real-*.json"), *(run.folder for run in runs)):
             if there.exists():
                 raise UsageError(
-                    f"{there} is there, but {path} is not, so it is not this ablation's: choose another --out"
+                    f"{there} exists, but {path} does not, so it is not part of this ablation: choose another --out"
                 )
     _write(path, mine)
 

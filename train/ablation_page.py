@@ -18,7 +18,7 @@ FONT_SIZE = 13
 def table(results: dict[str, Any]) -> str:
     """The paper's table in Markdown, with its own numbers in the last column."""
     score, distance = results["names"]
-    lines = [f"| | `{score}` | of each seed | seeds | `{distance}` | paper, CIFAR-10 |"]
+    lines = [f"| | `{score}` | each seed | seeds | `{distance}` | paper, CIFAR-10 |"]
     lines += ["|---|---:|---:|---:|---:|---:|"]
     gaps = False
     for row in results["rows"]:
@@ -29,12 +29,12 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join([*shown, _with_deviation(row['fid']), number(row['paper'])])} |")
         gaps = gaps or None in each or (bool(row["flags"]) and None in row["fid"]["values"])
     if gaps:
-        lines += ["", "–: not finite, or of a training that failed. The means leave it out."]
+        lines += ["", "–: not finite, or the training failed. The means leave these out."]
     return "\n".join(lines)
 
 
 def number(value: float | None) -> str:
-    """As the table has it: two decimals, or a dash for none."""
+    """A number in the table: two decimals, or a dash for none."""
     return "–" if value is None else f"{value:.2f}"
 
 
@@ -57,8 +57,9 @@ def page(results: dict[str, Any], command: str, picture: str, pictured: int) -> 
     options = "\n".join(f"| {row['name']} | `{shlex.join(row['flags'])}` |" for row in results["rows"] if row["flags"])
     return f"""# What each technique adds
 
-The ablation of Salimans et al. 2016 (arXiv 1606.03498, section 6.2, table 3), on {results["data"]} at {size}×{size}.
-This page is written by
+This is the ablation of Salimans et al. 2016 (arXiv 1606.03498, section 6.2, table 3), on
+{results["data"]} at {size}×{size}.
+This page is written by this command:
 
 ```sh
 {command}
@@ -66,21 +67,25 @@ This page is written by
 
 {table(results)}
 
-Inception scores (higher is better) of {results["images"]} samples of the averaged generator after {kimg}, and Fréchet
-distances (lower is better) of these from {results["reals"]} real images: means over trainings with
-{_seeds(results["seeds"])}. They are measured with {features["name"]} (weights {features["weights"]}), and so compare
-with each other and not with the paper's scores, which are Inception's of 50 000 samples; the order of the rows is what
-compares. The row of real data is of as many other real images, or has no distance (–) where there are too few others.
+The table shows the Inception score (higher is better) of {results["images"]} samples of the averaged generator
+after {kimg}, and the Fréchet distance (lower is better) of these samples from {results["reals"]} real images.
+Values are means over trainings with {_seeds(results["seeds"])}.
+
+Both are measured with {features["name"]} (weights {features["weights"]}). So compare the rows with each
+other, not with the paper's scores: those are measured with Inception on 50 000 samples. Only the order of the rows can
+be compared with the paper's.
+
+The row of real data uses the same number of other real images. It has no distance (–) if there are too few others.
 
 "All methods" is a DCGAN with virtual batch norm in G (VBN), minibatch features and labels for D, and one-sided label
-smoothing. As in the paper, each other row takes one of these away from all: the steps do not add up. Where VBN goes,
-batch norm comes (BN); HA is historical averaging, whose weight the paper does not give.
+smoothing. As in the paper, each other row removes one of these from "all methods"; the rows do not build on each other.
+Batch norm (BN) replaces VBN where that is removed. HA is historical averaging; the paper does not give its weight.
 
 ![Samples of each method]({picture})
 
-The samples are of the trainings with seed {pictured}, for the same latents.
+The samples come from the trainings with seed {pictured} and the same latents.
 
-A training is `{common}`, here in {results["precision"]}, with
+Each training is `{common}`, here in {results["precision"]}, with these options:
 
 | | |
 |---|---|
@@ -89,7 +94,7 @@ A training is `{common}`, here in {results["precision"]}, with
 
 
 def _seeds(count: int) -> str:
-    return "seed 1" if count == 1 else f"seeds 1 to {count}, ± the deviation between them"
+    return "seed 1" if count == 1 else f"seeds 1 to {count}, ± their standard deviation"
 
 
 def sheet(strips: Sequence[tuple[str, Path]]) -> Image.Image:

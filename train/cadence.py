@@ -29,7 +29,7 @@ class Cadence:
         for option in ("log_kimg", "image_kimg", "checkpoint_kimg", "metrics_every"):
             tables[option] = parse_table(getattr(config, option), float, option)
         if config.keep < 1:
-            raise UsageError(f"keep={config.keep}: at least 1 checkpoint has to stay")
+            raise UsageError(f"keep={config.keep}: at least 1 checkpoint must be kept")
         return Cadence(*tables.values(), config.keep, *parse_grid(config.grid))
 
 

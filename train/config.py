@@ -28,36 +28,36 @@ Table = Annotated[str, tyro.conf.arg(metavar="TABLE")]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """What every trainer can be told."""
+    """Options of every trainer."""
 
     preset: str = "glyphs"
-    """The set of defaults that the other options change."""
+    """Set of default values; other options override single values."""
     data: str = "glyphs"
     """Images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun."""
     data_root: Path = Path("data")
-    """Folder that holds (or gets) torchvision's datasets."""
+    """Folder of torchvision's datasets, also for downloads."""
     download: bool = False
-    """Fetch a torchvision dataset that data-root does not hold."""
+    """Download a torchvision dataset that is not in data-root."""
     resize: bool = False
-    """Squeeze non-square images instead of cropping their centre."""
+    """Resize images that are not square to a square, instead of cropping them to the central square."""
     data_size: int = 0
-    """Use so many of the images, or draw so many glyphs (0: all, 20 000 glyphs)."""
+    """Number of images to use, or of glyphs to draw (0: all images, 20 000 glyphs)."""
     mirror: bool = True
-    """Mirror images at random where the data allows it."""
+    """Mirror images at random if the data allows it."""
     resolution: int = 32
-    """Height and width of the images in the end, a power of two."""
+    """Final height and width of the images, a power of two."""
     kimg: float = 0.0
-    """Thousands of images to show; stretches the last phase or cuts the run (0: the sum of the phases)."""
+    """Thousands of images to train on; extends the last phase or ends the run early (0: the sum of the phases)."""
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of all random numbers."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     precision: Precision = "float32"
-    """Type that the networks compute in; parameters stay float32 (auto: bf16 where the device is made for it)."""
+    """Type that the networks compute in; parameters stay float32 (auto: bf16 if the device is built for it)."""
     deterministic: bool = True
-    """Choose only repeatable algorithms on a GPU (on the CPU they all are)."""
+    """Use only repeatable algorithms on a GPU (on the CPU all are)."""
     compile: bool = False
-    """Compile each phase's steps (tens of seconds a phase; needs a C++ compiler)."""
+    """Compile each phase's steps (takes tens of seconds for each phase; needs a C++ compiler)."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Capture each phase's steps as CUDA graphs (auto: on a GPU, up to 64x64)."""
     log_kimg: Table = "1"
@@ -67,31 +67,31 @@ class TrainConfig:
     checkpoint_kimg: Table = "10"
     """Thousands of images between checkpoints."""
     keep: int = 2
-    """Checkpoints to keep."""
+    """Number of checkpoints to keep."""
     grid: str = "8x8"
     """Rows and columns of the sample grids."""
     tensorboard: bool = True
-    """Write TensorBoard events too."""
+    """Also write TensorBoard events."""
     metrics: str = ""
-    """Metrics to follow, such as swd,fid, or auto for all that can be measured; the first picks the best checkpoint."""
+    """Metrics to measure, such as swd,fid, or auto for all that can be; the best checkpoint by the first one is kept."""
     metrics_every: Table = "10"
     """Thousands of images between evaluations."""
     metrics_images: int = 2000
-    """Images to draw for an evaluation, and most real ones to compare them with."""
+    """Generated images of an evaluation, and the maximum number of real ones."""
     kid_subset: int = 1000
-    """Images in each of the subsets that kid is a mean over (published figures: 1000)."""
+    """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     inception_weights: str = ""
-    """File of Inception's weights for is, fid, kid, pr (none, nor GAN_OPS_INCEPTION: a classifier of the data)."""
+    """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What concerns this start of a program, not the run: it is not saved."""
+    """Options of one start of a program, not of its run: they are not saved."""
 
     out: Path | None = None
     """Folder for the run, new or empty (default: runs/<preset or data>-<resolution>-<n>)."""
     resume: Path | None = None
-    """Run folder or checkpoint to go on with; options given beside it change the run's own."""
+    """Run folder or checkpoint to continue; other options given here change the run's own."""
     dry_run: bool = False
     """Print the resolved options and the schedule, then stop."""
 
@@ -192,7 +192,9 @@ def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Confi
         return presets[preset or first]
     for option in ("--preset", "--out", "--init-from"):
         if option_value(args, option) is not None:
-            raise UsageError(f"{option} cannot be given with --resume: the run goes on in its folder, as it was set up")
+            raise UsageError(
+                f"{option} cannot be given with --resume: the run continues in its folder, with its options"
+            )
     run = Path(resume)
     if not run.exists():
         raise UsageError(f"--resume {run} does not exist")

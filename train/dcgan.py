@@ -19,7 +19,8 @@ from train.trainer import Game, Trainer, stream_seed
 
 PROG = "python -m train.dcgan"
 DESCRIPTION = (
-    "Trains a DCGAN. Every technique is one option, off by default, and they go together unless it says why not."
+    "Trains a DCGAN. Each technique is one option, off by default. They can be combined; where they cannot, an error"
+    " says why."
 )
 
 

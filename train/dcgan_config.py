@@ -18,12 +18,12 @@ RESOLUTIONS = (16, 32, 64, 128)
 
 @dataclass(frozen=True)
 class DcganConfig(GanConfig):
-    """What DCGAN can be told; the defaults are the paper's (Radford et al. 2016, section 4)."""
+    """Options of DCGAN; the defaults are the paper's (Radford et al. 2016, section 4)."""
 
     kimg: float = 1000.0
-    """Thousands of images to show."""
+    """Thousands of images to train on."""
     batch: Table = "128"
-    """Images of a step."""
+    """Images in a step."""
     lr: Table = "0.0002"
     """Learning rate of both networks."""
     beta1: float = 0.5
@@ -33,21 +33,21 @@ class DcganConfig(GanConfig):
     g_width: int = 128
     """Feature maps of G's last hidden layer; each layer before it has twice as many."""
     d_width: int = 64
-    """Feature maps of D's first layer; each following one has twice as many."""
+    """Feature maps of D's first layer; each next layer has twice as many."""
     kernel_size: Literal[4, 5] = 5
     """Height and width of the kernels (the paper's: 5)."""
     g_norm: GNorm = "batch"
-    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; the others: see D's."""
+    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; others: see d-norm."""
     d_norm: DNorm = "batch"
-    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018. Not virtual: too dear."""
+    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018. Not virtual: too costly."""
     weight_norm: bool = False
-    """Weight normalisation of both networks (Salimans and Kingma 2016), beside those norms."""
+    """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
     reference_batch: int = 64
-    """Latents of the reference batch (g-norm virtual; Salimans et al. 2016, 3.5)."""
+    """Number of latents in the reference batch (g-norm virtual; Salimans et al. 2016, 3.5)."""
     labels: bool = False
-    """D tells the classes of real images apart: K + 1 classes (Salimans et al. 2016, 5)."""
+    """D also classifies real images: K + 1 classes (Salimans et al. 2016, 5)."""
     class_weight: float = 2.0
-    """Weight of the classes' loss beside real against generated (labels; Salimans et al. 2016, 5: 1; their code: 2)."""
+    """Weight of the classification loss (labels; Salimans et al. 2016, 5: 1; their code: 2)."""
 
 
 PRESETS: dict[str, DcganConfig] = {
@@ -95,12 +95,12 @@ def schedule_of(config: DcganConfig) -> Schedule:
     """
     r = config.resolution
     if r not in RESOLUTIONS:
-        raise UsageError(f"resolution={r} is none of {', '.join(map(str, RESOLUTIONS))}")
+        raise UsageError(f"resolution={r} is not one of {', '.join(map(str, RESOLUTIONS))}")
     check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
     if config.feature_matching >= r:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {r // 2}")
     if not 0 <= config.beta1 < 1:
-        raise UsageError(f"beta1={config.beta1} is not from 0 up to below 1")
+        raise UsageError(f"beta1={config.beta1} must be at least 0 and below 1")
     check_at_least(config, 1, "latent", "g_width", "d_width", "reference_batch")
     if not 0 < config.kimg < math.inf:
         raise UsageError(f"kimg={config.kimg:g} is not a positive number")

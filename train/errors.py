@@ -19,7 +19,7 @@ class CheckpointError(UsageError):
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on, though it was started rightly (exit code 1)."""
+    """Training cannot continue, although it was started correctly (exit code 1)."""
 
 
 def run_program(main: Callable[[], int]) -> int:

@@ -42,31 +42,31 @@ class Options:
     data: str = ""
     """Real images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun (default: the run's own)."""
     metrics: str = AUTO
-    """Which metrics: swd, msssim, is, fid, kid, pr (precision, recall, density, coverage); auto: all that can be."""
+    """Which metrics: swd, msssim, is, fid, kid, pr (precision, recall, density, coverage); auto: all that can be measured."""
     images: int = 2000
-    """Images to draw from a generator, or most to take from a folder."""
+    """Images to generate, or the maximum number to take from a folder."""
     reals: int = 0
-    """Most real images to compare with (0: as many as --images)."""
+    """Maximum number of real images to compare with (0: as many as --images)."""
     kid_subset: int = TrainConfig.kid_subset
-    """Images in each of the subsets that kid is a mean over (published figures: 1000)."""
+    """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     stats: Path | None = None
-    """File of statistics to compare with in place of real images: one of --save-stats, or pytorch-fid's .npz."""
+    """Compare with stored statistics instead of real images: a file of --save-stats, or pytorch-fid's .npz."""
     save_stats: Path | None = None
     """Also write statistics of the real images to this new .npz file, for --stats and for pytorch-fid."""
     inception_weights: str = ""
-    """File of Inception's weights for is, fid, kid, pr (none, nor GAN_OPS_INCEPTION: a classifier of the data)."""
+    """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
     resolution: int = 0
-    """Height and width to compare at, a power of two (0: the run's own, or that of the folder's first image)."""
+    """Height and width to compare at, a power of two (0: that of the run, or of the folder's first image)."""
     data_root: Path = Path("data")
-    """Folder that holds (or gets) torchvision's datasets."""
+    """Folder of torchvision's datasets, also for downloads."""
     download: bool = False
-    """Fetch a torchvision dataset that data-root does not hold."""
+    """Download a torchvision dataset that is not in data-root."""
     resize: bool = False
-    """Squeeze non-square images instead of cropping their centre."""
+    """Resize images that are not square to a square, instead of cropping them to the central square."""
     seed: int = 0
-    """Seed of latents, of the choice of images, and of what the metrics draw."""
+    """Seed of the latents, the choice of images and the metrics' random numbers."""
     ema: bool = True
-    """Draw from the averaged generator, as is better nearly always."""
+    """Use the averaged generator, which is nearly always better."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     json: bool = False
@@ -94,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> int:
 def _check(options: Options) -> None:
     """UsageError for what can be told before anything is read."""
     if not parse_metrics(options.metrics):
-        raise UsageError(f"metrics: name some of {', '.join(METRICS)}, or {AUTO} for all that can be measured")
+        raise UsageError(f"metrics: name at least one of {', '.join(METRICS)}, or {AUTO} for all that can be measured")
     for name in ("images", "reals"):
         if getattr(options, name) < (name == "images"):
             raise UsageError(f"{name}={getattr(options, name)} is too few")
@@ -145,7 +145,7 @@ def _config(options: Options, saved: dict[str, Any]) -> TrainConfig:
 def _of_images(options: Options) -> tuple[Samples, RealSide]:
     """Images from files or of a known set, and the real side."""
     if not options.data and not options.stats:
-        raise UsageError(f"{options.source} is no run or checkpoint: --data has to say what to compare it with")
+        raise UsageError(f"{options.source} is not a run or checkpoint: name the images to compare it with in --data")
     stored = StoredStatistics(options.stats) if options.stats else None
     resolution = options.resolution or (stored.resolution if stored else 0)
     if not resolution:
@@ -170,7 +170,7 @@ def _first_size(path: Path) -> int:
         size = 0
     if not is_power_of_two(size):
         raise UsageError(
-            f"{path}: its first image is no power of two in size: --resolution has to say what size to compare at"
+            f"{path}: the size of its first image is not a power of two: give the size to compare at with --resolution"
         )
     return size
 

@@ -28,7 +28,9 @@ def new_folder(out: Path | None, name: str) -> Path:
     """
     if out is not None:
         if out.is_file() or (out.is_dir() and any(path.name != LOCK for path in out.iterdir())):
-            raise UsageError(f"--out {out} is not empty: choose another folder, or go on there with --resume {out}")
+            raise UsageError(
+                f"--out {out} is not empty: choose another folder, or continue that run with --resume {out}"
+            )
         out.mkdir(parents=True, exist_ok=True)
         return out
     RUNS.mkdir(exist_ok=True)

@@ -10,12 +10,12 @@ from train.techniques import Techniques
 
 @dataclass(frozen=True)
 class GanConfig(Techniques, TrainConfig):
-    """What both networks' training can be told, whatever their family."""
+    """Options for training both networks, of any family."""
 
     batch: Table = "16"
-    """Images of a step."""
+    """Images in a step."""
     microbatch: Table = "0"
-    """Images to handle at once, adding gradients up; batch statistics see these only (0: the batch)."""
+    """Images to process at once, gradients are summed; batch statistics cover only these (0: the whole batch)."""
     lr: Table = "0.002"
     """Learning rate of both networks."""
     ema_kimg: Table = "1"
@@ -23,9 +23,9 @@ class GanConfig(Techniques, TrainConfig):
     latent: int = 64
     """Length of the latent vector."""
     class_weight: float = 1.0
-    """Weight of the classification loss, where D gives class logits (Odena et al. 2017: 1)."""
+    """Weight of the classification loss, if D gives class logits (Odena et al. 2017: 1)."""
     init_from: str = ""
-    """Run folder or checkpoint whose networks a new run starts with, as far as names and shapes are the same."""
+    """Run folder or checkpoint to start from: a new run takes the weights whose names and shapes match."""
 
     def begun_at(self, resolution: int) -> GanConfig:
         """The options for networks that have reached a resolution already."""

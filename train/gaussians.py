@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians in the plane, and what samples are worth that should be of them."""
+"""Mixtures of Gaussians in the plane, and how well samples match them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Quality(NamedTuple):
     good: float
     """Share of good samples."""
     divergence: float
-    """Jensen–Shannon divergence between the histogram of the samples' nearest modes and an even one, 0 to ln 2."""
+    """Jensen–Shannon divergence between the histogram of the samples' nearest modes and a uniform one, 0 to ln 2."""
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Equally likely normal distributions around ``centres`` [modes, 2], of one deviation along both axes."""
+    """Equally likely normal distributions around ``centres`` [modes, 2], with one deviation along both axes."""
 
     centres: Tensor
     deviation: float
@@ -37,16 +37,16 @@ class Mixture:
         modes = torch.randint(len(self.centres), (count,), generator=random)
         return self.centres[modes] + self.deviation * torch.randn(count, 2, generator=random)
 
-    def strewn(self, count: int, random: torch.Generator) -> Tensor:
-        """Points [count, 2] evenly over the square that the centres span, which know of no mode."""
+    def uniform(self, count: int, random: torch.Generator) -> Tensor:
+        """Points [count, 2] drawn uniformly from the square that the centres span."""
         return (2 * torch.rand(count, 2, generator=random) - 1) * self.centres.abs().max()
 
     def judge(self, points: Tensor) -> Quality:
         """How good and how varied points [N, 2] are, by the conventions of Srivastava et al. 2017 (VEEGAN).
 
-        A sample is good within three deviations of the nearest centre, and a mode is found if a single sample there is
-        good. The divergence counts all samples, good or not, each with the nearest mode (as Lin et al. 2018 do with
-        another divergence). A point that is not finite is bad and counts with the first mode.
+        A sample is good if it lies within three deviations of the nearest centre. A mode is found if it has at least
+        one good sample. The divergence counts all samples, good or not, each with the nearest mode (as Lin et al. 2018
+        do with another divergence). A point that is not finite is bad and counts with the first mode.
         """
         distance, nearest = (points[:, None] - self.centres).norm(dim=2).nan_to_num(math.inf).min(dim=1)  # [N, modes]
         good = distance <= GOOD * self.deviation

@@ -30,24 +30,23 @@ class Options:
     """Draws images from a checkpoint: one grid unless --images or --interpolate asks for something else."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT_OR_RUN")]
-    """A checkpoint, or the folder of a run for its newest."""
+    """A checkpoint, or the folder of a run, whose newest checkpoint is used."""
     out: Path | None = None
-    """File (.png, .gif) or, for --images, folder to write (default: grid.png, images or interpolation.png)."""
+    """File to write (.png, .gif), or folder for --images (default: grid.png, images or interpolation.png)."""
     images: int = 0
-    """Write so many single images instead of a grid."""
+    """Number of single images to write instead of a grid."""
     grid: str = "8x8"
     """ROWSxCOLUMNS of the grid."""
     interpolate: str = ""
-    """KEYSxSTEPS: walk in so many steps from each of the keys to the next and back to the first; a .png has a row
-    for each key, a .gif is a loop."""
+    """KEYSxSTEPS: loop through KEYS latents, STEPS images from each to the next (.png: a row for each latent)."""
     seed: int = 0
     """Seed of the latents."""
     classes: str = ""
     """Classes to draw, such as 3 or 0,1,7, for networks with labels (default: all in turn)."""
     ema: bool = True
-    """Draw from the averaged generator, as is better nearly always."""
+    """Use the averaged generator, which is nearly always better."""
     scale: int = 1
-    """Enlarge images so many times by repeating pixels."""
+    """Factor by which images are enlarged, by repeating pixels."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     batch: int = 32
@@ -106,7 +105,7 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
     try:
         classes = [int(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError(f"classes: {text!r} is no list of whole numbers such as 0,1,7") from None
+        raise UsageError(f"classes: {text!r} is not a list of whole numbers such as 0,1,7") from None
     if wrong := [c for c in classes if not 0 <= c < num_classes]:
         raise UsageError(f"classes: {wrong[0]} is not one of the {num_classes} classes of this generator")
     return classes
@@ -130,7 +129,7 @@ def main(args: Sequence[str] | None = None) -> int:
     check_at_least(options, 1, "batch", "scale")
     check_at_least(options, 0, "images")
     if options.images and options.interpolate:
-        raise UsageError("--images and --interpolate exclude each other")
+        raise UsageError("--images and --interpolate cannot be combined")
     folder = options.out or Path("images")
     if options.images:
         check_folder(folder)

@@ -49,9 +49,9 @@ def changes(folder: Path, names: Sequence[str]) -> Changes | None:
     try:
         before = json.loads(path.read_text())
     except ValueError as error:
-        raise UsageError(f"{path} is damaged: {error}; without this file the run goes on unchecked") from None
+        raise UsageError(f"{path} is damaged: {error}; without this file the run continues unchecked") from None
     if not isinstance(before, list) or not all(isinstance(name, str) for name in before):
-        raise UsageError(f"{path} is not a list of names; without this file the run goes on unchecked")
+        raise UsageError(f"{path} is not a list of names; without this file the run continues unchecked")
     return None if before == list(names) else Changes(before, list(names))
 
 

@@ -38,13 +38,13 @@ def locked(folder: Path, program: str) -> Iterator[BinaryIO]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another {program} is at work in {folder}{_holder(lock)}") from None
+            raise UsageError(f"another {program} is already running in {folder}{_holder(lock)}") from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             print(
-                f"warning: {folder} is on a file system without locks ({error.strerror}): nothing keeps another"
-                f" {program} out of it",
+                f"warning: {folder} is on a file system without locks ({error.strerror}): nothing prevents"
+                f" another {program} from writing there",
                 file=sys.stderr,
             )
         lock.truncate(0)

@@ -76,12 +76,12 @@ class Loop:
             checkpoint.check_shapes(name, network, tensors, path)
         if why := divergence(saved):
             healthy = checkpoint.newest_healthy(path.parent)
-            advice = f"; go on from before that: {self._resuming(healthy)}" if healthy else ""
+            advice = f"; continue from before that: {self._resuming(healthy)}" if healthy else ""
             raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{advice}")
         if saved["order"]["length"] != len(self.trainer.data):
             raise UsageError(
                 f"checkpoint {path} was trained on {saved['order']['length']} images, but data now has"
-                f" {len(self.trainer.data)}: bring the old ones back, or start a new run with --init-from {path}"
+                f" {len(self.trainer.data)}: restore the old ones, or start a new run with --init-from {path}"
             )
         # Some norms have states of one shape, so that nothing else would tell.
         was, now = state.get("config", {}), self._description.get("config", {})
@@ -137,7 +137,7 @@ class Loop:
             self._save()
             return 0
         if trainer.done:
-            self._log.line(f"nothing left to do after {trainer.images / 1000:g} kimg: give a larger --kimg to go on")
+            self._log.line(f"nothing left to do after {trainer.images / 1000:g} kimg: give a larger --kimg to continue")
             return 0
         start = time.perf_counter()
         before_start = self._seconds
@@ -169,7 +169,7 @@ class Loop:
         self._save()
         name = signal.Signals(stop.received).name
         going_on = self._resuming(self.folder)
-        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to go on: {going_on}")
+        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to continue: {going_on}")
         return 128 + stop.received
 
     def _say(self, line: str) -> None:
@@ -225,7 +225,9 @@ class Loop:
         healthy = checkpoint.newest_healthy(self.folder)
         advice = "no checkpoint is from before that: start again with a lower --lr"
         if healthy:
-            advice = f"to go on from before that with a lower learning rate: {self._resuming(healthy)} --lr {lr / 2:g}"
+            advice = (
+                f"to continue from before that with a lower learning rate: {self._resuming(healthy)} --lr {lr / 2:g}"
+            )
         return TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
 
     def _resuming(self, path: Path) -> str:

@@ -33,7 +33,7 @@ def parse_metrics(text: str) -> tuple[str, ...]:
         return tuple(METRICS)
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if wrong := [name for name in names if name not in METRICS]:
-        raise UsageError(f"metrics: {wrong[0]!r} is none of {', '.join(METRICS)}, nor is all of it {AUTO}")
+        raise UsageError(f"metrics: {wrong[0]!r} is not one of {', '.join(METRICS)}, and {AUTO} stands alone")
     return tuple(dict.fromkeys(names))
 
 

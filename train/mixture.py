@@ -29,7 +29,7 @@ class Options(MixtureConfig):
     seed: int = 0
     """Seed of the first run."""
     seeds: int = 1
-    """Runs, each with a seed one higher."""
+    """Number of runs; each has the next seed."""
     jobs: int = 1
     """Runs to train at once, each on one core."""
     picture: Path | None = None

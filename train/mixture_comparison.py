@@ -56,20 +56,20 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Options:
-    """Trains the baseline and every technique on both mixtures; what is in the folder already is not trained again."""
+    """Trains the baseline and every technique on both mixtures; runs that are in the folder already are reused."""
 
     out: Path = Path("runs/mixture")
     """Folder of results (runs.jsonl), and of the table and the pictures made from them."""
     seed: int = 0
-    """Seed of the first run of each."""
+    """Seed of the first run of each technique."""
     seeds: int = 10
-    """Runs of each, every one with a seed one higher."""
+    """Runs of each technique; each has the next seed."""
     jobs: int = 2
     """Runs to train at once, each on one core."""
     steps: int = MixtureConfig.steps
-    """Moves of G."""
+    """Updates of G."""
     only: str = ""
-    """Names of techniques, with commas between them (all if none is named)."""
+    """Techniques to train, separated by commas (default: all)."""
 
 
 class Run(NamedTuple):
@@ -109,7 +109,7 @@ def _complete(options: Options, runs: Sequence[Run]) -> int:
     file = options.out / "runs.jsonl"
     results = read_results(file)
     missing = [run for run in runs if run.key not in results or not strip_file(options.out, run).exists()]
-    print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already", file=sys.stderr, flush=True)
+    print(f"{len(runs) - len(missing)} of {len(runs)} runs are already done", file=sys.stderr, flush=True)
     try:
         for done, (index, outcome) in enumerate(train_all([(r.config, r.seed) for r in missing], options.jobs), 1):
             run = missing[index]
@@ -118,7 +118,7 @@ def _complete(options: Options, runs: Sequence[Run]) -> int:
             line = f"{run.config.data}, {run.technique}, seed {run.seed}: {describe(run.config, outcome.quality[-1])}"
             print(f"{done}/{len(missing)} {line}", file=sys.stderr, flush=True)
     except KeyboardInterrupt:
-        print(f"interrupted: the same command goes on from the runs in {options.out}", file=sys.stderr)
+        print(f"interrupted: the same command continues from the runs in {options.out}", file=sys.stderr)
         return 130
     text = table(runs, results)
     write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
@@ -135,7 +135,7 @@ def chosen(only: str) -> list[str]:
     names = [name.strip() for name in only.split(",") if name.strip()]
     for name in names:
         if name not in TECHNIQUES:
-            raise UsageError(f"only: {name!r} is none of {', '.join(TECHNIQUES)}")
+            raise UsageError(f"only: {name!r} is not one of {', '.join(TECHNIQUES)}")
     return [name for name in TECHNIQUES if not names or name in names]
 
 
@@ -193,7 +193,7 @@ def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
         heading += [f"{data}: {modes}", *others]
     lines = [row(heading), row(["---", "---"] + ["---:"] * (len(heading) - 2))]
     seeds = list(dict.fromkeys(run.seed for run in runs))
-    lines += [reference("the data itself", Mixture.sample, seeds), reference("strewn evenly", Mixture.strewn, seeds)]
+    lines += [reference("the data itself", Mixture.sample, seeds), reference("uniform points", Mixture.uniform, seeds)]
     for name in dict.fromkeys(run.technique for run in runs):
         line = [name, flags(TECHNIQUES[name])]
         for data in MIXTURES:
@@ -204,7 +204,7 @@ def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def reference(name: str, draw: Callable[[Mixture, int, torch.Generator], Tensor], seeds: Sequence[int]) -> str:
-    """A row of what points are worth that no generator made."""
+    """A row for points that no generator made: how good they are."""
     line = [name, ""]
     for mixture in (make() for make in MIXTURES.values()):
         drawn = [draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds]

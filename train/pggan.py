@@ -21,8 +21,8 @@ from train.trainer import Game, Trainer, stream_seed
 
 PROG = "python -m train.pggan"
 DESCRIPTION = (
-    "Trains a progressively growing GAN. A TABLE is one value for all resolutions, or values from a resolution on:"
-    " 4:128,32:64 is 128 up to 16x16 and 64 from 32x32."
+    "Trains a progressively growing GAN. A TABLE is one value for all resolutions, or values that each apply from a"
+    " resolution on: 4:128,32:64 is 128 up to 16x16 and 64 from 32x32."
 )
 
 

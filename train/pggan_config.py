@@ -25,32 +25,32 @@ def half_lives(batches: dict[int, int], decay: float) -> str:
 
 @dataclass(frozen=True)
 class PgganConfig(GanConfig):
-    """What progressive growing can be told."""
+    """Options of progressive growing."""
 
     start_resolution: int = 0
-    """Resolution to start at (the same as resolution: no growing; 0: 4, or with init-from the one reached there)."""
+    """First resolution (equal to resolution: no growing; 0: 4, or with init-from the one reached there)."""
     fade_kimg: Table = "4:8,16:12,32:15"
     """Thousands of images over which a resolution fades in."""
     stable_kimg: Table = "4:8,16:12,32:25"
-    """Thousands of images for which it then trains."""
+    """Thousands of images to train on at each resolution after its fade."""
     lr_ramp_kimg: float = 0.0
     """Thousands of images over which each phase ramps its learning rate up."""
     reset_optimizer: bool = False
-    """Forget the optimizers' state whenever the set of active resolutions changes."""
+    """Reset the optimizers' state whenever the set of active resolutions changes."""
     loss: Loss = "wgan-gp"
     """wgan-gp, lsgan (Karras et al. 2018); also minimax, non-saturating (Goodfellow 2014), hinge (Miyato 2018)."""
     drift: float = 0.001
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
-    """Use of labels: none, joined to inputs (concat), a classifier (acgan; Odena 2017), or concat if any (auto)."""
+    """Use of labels: none; joined to inputs (concat); classifier (acgan; Odena 2017); auto: concat if there are any."""
     fmap_base: int = 512
     """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
     fmap_decay: float = 1.0
-    """How fast feature maps fall with resolution."""
+    """How fast the number of feature maps falls with resolution."""
     fmap_max: int = 64
-    """Most feature maps of a layer."""
+    """Maximum number of feature maps of a layer."""
     group_size: int = 4
-    """Images that share a minibatch deviation (0: the whole batch)."""
+    """Images in a group of the minibatch standard deviation (0: the whole batch)."""
 
     @property
     def first_resolution(self) -> int:
@@ -147,8 +147,9 @@ def schedule_of(config: PgganConfig) -> Schedule:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {config.resolution}")
     if config.conditioning == "concat" and config.feature_matching:
         raise UsageError(
-            f"feature_matching={config.feature_matching} excludes conditioning='concat': the maps to match come before"
-            " the labels, so G would have no reason to heed its own (conditioning='acgan' has a loss for that)"
+            f"feature_matching={config.feature_matching} cannot be combined with conditioning='concat': the maps to"
+            " match come before the labels, so G would have no reason to follow its own (conditioning='acgan' has a"
+            " loss for that)"
         )
     schedule = growing_schedule(
         config.first_resolution,

@@ -43,7 +43,7 @@ class Options:
     out: Path = Path("report.html")
     """File to write."""
     grids: int = 6
-    """Sample grids to show of each run, evenly over its time."""
+    """Sample grids to show for each run, evenly spaced over its time."""
 
 
 @dataclass(frozen=True)
@@ -286,7 +286,7 @@ summary { cursor: pointer; margin: .5rem 0; color: var(--faint); }
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     if not options.runs:
-        raise UsageError("which runs? Name their folders")
+        raise UsageError("name the folder of at least one run")
     if len(options.runs) > len(COLOURS):
         raise UsageError(f"{len(options.runs)} runs are too many for one page: at most {len(COLOURS)}")
     runs = [read_run(folder) for folder in options.runs]

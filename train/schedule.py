@@ -35,7 +35,7 @@ def parse_table(text: str, kind: type[Number], option: str) -> dict[int, Number]
     if min(table) > 4:
         raise UsageError(f"{option}: {text!r} has no value for resolutions below {min(table)}")
     if not all(0 <= value < math.inf for value in table.values()):
-        raise UsageError(f"{option}: {text!r} has a value that is not a number from 0 up")
+        raise UsageError(f"{option}: {text!r} has a value that is not a finite number of at least 0")
     return table
 
 
@@ -148,7 +148,7 @@ def growing_schedule(
 
     for name, length in (("kimg", total), ("lr_ramp_kimg", lr_ramp)):
         if not 0 <= length < math.inf:
-            raise UsageError(f"{name}={length:g} is not a number from 0 up")
+            raise UsageError(f"{name}={length:g} is not a finite number of at least 0")
 
     phases: list[Phase] = []
     start, resolution = 0, first

@@ -22,41 +22,41 @@ class SemiOptions:
     preset: str = "digits"
     """Data, networks and the other options' defaults: digits, glyphs, mnist (§6.1), cifar10 (§6.2), svhn (§6.3)."""
     labels: tuple[int, ...] = (20, 50, 100, 200)
-    """Images that keep their labels, in all, equally many of each class (§6.1: 20 50 100 200)."""
+    """Total numbers of labelled images to compare, equally many of each class (§6.1: 20 50 100 200)."""
     repeats: int = 10
-    """Choices of the labelled images, each with networks of its own (§6: 10)."""
+    """Number of choices of the labelled images; each trains new networks (§6: 10)."""
     seed: int = 0
-    """Of the first repeat: the choice of labels, the networks' start, and all that training draws."""
+    """Seed of the first repeat: of its choice of labels, initial weights and training."""
     ensemble: int = 0
-    """Networks with the same labels whose probabilities to average, as a row of its own (§6.1: 10; 0: none)."""
+    """Networks with the same labels whose averaged probabilities make a further row (§6.1: 10; 0: none)."""
     baselines: bool = False
-    """Add the network on the labels alone, LabelSpreading and LogisticRegression, on the same splits."""
+    """Also test the network on the labels alone, LabelSpreading and LogisticRegression, on the same splits."""
     generator_loss: Literal["feature-matching", "adversarial"] = "feature-matching"
-    """G's loss: distance of mean features (§3.1), or non-saturating and minibatch discrimination (§3.2)."""
+    """G's loss: distance of mean features (§3.1), or non-saturating with minibatch discrimination (§3.2)."""
     epochs: int = 300
     """Passes over all images (authors' code: 300 for MNIST, 1200 for CIFAR-10, 900 for SVHN)."""
     batch: int = 100
-    """Labelled images, unlabelled ones and generated ones in a step, each (authors' code: 100)."""
+    """Images of each kind in a step: labelled, unlabelled and generated (authors' code: 100)."""
     lr: float = 0.003
-    """Of Adam with β₁ 0.5, for both players (authors' code: 0.003 for MNIST, 0.0003 for the others)."""
+    """Learning rate of Adam with β₁ 0.5, for both networks (authors' code: 0.003 for MNIST, 0.0003 for the others)."""
     lr_decay: float = 0.0
-    """Share of the training, at its end, in which lr falls to 0 (authors' code: 0 for MNIST, 1/3 for the others)."""
+    """Share of the training, at its end, over which lr falls to 0 (authors' code: 0 for MNIST, 1/3 for the others)."""
     unlabelled_weight: float = 1.0
     """Weight of D's loss on unlabelled and generated images, half a cross-entropy (authors' code: 1; §5: 2)."""
     averaging: float = 0.0001
-    """Rate at which the weights that are tested follow D's (authors' code: 0.0001)."""
+    """Rate at which the averaged weights, which are tested, follow D's (authors' code: 0.0001)."""
     out: Path | None = None
-    """Folder for the results; what is there already is not done again (default: runs/semi_supervised-<preset>)."""
+    """Folder for the results; those that are there already are reused (default: runs/semi_supervised-<preset>)."""
     jobs: int = 1
     """Networks to train at the same time, in processes that share the CPU threads."""
     data_root: Path = Path("data")
-    """Folder that holds (or gets) torchvision's datasets."""
+    """Folder of torchvision's datasets, also for downloads."""
     download: bool = False
-    """Fetch a torchvision dataset that data-root does not hold."""
+    """Download a torchvision dataset that is not in data-root."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     json: bool = False
-    """Print JSON with every single error instead of a table."""
+    """Print JSON with the test error of every network instead of a table."""
 
     def what_results_depend_on(self) -> dict[str, Any]:
         """What one result depends on beside its method, labels, seed and member, as JSON has it."""
@@ -157,9 +157,9 @@ def _check(options: SemiOptions) -> None:
             reason = reason if name == "unlabelled_weight" and options.unlabelled_weight <= 0 else ""
             raise UsageError(f"{name}={getattr(options, name)} is out of range{reason}")
     if options.batch == 1:
-        raise UsageError("batch=1: batch norm in the generator needs 2 images at least")
+        raise UsageError("batch=1: batch norm in the generator needs at least 2 images")
     if len(set(options.labels)) < len(options.labels):
-        raise UsageError(f"labels: {' '.join(map(str, options.labels))} names a number twice")
+        raise UsageError(f"labels: {' '.join(map(str, options.labels))} contains a number twice")
     torchvision = options.preset in ("mnist", "svhn", "cifar10")
     if options.download and not torchvision:
-        raise UsageError(f"download: preset {options.preset!r} has its data at hand")
+        raise UsageError(f"download: preset {options.preset!r} needs no download")

@@ -126,14 +126,15 @@ def _complete(results: Results, options: SemiOptions, data: SemiData) -> int:
     shape = len(data.test), data.num_classes
     rest = [task for task in tasks if not results.is_finished(task, shape)]
     done = len(tasks) - len(rest)
-    _say(f"{len(data.pool)} images to learn from, {len(data.test)} to test; {done} of {len(tasks)} results are there")
+    counts = f"{len(data.pool)} training images, {len(data.test)} test images"
+    _say(f"{counts}; {done} of {len(tasks)} results are already done")
     try:
         for result in perform_all(rest, options, data, results):
             results.add(result)
             done += 1
-            _say(f"[{done}/{len(tasks)}] {result.task}: {result.error:.2%} wrong, {result.seconds:.1f} s")
+            _say(f"[{done}/{len(tasks)}] {result.task}: error {result.error:.2%}, {result.seconds:.1f} s")
     except KeyboardInterrupt:
-        _say("interrupted: the same command goes on from here")
+        _say("interrupted: the same command continues from here")
         return 130
     every = [results.finished[task] for task in tasks]
     if options.ensemble:

@@ -31,38 +31,38 @@ Loss = Literal["minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp"]
 
 @dataclass(frozen=True)
 class Techniques:
-    """What any two players can be told."""
+    """Options of any two players."""
 
     loss: Loss = "non-saturating"
     """minimax, non-saturating (Goodfellow 2014), lsgan (Mao 2017), hinge (Miyato 2018), wgan (clipped), wgan-gp."""
     gp_weight: float = 10.0
     """Weight of the gradient penalty (wgan-gp; Gulrajani et al. 2017: 10)."""
     gp_target: float = 1.0
-    """Norm that the penalty pulls gradients to (wgan-gp; Gulrajani 2017: 1; Karras 2018 for CIFAR-10: 750)."""
+    """Gradient norm that the penalty aims at (wgan-gp; Gulrajani 2017: 1; Karras 2018 for CIFAR-10: 750)."""
     drift: float = 0.0
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     clip: float = 0.01
-    """Bound of D's weights (wgan; Arjovsky 2017: 0.01, with RMSProp, to which Adam of beta1 0 is next)."""
+    """Bound of D's weights (wgan; Arjovsky 2017: 0.01, with RMSProp; Adam with beta1 0 is closest to that)."""
     label_smoothing: float = 0.0
-    """How far D's target for real images is below 1, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
+    """D's target for real images is 1 minus this, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
     feature_matching: int = 0
-    """G matches means of D's maps of this height, not the loss (Salimans et al. 2016, 3.1; DCGAN's last: 4)."""
+    """G matches means of D's feature maps of this height (Salimans et al. 2016, 3.1; DCGAN's last: 4; 0: off)."""
     minibatch_discrimination: int = 0
-    """Kernels of D's minibatch discrimination (Salimans et al. 2016, 3.2; authors' code: 100)."""
+    """Number of kernels in D's minibatch discrimination (Salimans et al. 2016, 3.2; authors' code: 100)."""
     minibatch_dim: int = 5
-    """Values of each of these kernels (Salimans et al. 2016, 3.2; authors' code: 5)."""
+    """Values of each kernel (Salimans et al. 2016, 3.2; authors' code: 5)."""
     historical_averaging: float = 0.0
     """Weight of the squared distance from the mean of past parameters (Salimans et al. 2016, 3.3)."""
     instance_noise: float = 0.0
-    """Deviation of normal noise on all images that D sees, at the start (Sønderby et al. 2017: 0.1)."""
+    """Initial standard deviation of the normal noise on all images that D sees (Sønderby et al. 2017: 0.1)."""
     instance_noise_kimg: float = 0.0
-    """Thousands of images over which that falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
+    """Thousands of images over which the noise falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
-    """D's learning rate over G's, two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
+    """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
     d_steps: int = 1
-    """Moves of D for each of G's, every one with new images (Arjovsky et al. 2017: 5)."""
+    """Updates of D for each update of G, each with new images (Arjovsky et al. 2017: 5)."""
     update: Update = "alternating"
-    """G moves against the updated D; joint: both from one state; merged: also in one pass through G."""
+    """alternating: G sees the updated D; joint: both start from one state; merged: also with one pass through G."""
 
 
 def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bool = True) -> Losses:
@@ -73,7 +73,7 @@ def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bo
     """
     check(options)
     if not 0 <= class_weight < math.inf:
-        raise UsageError(f"class_weight={class_weight} is not a number from 0 up")
+        raise UsageError(f"class_weight={class_weight} is not a finite number of at least 0")
     try:
         return Losses(
             _objective(options),
@@ -113,31 +113,32 @@ def check(options: Techniques) -> None:
     smoothed = ("minimax", "non-saturating", "lsgan")
     if options.label_smoothing and options.loss not in smoothed:
         raise UsageError(
-            f"label_smoothing={options.label_smoothing} excludes loss={options.loss!r}, which has no target to smooth:"
-            f" only {', '.join(smoothed)} have"
+            f"label_smoothing={options.label_smoothing} cannot be combined with loss={options.loss!r}, which has no"
+            f" target to smooth: only {', '.join(smoothed)} have one"
         )
     for name in _NUMBERS:
         if not 0 <= getattr(options, name) < math.inf:
-            raise UsageError(f"{name}={getattr(options, name)} is not a number from 0 up")
+            raise UsageError(f"{name}={getattr(options, name)} is not a finite number of at least 0")
     if options.loss == "wgan" and not options.clip > 0:
-        raise UsageError(f"clip={options.clip}: loss='wgan' needs a positive bound, or its critic has no limit")
+        raise UsageError(f"clip={options.clip}: loss='wgan' needs a positive bound, or its critic is unbounded")
     if options.loss == "wgan" and options.minibatch_discrimination:
         raise UsageError(
-            f"loss='wgan' excludes minibatch_discrimination={options.minibatch_discrimination}: with weights of at most"
-            f" {options.clip} all images look alike to its kernels"
+            f"loss='wgan' cannot be combined with minibatch_discrimination={options.minibatch_discrimination}:"
+            f" with weights of at most {options.clip} all images look alike to its kernels"
         )
     if options.d_steps < 1:
-        raise UsageError(f"d_steps={options.d_steps}: D has to move at least once")
+        raise UsageError(f"d_steps={options.d_steps}: D needs at least 1 update")
     if options.d_steps > 1 and options.update != "alternating":
         raise UsageError(
-            f"d_steps={options.d_steps} excludes update={options.update!r}, where both players move once from one state"
+            f"d_steps={options.d_steps} cannot be combined with update={options.update!r}, where both players are"
+            " updated once from one state"
         )
     if not options.ttur > 0:
         raise UsageError(f"ttur={options.ttur}: D's learning rate must be positive")
     if options.minibatch_discrimination < 0 or options.minibatch_dim < 1:
         raise UsageError(
             f"minibatch_discrimination={options.minibatch_discrimination} with"
-            f" minibatch_dim={options.minibatch_dim}: there is no such number of kernels or of values"
+            f" minibatch_dim={options.minibatch_dim}: there must be at least 0 kernels with at least 1 value each"
         )
     size = options.feature_matching
     if size and (size < 4 or size & (size - 1)):
@@ -160,14 +161,19 @@ def check_norms(options: Techniques, g_norm: str, d_norm: str, weight_norm: bool
     """UsageError where the networks' norms exclude each other or the loss."""
     if options.loss == "wgan-gp" and d_norm == "batch":
         raise UsageError(
-            "loss='wgan-gp' excludes d_norm='batch': the penalty is on the gradient of each image's own score, which"
-            " batch norm makes depend on the others (Gulrajani et al. 2017, 4; their choice is d_norm='layer')"
+            "loss='wgan-gp' cannot be combined with d_norm='batch': the penalty is on the gradient of each image's own"
+            " score, but with batch norm this score depends on the other images (Gulrajani et al. 2017, 4;"
+            " their choice is d_norm='layer')"
         )
     if weight_norm and "spectral" in (g_norm, d_norm):
-        raise UsageError("weight_norm excludes the norm 'spectral': both determine the scale of the weights")
+        raise UsageError(
+            "weight_norm cannot be combined with the norm 'spectral': both determine the scale of the weights"
+        )
     if options.loss == "wgan" and (weight_norm or d_norm == "spectral"):
         other = "weight_norm" if weight_norm else "d_norm='spectral'"
-        raise UsageError(f"loss='wgan' excludes {other}: clipping bounds parameters, which are not the weights there")
+        raise UsageError(
+            f"loss='wgan' cannot be combined with {other}: clipping bounds parameters, which are not the weights there"
+        )
 
 
 def _objective(options: Techniques) -> Objective:

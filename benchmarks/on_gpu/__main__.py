@@ -1,12 +1,12 @@
-"""``python3 -m benchmarks.on_gpu first|second``: what there is to know of a GPU, in eight minutes and in another three.
+"""``python3 -m benchmarks.on_gpu first|second``: checks and measures everything on a GPU, in eight and three minutes.
 
-*first* builds for the GPU that is there, asks the doctor, runs the tests that make their tensors on it and, beside
-them, every kernel under memcheck, and then measures single ops against their rivals op by op, the foremost sizes first,
-until its time is up. *second* builds where nothing is built yet, measures whole training steps, and then runs every
-kernel under racecheck. Nothing is measured while a sanitizer runs.
+*first* builds for the machine's GPU, runs the doctor and the tests that use the GPU, and at the same time every kernel
+under memcheck. Then it measures single ops against their rivals op by op, the most important sizes first, until its
+time is up. *second* builds if nothing is built yet, measures whole training steps, and then runs every kernel under
+racecheck. Nothing is measured while a sanitizer runs.
 
-What has been found is written at once: the result into the GPU's file in --results, what each part printed into a log
-beside it. What fails keeps the rest from running only where nothing has been built. Exit code 0 if nothing failed.
+Results are written at once: into the GPU's file in --results, and the output of each part into a log in the same
+folder. A part that fails does not stop the others, unless there is no build. The exit code is 0 if nothing failed.
 """
 
 from __future__ import annotations
@@ -236,14 +236,16 @@ def main(arguments: Sequence[str] | None = None, run: type[Run] = Run) -> int:
     )
     parser.add_argument("command", choices=list(SECONDS))
     parser.add_argument(
-        "--results", metavar="FOLDER", type=Path, default=ROOT / "build" / "on_gpu", help="where results and logs go"
+        "--results", metavar="FOLDER", type=Path, default=ROOT / "build" / "on_gpu", help="folder for results and logs"
     )
-    parser.add_argument("--commit", metavar="SHA", help="what is tested, where there is no git")
-    parser.add_argument("--seconds", metavar="N", type=float, help="to take at most (first 480, second 200)")
-    parser.add_argument("--tests", metavar="ARGS", default="", help="pytest's, for other tests")
-    parser.add_argument("--ops", metavar="ARGS", default=OPS, help="pytest's, for other benchmarks of ops")
-    parser.add_argument("--steps", metavar="ARGS", default=STEPS, help="pytest's, for other benchmarks of steps")
-    parser.add_argument("--rehearse", action="store_true", help="the same on the CPU, where there is no GPU")
+    parser.add_argument("--commit", metavar="SHA", help="the tested commit, if there is no git")
+    parser.add_argument("--seconds", metavar="N", type=float, help="time limit (default: first 480, second 200)")
+    parser.add_argument("--tests", metavar="ARGS", default="", help="pytest arguments that choose the tests")
+    parser.add_argument("--ops", metavar="ARGS", default=OPS, help="pytest arguments that choose the benchmarks of ops")
+    parser.add_argument(
+        "--steps", metavar="ARGS", default=STEPS, help="pytest arguments that choose the benchmarks of steps"
+    )
+    parser.add_argument("--rehearse", action="store_true", help="do the same on the CPU, without a GPU")
     options = parser.parse_args(arguments)
     if options.commit:
         os.environ["COMMIT"] = options.commit

@@ -1,8 +1,8 @@
-"""How far generated images are from real ones, by the field's own measures. ``import gan_ops`` does not bring it.
+"""How far generated images are from real ones, by the usual metrics. ``import gan_ops`` does not import it.
 
 Each metric is a function on whole sets, and a class of the same name in CamelCase for sets that come in batches:
-``update`` adds a batch, ``compute`` gives what the function gives, ``reset`` starts anew. Metrics on features know
-nothing of where those come from; with :mod:`gan_ops.metrics.inception` they are FID, KID and so on.
+``update`` adds a batch, ``compute`` gives what the function gives, ``reset`` starts again. Metrics on features do
+not depend on where those come from; with :mod:`gan_ops.metrics.inception` they are FID, KID and so on.
 """
 
 from gan_ops.metrics.frechet_distance import FrechetDistance, frechet_distance

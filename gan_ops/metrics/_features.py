@@ -88,6 +88,6 @@ class TwoFeatureSets(TwoSets):
         return {"features": self._real.all(type(self).__name__)}
 
     def load_real(self, statistics: dict[str, Tensor]) -> None:
-        """Puts a real set's statistics in the place of what has come of it."""
+        """Replaces all that was added of the real set by its statistics."""
         self._real = FeatureSet("real")
         self._real.add(statistics["features"], self._fake.width)

@@ -89,7 +89,7 @@ class FrechetDistance(TwoSets):
         }
 
     def load_real(self, statistics: dict[str, Tensor]) -> None:
-        """Puts a real set's statistics in the place of what has come of it."""
+        """Replaces all that was added of the real set by its statistics."""
         self._real = _Moments("real")
         self._real.count = int(statistics["count"])
         self._real.origin = statistics["mean"]

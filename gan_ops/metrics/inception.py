@@ -18,7 +18,7 @@ PUBLISHED = "6726825d"
 
 
 class InceptionUnavailable(Exception):
-    """There is no torch-fidelity, or no file of weights. No other network takes its place."""
+    """There is no torch-fidelity, or no file of weights. No other network is used instead."""
 
 
 class InceptionOutputs(NamedTuple):

@@ -28,7 +28,7 @@ def inception_score(logits: Tensor, *, splits: int = 10, seed: int | None = None
         logits: [N, K], floating-point; computed in float64.
         splits: consecutive parts of nearly equal size.
         seed: shuffles the images before they are split, as torch-fidelity does from the same seed (its default is
-            2020). None takes them as they come, which is as good where they come in random order.
+            2020). None keeps their order, which is as good if that is random.
 
     Raises:
         ValueError: another shape, values that are not finite, or fewer images than splits.

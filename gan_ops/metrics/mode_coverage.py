@@ -21,7 +21,7 @@ class ModeCoverageResult(NamedTuple):
 def mode_coverage(real_labels: Tensor, fake_labels: Tensor, *, modes: int) -> ModeCoverageResult:
     """How many modes of the real samples are among the generated ones, and how far apart the two histograms are.
 
-    A mode is a class that a classifier tells: with stacked MNIST's 1000 it is the count of Metz et al. 2017, section
+    A mode is a class of a classifier. With the 1000 of stacked MNIST this is the count of Metz et al. 2017, section
     3.3.1, who take the KL divergence; Jensen–Shannon's, ½KL(p‖m) + ½KL(q‖m) with m = ½(p + q), is finite where a mode
     is missing too.
 
@@ -90,5 +90,5 @@ class ModeCoverage:
         return {"histogram": self._real.clone()}
 
     def load_real(self, statistics: dict[str, Tensor]) -> None:
-        """Puts a real set's statistics in the place of what has come of it."""
+        """Replaces all that was added of the real set by its statistics."""
         self._real = statistics["histogram"].clone()

@@ -33,10 +33,10 @@ def ms_ssim(a: Tensor, b: Tensor) -> MsSsimResult:
     Windows are 11×11 Gaussians of σ 1.5, the next scale is a mean of 2×2 pixels, and a mean over channels and pixels
     that is negative counts as 0: the number that torchmetrics gives (``data_range=255``). Images smaller than 176
     pixels have fewer than five scales: as many as leave the coarsest at least one window wide, with the first of the
-    weights, made to sum to one. The figures of different numbers of scales do not compare.
+    weights, made to sum to one. Values with different numbers of scales cannot be compared.
 
-    Between random generated images, 10 000 pairs in PGGAN's protocol, lower is more varied (Odena et al. 2017); what
-    the same measure gives for real images is where it should end.
+    Between random generated images, 10 000 pairs in PGGAN's protocol, lower is more varied (Odena et al. 2017); the
+    value of real images is the target.
 
     Args:
         a, b: [N, 1 or 3, H, W] of the same shape, uint8 or floating-point in [−1, 1]; computed in float64.

@@ -26,11 +26,11 @@ class ParzenResult(NamedTuple):
 def parzen_log_likelihood(
     fake: Tensor, validation: Tensor, test: Tensor, *, bandwidths: Sequence[float] = BANDWIDTHS
 ) -> ParzenResult:
-    """Mean log density of ``test`` under Gaussians of one σ around the generated samples; σ is what suits validation.
+    """Mean log density of ``test`` under Gaussians of one σ around the generated samples; validation chooses σ.
 
-    The protocol of Goodfellow et al. 2014, section 5 (after Breuleux et al. 2011): 10 000 generated samples. A figure
-    belongs to its units: those published for MNIST are of 784 pixels in [0, 1]. A best bandwidth at an end of the list
-    asks for a longer list.
+    The protocol of Goodfellow et al. 2014, section 5 (after Breuleux et al. 2011): 10 000 generated samples. Values
+    depend on the units: those published for MNIST are for 784 pixels in [0, 1]. If the best bandwidth is at an end of
+    the list, give a longer list.
 
     Args:
         fake: [N, D] floating-point, flattened samples of the generator.
@@ -54,9 +54,9 @@ def parzen_log_likelihood(
 
 
 class ParzenLogLikelihood(TwoFeatureSets):
-    """:func:`parzen_log_likelihood` of batches of flattened samples: the first half of the real ones validates.
+    """:func:`parzen_log_likelihood` of batches of flattened samples: the first half of the real ones is for validation.
 
-    Keeps all samples: the density is made of them.
+    Keeps all samples, because the density consists of them.
     """
 
     def __init__(self, *, bandwidths: Sequence[float] = BANDWIDTHS) -> None:

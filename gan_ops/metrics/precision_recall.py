@@ -21,7 +21,7 @@ class PrecisionRecallResult(NamedTuple):
 
 
 def precision_recall(real_features: Tensor, fake_features: Tensor, *, k: int = 3) -> PrecisionRecallResult:
-    """How much of either set lies in balls around the other's samples that reach to their k-th neighbours there.
+    """How much of each set lies in balls around the other set's samples, whose radius is the k-th neighbour's distance.
 
     Precision is the share of generated samples in some real ball, recall that of real samples in some generated ball
     (Kynkäänniemi et al. 2019, eq. 1–2). Density counts the real balls that a generated sample lies in, over k; coverage

@@ -56,7 +56,7 @@ def sliced_wasserstein(
 def noise_floor(
     real: Tensor, *, patches_per_image: int = 128, directions: int = 512, seed: int = 0
 ) -> dict[int | str, float]:
-    """:func:`sliced_wasserstein` between the two halves of a real set: what no generator gets below.
+    """:func:`sliced_wasserstein` between the two halves of a real set: no generator can be expected to get below it.
 
     Args:
         real: [2·N, 1 or 3, H, H]; give 2·16384 images for the floor of 16384.
@@ -118,7 +118,7 @@ class SlicedWasserstein:
         return {"shape": torch.tensor(self._shape), "count": torch.tensor(self.count_real), **levels}
 
     def load_real(self, statistics: dict[str, Tensor]) -> None:
-        """Puts a real set's statistics, of the same options and seed, in the place of what has come of it."""
+        """Puts a real set's statistics, of the same options and seed, in place of all that was added of it."""
         shape = tuple(statistics["shape"].tolist())
         if self._sets.get(False) is not None and self._shape != shape:
             raise ValueError(f"statistics must be of images {list(self._shape)}, not {list(shape)}")

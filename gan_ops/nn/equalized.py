@@ -145,9 +145,9 @@ def scaled_before_epilogue(x: Tensor, weight: Tensor, scale: float) -> tuple[Ten
 
 
 def scale_smaller(x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """(x, weight) with one of them multiplied by ``scale``: a bilinear op does not mind which, so the smaller one.
+    """(x, weight) with one of them multiplied by ``scale``: either will do in a bilinear op; it is the smaller one.
 
-    In an exported graph it is the weight, since x has any size there.
+    In an exported graph it is the weight, since the batch can have any size there.
     """
     if torch.compiler.is_exporting() or x.numel() >= weight.numel():
         return x, weight * scale

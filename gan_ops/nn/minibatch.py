@@ -114,7 +114,9 @@ class MinibatchDiscrimination(nn.Module):
             nearest.append(distances.amin(dim=0))
         half = torch.stack(nearest).view(x.shape[0], self.weight.shape[1]).mean(dim=0) / 2  # → [N, B] → [B]
         if not half.all():
-            raise ValueError(f"kernel {half.argmin().item()} gives every sample of x an equal one: no scale parts them")
+            raise ValueError(
+                f"kernel {half.argmin().item()} gives the same result for every sample of x: no scale can separate them"
+            )
         if self.log_scale is None:
             self.weight /= half[:, None]
         else:

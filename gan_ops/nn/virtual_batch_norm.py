@@ -1,7 +1,7 @@
 """Virtual batch norm as layers: the norm, and the network that brings its reference batch to it.
 
-These two know of something besides an input and parameters: a batch that is chosen once, stored with the network and
-sent through it beside every other one.
+Besides an input and parameters, these two use a batch that is chosen once, stored with the network and sent through it
+together with every other batch.
 """
 
 from __future__ import annotations
@@ -101,18 +101,18 @@ class ReferenceSequential(nn.Sequential):
     def set_reference(self, latents: Tensor) -> None:
         """Makes a copy of ``latents`` [R, …], inputs of the first layer, the reference batch.
 
-        ValueError where there is no example, TypeError where a VirtualBatchNorm lies too deep to see the batch.
+        ValueError where there is no example, TypeError where a VirtualBatchNorm is nested too deep to get the batch.
         """
         for layer in _layers(self):
             brings_its_own = isinstance(layer, ReferenceSequential | VirtualBatchNorm)
             if not brings_its_own and any(isinstance(inner, VirtualBatchNorm) for inner in layer.modules()):
-                raise TypeError(f"a VirtualBatchNorm lies in a {type(layer).__name__}, where no reference batch comes")
+                raise TypeError(f"a VirtualBatchNorm is inside a {type(layer).__name__}, which gets no reference batch")
         if latents.dim() == 0 or latents.shape[0] == 0:
             raise ValueError(f"latents must hold at least one example, but are {list(latents.shape)}")
         self.reference = latents.detach().clone()
 
     def forget_statistics(self) -> None:
-        """Has the next call compute the reference batch's statistics anew."""
+        """Makes the next call compute the reference batch's statistics again."""
         self._kept = None
 
     def frozen(self) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""What discriminator and generator minimise: small objects that know scores and gradients, and nothing of trainers."""
+"""What discriminator and generator minimise: small objects on scores and gradients, independent of trainers."""
 
 from gan_ops.objectives import penalties, semi_supervised
 from gan_ops.objectives.adversarial import (

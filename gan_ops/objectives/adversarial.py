@@ -122,4 +122,4 @@ def classification_loss(
 
 def _check_smoothing(label_smoothing: float) -> None:
     if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing={label_smoothing} is not from 0 up to below 1")
+        raise ValueError(f"label_smoothing={label_smoothing} must be at least 0 and below 1")

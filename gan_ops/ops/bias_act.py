@@ -24,9 +24,9 @@ def bias_act(
         scale: positive; with an equalized learning rate the layer's constant, so that nothing else scales its weight.
 
     Returns:
-        A tensor of x's shape and type, and of its memory layout where that is contiguous or channels_last. It keeps y
-        alone for the backward pass. Where scale·x + bias is 0 the slope counts as ``negative_slope``, as in torch; the
-        second derivative to x is zero, and no tensor of zeros is made for it.
+        A tensor of x's shape and type, and of its memory layout where that is contiguous or channels_last. Only y
+        is kept for the backward pass. Where scale·x + bias is 0 the slope counts as ``negative_slope``, as in torch.
+        The second derivative to x is zero, and no tensor of zeros is made for it.
 
     Raises:
         ValueError: shapes do not fit, negative_slope is negative, or gain or scale is not positive and finite.

@@ -13,7 +13,7 @@ from gan_ops.ops._layout import bias_gradient_like, dense_like, scale_like
 def bias_act_pixel_norm(
     x: Tensor, bias: Tensor | None = None, negative_slope: float = 0.2, eps: float = 1e-8, scale: float = 1.0
 ) -> Tensor:
-    """y = pixel_norm(leaky_relu(scale·x + bias)): a PGGAN generator layer behind its convolution, Karras et al. 2018.
+    """y = pixel_norm(leaky_relu(scale·x + bias)): a PGGAN generator layer after its convolution, Karras et al. 2018.
 
     Args:
         x: feature maps [N, C, *] or features [N, C], with at least one channel; float64, float32, float16 or bfloat16
@@ -24,9 +24,9 @@ def bias_act_pixel_norm(
         scale: positive; with an equalized learning rate the layer's constant, so that nothing else scales its weight.
 
     Returns:
-        A tensor of x's shape and type, and of its memory layout where that is contiguous or channels_last. It keeps x
-        and one value a pixel for the backward pass. Where scale·x + bias is 0 the slope counts as ``negative_slope``,
-        as in torch. First and second derivatives are kernels too; higher ones run as plain torch.
+        A tensor of x's shape and type, and of its memory layout where that is contiguous or channels_last. x and
+        one value per pixel are kept for the backward pass. Where scale·x + bias is 0 the slope counts as
+        ``negative_slope``, as in torch. First and second derivatives are kernels too; higher ones run as plain torch.
 
     Raises:
         ValueError: shapes do not fit, negative_slope or eps is negative, or scale is not positive.

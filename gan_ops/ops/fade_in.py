@@ -18,12 +18,12 @@ def fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> Tensor:
             float64 in float64).
         old: [N, C, H, W] of new's type.
         fraction: old's weight, falling from 1 to 0 while new fades in; a number or a 0-d floating-point tensor, read
-            by the kernel where it is on the images' device, so that nothing waits for it. Both ends are exact where new
+            by the kernel if it is on the images' device, so that nothing waits for it. Both ends are exact where new
             and old are finite; infinities and NaN of either side spread, as in ``torch.lerp``, whose formula this is.
 
     Returns:
-        A tensor of new's shape and type, and of its memory layout where that is contiguous or channels_last. It keeps
-        the fraction alone for the backward pass. Derivatives of every order are kernels, except where the fraction
+        A tensor of new's shape and type, and of its memory layout where that is contiguous or channels_last. Only
+        the fraction is kept for the backward pass. Derivatives of every order are kernels, except where the fraction
         requires a gradient: then all of it runs as plain torch.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Historical averaging: how far parameters are from the mean of all they have been."""
+"""Historical averaging: how far parameters are from the mean of all their past values."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def historical_distance(parameters: Iterable[Tensor], averages: Iterable[Tensor]
 def historical_update_(parameters: Iterable[Tensor], averages: Iterable[Tensor], step: float | Tensor) -> None:
     """Moves the averages in place from the mean of θ[1..t−1] to that of θ[1..t]: average += (θ − average)/t.
 
-    The arguments and errors are those of :func:`historical_distance`. Averages of float16 or bfloat16 parameters had
-    better be float32: in the narrow types steps of 1/t soon round to nothing.
+    The arguments and errors are those of :func:`historical_distance`. Averages of float16 or bfloat16 parameters
+    should be float32: in the narrow types, steps of 1/t are soon rounded to 0.
     """
     parameters, averages = list(parameters), list(averages)
     if kernels_run_eagerly():

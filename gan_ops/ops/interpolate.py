@@ -12,16 +12,16 @@ from gan_ops.ops._layout import dense_like
 
 
 def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
-    """real + weight·(fake − real), one weight a sample: the points of Gulrajani et al. 2017, algorithm 1, line 6.
+    """real + weight·(fake − real), one weight per sample: the points of Gulrajani et al. 2017, algorithm 1, line 6.
 
     Args:
         real: [N, *] with at least two axes; float64, float32, float16 or bfloat16.
         fake: of real's shape, type and device.
-        weight: one value a sample, [N] or [N, 1, …], of any of these types; 0 gives ``real``, 1 gives ``fake``.
+        weight: one value per sample, [N] or [N, 1, …], of any of these types; 0 gives ``real``, 1 gives ``fake``.
 
     Returns:
         A tensor of real's shape and type, and of its memory layout where that is contiguous or channels_last; computed
-        in float32 (float64 for float64). First derivatives are kernels too; higher ones are made of the same.
+        in float32 (float64 for float64). First derivatives are kernels too; higher ones consist of the same kernels.
 
     Raises:
         ValueError: shapes or devices do not fit.

@@ -1,4 +1,4 @@
-"""A level of images' Laplacian pyramid, cut into patches. It measures: there is no derivative."""
+"""A level of images' Laplacian pyramid, cut into patches. Only for metrics: it has no derivative."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gan_ops._dispatch import kernels_run, reference_only
 
 
 def laplacian_patches(images: Tensor, places: Tensor, *, differences: bool = True) -> tuple[Tensor, Tensor]:
-    """7×7 patches of what images have over their smaller version enlarged, and that smaller version.
+    """7×7 patches of the difference between images and their enlarged smaller version, and that smaller version.
 
     Images shrink by the binomial kernel 1 4 6 4 1 and every second pixel, borders mirrored, and are enlarged by the
     same kernel between zeros: Burt and Adelson 1983. On CUDA it is made of torch's ops.
@@ -26,7 +26,7 @@ def laplacian_patches(images: Tensor, places: Tensor, *, differences: bool = Tru
 
     Raises:
         ValueError: a shape or device does not fit, or a place lies outside.
-        TypeError: a type is another.
+        TypeError: a tensor is of another type.
         NotImplementedError: images require a gradient.
     """
     if kernels_run() and all(x.device.type == "cpu" for x in (images, places)):

@@ -19,7 +19,7 @@ def minibatch_discrimination(m: Tensor, include_self: bool = True) -> Tensor:
 
     Returns:
         [N, B] of m's type. First and second derivatives are kernels too, with |x|' = 0 at x = 0; there is no third.
-        None of them holds anything of size N·N: beside their results they need O(N·B·C) memory. Terms below the
+        None of them holds anything of size N·N: besides their results they need O(N·B·C) memory. Terms below the
         smallest normal number, of a distance above 87 (float64: 708), may count as zero.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Virtual batch norm: every example normalised by itself and a reference batch that is fixed."""
+"""Virtual batch norm: every example is normalised by itself and a fixed reference batch."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def virtual_batch_norm(
         m = a·m_i + (1 − a)·reference_mean
         v = a·v_i + (1 − a)·reference_var + a·(1 − a)·δ²
 
-    which is the paper's mean square less m², without its cancellation. An example's result does not depend on those
-    beside it in the batch.
+    which is the paper's mean square less m², without its cancellation. An example's result does not depend on the
+    other examples of the batch.
 
     Args:
         x: feature maps [N, C, *] or features [N, C], with at least one channel; float64, float32, float16 or bfloat16

@@ -38,7 +38,7 @@ def line(lines: list[str], *words: str) -> list[str]:
 
 def test_a_family_has_a_line_for_each_mode_and_size() -> None:
     assert op_tables.family_table([entry()]) == [
-        "| mode | size | ours, ms | vs. op by op | vs. compiled | times the limit | MB, ours | MB, fastest |",
+        "| mode | size | ours, ms | vs. op by op | vs. compiled | times the limit | MB, ours | MB, fastest rival |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
         "| forward | 64x512x4x4 | 1 | 3.00 definition | **2.00** compiled | 2.00 | 2 | 4 |",
     ]
@@ -58,7 +58,7 @@ def test_a_target_is_met_by_its_ratio_or_near_the_limit_or_not_at_all() -> None:
     lines = op_tables.summary(entries)
     assert line(lines, "| forward |")[3:6] == ["1 of 3", "1", "1"]
     assert line(lines, "- ") == [
-        "- pixel_norm, forward, far: 1.00 of 1.1 against the fastest, and 2.00 times the limit"
+        "- pixel_norm, forward, far: 1.00 (target 1.1) against the fastest, 2.00 times the limit"
     ]
 
 

@@ -79,5 +79,5 @@ def test_of_an_alternative_that_does_more_a_part_counts() -> None:
 
 
 def test_a_subject_that_does_not_race_is_an_error() -> None:
-    with pytest.raises(ValueError, match="subject='ours' is none of the alternatives"):
+    with pytest.raises(ValueError, match="subject='ours' is not one of the alternatives"):
         race(Benchmark(), "ours", {"theirs": lambda: None}, params={})

@@ -85,7 +85,7 @@ def test_resolutions(resolution, kernel_size):
 @pytest.mark.parametrize("norm", G_NORMS)
 def test_every_norm_in_both_networks_keeps_the_scale_of_signals_and_has_two_derivatives(norm, weight_norm):
     if weight_norm and norm == "spectral":
-        with pytest.raises(ValueError, match="weight_norm excludes norm='spectral'"):
+        with pytest.raises(ValueError, match="weight_norm cannot be combined with norm='spectral'"):
             generator(norm=norm, weight_norm=True)
         return
     x = generator(norm=norm, weight_norm=weight_norm)(latents())
@@ -228,7 +228,7 @@ def test_features_are_the_maps_of_a_height(height, channels):
         (lambda: discriminator(norm="virtual"), "norm='virtual'"),
         (lambda: generator()(torch.zeros(2, LATENT + 1)), r"z is \[2, 7\], not \[N, 6\]"),
         (lambda: discriminator()(torch.zeros(2, 3, 8, 8)), r"x is \[2, 3, 8, 8\], not \[N, 3, 16, 16\]"),
-        (lambda: discriminator()(images(), features=16), "features=16 is none of the maps' heights 8, 4"),
+        (lambda: discriminator()(images(), features=16), "features=16 is not one of the maps' heights 8, 4"),
         (lambda: generator()(latents(), torch.zeros(8)), "labels"),
         (lambda: discriminator()(images(), torch.zeros(8)), "labels"),
     ],

@@ -339,7 +339,9 @@ class Residual(nn.Sequential):
 @pytest.mark.parametrize("layer", [Block(), Residual(gnn.VirtualBatchNorm(4))], ids=["module", "residual"])
 def test_a_hidden_norm_is_refused(layer: nn.Module) -> None:
     network = gnn.ReferenceSequential(nn.Linear(4, 4), layer)
-    with pytest.raises(TypeError, match=f"a VirtualBatchNorm lies in a {type(layer).__name__}, where no reference"):
+    with pytest.raises(
+        TypeError, match=f"a VirtualBatchNorm is inside a {type(layer).__name__}, which gets no reference"
+    ):
         network.set_reference(torch.randn(6, 4))
 
 

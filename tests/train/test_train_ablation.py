@@ -244,7 +244,7 @@ def test_trainings_stopped_by_a_signal_go_on_and_give_the_same_table(tmp_path, m
     thread.start()
     assert ablate(stopped, **longer) == 128 + signal.SIGTERM
     thread.join()
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     assert "stopped by SIGTERM" in (run.folder / "log.txt").read_text()
 
     monkeypatch.setattr(ablation.subprocess, "Popen", Inside)
@@ -297,7 +297,7 @@ def test_a_training_that_fails_stops_no_other_and_is_reported_at_the_end(study, 
     assert part == {**whole, "all methods": whole["all methods"][1:]}
     page = (tmp_path / "part" / "ablation.md").read_text()
     value = whole["all methods"][1]
-    assert f"| all methods | {value:.2f} | –, {value:.2f} | 1 |" in page and "of a training that failed" in page
+    assert f"| all methods | {value:.2f} | –, {value:.2f} | 1 |" in page and "the training failed" in page
 
 
 def test_where_all_trainings_fail_there_is_no_table(tmp_path, inside, capsys):
@@ -375,7 +375,7 @@ def test_a_damaged_file_is_named(study, tmp_path, capsys, name, text):
 def test_options_that_came_to_nothing_do_not_keep_the_folder(tmp_path, inside, monkeypatch, capsys):
     monkeypatch.setattr(ablation, "METHODS", METHODS[:1])
     assert ablate(tmp_path, seeds=1, given=("--resolution", "20")) == 2
-    assert "resolution=20 is none of 16, 32, 64, 128" in capsys.readouterr().err
+    assert "resolution=20 is not one of 16, 32, 64, 128" in capsys.readouterr().err
     assert ablate(tmp_path, seeds=1, given=("--data", "nowhere")) == 1
     assert ablate(tmp_path, seeds=1) == 0
     assert ablate(tmp_path, seeds=1, given=("--data", "nowhere")) == 2
@@ -459,7 +459,7 @@ def test_two_ablations_in_one_folder_are_refused(tmp_path, capsys):
     with open(tmp_path / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert ablate(tmp_path) == 2
-    assert "another ablation is at work" in capsys.readouterr().err
+    assert "another ablation is already running" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

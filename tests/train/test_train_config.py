@@ -83,7 +83,10 @@ def test_every_option_has_a_help_text_in_its_class_on_one_line():  # --help woul
         (["--latent", "0"], "latent=0 is less than 1"),
         (["--fmap-max", "0"], "fmap_max=0 is less than 1"),
         (["--group-size", "-1"], "group_size=-1 is less than 0"),
-        (["--conditioning", "concat", "--feature-matching", "4"], "feature_matching=4 excludes conditioning='concat'"),
+        (
+            ["--conditioning", "concat", "--feature-matching", "4"],
+            "feature_matching=4 cannot be combined with conditioning='concat'",
+        ),
         (["--log-kimg", "x"], "log_kimg: 'x'"),
         (["--gp-target", "-1"], "gp_target=-1"),
         (["--loss", "wgan"], "loss='wgan' clips D's parameters"),

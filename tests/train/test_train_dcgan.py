@@ -171,9 +171,9 @@ def test_a_checkpoint_s_norms_stay(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
-        (["--labels", "--class-weight", "-1"], "class_weight=-1.0 is not a number from 0 up"),
+        (["--labels", "--class-weight", "-1"], "class_weight=-1.0 is not a finite number of at least 0"),
         (["--kimg", "inf"], "kimg=inf is not a positive number"),
-        (["--image-kimg", "inf"], "image_kimg: 'inf' has a value that is not a number from 0 up"),
+        (["--image-kimg", "inf"], "image_kimg: 'inf' has a value that is not a finite number of at least 0"),
     ],
     ids=str,
 )
@@ -283,7 +283,7 @@ def test_a_wrong_combination_is_one_line_and_nothing_is_written(tmp_path, capsys
     monkeypatch.chdir(tmp_path)
     assert run_program(lambda: dcgan.main(["--loss", "hinge", "--label-smoothing", "0.1"])) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "label_smoothing=0.1 excludes loss='hinge'" in line
+    assert "label_smoothing=0.1 cannot be combined with loss='hinge'" in line
     assert not list(tmp_path.iterdir())
 
 

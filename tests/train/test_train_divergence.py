@@ -186,5 +186,5 @@ def test_a_broken_checkpoint_named_outright_is_refused_with_the_way_on(broken_ne
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert train("--resume", str(newest)) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"is not finite; go on from before that: python -m train.pggan --resume {older}" in line
+    assert f"is not finite; continue from before that: python -m train.pggan --resume {older}" in line
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before

@@ -161,8 +161,8 @@ def test_a_table_for_people(run, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--metrics", "fid,kod"], "metrics: 'kod' is none of swd, msssim, is, fid, kid, pr"),
-        (["--metrics", ""], "name some of"),
+        (["--metrics", "fid,kod"], "metrics: 'kod' is not one of swd, msssim, is, fid, kid, pr"),
+        (["--metrics", ""], "name at least one of"),
         (["--images", "500", "--metrics", "swd,kid"], "kid needs at least 1000 generated images, but there are 500"),
         (["--images", "1000", "--reals", "999", "--metrics", "kid"], "kid needs at least 1000 real images, but there"),
         (["--images", "0"], "images=0 is too few"),
@@ -176,9 +176,9 @@ def test_what_cannot_be_done_is_one_line(run, options, message, fails):
 
 
 def test_images_need_something_to_be_compared_with_at_some_size(folder, tmp_path, fails):
-    assert "--data has to say what to compare it with" in fails(folder)
+    assert "name the images to compare it with in --data" in fails(folder)
     Image.new("L", (20, 30)).save(tmp_path / "a.png")
-    assert "--resolution has to say what size" in fails(str(tmp_path), "--data", "digits")
+    assert "give the size to compare at with --resolution" in fails(str(tmp_path), "--data", "digits")
     assert "nothing-of-the-kind: no such folder or zip file" in fails("nothing-of-the-kind", "--data", "digits")
 
 

@@ -103,7 +103,7 @@ def test_a_damaged_list_is_one_line(run, capsys, content):
     (run / image_names.FILE).write_text(content)
     assert going_on(run) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{run / image_names.FILE} is" in line and "without this file the run goes on unchecked" in line
+    assert f"{run / image_names.FILE} is" in line and "without this file the run continues unchecked" in line
 
 
 def test_names_of_any_bytes_are_kept(tmp_path):

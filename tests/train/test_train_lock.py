@@ -37,7 +37,7 @@ def holding(process_id: int) -> str:
 
 
 def test_a_second_process_is_refused_with_the_folder_and_the_first_ones_number(holder, tmp_path):
-    expected = f"another training is at work in {tmp_path}: {holding(holder.pid)}, or one that it started"
+    expected = f"another training is already running in {tmp_path}: {holding(holder.pid)}, or one that it started"
     for _ in range(2):  # who was refused has not erased who holds it
         with pytest.raises(UsageError, match=f"^{re.escape(expected)}$"), locked(tmp_path, "training"):
             pass
@@ -86,7 +86,7 @@ def test_training_where_another_trains_is_one_line_and_changes_nothing(
     small = tiny_options() if program is pggan else ["--resolution", "16", "--data-size", "40", "--device", "cpu"]
     assert run_program(lambda: program.main([*(small if option == "--out" else []), option, str(tmp_path)])) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"another training is at work in {tmp_path}: {holding(holder.pid)}" in line
+    assert f"another training is already running in {tmp_path}: {holding(holder.pid)}" in line
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

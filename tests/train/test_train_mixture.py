@@ -88,8 +88,8 @@ def test_points_that_are_not_finite_are_bad() -> None:
     assert MIXTURES["ring"]().judge(points)[:2] == (0, 0.0)
 
 
-def test_strewn_points_fill_the_square_that_the_centres_span() -> None:
-    points = MIXTURES["grid"]().strewn(10_000, torch.Generator().manual_seed(0))
+def test_uniform_points_fill_the_square_that_the_centres_span() -> None:
+    points = MIXTURES["grid"]().uniform(10_000, torch.Generator().manual_seed(0))
     assert points.abs().max() <= 4
     quarters = torch.bincount((points > 0).long() @ torch.tensor([1, 2]))
     assert (quarters - 2500).abs().max() < 4 * math.sqrt(10_000 * 3 / 16)
@@ -173,18 +173,21 @@ def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
     [
         ({"steps": 0}, "steps=0 is less than 1"),
         ({"batch": 1}, "batch=1 is less than 2"),
-        ({"width": 25, "g_norm": "group"}, "width=25 excludes g_norm='group': a unit that is normed alone is always 0"),
-        ({"width": 1, "d_norm": "layer"}, "width=1 excludes d_norm='layer'"),
+        (
+            {"width": 25, "g_norm": "group"},
+            "width=25 cannot be combined with g_norm='group': a unit that is normalised alone is always 0",
+        ),
+        ({"width": 1, "d_norm": "layer"}, "width=1 cannot be combined with d_norm='layer'"),
         ({"lr": 0.0}, "lr=0 is not a positive number"),
         ({"lr": math.inf}, "lr=inf is not a positive number"),
         ({"beta1": 1.0}, "beta1=1.0"),
-        ({"ema_kimg": -1.0}, "ema_kimg=-1 is not a number from 0 up"),
-        ({"feature_matching": 1}, "feature_matching=1 is neither 0 nor 4, which stands for D's last hidden layer"),
+        ({"ema_kimg": -1.0}, "ema_kimg=-1 is not a finite number of at least 0"),
+        ({"feature_matching": 1}, "feature_matching=1 is neither 0 nor 4: 4 stands for D's last hidden layer"),
         ({"feature_matching": 8}, "feature_matching=8 is neither 0 nor 4"),
         ({"loss": "hinge", "label_smoothing": 0.1}, "no target to smooth"),
-        ({"d_steps": 2, "update": "merged"}, "d_steps=2 excludes update='merged'"),
-        ({"weight_norm": True, "d_norm": "spectral"}, "weight_norm excludes the norm 'spectral'"),
-        ({"loss": "wgan", "d_norm": "spectral"}, "loss='wgan' excludes d_norm='spectral'"),
+        ({"d_steps": 2, "update": "merged"}, "d_steps=2 cannot be combined with update='merged'"),
+        ({"weight_norm": True, "d_norm": "spectral"}, "weight_norm cannot be combined with the norm 'spectral'"),
+        ({"loss": "wgan", "d_norm": "spectral"}, "loss='wgan' cannot be combined with d_norm='spectral'"),
     ],
     ids=str,
 )
@@ -309,7 +312,7 @@ def test_a_comparison_has_a_row_for_each_technique_and_pictures(tiny_comparison,
     assert text == (tmp_path / "table.md").read_text()
     heading, _, *rows = (line.strip("| ").split(" | ") for line in text.splitlines())
     assert heading[2:] == ["ring: modes of 8", "good %", "divergence", "grid: modes of 25", "good %", "divergence"]
-    assert [cells[0] for cells in rows] == ["the data itself", "strewn evenly", "baseline", "smooth"]
+    assert [cells[0] for cells in rows] == ["the data itself", "uniform points", "baseline", "smooth"]
     assert (rows[0][2], rows[0][5]) == ("8.0 ± 0.0", "25.0 ± 0.0")
     assert rows[3][1].endswith("--label-smoothing 0.1`")
     config = replace(TINY, label_smoothing=0.1)
@@ -321,9 +324,9 @@ def test_a_comparison_has_a_row_for_each_technique_and_pictures(tiny_comparison,
 def test_runs_that_are_there_are_not_trained_again(tiny_comparison, tmp_path, capsys, monkeypatch) -> None:
     tiny_comparison("--seeds", "1")
     first = capsys.readouterr()
-    assert "0 of 4 runs are there already" in first.err
+    assert "0 of 4 runs are already done" in first.err
     tiny_comparison("--seeds", "2")
-    assert "4 of 8 runs are there already" in capsys.readouterr().err
+    assert "4 of 8 runs are already done" in capsys.readouterr().err
     monkeypatch.setattr(mixture_comparison, "train_all", lambda runs, jobs: iter(()) if not runs else pytest.fail())
     tiny_comparison("--seeds", "1")
     assert capsys.readouterr().out == first.out
@@ -337,9 +340,9 @@ def test_an_interrupted_comparison_keeps_what_has_ended(tiny_comparison, capsys,
     with monkeypatch.context() as patch:
         patch.setattr(mixture_comparison, "train_all", interrupted)
         assert tiny_comparison("--seeds", "1") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     assert tiny_comparison("--seeds", "1") == 0
-    assert "1 of 4 runs are there already" in capsys.readouterr().err
+    assert "1 of 4 runs are already done" in capsys.readouterr().err
 
 
 def test_a_run_without_its_picture_is_trained_again(tiny_comparison, tmp_path, capsys) -> None:
@@ -347,13 +350,13 @@ def test_a_run_without_its_picture_is_trained_again(tiny_comparison, tmp_path, c
     (strip_of_smooth,) = (tmp_path / "strips").glob("ring-smooth-0-*.png")
     strip_of_smooth.unlink()
     tiny_comparison("--seeds", "1")
-    assert "3 of 4 runs are there already" in capsys.readouterr().err
+    assert "3 of 4 runs are already done" in capsys.readouterr().err
 
 
 def test_other_options_are_other_runs(tiny_comparison, capsys) -> None:
     tiny_comparison("--seeds", "1", "--only", "smooth")
     tiny_comparison("--seeds", "1", "--only", "smooth", "--steps", "3")
-    assert "0 of 2 runs are there already" in capsys.readouterr().err.splitlines()[3]
+    assert "0 of 2 runs are already done" in capsys.readouterr().err.splitlines()[3]
 
 
 def test_pictures_are_of_the_very_options(tiny_comparison, tmp_path) -> None:
@@ -372,7 +375,7 @@ def test_half_a_line_of_a_killed_comparison_is_trained_again(tiny_comparison, tm
     file.write_bytes(whole[:-20])
     tiny_comparison("--seeds", "1")
     out, err = capsys.readouterr()
-    assert "3 of 4 runs are there already" in err
+    assert "3 of 4 runs are already done" in err
     assert out == table and file.read_bytes() == whole
 
 
@@ -392,12 +395,12 @@ def test_a_damaged_file_of_results_is_named_and_kept(tiny_comparison, tmp_path, 
 def test_two_comparisons_in_one_folder_are_refused(tiny_comparison, tmp_path) -> None:
     with open(tmp_path / "lock", "wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another comparison is at work"):
+        with pytest.raises(UsageError, match="another comparison is already running"):
             tiny_comparison()
 
 
 def test_an_unknown_technique_is_refused(tiny_comparison) -> None:
-    with pytest.raises(UsageError, match="'magic' is none of baseline, smooth"):
+    with pytest.raises(UsageError, match="'magic' is not one of baseline, smooth"):
         tiny_comparison("--only", "baseline,magic")
 
 

@@ -86,7 +86,7 @@ def test_a_bad_table_is_an_error_that_names_the_option(text):
 
 @pytest.mark.parametrize("text", ["inf", "nan", "4:1,8:nan", "-0.5"])
 def test_a_table_s_values_are_numbers_from_0_up(text):
-    with pytest.raises(UsageError, match=r"ema_kimg: .* has a value that is not a number from 0 up"):
+    with pytest.raises(UsageError, match=r"ema_kimg: .* has a value that is not a finite number of at least 0"):
         parse_table(text, float, "ema_kimg")
 
 
@@ -105,9 +105,9 @@ def test_features_higher_than_the_images_are_refused():
         ({"microbatch": 3}, "microbatch=3 does not divide the batch of 8 at 4x4"),
         ({"fade": 0.0, "stable": 0.0}, "the schedule is empty"),
         ({"total": -1.0}, "kimg=-1"),
-        ({"total": math.inf}, "kimg=inf is not a number from 0 up"),
+        ({"total": math.inf}, "kimg=inf is not a finite number of at least 0"),
         ({"total": math.nan}, "kimg=nan"),
-        ({"lr_ramp": math.nan}, "lr_ramp_kimg=nan is not a number from 0 up"),
+        ({"lr_ramp": math.nan}, "lr_ramp_kimg=nan is not a finite number of at least 0"),
     ],
 )
 def test_an_impossible_schedule_is_an_error_that_says_why(changes, message):

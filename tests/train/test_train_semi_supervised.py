@@ -306,7 +306,7 @@ class TestProgram:
         with monkeypatch.context() as patch:
             patch.setattr(semi_supervised, "train_classifier", interrupted)
             code, out, message = run(*QUICK)
-        assert (code, out, message) == (130, "", "interrupted: the same command goes on from here")
+        assert (code, out, message) == (130, "", "interrupted: the same command continues from here")
         assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 2
         assert run(*QUICK)[0] == 0
         assert len(trainings) == 4
@@ -371,7 +371,7 @@ class TestProgram:
         (tmp_path / "out").mkdir()
         with open(tmp_path / "out" / "lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            assert run(*QUICK)[::2] == (2, f"error: another training is at work in {tmp_path / 'out'}")
+            assert run(*QUICK)[::2] == (2, f"error: another training is already running in {tmp_path / 'out'}")
         assert run(*QUICK, "--repeats", "1")[0] == 0
 
     def test_adversarial_generator_with_minibatch_discrimination(self, run):
@@ -418,11 +418,11 @@ class TestProgram:
             (["--label", "20"], "unknown option --label"),
             (["--labels", "25"], "labels=25 cannot be shared equally by 10 classes"),
             (["--labels", "20", "2000"], "labels=2000 takes 200 images of each class, but class"),
-            (["--labels", "20", "20"], "labels: 20 20 names a number twice"),
+            (["--labels", "20", "20"], "labels: 20 20 contains a number twice"),
             (["--labels"], "labels"),
             (["--repeats", "0"], "repeats=0 is less than 1"),
             (["--jobs", "0"], "jobs=0"),
-            (["--batch", "1"], "batch=1: batch norm in the generator needs 2 images at least"),
+            (["--batch", "1"], "batch=1: batch norm in the generator needs at least 2 images"),
             (["--ensemble", "1"], "ensemble=1: an ensemble has at least 2 members"),
             (["--unlabelled-weight", "0"], "--baselines has the network on the labels alone"),
             (["--unlabelled-weight", "inf"], "unlabelled_weight=inf is out of range"),
@@ -432,7 +432,7 @@ class TestProgram:
             (["--lr-decay", "2"], "lr_decay=2.0 is out of range"),
             (["--averaging", "0"], "averaging=0.0 is out of range"),
             (["--generator-loss", "hinge"], "'hinge'"),
-            (["--download"], "download: preset 'digits' has its data at hand"),
+            (["--download"], "download: preset 'digits' needs no download"),
             (["--device", "tpu"], "device='tpu'"),
             (["--preset", "mnist", "--data-root", "nowhere"], "mnist is missing or damaged in nowhere"),
         ],

@@ -222,7 +222,9 @@ def test_minibatch_discrimination_is_scaled_to_the_data(tiny_trainer, tiny_image
 
 
 def test_joined_labels_and_feature_matching_exclude_each_other(tiny_trainer):
-    with pytest.raises(UsageError, match="feature_matching=4 excludes conditioning='concat': the maps to match come"):
+    with pytest.raises(
+        UsageError, match="feature_matching=4 cannot be combined with conditioning='concat': the maps to match come"
+    ):
         tiny_trainer(conditioning="auto", feature_matching=4)
     tiny_trainer(conditioning="acgan", feature_matching=4)
 

@@ -141,7 +141,7 @@ class Writer:
 def _mapped(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     """ValueError if the file is not as long as the shape wants."""
     if path.stat().st_size != np.prod(shape, dtype=np.int64):
-        raise ValueError(f"{path} is not whole")
+        raise ValueError(f"{path} is incomplete")
     # Read-only: a private writable mapping would count against memory, a shared one would let a slip spoil the cache.
     array = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
     with warnings.catch_warnings():

@@ -74,7 +74,7 @@ def _open(
         return at_most(open_digits(resolution), size, seed)
     if spec in TORCHVISION_SETS:
         if data_root is None:
-            raise DataError(f"{spec} needs --data-root, the folder that holds its files or will with --download")
+            raise DataError(f"{spec} needs --data-root: the folder of its files, also for --download")
         options = {"test": test} if spec in TEST_PARTS else {"resize": resize}
         return at_most(TORCHVISION_SETS[spec](Path(data_root), resolution, download=download, **options), size, seed)
     path = os.path.expanduser(spec)
