@@ -73,7 +73,7 @@ class TrainConfig:
     tensorboard: bool = True
     """Also write TensorBoard events."""
     metrics: str = ""
-    """Metrics to measure, such as swd,fid, or auto for all that can be; the best checkpoint by the first one is kept."""
+    """Metrics to measure, such as swd,fid, or auto: all possible ones; the best checkpoint by the first one is kept."""
     metrics_every: Table = "10"
     """Thousands of images between evaluations."""
     metrics_images: int = 2000

@@ -42,7 +42,7 @@ class Options:
     data: str = ""
     """Real images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun (default: the run's own)."""
     metrics: str = AUTO
-    """Which metrics: swd, msssim, is, fid, kid, pr (precision, recall, density, coverage); auto: all that can be measured."""
+    """swd, msssim, is, fid, kid, pr (precision, recall, density, coverage), or auto: all that can be measured."""
     images: int = 2000
     """Images to generate, or the maximum number to take from a folder."""
     reals: int = 0
