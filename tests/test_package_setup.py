@@ -1,14 +1,18 @@
-"""setup.py's choices: which toolkit, which architectures, and what GAN_OPS_CUDA may say."""
+"""setup.py's choices: which toolkit, which architectures, what GAN_OPS_CUDA may say, and what it says is missing."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import sys
+import sysconfig
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from setuptools import Distribution
 
 from benchmarks import kernel_report
 
@@ -21,7 +25,7 @@ def setup(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("gan_ops_setup", ROOT / "setup.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    for name in ("GAN_OPS_CUDA", "CUDA_HOME", "CUDA_PATH", "TORCH_CUDA_ARCH_LIST"):
+    for name in ("GAN_OPS_CUDA", "CUDA_HOME", "CUDA_PATH", "CXX", "TORCH_CUDA_ARCH_LIST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(module, "USUAL_TOOLKIT", Path("no such folder"))
@@ -138,3 +142,88 @@ def test_default_architectures_are_those_the_toolkit_knows(setup: ModuleType, to
 
 def test_the_kernel_report_looks_at_the_default_architectures(setup: ModuleType) -> None:
     assert setup.default_architectures(13000).removesuffix("+PTX").split(";") == list(kernel_report.ARCHITECTURES)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """``install("c++", "ninja")``: puts programs of these names, and no others, on PATH."""
+
+    def make(*names: str) -> Path:
+        folder = tmp_path / "programs"
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text("#!/bin/sh\n")
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Python.h, where this Python looks for it."""
+    folder = tmp_path / "include"
+    folder.mkdir()
+    (folder / "Python.h").touch()
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(folder))
+    return folder / "Python.h"
+
+
+def test_nothing_is_missing_where_all_is_there(setup: ModuleType, install, headers: Path) -> None:
+    install("c++", "ninja")
+    assert setup.missing_tools() == []
+
+
+def test_a_missing_compiler_is_named_with_what_mends_it(setup: ModuleType, install, headers: Path) -> None:
+    install("ninja")
+    (line,) = setup.missing_tools()
+    assert line.startswith("a C++ compiler (c++ is not on PATH): install one (Debian and Ubuntu: apt install g++;")
+
+
+@pytest.mark.parametrize(("compiler", "wanted"), [("g++-13", "g++-13"), ("ccache g++", "ccache")])
+def test_the_compiler_is_the_one_that_cxx_names(
+    setup: ModuleType, install, headers: Path, monkeypatch: pytest.MonkeyPatch, compiler: str, wanted: str
+) -> None:
+    programs = install("c++", "ninja")
+    monkeypatch.setenv("CXX", compiler)
+    (line,) = setup.missing_tools()
+    assert line.startswith(f"a C++ compiler ({wanted} is not on PATH)")
+    (programs / "c++").rename(programs / wanted)
+    assert setup.missing_tools() == []
+
+
+def test_missing_headers_are_named_with_what_mends_it(setup: ModuleType, install, headers: Path) -> None:
+    install("c++", "ninja")
+    headers.unlink()
+    (line,) = setup.missing_tools()
+    assert line.startswith(f"Python's headers (there is no {headers}): install them (Debian and Ubuntu: apt install")
+
+
+def test_missing_ninja_is_named_with_what_mends_it(setup: ModuleType, install, headers: Path) -> None:
+    install("c++")
+    assert setup.missing_tools() == ["ninja: pip install ninja"]
+
+
+def test_a_build_that_cannot_be_done_ends_in_a_line_before_it_begins(
+    setup: ModuleType, install, headers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = install()
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    headers.unlink()
+    with pytest.raises(SystemExit) as stop:
+        setup.Build(Distribution()).build_extensions()
+    line = str(stop.value)
+    assert line.startswith("error: building gan_ops needs a C++ compiler")
+    assert "; and Python's headers" in line and line.endswith("; and ninja: pip install ninja")
+    assert "\n" not in line
+
+
+def test_ninja_is_found_beside_python_where_the_environment_is_not_activated(
+    setup: ModuleType, install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = install("ninja")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    setup.Build(Distribution())
+    assert shutil.which("ninja") == str(folder / "ninja")

@@ -9,11 +9,12 @@ import pytest
 
 pytest.importorskip("tyro")  # and what else programs need
 
+from train import dcgan_config, pggan_config
 from train.config import parse_command_line
-from train.pggan_config import PRESETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+TRAINING = (ROOT / "docs" / "training.md").read_text()
 TEXTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")]
 TEXTS += sorted(ROOT.glob("docs/*.md"))
 
@@ -33,18 +34,27 @@ def test_the_ops_example_has_eight_lines() -> None:
     assert len([line for line in example.splitlines() if line]) == 8
 
 
+TABLES = re.findall(r"^## (PGGAN|DCGAN|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)
+PROGRAMS = {"PGGAN": [pggan_config.PRESETS], "DCGAN": [dcgan_config.PRESETS]}
+PROGRAMS["Techniques"] = PROGRAMS["PGGAN"] + PROGRAMS["DCGAN"]
+
+
 @pytest.mark.parametrize(
-    "option", sorted(set(re.findall(r"`(--[a-z-]+)", README.split("## Training")[1].split("##")[0])))
+    ("section", "option"),
+    sorted({(section, option) for section, text in TABLES for option in re.findall(r"^\| (`--[^|]*) \|", text, re.M)}),
 )
-def test_an_option_that_the_readme_explains_exists(option: str, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit):
-        parse_command_line(PRESETS, ["--help"], prog="p", description="")
-    assert re.search(rf"{option}\b", capsys.readouterr().out)
+def test_an_option_that_the_page_on_training_explains_exists(section: str, option: str, capsys) -> None:
+    for presets in PROGRAMS[section]:
+        with pytest.raises(SystemExit):
+            parse_command_line(presets, ["--help"], prog="p", description="")
+        printed = capsys.readouterr().out
+        for name in re.findall(r"`(--[a-z-]+)", option):
+            assert re.search(rf"{name}\b", printed)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_the_readme_names_every_preset(preset: str) -> None:
-    assert f"`{preset}`" in README
+@pytest.mark.parametrize("preset", sorted({*pggan_config.PRESETS, *dcgan_config.PRESETS}))
+def test_the_page_on_training_names_every_preset(preset: str) -> None:
+    assert f"`{preset}`" in TRAINING
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -33,11 +33,13 @@ from train.data import ImageSet
 from train.dcgan_config import PRESETS, DcganConfig
 from train.device import resolve_device
 from train.errors import TrainingError, UsageError, run_program
-from train.evaluator import Evaluator, features_for, real_images
+from train.evaluator import Evaluator, real_images
 from train.files import write_atomically
 from train.interrupt import StopSignals
 from train.lock import locked
 from train.logs import duration
+from train.measurable import plan
+from train.real_side import RealImages
 from train.report import read_run
 from train.samples import Samples, chosen, chosen_indices
 from train.session import training_images
@@ -322,9 +324,10 @@ def _real(out: Path, run: Run) -> dict[str, Any]:
     if not path.exists():
         config = read_config(DcganConfig, run.folder / "config.json")
         reference, count = real_images(config), config.metrics_images
-        features = features_for(METRICS, reference, config.inception_weights, resolve_device(config.device))
         samples, are_others = real_samples(config, reference)
-        evaluation = Evaluator(METRICS, reference, count, features).measure(samples)
+        device, real = resolve_device(config.device), RealImages(reference, count)
+        planned = plan(",".join(METRICS), real, samples.count, config.inception_weights, device)
+        evaluation = Evaluator(planned, real).measure(samples)
         values = evaluation.pop("metrics")
         if not are_others:
             values[key_of("fid", values)] = None  # of images from themselves

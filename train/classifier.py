@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from train.cached import cached
 from train.data import ImageSet, to_float
-from train.errors import UsageError
+from train.errors import NotMeasurable
 
 VERSION = 1  # of the recipe below; part of the name
 LARGEST = 32  # images beyond this are seen at this size: more would not train in two minutes on two cores
@@ -26,6 +26,7 @@ STEPS, BATCH = 600, 100
 LR = 4e-3
 FEATURES = 128
 HELD_OUT = 2000  # images to measure its accuracy on, at most a tenth of them
+LEAST = 0.1  # of what always naming the most frequent class gets wrong, this part at least it has to get right
 
 
 class Classifier(nn.Module):
@@ -72,6 +73,9 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
         ``glyphs-classifier-v1@16`` where it sees fewer than 32 pixels), ``accuracy`` on ``held_out`` images that it was
         not trained on, and ``weights``, a digest: classifiers trained on different machines are not equal to the last
         bit.
+
+    Raises:
+        NotMeasurable: it is hardly better than always naming the most frequent class of the held-out images.
     """
     resolution = min(images.resolution, LARGEST)
     pixels = images.level(resolution)
@@ -80,7 +84,18 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
         digest.update(part.contiguous().numpy())
     digest.update(images.labels.numpy())
     name = f"{images.name}-classifier-v{VERSION}" + (f"@{resolution}" if resolution != LARGEST else "")
+    held_out = images.labels[_split(len(images))[0]]
+    frequency = held_out.bincount().max().item() / len(held_out)
+    if frequency == 1:
+        raise NotMeasurable(f"the {len(held_out)} images to test {name} on are all of one class: {_INSTEAD}")
     kept = cached("classifiers", digest.hexdigest()[:32], lambda: _train(name, images, resolution))
+    # By chance, too, a guess can be right more often; two standard errors more are rare.
+    chance = 2 * math.sqrt(frequency * (1 - frequency) / len(held_out))
+    if kept["accuracy"] <= frequency + max(chance, LEAST * (1 - frequency)):
+        raise NotMeasurable(
+            f"{name} classifies {kept['accuracy']:.1%} of {len(held_out)} held-out images correctly, hardly more than"
+            f" the {frequency:.1%} that are of the most frequent class: {_INSTEAD}"
+        )
     classifier = _fresh(images, resolution)
     classifier.load_state_dict(kept["network"])
     classifier = classifier.eval().requires_grad_(False)
@@ -94,14 +109,20 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     }
 
 
-def _train(name: str, images: ImageSet, resolution: int) -> dict[str, Any]:
-    if len(images) < 2:
-        raise UsageError(f"a classifier of {images.name} needs at least 2 images, but there are {len(images)}")
-    print(f"training {name} on {len(images)} images, once", file=sys.stderr, flush=True)
+_INSTEAD = "name a file of Inception's weights with --inception-weights, or ask for --metrics swd,msssim"
+
+
+def _split(count: int) -> tuple[Tensor, Tensor, torch.Generator]:
+    """Which of so many images are held out, which are trained on, and what to draw batches with."""
     random = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(images), generator=random)
-    count = min(HELD_OUT, -(-len(images) // 10))
-    held_out, rest = order[:count], order[count:]
+    order = torch.randperm(count, generator=random)
+    held_out = min(HELD_OUT, -(-count // 10))
+    return order[:held_out], order[held_out:], random
+
+
+def _train(name: str, images: ImageSet, resolution: int) -> dict[str, Any]:
+    print(f"training {name} on {len(images)} images, once", file=sys.stderr, flush=True)
+    held_out, rest, random = _split(len(images))
     network = _fresh(images, resolution)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=STEPS)
@@ -125,7 +146,7 @@ def _train(name: str, images: ImageSet, resolution: int) -> dict[str, Any]:
             squares += float(features.double().square().mean(1).sum())
         network.scale.fill_(math.sqrt(squares / len(held_out)))
     accuracy = right / len(held_out)
-    print(f"{name} names {accuracy:.2%} of {len(held_out)} held-out images correctly", file=sys.stderr, flush=True)
+    print(f"{name} classifies {accuracy:.2%} of {len(held_out)} held-out images correctly", file=sys.stderr, flush=True)
     return {"network": network.state_dict(), "accuracy": accuracy, "held_out": len(held_out)}
 
 

@@ -73,11 +73,13 @@ class TrainConfig:
     tensorboard: bool = True
     """Also write TensorBoard events."""
     metrics: str = ""
-    """Metrics to measure, such as swd,fid; the checkpoint that is best by the first one is kept."""
+    """Metrics to measure, such as swd,fid, or auto: all possible ones; the best checkpoint by the first one is kept."""
     metrics_every: Table = "10"
     """Thousands of images between evaluations."""
     metrics_images: int = 2000
     """Generated images of an evaluation, and the maximum number of real ones."""
+    kid_subset: int = 1000
+    """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
 

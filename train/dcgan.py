@@ -71,7 +71,7 @@ def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -
         UsageError: if the options contradict each other or the data.
     """
     if config.labels and not images.num_classes:
-        raise UsageError(f"labels=True needs labels, and {images.name} has none")
+        raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
     game = build_game(config, images, device)
     return new_trainer(config, game, schedule_of(config), images, device), generator_options(config, images.channels)
 

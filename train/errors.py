@@ -10,6 +10,10 @@ class UsageError(ValueError):
     """What was asked for cannot be done as asked (exit code 2)."""
 
 
+class NotMeasurable(UsageError):
+    """A metric cannot be measured here; it is left out where nobody asked for it by name."""
+
+
 class CheckpointError(UsageError):
     """A checkpoint is missing, damaged or does not fit (exit code 2)."""
 

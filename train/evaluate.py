@@ -11,20 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 from PIL import Image
 
-from train.config import TrainConfig, from_dict, parse_options, to_dict
-from train.data import NAMES, ImageSet, load_images
+from train.config import TrainConfig, check_at_least, from_dict, parse_options, to_dict
+from train.data import NAMES, load_images
 from train.data.errors import UnreadableImage
 from train.data.folder import open_path
 from train.device import resolve_device
 from train.errors import UsageError, run_program
-from train.evaluator import Evaluator, check_counts, check_real, features_for, real_images
+from train.evaluator import Evaluator, real_images, versions
 from train.generate import build_generator, find_checkpoint
-from train.metric_names import METRICS, parse_metrics
+from train.measurable import plan
+from train.metric_names import AUTO, METRICS, parse_metrics
+from train.real_side import RealImages, RealSide
 from train.samples import Samples, chosen, drawn
 from train.schedule import is_power_of_two
+from train.stored_statistics import StoredStatistics, check_free, save_statistics
 
 PROG = "python -m train.evaluate"
 
@@ -37,12 +41,18 @@ class Options:
     """A run's folder (its newest checkpoint), a checkpoint, a folder or zip file of images, or glyphs, digits, …"""
     data: str = ""
     """Real images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun (default: the run's own)."""
-    metrics: str = ",".join(METRICS)
-    """Which metrics: swd, msssim, is, fid, kid, pr (precision, recall, density, coverage)."""
+    metrics: str = AUTO
+    """swd, msssim, is, fid, kid, pr (precision, recall, density, coverage), or auto: all that can be measured."""
     images: int = 2000
     """Images to generate, or the maximum number to take from a folder."""
     reals: int = 0
     """Maximum number of real images to compare with (0: as many as --images)."""
+    kid_subset: int = TrainConfig.kid_subset
+    """Images in each of the subsets over which kid is averaged (published results: 1000)."""
+    stats: Path | None = None
+    """Compare with stored statistics instead of real images: a file of --save-stats, or pytorch-fid's .npz."""
+    save_stats: Path | None = None
+    """Also write statistics of the real images to this new .npz file, for --stats and for pytorch-fid."""
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
     resolution: int = 0
@@ -65,27 +75,49 @@ class Options:
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    names = parse_metrics(options.metrics)
-    if not names:
-        raise UsageError(f"metrics: name at least one of {', '.join(METRICS)}")
+    _check(options)
+    device = resolve_device(options.device)
+    if _is_checkpoint(options.source):
+        samples, real = _of_run(options, device)
+    else:
+        samples, real = _of_images(options)
+    planned = plan(options.metrics, real, samples.count, options.inception_weights, device, options.kid_subset)
+    if options.save_stats:
+        network = planned.features or real.choose_features(options.inception_weights, device)
+        save_statistics(options.save_stats, real, network, versions())
+    measured = Evaluator(planned, real, seed=options.seed).measure(samples)
+    result = {"source": samples.name, "data": real.name, **measured}
+    print(json.dumps(result, indent=2) if options.json else "\n".join([table(result), *planned.notes()]))
+    return 0
+
+
+def _check(options: Options) -> None:
+    """UsageError for what can be told before anything is read."""
+    if not parse_metrics(options.metrics):
+        raise UsageError(f"metrics: name at least one of {', '.join(METRICS)}, or {AUTO} for all that can be measured")
     for name in ("images", "reals"):
         if getattr(options, name) < (name == "images"):
             raise UsageError(f"{name}={getattr(options, name)} is too few")
-    device = resolve_device(options.device)
-    if _is_checkpoint(options.source):
-        path, state = find_checkpoint(Path(options.source))
-        generator = build_generator(path, state, device, ema=options.ema)
-        real = real_images(_config(options, state["config"]))
-        samples = drawn(generator, str(path), options.images, real.resolution, options.seed, real, device)
+    check_at_least(options, 2, "kid_subset")
+    if options.save_stats:
+        check_free(options.save_stats)
+    for name in ("data", "reals", "save_stats"):
+        if options.stats and getattr(options, name):
+            raise UsageError(f"--stats is in place of real images, so that --{name.replace('_', '-')} cannot be given")
+
+
+def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:
+    """A generator's images, and the real side."""
+    path, state = find_checkpoint(Path(options.source))
+    generator = build_generator(path, state, device, ema=options.ema)
+    config = _config(options, state["config"])
+    if options.stats:
+        real = StoredStatistics(options.stats).at(config.resolution)
     else:
-        samples, real = _images(options)
-    check_counts(names, generated=samples.count)
-    check_real(names, real, options.reals or options.images)
-    features = features_for(names, real, options.inception_weights, device)
-    evaluator = Evaluator(names, real, options.reals or options.images, features, seed=options.seed)
-    result = {"source": samples.name, "data": real.name, **evaluator.measure(samples)}
-    print(json.dumps(result, indent=2) if options.json else table(result))
-    return 0
+        real = RealImages(real_images(config), options.reals or options.images, options.seed)
+    # Which classes are how frequent, pytorch-fid's statistics do not say.
+    like = real_images(config) if generator.num_classes and real.labels is None else real
+    return drawn(generator, str(path), options.images, real.resolution, options.seed, like, device), real
 
 
 def _is_checkpoint(source: str) -> bool:
@@ -110,16 +142,20 @@ def _config(options: Options, saved: dict[str, Any]) -> TrainConfig:
     return from_dict(TrainConfig, {**to_dict(config), **own}, "checkpoint")
 
 
-def _images(options: Options) -> tuple[Samples, ImageSet]:
-    """Images from files or of a known set, and the real ones."""
-    if not options.data:
+def _of_images(options: Options) -> tuple[Samples, RealSide]:
+    """Images from files or of a known set, and the real side."""
+    if not options.data and not options.stats:
         raise UsageError(f"{options.source} is not a run or checkpoint: name the images to compare it with in --data")
-    resolution = options.resolution
+    stored = StoredStatistics(options.stats) if options.stats else None
+    resolution = options.resolution or (stored.resolution if stored else 0)
     if not resolution:
-        files = [name for name in (options.source, options.data) if name not in NAMES]
+        files = [name for name in (options.source, options.data) if name and name not in NAMES]
         resolution = _first_size(Path(files[0]).expanduser()) if files else TrainConfig.resolution
     load = {"data_root": options.data_root, "download": options.download, "resize": options.resize}
-    real = load_images(options.data, resolution, **load)
+    if stored:
+        real = stored.at(resolution)
+    else:
+        real = RealImages(load_images(options.data, resolution, **load), options.reals or options.images, options.seed)
     # Glyphs against glyphs: others of the same kind.
     other = load_images(options.source, resolution, seed=options.seed + 1, **load)
     return dataclasses.replace(chosen(other, options.images, options.seed), name=options.source), real
@@ -142,19 +178,28 @@ def _first_size(path: Path) -> int:
 def table(result: dict[str, Any]) -> str:
     """A result for people."""
     size = f"{result['resolution']}x{result['resolution']}"
+    reals = result["real"] or "an unknown number of"
     lines = [
         f"{result['source']} against {result['data']} at {size}",
-        f"{result['generated']} generated and {result['real']} real images, seed {result['seed']}",
+        f"{result['generated']} generated and {reals} real images, seed {result['seed']}",
     ]
+    if "labels" in result:
+        lines.append(f"labels of the real images: {result['labels']}")
+    if "stats" in result:
+        unnamed = "" if result["stats_network"] else ", which names no network: taken to be of the one below"
+        lines.append(f"statistics from {result['stats']}{unnamed}")
     if "enlarged_from" in result:
         lines.append(f"enlarged from {result['enlarged_from']}x{result['enlarged_from']}")
     if result.get("swd_images", result["generated"]) < result["generated"]:
         lines.append(f"swd of {result['swd_images']} images each")
     if "msssim_scales" in result:
         lines.append(f"msssim of {result['msssim_pairs']} pairs in {result['msssim_scales']} scales")
+    if "kid_subset" in result:
+        lines.append(f"kid of {result['kid_subsets']} subsets of {result['kid_subset']} images")
     if result["features"]:
-        name, *rest = (f"{key} {value}" for key, value in result["features"].items())
-        lines.append(f"features of {name.removeprefix('name ')}: {', '.join(rest)}")
+        name, *rest = result["features"].items()
+        facts = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest)
+        lines.append(f"features of {name[1]}: {', '.join(facts)}")
     width = max(len(name) for name in result["metrics"])
     for name, value in result["metrics"].items():
         deviation = result["deviations"].get(name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from train.classifier import trained_classifier
+from train.classifier import Classifier, trained_classifier
 from train.data import ImageSet, to_float
-from train.errors import UsageError
+from train.errors import NotMeasurable, UsageError
 
 VARIABLE = "GAN_OPS_INCEPTION"
 PUBLISHED = "inception-2015-12-05"
+LENGTH = 2048  # of Inception's features
 
 
 @dataclass(frozen=True)
@@ -30,30 +31,39 @@ class Features:
         description: plain types: the network's name, a digest of its weights, the length of its features.
         compute: images uint8 [N, C, R, R] → features [N, L] and class logits [N, K], on the device.
         device: where it computes, in whose rounding.
+        parameters: of a network that is in no file of its own, by name.
     """
 
     label: str | None
     description: dict[str, Any]
     compute: Callable[[Tensor], tuple[Tensor, Tensor]]
     device: torch.device
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def choose_features(images: ImageSet, inception_weights: str, device: torch.device) -> Features:
     """Inception where its weights are named, by the argument or GAN_OPS_INCEPTION, else the set's own classifier.
 
     Raises:
-        UsageError: if there are neither weights nor labels, or the weights cannot be used.
+        NotMeasurable: if there are neither weights nor labels that a classifier learns from.
+        UsageError: if the weights cannot be used.
     """
-    path = inception_weights or os.environ.get(VARIABLE, "")
-    if path:
-        return inception_features(Path(path), device)
+    if features := named_weights(inception_weights, device):
+        return features
     if images.labels is None:
-        raise UsageError(
-            f"is, fid, kid and pr need features: name the file of Inception's weights with --inception-weights or"
-            f" {VARIABLE}, or use labelled data (one folder a class) for a classifier of its own; {images.name} has no"
-            f" labels. swd and msssim need neither"
+        why = f" ({images.labels_from})" if images.labels_from else ""
+        raise NotMeasurable(
+            f"{images.name} has no labels{why} to train a classifier on: name the file of Inception's weights with"
+            f" --inception-weights or {VARIABLE}, use labelled data (one folder a class, or a dataset.json), or ask for"
+            " --metrics swd,msssim"
         )
-    return classifier_features(images, device)
+    return classifier_features(*trained_classifier(images), device)
+
+
+def named_weights(inception_weights: str, device: torch.device) -> Features | None:
+    """Inception with the weights that the argument or GAN_OPS_INCEPTION names; None if neither names any."""
+    path = inception_weights or os.environ.get(VARIABLE, "")
+    return inception_features(Path(path), device) if path else None
 
 
 def inception_features(path: Path, device: torch.device) -> Features:
@@ -65,13 +75,12 @@ def inception_features(path: Path, device: torch.device) -> Features:
     except (InceptionUnavailable, OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise UsageError(f"Inception's weights {path} cannot be used: {error}") from error
     published = network.name == PUBLISHED
-    description = {"name": network.name, "length": 2048, "weights": network.digest}
+    description = {"name": network.name, "length": LENGTH, "weights": network.digest}
     return Features(None if published else network.name, description, network, device)
 
 
-def classifier_features(images: ImageSet, device: torch.device) -> Features:
-    """The classifier of a labelled set, which is trained if that has not been done yet."""
-    classifier, description = trained_classifier(images)
+def classifier_features(classifier: Classifier, description: dict[str, Any], device: torch.device) -> Features:
+    """A trained classifier with its description, as :func:`train.classifier.trained_classifier` gives them."""
     classifier = classifier.to(device)
 
     @torch.no_grad()
@@ -81,4 +90,4 @@ def classifier_features(images: ImageSet, device: torch.device) -> Features:
             x = F.avg_pool2d(x, x.shape[-1] // classifier.resolution)
         return classifier(x.contiguous(memory_format=torch.channels_last))
 
-    return Features(description["name"], description, compute, device)
+    return Features(description["name"], description, compute, device, classifier.state_dict())

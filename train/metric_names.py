@@ -18,16 +18,22 @@ METRICS = {
 }
 """Names to ask for, and for each the first of its results, which stands for it."""
 OF_FEATURES = ("is", "fid", "kid", "pr")
+OF_REALS = ("swd", "fid", "kid", "pr")
+"""Those that compare with real images; the others are of generated ones alone."""
+AUTO = "auto"
+"""All that can be measured."""
 _HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage")
 
 Item = TypeVar("Item")
 
 
 def parse_metrics(text: str) -> tuple[str, ...]:
-    """``"swd,fid"`` → ("swd", "fid"); UsageError for a name that is none."""
+    """``"swd,fid"`` → ("swd", "fid"), ``"auto"`` → all; UsageError for a name that is none."""
+    if text.strip() == AUTO:
+        return tuple(METRICS)
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if wrong := [name for name in names if name not in METRICS]:
-        raise UsageError(f"metrics: {wrong[0]!r} is not one of {', '.join(METRICS)}")
+        raise UsageError(f"metrics: {wrong[0]!r} is not one of {', '.join(METRICS)}, and {AUTO} stands alone")
     return tuple(dict.fromkeys(names))
 
 

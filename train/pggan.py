@@ -81,7 +81,8 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     schedule = schedule_of(config)
     conditional = config.conditioning != "none"
     if conditional and not images.num_classes:
-        raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {images.name} has none")
+        labels = f"{images.name} has {images.describe_labels()}"
+        raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {labels}")
     num_classes = images.num_classes if conditional else 0
     trainer = new_trainer(
         config,

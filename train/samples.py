@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from train.data import ImageSet
 from train.errors import UsageError
@@ -32,6 +34,14 @@ class Samples:
     batches: Callable[[], Iterator[Tensor]]
 
 
+class Labelled(Protocol):
+    """Classes to draw from."""
+
+    name: str
+    labels: Tensor | None  # int64 [M]
+    num_classes: int
+
+
 def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
     """``count`` of the images, or all of them if there are no more, in random order; none of those ``besides``."""
     indices = chosen_indices(images, len(images), seed)
@@ -53,7 +63,7 @@ def chosen_indices(images: ImageSet, count: int, seed: int) -> Tensor:
 
 
 def drawn(
-    generator: nn.Module, name: str, count: int, resolution: int, seed: int, like: ImageSet, device: torch.device
+    generator: nn.Module, name: str, count: int, resolution: int, seed: int, like: Labelled, device: torch.device
 ) -> Samples:
     """Images of a generator at the resolution that it has reached, pixels repeated up to ``resolution``.
 
@@ -76,7 +86,7 @@ def drawn(
         labels = None
         if generator.num_classes:
             random = torch.Generator().manual_seed(stream_seed(seed, "labels"))
-            labels = like.labels[torch.randint(len(like), (count,), generator=random)].to(device)
+            labels = like.labels[torch.randint(len(like.labels), (count,), generator=random)].to(device)
         for part in draw(generator, z.to(device), labels, BATCH):
             yield enlarged(part, resolution)
 
@@ -87,6 +97,14 @@ def enlarged(pixels: Tensor, resolution: int) -> Tensor:
     """Images [N, C, r, r] with each pixel repeated → [N, C, resolution, resolution]."""
     repeat = resolution // pixels.shape[-1]
     return pixels if repeat == 1 else pixels.repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
+
+
+def batches_of(samples: Samples) -> Iterator[Tensor]:
+    """The images; progress on stderr."""
+    with tqdm(total=samples.count, desc=samples.name, unit="img", delay=3, leave=False, disable=None) as progress:
+        for batch in samples.batches():
+            yield batch
+            progress.update(len(batch))
 
 
 def digest(samples: Samples) -> str:

@@ -14,7 +14,7 @@ import torch
 
 from train import checkpoint, image_names
 from train.cadence import Cadence
-from train.config import Config, RunOptions, TrainConfig, to_dict
+from train.config import Config, RunOptions, TrainConfig, check_at_least, to_dict
 from train.data import NAMES, ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
 from train.errors import UsageError
@@ -71,6 +71,7 @@ def train(
     if config.cuda_graphs == "on" and device.type != "cuda":
         raise UsageError(f"cuda_graphs='on' needs a GPU, and the device is {device}")
     parse_metrics(config.metrics)  # only to say at once what is wrong with them
+    check_at_least(config, 2, "kid_subset")
     config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
     if device.type == "cpu":
         keep_freed_memory()
@@ -89,7 +90,7 @@ def train(
         if run.resume:
             notes += _changed_images(folder, images, config, program)
         set_determinism(config.deterministic)
-        evaluate = follow(config, images, device) if config.metrics else None
+        evaluate, left_out = follow(config, images, device) if config.metrics else (None, [])
         trainer, generator_options = build(config, images, device)
         origins = take_over(trainer.game, origin) if origin else []
         if not run.resume:
@@ -107,7 +108,8 @@ def train(
             tensorboard=config.tensorboard,
             resume_command=f"{program} --resume",
         )
-        notes += [f"{len(images)} images of {images.name} for {folder}", *origins]
+        notes += [f"{len(images)} images of {images.name} for {folder}"]
+        notes += [f"labels: {images.describe_labels()}", *left_out, *origins]
         if saved:
             path, state, warnings = saved
             loop.restore(path, state)

@@ -113,14 +113,18 @@ class EqualizedUpConv2d(EqualizedConv2d):
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, gain=gain, **epilogue)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, _, height, width = x.shape
-        full_precision = x.dtype == torch.float32 or x.dtype == torch.float64
-        if full_precision and x.device.type == "cpu" and n * height * width >= self._FUSED_FROM_PIXELS:
+        if self._fusing_pays(x):
             if not self._has_epilogue():
                 return self._fused(x, self.weight * self.scale, self.bias)
             x, weight, scale = scaled_before_epilogue(x, self.weight, self.scale)
             return self._epilogue(self._fused(x, weight, None), scale)
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+    def _fusing_pays(self, x: Tensor) -> bool:
+        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+            return False
+        # An exported graph is for batches of any size.
+        return not torch.compiler.is_exporting() and x.numel() // x.shape[1] >= self._FUSED_FROM_PIXELS
 
     @staticmethod
     def _fused(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -141,5 +145,10 @@ def scaled_before_epilogue(x: Tensor, weight: Tensor, scale: float) -> tuple[Ten
 
 
 def scale_smaller(x: Tensor, weight: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    """(x, weight) with one of them multiplied by ``scale``: either will do in a bilinear op; it is the smaller one."""
-    return (x * scale, weight) if x.numel() < weight.numel() else (x, weight * scale)
+    """(x, weight) with one of them multiplied by ``scale``: either will do in a bilinear op; it is the smaller one.
+
+    In an exported graph it is the weight, since the batch can have any size there.
+    """
+    if torch.compiler.is_exporting() or x.numel() >= weight.numel():
+        return x, weight * scale
+    return x * scale, weight

@@ -115,12 +115,21 @@ class ReferenceSequential(nn.Sequential):
         """Makes the next call compute the reference batch's statistics again."""
         self._kept = None
 
+    def frozen(self) -> nn.Sequential:
+        """The same layers without the reference batch, whose present statistics they have as constants.
+
+        For a network that is exported: its graph would otherwise send the reference batch along with every other.
+        """
+        with torch.no_grad():
+            statistics = iter(self._statistics())
+        layers = [
+            _Frozen(layer, next(statistics)) if isinstance(layer, VirtualBatchNorm) else layer
+            for layer in _layers(self)
+        ]
+        return nn.Sequential(*layers)
+
     def forward(self, x: Tensor) -> Tensor:
         """What nn.Sequential gives; RuntimeError where ``set_reference`` was never called."""
-        if self.reference is None:
-            raise RuntimeError(
-                f"this {type(self).__name__} was never given a reference batch; call set_reference(latents)"
-            )
         statistics = iter(self._statistics())
         for layer in _layers(self):
             x = layer.normalize(x, next(statistics)) if isinstance(layer, VirtualBatchNorm) else layer(x)
@@ -128,6 +137,10 @@ class ReferenceSequential(nn.Sequential):
 
     def _statistics(self) -> list[ReferenceStatistics]:
         """Those of the reference batch at each VirtualBatchNorm, computed now or kept from an earlier call."""
+        if self.reference is None:
+            raise RuntimeError(
+                f"this {type(self).__name__} was never given a reference batch; call set_reference(latents)"
+            )
         # Not under no_grad either: torch's fused optimizers leave no trace of having changed a parameter.
         trains = any(p.requires_grad for p in self.parameters())
         if trains:
@@ -163,6 +176,20 @@ class ReferenceSequential(nn.Sequential):
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_kept": None}  # a copy has parameters of its own
+
+
+class _Frozen(nn.Module):
+    """A VirtualBatchNorm with the statistics of its reference batch as buffers."""
+
+    def __init__(self, norm: VirtualBatchNorm, statistics: ReferenceStatistics):
+        super().__init__()
+        self.norm = norm
+        self.size = statistics.size
+        self.register_buffer("mean", statistics.mean.detach().clone())
+        self.register_buffer("var", statistics.var.detach().clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm.normalize(x, ReferenceStatistics(self.mean, self.var, self.size))
 
 
 def _layers(network: nn.Sequential) -> Iterator[nn.Module]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from gan_ops._types import accumulable
 from gan_ops.ops import gradient_penalty, interpolate
@@ -74,6 +75,10 @@ def score_gradient(critic: Critic, points: Tensor, scale: float | Tensor | None 
 
     Returns:
         The true gradient, float32 (float64 for float64 points).
+
+    Raises:
+        RuntimeError: if the critic is compiled and this call is not in the same graph; see
+            :mod:`gan_ops.objectives.penalties`.
     """
     return gradient_at(critic, points.detach().requires_grad_(), scale)
 
@@ -85,8 +90,39 @@ def gradient_at(critic: Critic, points: Tensor, scale: float | Tensor | None = N
     """
     scores = critic(points)
     scores = getattr(scores, "score", scores)
+    if not (torch.compiler.is_compiling() and torch._dynamo.config.trace_autograd_ops):
+        _check_not_compiled(scores, points)
     with torch.autocast(points.device.type, enabled=False):
         total = accumulable(scores).sum()
         (gradient,) = torch.autograd.grad(total if scale is None else total * scale, points, create_graph=True)
         gradient = accumulable(gradient)
         return gradient if scale is None else gradient / scale
+
+
+def _check_not_compiled(scores: Tensor, points: Tensor) -> None:
+    """RuntimeError where compiled code lies between the points and the scores.
+
+    Its backward pass cannot be differentiated. torch raises when that is tried, but not if autocast casts the weights
+    within the compiled code: it then takes the gradient for a constant, and the penalty would move no weight.
+    """
+    if scores.grad_fn is None:
+        return
+    goal = torch.autograd.graph.get_gradient_edge(points).node
+    compiled = [node for node in _nodes_before(scores.grad_fn, goal) if node.name() == "CompiledFunctionBackward"]
+    if any(goal in _nodes_before(node, goal) for node in compiled):
+        raise RuntimeError(
+            "the critic's scores come from compiled code, whose gradient cannot be differentiated: set "
+            "torch._dynamo.config.trace_autograd_ops = True and compile the function that takes the parameters' "
+            "gradients too, not the critic alone"
+        )
+
+
+def _nodes_before(last: Node, first: Node) -> set[Node]:
+    """The nodes of the graph that ends with ``last``, as far back as ``first``."""
+    seen, waiting = {last}, [last]
+    while waiting:
+        node = waiting.pop()
+        before = {earlier for earlier, _ in node.next_functions if earlier is not None} if node is not first else set()
+        waiting += before - seen
+        seen |= before
+    return seen

@@ -12,6 +12,20 @@ average to that of the whole (but for DRAGAN's deviation, which is that of the b
 and returns the penalty in float32 (float64 for float64 batches), computed outside autocast, with a graph to the
 critic's parameters. To the batches flows nothing. Parameters on which the scores' gradient does not depend, such as the
 last bias, get no gradient from a penalty alone; DistributedDataParallel wants it summed with the scores' loss.
+
+To compile a step with a penalty, set ``torch._dynamo.config.trace_autograd_ops = True`` (torch 2.11 and later) and
+compile the function that takes the parameters' gradients too::
+
+    torch._dynamo.config.trace_autograd_ops = True
+
+    @torch.compile
+    def step(real):
+        return torch.autograd.grad(critic(real).mean() + r1(critic, real), list(critic.parameters()))
+
+Without that setting torch differentiates compiled code only once. The functions here raise RuntimeError then. A
+gradient of your own, ``torch.autograd.grad(…, create_graph=True)``, raises torch's error ("does not currently support
+double backward"), or under autocast is taken for a constant: the penalty is missing from the gradients, and nothing
+says so.
 """
 
 from __future__ import annotations

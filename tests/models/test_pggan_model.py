@@ -660,3 +660,15 @@ def test_layers_are_those_of_gan_ops():
     kinds = {type(module) for module in generator().modules()} | {type(module) for module in discriminator().modules()}
     assert {gnn.PixelNorm, gnn.MinibatchStddev, gnn.EqualizedConv2d, gnn.EqualizedLinear} <= kinds
     assert not kinds & {nn.Conv2d, nn.Linear}
+
+
+def test_a_generator_is_exported_for_batches_of_any_size():
+    g = generator(8, torch.float32, num_classes=3).eval().requires_grad_(False)
+    g.grow(8, 0.3)
+    batch = torch.export.Dim("batch")
+    labels = torch.tensor([0, 1])
+    shapes = ({0: batch}, {0: batch})
+    program = torch.export.export(g, (latents(2, torch.float32), labels), dynamic_shapes=shapes).module()
+    for n in (1, 3, 100):  # of 100 the eager network fuses enlargement and convolution
+        z, labels = latents(n, torch.float32), torch.arange(n) % 3
+        torch.testing.assert_close(program(z, labels), g(z, labels), rtol=0, atol=1e-4)

@@ -359,3 +359,19 @@ def test_a_transform_leaves_no_statistics_behind() -> None:
     network.forget_statistics()
     torch.func.jvp(network, (z,), (torch.ones_like(z),))
     torch.testing.assert_close(network(z), expected)
+
+
+def test_a_frozen_network_gives_the_same_and_sends_no_reference_batch_along() -> None:
+    network = make_network().eval()
+    x = torch.randn(3, 4)
+    constant = network.frozen()
+    before = calls(network)
+    actual = constant(x)
+    assert calls(network) == before + 1
+    assert "reference" not in constant.state_dict()
+    torch.testing.assert_close(actual, network(x))
+
+
+def test_a_network_without_a_reference_batch_cannot_be_frozen() -> None:
+    with pytest.raises(RuntimeError, match="never given a reference batch"):
+        make_network(None).frozen()

@@ -177,6 +177,52 @@ def test_under_ddp_gradients_are_those_of_the_critic_alone(tmp_path) -> None:
     torch.testing.assert_close(*gradients)
 
 
+def gradients(critic, parameters: list[Tensor], autocast: bool = False) -> tuple[Tensor | None, ...]:
+    """A critic's step with two penalties; the second's points are all alike, so that no random number counts."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = critic(FAKE).mean() - critic(REAL).mean() + r1(critic, REAL) + wgan_gp(critic, REAL, REAL)
+    return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+
+def compiled(function):
+    torch.compiler.reset()
+    return torch.compile(function, backend="aot_eager")
+
+
+def test_a_step_compiled_with_its_gradients_has_those_of_eager_mode() -> None:
+    critic = curved()
+    expected = gradients(critic, list(critic.parameters()))
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        actual = compiled(gradients)(critic, list(critic.parameters()))
+    torch.testing.assert_close(actual, expected)
+
+
+AUTOCAST = pytest.mark.parametrize("autocast", [False, True])  # there torch alone leaves the penalties out silently
+
+
+@AUTOCAST
+def test_a_critic_compiled_without_its_gradients_is_refused(autocast: bool) -> None:
+    critic = curved()
+    with pytest.raises(RuntimeError, match=r"compiled code.*trace_autograd_ops = True"):
+        gradients(compiled(critic), list(critic.parameters()), autocast)
+
+
+@AUTOCAST
+def test_a_step_compiled_without_that_setting_is_refused(autocast: bool) -> None:
+    critic = curved()
+    with pytest.raises(RuntimeError, match=r"compiled code.*trace_autograd_ops = True"):
+        compiled(gradients)(critic, list(critic.parameters()), autocast)
+
+
+def test_what_is_compiled_beside_the_points_is_no_matter() -> None:
+    critic, scale = curved(), torch.ones((), requires_grad=True)
+    doubled = compiled(lambda: 2 * scale)
+    r1(lambda x: critic(x) * doubled(), REAL).backward()
+    actual, scale.grad = scale.grad, None
+    r1(lambda x: critic(x) * (2 * scale), REAL).backward()
+    torch.testing.assert_close(actual, scale.grad)
+
+
 def _seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 

@@ -1,9 +1,13 @@
 """Networks of a few hundred weights and a handful of images, so that a whole run takes a second."""
 
+import json
+
 import pytest
 import torch
 
+from train import evaluate
 from train.data import ImageSet
+from train.errors import run_program
 from train.pggan import build_trainer
 from train.pggan_config import PgganConfig
 
@@ -79,3 +83,37 @@ def tiny_options():
         return [*options, *more]
 
     return make
+
+
+@pytest.fixture
+def quick_measurements(monkeypatch):
+    """Less precise metrics, of a classifier that has hardly been trained; no Inception, whatever the user has."""
+    monkeypatch.setattr("train.classifier.STEPS", 40)
+    monkeypatch.setattr("train.classifier.BATCH", 50)
+    monkeypatch.setattr("train.evaluator.SUBSETS", 5)
+    monkeypatch.setattr("train.evaluator.SWD", {"patches_per_image": 8, "directions": 16})
+    monkeypatch.delenv("GAN_OPS_INCEPTION", raising=False)
+
+
+@pytest.fixture
+def measured(capsys):
+    """measured(*options) → what train.evaluate says with them."""
+
+    def run(*options: str) -> dict:
+        capsys.readouterr()
+        assert evaluate.main([*options, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture
+def fails(capsys):
+    """fails(*options) → the error by which train.evaluate refuses them."""
+
+    def run(*options: str) -> str:
+        capsys.readouterr()
+        assert run_program(lambda: evaluate.main(options)) == 2
+        return capsys.readouterr().err.splitlines()[-1]
+
+    return run

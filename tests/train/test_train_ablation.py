@@ -24,7 +24,7 @@ from train.config import parse_command_line
 from train.data import load_images
 from train.dcgan_config import PRESETS, DcganConfig
 from train.errors import run_program
-from train.features import classifier_features
+from train.features import choose_features
 from train.samples import chosen, chosen_indices
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # as the trainings have in processes of their own
@@ -150,7 +150,7 @@ def test_real_data_are_measured_as_samples_are(study):
     for seed, result in enumerate(real["results"], 1):
         images = load_images("digits", 16)
         others = chosen(images, 30, seed, besides=chosen_indices(images, 30, 0))
-        logits = classifier_features(images, torch.device("cpu")).compute(torch.cat(list(others.batches())))[1]
+        logits = choose_features(images, "", torch.device("cpu")).compute(torch.cat(list(others.batches())))[1]
         assert result[NAME] == pytest.approx(inception_score(logits, seed=0).mean)
 
 

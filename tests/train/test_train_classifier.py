@@ -88,7 +88,9 @@ def test_all_resolutions_work(resolution):
 
 def test_without_labels_both_ways_to_features_are_named(digits):
     unlabelled = ImageSet.from_images(digits.level(8), name="pictures")
-    with pytest.raises(UsageError, match=r"--inception-weights or GAN_OPS_INCEPTION.*labelled data.*pictures has no"):
+    with pytest.raises(
+        UsageError, match=r"pictures has no labels.*--inception-weights or GAN_OPS_INCEPTION.*labelled data"
+    ):
         choose_features(unlabelled, "", CPU)
 
 

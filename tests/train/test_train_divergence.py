@@ -91,7 +91,8 @@ def test_a_run_that_recovers_goes_on_and_tidies_up(tiny_options, tmp_path, monke
 def test_the_best_checkpoint_is_none_of_a_diverged_state(tiny_options, tmp_path, monkeypatch):
     values = iter([5, 4, 3, 2, 1, 0.5, 0.25, 0.125])  # ever better
     monkeypatch.setattr(
-        "train.session.follow", lambda *_: lambda generator: {"metrics": {"fid": next(values)}, "deviations": {}}
+        "train.session.follow",
+        lambda *_: (lambda generator: {"metrics": {"fid": next(values)}, "deviations": {}}, []),
     )
     spoil(monkeypatch, 5)
     options = {**EVERY_STEP, "log_kimg": "0", "checkpoint_kimg": "0", "metrics": "fid", "metrics_every": "0.004"}

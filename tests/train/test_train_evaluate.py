@@ -25,13 +25,8 @@ def shared(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch, shared):
-    monkeypatch.setattr(classifier, "STEPS", 40)
-    monkeypatch.setattr(classifier, "BATCH", 50)
-    monkeypatch.setattr("train.evaluator.SUBSETS", 5)
-    monkeypatch.setattr("train.evaluator.SWD", {"patches_per_image": 8, "directions": 16})
+def cache_of_this_file(quick_measurements, monkeypatch, shared):
     monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
-    monkeypatch.delenv("GAN_OPS_INCEPTION", raising=False)
 
 
 @pytest.fixture
@@ -68,20 +63,8 @@ def run(shared, tiny_options):
     return str(path)
 
 
-def measured(capsys, *args: str) -> dict:
-    capsys.readouterr()
-    assert evaluate.main([*args, "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def fails(capsys, *args: str) -> str:
-    capsys.readouterr()
-    assert run_program(lambda: evaluate.main(args)) == 2
-    return capsys.readouterr().err.splitlines()[-1]
-
-
-def test_a_result_says_what_it_was_measured_with(folder, capsys):
-    result = measured(capsys, folder, "--data", "digits", *FEW, "--metrics", "swd,msssim,is,fid,pr", "--seed", "3")
+def test_a_result_says_what_it_was_measured_with(folder, measured):
+    result = measured(folder, "--data", "digits", *FEW, "--metrics", "swd,msssim,is,fid,pr", "--seed", "3")
     parts = ("is", "fid", "precision", "recall", "density", "coverage")
     assert list(result["metrics"]) == ["swd", "swd_16", "msssim", *(part + LABEL for part in parts)]
     assert (result["generated"], result["real"], result["seed"], result["resolution"]) == (60, 60, 3, 16)
@@ -91,75 +74,75 @@ def test_a_result_says_what_it_was_measured_with(folder, capsys):
     assert list(result["deviations"]) == ["is" + LABEL]
 
 
-def test_kid_has_a_deviation(capsys):
-    result = measured(capsys, "digits", "--data", "digits", "--images", "1000", "--metrics", "kid")
+def test_kid_has_a_deviation(measured):
+    result = measured("digits", "--data", "digits", "--images", "1001", "--metrics", "kid")
     assert list(result["metrics"]) == list(result["deviations"]) == ["kid" + LABEL_AT_32]
 
 
-def test_noise_is_further_from_digits_than_digits_are(folder, noise, capsys):
+def test_noise_is_further_from_digits_than_digits_are(folder, noise, measured):
     options = ("--data", "digits", *FEW, "--metrics", "swd,is,fid,pr")
-    near, far = (measured(capsys, source, *options)["metrics"] for source in (folder, noise))
+    near, far = (measured(source, *options)["metrics"] for source in (folder, noise))
     del near["precision" + LABEL]  # of so few images: a ball around an outlier is wide enough for noise
     for name in near:
         assert (near[name] < far[name]) == is_lower_better(name), name
 
 
-def test_the_same_images_are_at_no_distance(folder, capsys):
-    result = measured(capsys, folder, "--data", folder, "--images", "70", "--metrics", "swd")
+def test_the_same_images_are_at_no_distance(folder, measured):
+    result = measured(folder, "--data", folder, "--images", "70", "--metrics", "swd")
     assert result["metrics"]["swd"] > 0  # other patches of the same images
-    result = measured(capsys, "digits", "--data", "digits", "--images", "2000", "--metrics", "fid,pr")
+    result = measured("digits", "--data", "digits", "--images", "2000", "--metrics", "fid,pr")
     assert result["metrics"]["fid" + LABEL_AT_32] == pytest.approx(0, abs=1e-5)
     assert result["metrics"]["precision" + LABEL_AT_32] == 1
 
 
-def test_a_zip_file_is_as_good_as_its_folder(folder, noise, tmp_path, capsys):
+def test_a_zip_file_is_as_good_as_its_folder(folder, noise, tmp_path, measured):
     with zipfile.ZipFile(tmp_path / "digits.zip", "w") as archive:
         for i in range(70):
             archive.write(f"{folder}/{i:03d}.png", f"{i:03d}.png")
     options = ("--data", noise, *FEW, "--metrics", "swd,msssim")
-    zipped, plain = (measured(capsys, source, *options) for source in (str(tmp_path / "digits.zip"), folder))
+    zipped, plain = (measured(source, *options) for source in (str(tmp_path / "digits.zip"), folder))
     assert zipped["metrics"] == plain["metrics"]
 
 
-def test_a_run_is_compared_with_its_own_data_at_its_full_size(run, capsys):
-    result = measured(capsys, run, *FEW, "--metrics", "msssim,fid")
+def test_a_run_is_compared_with_its_own_data_at_its_full_size(run, measured):
+    result = measured(run, *FEW, "--metrics", "msssim,fid")
     assert result["data"] == "digits" and result["source"] == f"{run}/checkpoint_000000040.pt"
     assert (result["resolution"], result["enlarged_from"]) == (16, 8)
-    assert measured(capsys, result["source"], *FEW, "--metrics", "msssim,fid") == result
-    other = measured(capsys, run, *FEW, "--metrics", "fid", "--no-ema")
+    assert measured(result["source"], *FEW, "--metrics", "msssim,fid") == result
+    other = measured(run, *FEW, "--metrics", "fid", "--no-ema")
     assert other["metrics"]["fid" + LABEL] != result["metrics"]["fid" + LABEL]
 
 
-def test_a_set_of_too_few_real_images_limits_both_sides_of_swd(folder, capsys):
-    result = measured(capsys, "digits", "--data", folder, "--images", "90", "--metrics", "swd")
+def test_a_set_of_too_few_real_images_limits_both_sides_of_swd(folder, measured):
+    result = measured("digits", "--data", folder, "--images", "90", "--metrics", "swd")
     assert (result["generated"], result["real"], result["swd_images"]) == (90, 70, 70)
 
 
-def test_without_labels_feature_metrics_are_refused_and_the_others_work(folder, noise, capsys):
-    message = fails(capsys, noise, "--data", folder, *FEW, "--metrics", "swd,fid")
+def test_without_labels_feature_metrics_are_refused_and_the_others_work(folder, noise, measured, fails):
+    message = fails(noise, "--data", folder, *FEW, "--metrics", "swd,fid")
     assert "--inception-weights or GAN_OPS_INCEPTION" in message and "labelled data" in message
-    assert set(measured(capsys, noise, "--data", folder, *FEW, "--metrics", "swd,msssim")["metrics"]) >= {"swd"}
+    assert set(measured(noise, "--data", folder, *FEW, "--metrics", "swd,msssim")["metrics"]) >= {"swd"}
 
 
-def test_features_of_real_images_are_computed_once_for_each_content(folder, noise, capsys, monkeypatch):
+def test_features_of_real_images_are_computed_once_for_each_content(folder, noise, monkeypatch, measured):
     seen = []
     compute = classifier.Classifier.forward
     monkeypatch.setattr(classifier.Classifier, "forward", lambda self, x: seen.append(len(x)) or compute(self, x))
 
     def images_seen(*options: str) -> int:
         seen.clear()
-        measured(capsys, folder, "--data", "digits", "--metrics", "fid", "--seed", "9", *options)
+        measured(folder, "--data", "digits", "--metrics", "fid", "--seed", "9", *options)
         return sum(seen)
 
     assert [images_seen("--images", "50"), images_seen("--images", "50")] == [100, 50]
     assert images_seen("--images", "50", "--reals", "51") == 101
 
 
-def test_grey_images_can_be_compared_with_colour_but_not_the_reverse(folder, tmp_path, capsys):
+def test_grey_images_can_be_compared_with_colour_but_not_the_reverse(folder, tmp_path, measured, fails):
     for i in range(4):
         Image.new("RGB", (16, 16), (i, 9, 80)).save(tmp_path / f"{i}.png")
-    assert measured(capsys, folder, "--data", str(tmp_path), *FEW, "--metrics", "swd")["real"] == 4
-    assert "is in colour, and digits is grey" in fails(capsys, str(tmp_path), "--data", folder, "--metrics", "swd")
+    assert measured(folder, "--data", str(tmp_path), *FEW, "--metrics", "swd")["real"] == 4
+    assert "is in colour, and digits is grey" in fails(str(tmp_path), "--data", folder, "--metrics", "swd")
 
 
 def test_a_table_for_people(run, capsys):
@@ -167,7 +150,11 @@ def test_a_table_for_people(run, capsys):
     assert evaluate.main([run, *FEW, "--metrics", "msssim,is"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("checkpoint_000000040.pt against digits at 16x16")
-    assert lines[1:3] == ["60 generated and 60 real images, seed 0", "enlarged from 8x8"]
+    assert lines[1:4] == [
+        "60 generated and 60 real images, seed 0",
+        "labels of the real images: 10 classes (the data set's own)",
+        "enlarged from 8x8",
+    ]
     assert "±" in lines[-1] and lines[-1].startswith("is" + LABEL)
 
 
@@ -184,15 +171,15 @@ def test_a_table_for_people(run, capsys):
         (["--imges", "3"], "did you mean --images?"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(run, capsys, options, message):
-    assert message in fails(capsys, run, *options)
+def test_what_cannot_be_done_is_one_line(run, options, message, fails):
+    assert message in fails(run, *options)
 
 
-def test_images_need_something_to_be_compared_with_at_some_size(folder, tmp_path, capsys):
-    assert "name the images to compare it with in --data" in fails(capsys, folder)
+def test_images_need_something_to_be_compared_with_at_some_size(folder, tmp_path, fails):
+    assert "name the images to compare it with in --data" in fails(folder)
     Image.new("L", (20, 30)).save(tmp_path / "a.png")
-    assert "give the size to compare at with --resolution" in fails(capsys, str(tmp_path), "--data", "digits")
-    assert "nothing-of-the-kind: no such folder or zip file" in fails(capsys, "nothing-of-the-kind", "--data", "digits")
+    assert "give the size to compare at with --resolution" in fails(str(tmp_path), "--data", "digits")
+    assert "nothing-of-the-kind: no such folder or zip file" in fails("nothing-of-the-kind", "--data", "digits")
 
 
 # While training
@@ -232,11 +219,11 @@ def assert_same(a, b):
         assert a == b
 
 
-def test_metrics_on_the_way_are_those_of_evaluate(tiny_options, tmp_path, capsys):
+def test_metrics_on_the_way_are_those_of_evaluate(tiny_options, tmp_path, measured):
     assert follow(*tiny_options(out=tmp_path, **{**MEASURED, "seed": 5})) == 0
     found = [line for line in lines(tmp_path) if "evaluation" in line]
     assert [line["images"] for line in found] == [16, 32, 40]
-    result = measured(capsys, str(tmp_path), "--images", "20", "--metrics", "msssim,fid")
+    result = measured(str(tmp_path), "--images", "20", "--metrics", "msssim,fid")
     assert {name: found[-1][name] for name in result["metrics"]} == result["metrics"]
     for name in ("generated", "real", "enlarged_from", "features", "seed", "versions"):
         assert found[-1]["evaluation"][name] == result[name]
@@ -249,7 +236,7 @@ def scripted(monkeypatch, values: list[float], name: str = "fid[x]"):
     def evaluation(generator):
         return {"metrics": {name: next(remaining), "msssim": 0.5}, "deviations": {}, "generated": 1, "real": 1}
 
-    monkeypatch.setattr("train.session.follow", lambda *_: evaluation)
+    monkeypatch.setattr("train.session.follow", lambda *_: (evaluation, []))
 
 
 def names(folder) -> list[int]:
@@ -283,7 +270,7 @@ def test_an_evaluation_missing_at_the_end_is_made_up_for_once(tiny_options, tmp_
     def failing(generator):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.session.follow", lambda *_: failing)
+    monkeypatch.setattr("train.session.follow", lambda *_: (failing, []))
     assert follow(*tiny_options(out=tmp_path, metrics="fid", metrics_every="0")) == 1
     scripted(monkeypatch, [3])
     for _ in range(2):

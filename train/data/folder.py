@@ -4,34 +4,49 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 
 from .decode import SUFFIXES
 from .errors import DataError, UnreadableImage
+from .labels import label_files
 from .source import LARGEST_FILE, FileSource
 
 
 def open_path(path: Path, resolution: int, *, resize: bool = False) -> FileSource:
-    """All images below a folder or in a zip file, by their names' suffixes, sorted by path.
+    """All images below a folder or in a zip file, by their names' suffixes, sorted by name and then by path.
 
-    Labels: the number of the first-level folder, in alphabetical order, if every image is in one. In a zip file folders
-    around everything do not count. Hidden files are passed over. DataError for a path that is missing, is neither,
-    cannot be read, or holds no image.
+    So the order is the same whichever folders the same files are spread over. `label_files` says what their labels are;
+    where some images have labels, those without are left out. Hidden files are passed over.
+
+    DataError for a path that is missing, is neither, cannot be read, or holds no image.
     """
     if path.is_dir():
-        names, read, stamp = _list_folder(path)
+        listing = _list_folder(path)
     elif path.is_file():
-        names, read, stamp = _list_zip(path)
+        listing = _list_zip(path)
     else:
         raise DataError(f"{path}: no such folder or zip file")
-    if not names:
+    if not listing.names:
         raise DataError(f"{path} holds no images (files that end in {', '.join(sorted(SUFFIXES))})")
-    labels, num_classes = _labels(names if path.is_dir() else _without_shared_folders(names))
+    listing = listing.only(sorted(range(len(listing.names)), key=lambda n: _name_first(listing.names[n])))
+    labels, num_classes, origin = label_files(str(path), listing.names, listing.read_other)
+    if labels is not None:
+        labelled = np.flatnonzero(labels >= 0)
+        listing, labels = listing.only(labelled), labels[labelled]
     return FileSource(
-        path.resolve().name, names, read, stamp, resolution, resize=resize, labels=labels, num_classes=num_classes
+        path.resolve().name,
+        listing.names,
+        listing.read,
+        listing.stamp,
+        resolution,
+        resize=resize,
+        labels=labels,
+        num_classes=num_classes,
+        labels_from=origin,
     )
 
 
@@ -51,7 +66,18 @@ def stamp_file(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-Listing = tuple[list[str], Callable[[int], bytes], Callable[[int], object]]  # names, read, stamp
+class Listing(NamedTuple):
+    """The images at a place."""
+
+    names: list[str]  # paths there
+    read: Callable[[int], bytes]
+    stamp: Callable[[int], object]
+    read_other: Callable[[str], bytes | None]  # any file there by its path; None if there is none
+
+    def only(self, kept: Sequence[int]) -> Listing:
+        """Some of the images, in this order."""
+        names = [self.names[n] for n in kept]
+        return Listing(names, lambda n: self.read(kept[n]), lambda n: self.stamp(kept[n]), self.read_other)
 
 
 def _list_folder(root: Path) -> Listing:
@@ -70,15 +96,23 @@ def _list_folder(root: Path) -> Listing:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         relative = Path(folder).relative_to(root)
         names += [(relative / file).as_posix() for file in files if _is_image(file)]
-    names.sort()
     place = str(root.resolve())
-    return names, lambda n: read_file(root / names[n]), lambda n: (place, stamp_file(root / names[n]))
+
+    def read_other(name: str) -> bytes | None:
+        try:
+            return (root / name).read_bytes() if (root / name).is_file() else None
+        except OSError as error:
+            raise DataError(f"{root / name}: {error.strerror}") from error
+
+    return Listing(
+        names, lambda n: read_file(root / names[n]), lambda n: (place, stamp_file(root / names[n])), read_other
+    )
 
 
 def _list_zip(path: Path) -> Listing:
     try:
         archive = zipfile.ZipFile(path)
-        entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
+        entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path} is neither a folder nor a zip file that can be read: {error}") from error
     entries = [entry for entry in entries if not entry.is_dir() and _is_image(entry.filename)]
@@ -95,7 +129,15 @@ def _list_zip(path: Path) -> Listing:
     def stamp(index: int) -> object:
         return entries[index].file_size, entries[index].CRC, entries[index].header_offset
 
-    return [entry.filename for entry in entries], read, stamp
+    others = {entry.filename.lstrip("/"): entry for entry in archive.infolist()}
+
+    def read_other(name: str) -> bytes | None:
+        try:
+            return archive.read(others[name]) if name in others else None
+        except Exception as error:  # as above
+            raise DataError(f"{path}: {name} cannot be read: {error}") from error
+
+    return Listing([entry.filename for entry in entries], read, stamp, read_other)
 
 
 def _is_image(name: str) -> bool:
@@ -104,17 +146,5 @@ def _is_image(name: str) -> bool:
     return not hidden and path.suffix.lower() in SUFFIXES
 
 
-def _without_shared_folders(names: list[str]) -> list[str]:
-    """Names less the folders that all of them are in: an archive often has one around everything."""
-    paths = [PurePosixPath(name) for name in names]
-    shared = set.intersection(*({*path.parents} for path in paths))
-    around = max(shared, key=lambda path: len(path.parts))
-    return [path.relative_to(around).as_posix() for path in paths]
-
-
-def _labels(names: list[str]) -> tuple[np.ndarray | None, int]:
-    parts = [PurePosixPath(name).parts for name in names]
-    if any(len(part) < 2 for part in parts):
-        return None, 0
-    classes, labels = np.unique([part[0] for part in parts], return_inverse=True)
-    return labels.astype(np.int64).reshape(-1), len(classes)
+def _name_first(path: str) -> tuple[str, str]:
+    return PurePosixPath(path).name, path

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL import __version__ as pillow_version
 
 from .errors import DataError
-from .source import digest
+from .source import OWN, digest
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 FACES = (
@@ -57,6 +57,7 @@ class Glyphs:
     files = None
     parallel = False  # drawing is quick, and FreeType's faces are not for two threads at once
     num_classes = len(CHARACTERS)
+    labels_from = OWN
 
     def __init__(self, resolution: int, length: int, seed: int) -> None:
         self.resolution = resolution

@@ -13,8 +13,9 @@ from .pyramid import box_pyramid, check_resolution
 class ImageSet:
     """N images at the resolutions 4, 8, …, `resolution`, in memory or mapped from the cache.
 
-    `labels` is int64 [N] or None, then `num_classes` is 0. `mirror` says whether mirrored images are as good as the
-    images themselves: no for letters. `files` are the names of the files that the images come from, if they do.
+    `labels` is int64 [N] or None, then `num_classes` is 0; `labels_from` says where they come from, or why there are
+    none. `mirror` says whether mirrored images are as good as the images themselves: no for letters. `files` are the
+    names of the files that the images come from, if they do.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class ImageSet:
         labels: Tensor | None = None,
         num_classes: int = 0,
         mirror: bool = True,
+        labels_from: str = "",
         files: Sequence[str] | None = None,
     ) -> None:
         self.name = name
@@ -33,6 +35,7 @@ class ImageSet:
         self.labels = labels
         self.num_classes = num_classes
         self.mirror = mirror
+        self.labels_from = labels_from
         self.files = files
         self._levels = levels
 
@@ -48,6 +51,11 @@ class ImageSet:
 
     def __len__(self) -> int:
         return self._levels[self.resolution].shape[0]
+
+    def describe_labels(self) -> str:
+        """How many classes there are and where they come from: ``10 classes (dataset.json)``."""
+        what = "none" if self.labels is None else f"{self.num_classes} classes"
+        return f"{what} ({self.labels_from})" if self.labels_from else what
 
     def level(self, resolution: int) -> Tensor:
         """All images at `resolution`, uint8 [N, C, r, r]: box means of the full ones, rounded once. Read only."""

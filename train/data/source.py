@@ -12,6 +12,8 @@ from PIL import Image
 from .decode import decode, fit_square, is_grey, to_array
 from .errors import DataError, UnreadableImage
 
+OWN = "the data set's own"
+"""Labels that come with a known set."""
 LARGEST_FILE = 2**30  # bytes; a longer "image" is a mistake or a bomb
 
 
@@ -24,6 +26,7 @@ class Source(Protocol):
     resolution: int
     labels: np.ndarray | None  # int64 [N]
     num_classes: int
+    labels_from: str  # where the classes come from, or why there are none
     files: Sequence[str] | None  # names of the files that the images are in, one each
 
     def __len__(self) -> int: ...
@@ -45,6 +48,7 @@ class ArraySource:
     """Images that are already in memory, uint8 [N, C, h, w], fitted to the resolution as `fit_square` does."""
 
     parallel = False
+    labels_from = OWN
     files = None
 
     def __init__(
@@ -101,6 +105,7 @@ class FileSource:
         labels: np.ndarray | None = None,
         num_classes: int = 0,
         mirror: bool = True,
+        labels_from: str = "the data has none",
     ) -> None:
         self.name = name
         self.files = files
@@ -111,6 +116,7 @@ class FileSource:
         self.labels = labels
         self.num_classes = num_classes
         self.mirror = mirror
+        self.labels_from = labels_from
 
     def __len__(self) -> int:
         return len(self.files)
@@ -154,6 +160,7 @@ class Subset:
         self.resolution = source.resolution
         self.labels = None if source.labels is None else source.labels[indices]
         self.num_classes = source.num_classes
+        self.labels_from = source.labels_from
         self.files = None if source.files is None else [source.files[i] for i in indices.tolist()]
 
     def __len__(self) -> int:

@@ -116,5 +116,11 @@ def _image_set(source: Source, levels: dict[int, torch.Tensor], skipped: list[Sk
     if files is not None:
         files = [name for index, name in enumerate(files) if index not in left_out]
     return ImageSet(
-        source.name, levels, labels=labels, num_classes=source.num_classes, mirror=source.mirror, files=files
+        source.name,
+        levels,
+        labels=labels,
+        num_classes=source.num_classes,
+        mirror=source.mirror,
+        labels_from=source.labels_from,
+        files=files,
     )

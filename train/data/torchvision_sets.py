@@ -107,6 +107,7 @@ def open_lsun(root: Path, resolution: int, *, download: bool = False, resize: bo
         resize=resize,
         labels=owner.astype(np.int64) if several else None,
         num_classes=len(folders) if several else 0,
+        labels_from="one database each" if several else "there is one database",
     )
 
 

@@ -27,9 +27,9 @@ def draw():
 
 @pytest.fixture
 def pictures(tmp_path, draw):
-    """A folder of four images, their values 10, 20, 30, 40 in the order of their paths, in two sub-folders."""
+    """A folder of four images, their values 10, 20, 30, 40 in the order of their names, in two sub-folders."""
     root = tmp_path / "pictures"
-    for n, name in enumerate(["cats/1.png", "cats/deep/2.png", "dogs/1.png", "dogs/3.bmp"]):
+    for n, name in enumerate(["cats/1.png", "cats/deep/2.png", "dogs/2.png", "dogs/3.bmp"]):
         draw(root / name, 10 * (n + 1))
     return root
 

@@ -9,7 +9,7 @@ from PIL import Image
 from train.data import DataError, load_images
 
 
-def test_images_come_in_the_order_of_their_paths(pictures, values):
+def test_images_come_in_the_order_of_their_names_and_then_their_paths(pictures, values):
     assert values(load_images(str(pictures), 8)) == [10, 20, 30, 40]
 
 
