@@ -313,7 +313,7 @@ def test_tensorboard_gets_the_metrics(tiny_options, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": "fod"}, "metrics: 'fod' is none of"),
+        ({"metrics": "fod"}, "metrics: 'fod' is not one of"),
         ({"metrics": "fid", "metrics_every": "x"}, "metrics_every: 'x'"),
         ({"metrics": "kid", "metrics_images": 20}, "kid needs at least 1000 generated images, but there are 20"),
     ],
