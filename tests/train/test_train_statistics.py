@@ -176,9 +176,9 @@ def test_images_of_another_size_are_refused(folder, stored, fails):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--data", "digits"), "so that --data cannot be given"),
-        (("--reals", "9"), "so that --reals cannot be given"),
-        (("--save-stats", "new.npz"), "so that --save-stats cannot be given"),
+        (("--data", "digits"), "so --data cannot be given"),
+        (("--reals", "9"), "so --reals cannot be given"),
+        (("--save-stats", "new.npz"), "so --save-stats cannot be given"),
     ],
 )
 def test_what_stats_are_in_place_of_cannot_be_given_beside_them(folder, stored, fails, options, message):
