@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from PIL import Image
 
-from train.config import TrainConfig, from_dict, parse_options, to_dict
+from train import checkpoint
+from train.config import TrainConfig, from_dict, parse_options
 from train.data import NAMES, ImageSet, load_images
+from train.data.decode import size_of
 from train.data.errors import UnreadableImage
 from train.data.folder import open_path
 from train.device import resolve_device
@@ -25,6 +25,7 @@ from train.generate import build_generator, find_checkpoint
 from train.metric_names import METRICS, parse_metrics
 from train.samples import Samples, chosen, drawn
 from train.schedule import is_power_of_two
+from train.values import Seed
 
 PROG = "python -m train.evaluate"
 
@@ -53,7 +54,7 @@ class Options:
     """Fetch a torchvision dataset that data-root does not hold."""
     resize: bool = False
     """Squeeze non-square images instead of cropping their centre."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of latents, of the choice of images, and of what the metrics draw."""
     ema: bool = True
     """Draw from the averaged generator, as is better nearly always."""
@@ -75,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if _is_checkpoint(options.source):
         path, state = find_checkpoint(Path(options.source))
         generator = build_generator(path, state, device, ema=options.ema)
-        real = real_images(_config(options, state["config"]))
+        real = real_images(_config(options, path, state))
         samples = drawn(generator, str(path), options.images, real.resolution, options.seed, real, device)
     else:
         samples, real = _images(options)
@@ -94,20 +95,21 @@ def _is_checkpoint(source: str) -> bool:
     return path.suffix == ".pt" or (path / "config.json").exists() or any(path.glob("checkpoint_*.pt"))
 
 
-def _config(options: Options, saved: dict[str, Any]) -> TrainConfig:
-    """The run's own data, unless options say otherwise."""
-    own = {} if options.data else {"data": saved["data"], "resize": saved["resize"] or options.resize}
-    if own and options.data_root == Options.data_root:
-        own["data_root"] = saved["data_root"]
-    resolution = options.resolution or saved["resolution"]
-    config = TrainConfig(
-        data=options.data,
-        data_root=options.data_root,
-        download=options.download,
-        resize=options.resize,
-        resolution=resolution,
-    )
-    return from_dict(TrainConfig, {**to_dict(config), **own}, "checkpoint")
+def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
+    """The data of the run that a checkpoint is of, unless options say otherwise."""
+    common = {field.name for field in dataclasses.fields(TrainConfig)}
+    with checkpoint.reading(path):
+        own = {name: value for name, value in state["config"].items() if name in common}
+    saved = from_dict(TrainConfig, own, f"checkpoint {path}")
+    given = {"download": options.download, "resolution": options.resolution or saved.resolution}
+    if options.data:
+        given |= {"data": options.data, "data_root": options.data_root, "resize": options.resize}
+    else:
+        given["resize"] = saved.resize or options.resize
+        if options.data_root != Options.data_root:
+            given["data_root"] = options.data_root
+    # How many images the run was given, and with which seed, does not matter here.
+    return dataclasses.replace(TrainConfig(data=saved.data, data_root=saved.data_root), **given)
 
 
 def _images(options: Options) -> tuple[Samples, ImageSet]:
@@ -128,10 +130,11 @@ def _images(options: Options) -> tuple[Samples, ImageSet]:
 def _first_size(path: Path) -> int:
     """The shorter side of the first image in a folder or zip file; UsageError if that is no size to compare at."""
     try:
-        with Image.open(io.BytesIO(open_path(path, 4).read(0))) as image:
-            size = min(image.size)
-    except (UnreadableImage, OSError):
-        size = 0
+        size = min(size_of(open_path(path, 4).read(0)))
+    except (UnreadableImage, OSError) as error:
+        raise UsageError(
+            f"{path}: its first image cannot be read ({error}): --resolution has to say what size to compare at"
+        ) from None
     if not is_power_of_two(size):
         raise UsageError(
             f"{path}: its first image is no power of two in size: --resolution has to say what size to compare at"

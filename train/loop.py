@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from train import checkpoint
+from train.capacity import check_fits
 from train.config import TrainConfig, parse_grid
 from train.data import ImageSet
-from train.errors import CheckpointError, TrainingError, UsageError
+from train.errors import TrainingError, UsageError
 from train.interrupt import StopSignals
 from train.logs import STATS, RunLog, duration, peak_memory
 from train.metric_names import is_lower_better
@@ -49,7 +50,10 @@ class Cadence:
             tables[option] = parse_table(getattr(config, option), float, option)
         if config.keep < 1:
             raise UsageError(f"keep={config.keep}: at least 1 checkpoint has to stay")
-        return Cadence(*tables.values(), config.keep, *parse_grid(config.grid))
+        rows, columns = parse_grid(config.grid)
+        # A picture of it takes that much, and the latents and images that it is made of more.
+        check_fits(3 * rows * columns * config.resolution**2, torch.device("cpu"), f"grid={config.grid}")
+        return Cadence(*tables.values(), config.keep, rows, columns)
 
 
 def due(table: Mapping[int, float], before: int, after: int, resolution: int) -> bool:
@@ -118,6 +122,10 @@ class Loop:
             CheckpointError: if it does not fit these networks.
             UsageError: if it does not fit this data.
         """
+        with checkpoint.reading(path):
+            self._take_over(path, state)
+
+    def _take_over(self, path: Path, state: Mapping[str, Any]) -> None:
         saved, game = state["trainer"], self.trainer.game
         for name, network, tensors in (
             ("generator", game.generator.network, saved["generator"]["network"]),
@@ -137,14 +145,16 @@ class Loop:
                 raise UsageError(
                     f"{name}={now.get(name)!r}: the networks of checkpoint {path} were trained with {was[name]!r}"
                 )
-        try:
-            self.trainer.load_state_dict(saved)
-        except KeyError as error:
-            raise CheckpointError(f"checkpoint {path} lacks {error}") from error
-        self._seconds = state["seconds"]
-        self._rates = dict(state["rates"])
-        self._sizes = dict(state["log_sizes"])
-        self._best = state.get("best")
+        self.trainer.load_state_dict(saved)
+        self._seconds = float(state["seconds"])
+        self._rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
+        self._sizes = {str(name): int(size) for name, size in state["log_sizes"].items()}
+        best = state.get("best")
+        self._best = best and {
+            "metric": str(best["metric"]),
+            "value": float(best["value"]),
+            "images": int(best["images"]),
+        }
         self._last_saved = self.trainer.images
 
     def run(self, *notes: str) -> int:

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from train.config import check_at_least, parse_options
+from train.config import parse_options
+from train.data.decode import opened
+from train.data.errors import UnreadableImage
 from train.errors import UsageError, run_program
 from train.files import write_atomically
 from train.folder import locked
@@ -27,6 +28,7 @@ from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
 from train.mixture_run import SAMPLES, Outcome, moments, train_all
 from train.pictures import save_png
+from train.values import Runs, Seed
 
 PROG = "python -m train.mixture_comparison"
 
@@ -60,11 +62,11 @@ class Options:
 
     out: Path = Path("runs/mixture")
     """Folder of results (runs.jsonl), and of the table and the pictures made from them."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first run of each."""
-    seeds: int = 10
+    seeds: Runs = 10
     """Runs of each, every one with a seed one higher."""
-    jobs: int = 2
+    jobs: Runs = 2
     """Runs to train at once, each on one core."""
     steps: int = MixtureConfig.steps
     """Moves of G."""
@@ -87,7 +89,6 @@ class Run(NamedTuple):
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    check_at_least(options, 1, "seeds", "jobs")
     names = chosen(options.only)
     seeds = range(options.seed, options.seed + options.seeds)
     # Seed by seed: one that is interrupted has all techniques with fewer seeds.
@@ -154,7 +155,7 @@ def read_results(file: Path) -> dict[str, dict[str, Any]]:
             result = json.loads(line)
             quality_of(result)
             results[json.dumps([result["options"], result["seed"]], sort_keys=True)] = result
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UsageError(f"{file} is damaged in line {number}: {error!r}") from None
     write_atomically(file, lambda out: out.write(whole + newline))
     return results
@@ -223,9 +224,12 @@ def flags(changes: Mapping[str, Any]) -> str:
 
 
 def load(path: Path) -> Tensor:
-    """A picture as uint8 [3, H, W]."""
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    """A picture as uint8 [3, H, W]; UsageError if it is damaged."""
+    try:
+        with opened(path.read_bytes()) as image:
+            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    except UnreadableImage as error:
+        raise UsageError(f"{path} is damaged ({error}): without it, its run is trained again") from None
 
 
 if __name__ == "__main__":

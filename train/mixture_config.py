@@ -10,6 +10,7 @@ from models.mixture import DNorm, GNorm
 from train.config import check_at_least
 from train.errors import UsageError
 from train.techniques import Techniques, check_norms, losses_of
+from train.values import Size, check_values
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class MixtureConfig(Techniques):
     """D's learning rate over G's, two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
     beta1: float = 0.5
     """Adam's decay of the mean gradient."""
-    latent: int = 16
+    latent: Size = 16
     """Length of the latent vector."""
-    width: int = 64
+    width: Size = 64
     """Units of each hidden layer (Metz et al. 2017: 128)."""
     feature_matching: int = 0
     """4: G matches means of D's last hidden layer, not the loss (Salimans et al. 2016, 3.1); 0: it does not."""
@@ -54,7 +55,8 @@ def check_config(config: MixtureConfig) -> None:
     losses_of(config)
     check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
     check_at_least(config, 2, "batch")
-    check_at_least(config, 1, "steps", "latent", "width")
+    check_at_least(config, 1, "steps")
+    check_values(config)
     for name in ("g_norm", "d_norm"):
         norm = getattr(config, name)
         if (config.width < 2 and norm == "layer") or (config.width % 2 and norm == "group"):
