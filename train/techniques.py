@@ -60,7 +60,7 @@ class Techniques:
     """Thousands of images over which that falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
     """D's learning rate over G's, two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
-    d_steps: int = 1
+    d_steps: Annotated[int, Range(0, 1000)] = 1
     """Moves of D for each of G's, every one with new images (Arjovsky et al. 2017: 5)."""
     update: Update = "alternating"
     """G moves against the updated D; joint: both from one state; merged: also in one pass through G."""
