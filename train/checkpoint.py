@@ -47,8 +47,8 @@ def load(path: Path) -> dict[str, Any]:
         state = read_torch(path)
     except ValueError as error:
         raise CheckpointError(f"checkpoint {path} {error}") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else None
+    found = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(found, int) or found != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {found}; this program reads format {FORMAT}")
     return state
 

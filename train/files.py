@@ -51,13 +51,14 @@ def read_torch(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        kind = "holds objects that may run code" if "weights_only" in str(error) else "is no file of torch"
-        raise ValueError(kind) from error
+        if "Unsupported global" in str(error):
+            raise ValueError("holds objects that could run code, which are not read") from error
+        raise ValueError("is truncated or damaged (it is no file that torch wrote)") from error
     except MemoryError:
         raise
     except Exception as error:
         # Hostile bytes make torch's readers fail in whatever way their code does: RuntimeError, EOFError, IndexError, …
-        raise ValueError(f"is truncated or damaged: {first_line(error)}") from error
+        raise ValueError(f"is truncated or damaged ({first_line(error)})") from error
 
 
 def first_line(error: Exception) -> str:

@@ -100,7 +100,7 @@ def main(args: Sequence[str] | None = None) -> int:
     ]
     for run in runs:
         check_config(run.config)
-    (options.out / "strips").mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     with locked(options.out, "comparison"):
         return _complete(options, runs)
 
@@ -109,6 +109,7 @@ def _complete(options: Options, runs: Sequence[Run]) -> int:
     """Trains what is missing in the folder, and makes the table and the pictures."""
     file = options.out / "runs.jsonl"
     results = read_results(file)
+    (options.out / "strips").mkdir(exist_ok=True)
     missing = [run for run in runs if run.key not in results or not strip_file(options.out, run).exists()]
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are there already", file=sys.stderr, flush=True)
     try:
@@ -121,12 +122,15 @@ def _complete(options: Options, runs: Sequence[Run]) -> int:
     except KeyboardInterrupt:
         print(f"interrupted: the same command goes on from the runs in {options.out}", file=sys.stderr)
         return 130
-    text = table(runs, results)
-    write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
+    pages = {}
     for data in MIXTURES:
         first = [run for run in runs if run.config.data == data and run.seed == options.seed]
         strips = {run.technique: load(strip_file(options.out, run)) for run in first}
-        save_png(options.out / f"{data}.png", page(strips, moments(options.steps)))
+        pages[data] = page(strips, moments(options.steps))
+    text = table(runs, results)
+    write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
+    for data, picture in pages.items():
+        save_png(options.out / f"{data}.png", picture)
     print(text, end="")
     return 0
 

@@ -259,6 +259,7 @@ def _data_uri(path: Path) -> str:
     data = path.read_bytes()
     try:
         with opened(data) as image:
+            image.load()
             if max(image.size) <= WIDEST:
                 return f"data:image/png;base64,{base64.b64encode(data).decode()}"
             small = image.convert("RGB")

@@ -79,7 +79,8 @@ def _check_weights(path: Path) -> None:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = "holds objects that may run code" if "weights_only" in str(error) else "is no file of torch"
+        code = "Unsupported global" in str(error)
+        reason = "holds objects that could run code, which are not read" if code else "is no file that torch wrote"
         raise InceptionUnavailable(f"{path} {reason}") from error
     except Exception as error:  # hostile bytes make torch's readers fail in whatever way their code does
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -19,6 +19,7 @@ from PIL import Image
 
 import train
 from train.errors import LONGEST, run_program
+from train.folder import LOCK
 
 from .conftest import TINY
 
@@ -106,7 +107,8 @@ def attempt(program: str, args: Sequence[str], place: Path) -> str:
         pass
     err.flush()
     said = err.buffer.getvalue().decode()
-    left = sorted(path for path in place.rglob("*") if path not in before)
+    # A folder that others may be at work in keeps its lock.
+    left = sorted(path for path in place.rglob("*") if path not in before and path.name != LOCK)
     for path in left:
         if path.is_dir():
             shutil.rmtree(path)

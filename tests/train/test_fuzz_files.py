@@ -134,7 +134,7 @@ def with_content(path: Path, content: bytes, start: Callable[[], str]) -> str:
         ("stats.jsonl", "train.report", ["run"]),
         ("reals.png", "train.report", ["run"]),
         ("fakes_000000.png", "train.report", ["run"]),
-        ("checkpoint_000000048.pt", "train.pggan", ["--resume=run"]),
+        ("checkpoint_000000048.pt", "train.pggan", ["--resume=run/checkpoint_000000048.pt"]),
         ("checkpoint_000000048.pt", "train.generate", ["run/checkpoint_000000048.pt"]),
         ("checkpoint_000000048.pt", "train.evaluate", ["run/checkpoint_000000048.pt", "--metrics=swd"]),
     ],
@@ -143,10 +143,9 @@ def test_a_runs_file(place, name, program, args):
     path = place / "run" / name
     for kind, content in {**WRONG, "cut": path.read_bytes()[: path.stat().st_size // 2]}.items():
         line = with_content(path, content, lambda: attempt(program, args, place))
-        if kind != "empty" or name == "config.json":
-            # A run may be resumed from the checkpoint before a damaged one; a strange picture is one all the same.
-            taken = (name.startswith("check") and args == ["--resume=run"]) or (name, kind) == ("config.json", "object")
-            assert taken or line != "accepted" or (name.endswith(".png") and kind == "cut-png"), (kind, line)
+        # The end of a run's statistics may be half a line, and other programs' options may be few.
+        half = name == "stats.jsonl" and b"\n" not in content[-1:]
+        assert line != "accepted" or half or (program, kind) == ("train.report", "object"), kind
         assert line == "accepted" or "run" in line
 
 
