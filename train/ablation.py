@@ -38,7 +38,7 @@ from train.files import write_atomically
 from train.folder import locked
 from train.interrupt import StopSignals
 from train.logs import duration
-from train.report import read_run, wrong_in_line
+from train.run_record import read_run, wrong_in_line
 from train.samples import Samples, chosen, chosen_indices
 from train.session import training_images
 from train.values import Range, Runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -49,9 +50,11 @@ def read_torch(path: Path) -> Any:
         ValueError: in one line, if it is truncated, damaged, or holds more than tensors and plain types.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch muses about pickle's protocol before it refuses the file
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error):
+        if "unsupported global" in str(error).lower():
             raise ValueError("holds objects that could run code, which are not read") from error
         raise ValueError("is truncated or damaged (it is no file that torch wrote)") from error
     except MemoryError:

@@ -17,8 +17,6 @@ import torch
 from torch import Tensor
 
 from train.config import parse_options
-from train.data.decode import opened
-from train.data.errors import UnreadableImage
 from train.errors import UsageError, run_program
 from train.files import write_atomically
 from train.folder import locked
@@ -27,7 +25,7 @@ from train.mixture import as_dict, cells, columns, describe
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
 from train.mixture_run import SAMPLES, Outcome, moments, train_all
-from train.pictures import save_png
+from train.pictures import read_picture, save_png
 from train.values import Runs, Seed
 
 PROG = "python -m train.mixture_comparison"
@@ -229,11 +227,7 @@ def flags(changes: Mapping[str, Any]) -> str:
 
 def load(path: Path) -> Tensor:
     """A picture as uint8 [3, H, W]; UsageError if it is damaged."""
-    try:
-        with opened(path.read_bytes()) as image:
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
-    except UnreadableImage as error:
-        raise UsageError(f"{path} is damaged ({error}): without it, its run is trained again") from None
+    return torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1)
 
 
 if __name__ == "__main__":
