@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -64,8 +65,10 @@ def _complaint(value: Any, kind: Any) -> str:
         return f"is not {_NAMES[kind]}"
     if kind is int:
         return _beyond(value, Range(torch.iinfo(torch.int64).min))
-    if kind is float and not abs(value) <= LARGEST:
-        return f"is not a number between -{LARGEST:.1e} and {LARGEST:.1e}"
+    if kind is float and (value != value or abs(value) == math.inf):
+        return "is not a finite number"
+    if kind is float and abs(value) > LARGEST:
+        return f"is beyond {LARGEST:.1e}, the largest number in float32"
     if kind in (str, Path) and "\0" in str(value):
         return "has a zero byte"
     return ""

@@ -118,7 +118,7 @@ def test_a_word_in_a_numbers_place_is_refused(place, word):
         ("fmap-max", "1000000", "GB"),
         ("batch", str(2**40), "GB"),
         ("grid", "99999x99999", "GB"),
-        ("kimg", "nan", "is not a number"),
+        ("kimg", "nan", "is not a finite number"),
         ("resolution", str(2**40), "at most"),
     ],
 )

@@ -172,7 +172,7 @@ def test_a_checkpoint_s_norms_stay(tmp_path, capsys):
     ("args", "reason"),
     [
         (["--labels", "--class-weight", "-1"], "class_weight=-1.0 is not a number from 0 up"),
-        (["--kimg", "inf"], "kimg=inf is not a positive number"),
+        (["--kimg", "inf"], "kimg=inf is not a finite number"),
         (["--image-kimg", "inf"], "image_kimg: 'inf' has a value that is not a number from 0 up"),
     ],
     ids=str,
