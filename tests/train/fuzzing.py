@@ -19,7 +19,6 @@ from PIL import Image
 
 import train
 from train.errors import LONGEST, run_program
-from train.folder import LOCK
 
 from .conftest import TINY
 
@@ -108,7 +107,7 @@ def attempt(program: str, args: Sequence[str], place: Path) -> str:
     err.flush()
     said = err.buffer.getvalue().decode()
     # A folder that others may be at work in keeps its lock.
-    left = sorted(path for path in place.rglob("*") if path not in before and path.name != LOCK)
+    left = sorted(path for path in place.rglob("*") if path not in before and path.name != "lock")
     for path in left:
         if path.is_dir():
             shutil.rmtree(path)
