@@ -25,7 +25,7 @@ Seed = Annotated[int, Range(0)]
 """Of random numbers: torch and NumPy both take it, and a few added to it."""
 Size = Annotated[int, Range(1, 2**20)]
 """Length of an axis of tensors; products of two and a kernel's size fit into 64 bits."""
-Runs = Annotated[int, Range(1, 1000)]
+Runs = Annotated[int, Range(1, 10_000)]
 """How many trainings a study has, or has at once."""
 LARGEST = torch.finfo(torch.float32).max
 
