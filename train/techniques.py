@@ -24,7 +24,7 @@ from gan_ops.objectives import (
 from train.errors import UsageError
 from train.player import Player
 from train.steps import Losses
-from train.values import Range, Size
+from train.values import Range, Size, check_values
 from train.whole_step import Update
 
 Loss = Literal["minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp"]
@@ -135,6 +135,7 @@ def check(options: Techniques) -> None:
         )
     if not options.ttur > 0:
         raise UsageError(f"ttur={options.ttur}: D's learning rate must be positive")
+    check_values(options)
     if options.minibatch_discrimination * options.minibatch_dim > 2**20:
         raise UsageError(
             f"minibatch_discrimination={options.minibatch_discrimination} with minibatch_dim={options.minibatch_dim}:"
