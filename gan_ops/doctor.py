@@ -5,6 +5,7 @@ The exit code is 0 if everything agrees, and 1 if an op does not or the compiled
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import os
 import platform
@@ -246,4 +247,5 @@ def float32_proper() -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m gan_ops.doctor", description=__doc__).parse_args()  # it has no options
     sys.exit(main())

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import torch
 
@@ -40,9 +40,10 @@ from train.lock import locked
 from train.logs import duration
 from train.measurable import plan
 from train.real_side import RealImages
-from train.report import read_run
+from train.run_record import read_run, wrong_in_line
 from train.samples import Samples, chosen, chosen_indices
 from train.session import training_images
+from train.values import Range, Runs
 
 PROG = "python -m train.ablation"
 METRICS = ("is", "fid")
@@ -109,13 +110,13 @@ class Options:
 
     out: Path = Path("runs/ablation")
     """Folder of the trainings and, without --page, of the table."""
-    seeds: int = 3
+    seeds: Runs = 3
     """Number of trainings of each method, with seeds 1, 2, …"""
     kimg: float = 80.0
     """Thousands of images of each training."""
     images: int = 5000
     """Number of samples, and of real images, for each score (the paper: 50 000)."""
-    jobs: int = 0
+    jobs: Annotated[int, Range(0, 1000)] = 0
     """Trainings to run at once, each on one CPU thread (0: one for each core; 1 on a GPU)."""
     page: Path | None = None
     """Markdown file to write; its picture goes into the same folder (default: ablation.md in --out)."""
@@ -311,6 +312,8 @@ def _check_features(rows: Sequence[dict[str, Any]]) -> None:
     first: dict[str, str] = {}
     for row in rows:
         for result in row["results"]:
+            if not result["evaluation"]["features"]:
+                raise UsageError(f"{row['name']}, seed {result['seed']}: its evaluation does not say of which features")
             features = f"{key_of(METRICS[0], result)} (weights {result['evaluation']['features']['weights']})"
             first.setdefault(features, f"{row['name']}, seed {result['seed']}: {features}")
     if len(first) > 1:
@@ -332,7 +335,10 @@ def _real(out: Path, run: Run) -> dict[str, Any]:
         if not are_others:
             values[key_of("fid", values)] = None  # of images from themselves
         _write(path, {"seed": run.seed, **values, "evaluation": evaluation})
-    return _read(path, "seed", "evaluation")
+    result = _read(path, "seed", "evaluation")
+    if wrong := wrong_in_line(result):
+        raise UsageError(f"{path} is damaged: it {wrong}")
+    return result
 
 
 def real_samples(config: DcganConfig, reference: ImageSet) -> tuple[Samples, bool]:
@@ -401,8 +407,7 @@ def _repeating(options: Options, given: Sequence[str]) -> str:
 
 def _check(options: Options) -> None:
     """UsageError for a value that makes no sense."""
-    check_at_least(options, 1, "seeds", "images")
-    check_at_least(options, 0, "jobs")
+    check_at_least(options, 1, "images")
     if not 0 < options.kimg < math.inf:
         raise UsageError(f"kimg={options.kimg:g} is not a positive number")
 
@@ -438,7 +443,7 @@ def _read(path: Path, *needed: str) -> dict[str, Any]:
     """What :func:`_write` wrote; UsageError if it is damaged or lacks one of the names."""
     try:
         values = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: {error}") from None
     missing = [name for name in needed if not isinstance(values, dict) or name not in values]
     if missing:

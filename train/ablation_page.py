@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from train.data.glyphs import font_folder
+from train.pictures import read_picture
 
 GAP = 4  # pixels between two rows of the picture
 FONT_SIZE = 13
@@ -99,7 +100,7 @@ def _seeds(count: int) -> str:
 
 def sheet(strips: Sequence[tuple[str, Path]]) -> Image.Image:
     """Pictures below each other, each with its name on its left."""
-    pictures = [(name, Image.open(path).convert("RGB")) for name, path in strips]
+    pictures = [(name, read_picture(path)) for name, path in strips]
     font = ImageFont.truetype(str(font_folder() / "DejaVuSans.ttf"), FONT_SIZE)
     left = FONT_SIZE + max(round(font.getlength(name)) for name, _ in pictures)
     width = left + max(picture.width for _, picture in pictures)

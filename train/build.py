@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from train.capacity import check_fits
 from train.config import parse_command_line
 from train.data import ImageSet, to_float
 from train.errors import UsageError
@@ -78,6 +79,10 @@ def new_trainer(
     reset_optimizer: bool = False,
 ) -> Trainer:
     """What trains a game as the options say; see :class:`train.trainer.Trainer`."""
+    for phase in schedule.phases:
+        shown = phase.batch * config.d_steps
+        values = images.channels * phase.resolution**2 + config.latent  # of an image and its latent, float32
+        check_fits(4 * shown * values, device, f"batch={phase.batch} at {phase.resolution}x{phase.resolution}")
     return Trainer(
         game,
         schedule,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 
 from train.data import default_cache
-from train.files import write_atomically
+from train.files import read_torch, write_atomically
 
 
 def cached(kind: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -39,6 +38,7 @@ def cached(kind: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[str,
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        found = read_torch(path)
+    except ValueError:
         return None
+    return found if isinstance(found, dict) else None

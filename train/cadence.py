@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
+
+from train.capacity import check_fits
 from train.config import TrainConfig, parse_grid
 from train.errors import UsageError
 from train.schedule import Schedule, lookup, parse_table
@@ -30,7 +33,10 @@ class Cadence:
             tables[option] = parse_table(getattr(config, option), float, option)
         if config.keep < 1:
             raise UsageError(f"keep={config.keep}: at least 1 checkpoint must be kept")
-        return Cadence(*tables.values(), config.keep, *parse_grid(config.grid))
+        rows, columns = parse_grid(config.grid)
+        # The picture takes this much memory; its latents and its images take more.
+        check_fits(3 * rows * columns * config.resolution**2, torch.device("cpu"), f"grid={config.grid}")
+        return Cadence(*tables.values(), config.keep, rows, columns)
 
 
 def due(table: Mapping[int, float], before: int, after: int, resolution: int) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import torch
 from torch import nn
 
 from train.divergence import divergence, streak
-from train.errors import CheckpointError
-from train.files import TEMPORARY, write_atomically
+from train.errors import CheckpointError, UsageError
+from train.files import TEMPORARY, first_line, read_torch, write_atomically
 
 FORMAT = 1
 
@@ -46,12 +45,11 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint {path}")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"checkpoint {path} is truncated or damaged ({reason})") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        found = state.get("format") if isinstance(state, dict) else None
+        state = read_torch(path)
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {path} {error}") from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(found, int) or found != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {found}; this program reads format {FORMAT}")
     return state
 
@@ -132,9 +130,25 @@ def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: 
     Raises:
         CheckpointError: naming the first that differs.
     """
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(f"checkpoint {path} is damaged: {name} holds no tensors by name")
     mine = {k: v.shape for k, v in network.state_dict().items() if isinstance(v, torch.Tensor)}
     theirs = {k: v.shape for k, v in saved.items() if isinstance(v, torch.Tensor)}
     for key in [*mine, *theirs]:
         if mine.get(key) != theirs.get(key):
             there, here = (f"of shape {list(shapes[key])}" if key in shapes else "absent" for shapes in (theirs, mine))
             raise CheckpointError(f"checkpoint {path} has another shape: {name} {key} is {there} there, {here} here")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Within, what a checkpoint's content is taken over by: errors of parts that are absent, or not what they were,
+    are CheckpointErrors that name the file."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except KeyError as error:
+        raise CheckpointError(f"checkpoint {path} lacks {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {path} is damaged: {first_line(error)}") from error

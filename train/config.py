@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 
 from train.errors import UsageError
+from train.values import Range, Seed, check_values
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 # One value, or values by resolution: see train.schedule.parse_table.
@@ -48,7 +49,7 @@ class TrainConfig:
     """Final height and width of the images, a power of two."""
     kimg: float = 0.0
     """Thousands of images to train on; extends the last phase or ends the run early (0: the sum of the phases)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all random numbers."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
@@ -78,7 +79,7 @@ class TrainConfig:
     """Thousands of images between evaluations."""
     metrics_images: int = 2000
     """Generated images of an evaluation, and the maximum number of real ones."""
-    kid_subset: int = 1000
+    kid_subset: Annotated[int, Range(2)] = 1000
     """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
@@ -105,11 +106,19 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 
 
 def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Config:
-    """The options that :func:`to_dict` wrote. ``source`` is named in the UsageError for an unknown option."""
+    """The options that :func:`to_dict` wrote.
+
+    Raises:
+        UsageError: naming ``source``, for an unknown option and for a value that is not of its option's type.
+    """
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{source} is damaged: it holds no options by name")
     hints = typing.get_type_hints(kind)
     if unknown := [name for name in values if name not in hints]:
         raise UsageError(f"{source}: unknown option {unknown[0]!r}")
-    return kind(**{k: Path(v) if hints[k] is Path else v for k, v in values.items()})
+    config = kind(**{k: Path(v) if hints[k] is Path and isinstance(v, str) else v for k, v in values.items()})
+    check_values(config, source)
+    return config
 
 
 def read_config(kind: type[Config], path: Path) -> Config:
@@ -118,7 +127,7 @@ def read_config(kind: type[Config], path: Path) -> Config:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: --resume takes the folder of a run") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: {error}") from None
     return from_dict(kind, values, str(path))
 
@@ -172,6 +181,7 @@ def parse_options(kind: type[Options], args: Sequence[str], *, prog: str, defaul
         close = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"{prog} --help lists them all"
         raise UsageError(f"unknown option {unknown[0]} ({hint})")
+    check_values(options)
     return options
 
 
@@ -226,6 +236,7 @@ def _first_paragraph(box: str) -> str:
 def parse_grid(text: str, option: str = "grid") -> tuple[int, int]:
     """``"8x10"`` → (8, 10)."""
     rows, _, columns = text.partition("x")
-    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
+    # No longer number: Python itself refuses one of thousands of digits.
+    if not all(part.isdecimal() and len(part) < 10 and int(part) for part in (rows, columns)):
         raise UsageError(f"{option}: {text!r} is not ROWSxCOLUMNS, such as 8x8")
     return int(rows), int(columns)

@@ -10,6 +10,7 @@ import torch
 
 from models.dcgan import Discriminator, Generator
 from train.build import fit_minibatch, new_trainer, train_as_told
+from train.capacity import check_networks
 from train.data import ImageSet
 from train.dcgan_config import PRESETS, DcganConfig, schedule_of
 from train.ema import averaged_copy
@@ -40,19 +41,23 @@ def generator_options(config: DcganConfig, image_channels: int) -> dict[str, Any
 
 def build_game(config: DcganConfig, images: ImageSet, device: torch.device) -> Game:
     """Fresh networks for the options."""
+
+    def build() -> tuple[Generator, Discriminator]:
+        return Generator(**generator_options(config, images.channels)), Discriminator(
+            config.resolution,
+            image_channels=images.channels,
+            width=config.d_width,
+            kernel_size=config.kernel_size,
+            norm=config.d_norm,
+            weight_norm=config.weight_norm,
+            num_classes=images.num_classes if config.labels else 0,
+            minibatch_kernels=config.minibatch_discrimination,
+            minibatch_dim=config.minibatch_dim,
+        )
+
+    check_networks(build, device, f"latent={config.latent}, g_width={config.g_width}, d_width={config.d_width}")
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    generator = Generator(**generator_options(config, images.channels))
-    discriminator = Discriminator(
-        config.resolution,
-        image_channels=images.channels,
-        width=config.d_width,
-        kernel_size=config.kernel_size,
-        norm=config.d_norm,
-        weight_norm=config.weight_norm,
-        num_classes=images.num_classes if config.labels else 0,
-        minibatch_kernels=config.minibatch_discrimination,
-        minibatch_dim=config.minibatch_dim,
-    )
+    generator, discriminator = build()
 
     def fit() -> None:
         fit_minibatch(discriminator, config, images, config.resolution, labels=False)

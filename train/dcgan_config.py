@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.norms import DNorm, GNorm
-from train.config import Table, check_at_least
+from train.config import Table
 from train.errors import UsageError
 from train.gan_config import GanConfig
 from train.schedule import Schedule, growing_schedule, parse_table
 from train.techniques import check_norms
+from train.values import Size, check_values
 
 RESOLUTIONS = (16, 32, 64, 128)
 
@@ -28,11 +29,11 @@ class DcganConfig(GanConfig):
     """Learning rate of both networks."""
     beta1: float = 0.5
     """Adam's decay of the mean gradient."""
-    latent: int = 100
+    latent: Size = 100
     """Length of the latent vector."""
-    g_width: int = 128
+    g_width: Size = 128
     """Feature maps of G's last hidden layer; each layer before it has twice as many."""
-    d_width: int = 64
+    d_width: Size = 64
     """Feature maps of D's first layer; each next layer has twice as many."""
     kernel_size: Literal[4, 5] = 5
     """Height and width of the kernels (the paper's: 5)."""
@@ -42,7 +43,7 @@ class DcganConfig(GanConfig):
     """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018. Not virtual: too costly."""
     weight_norm: bool = False
     """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
-    reference_batch: int = 64
+    reference_batch: Size = 64
     """Number of latents in the reference batch (g-norm virtual; Salimans et al. 2016, 3.5)."""
     labels: bool = False
     """D also classifies real images: K + 1 classes (Salimans et al. 2016, 5)."""
@@ -101,7 +102,7 @@ def schedule_of(config: DcganConfig) -> Schedule:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {r // 2}")
     if not 0 <= config.beta1 < 1:
         raise UsageError(f"beta1={config.beta1} must be at least 0 and below 1")
-    check_at_least(config, 1, "latent", "g_width", "d_width", "reference_batch")
+    check_values(config)
     if not 0 < config.kimg < math.inf:
         raise UsageError(f"kimg={config.kimg:g} is not a positive number")
     return growing_schedule(

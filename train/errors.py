@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from collections.abc import Callable
+
+import torch
+
+LONGEST = 1000
+"""Characters of a message; of a longer one the middle is left out."""
+_OF_PATHS = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.ENXIO),
+)
+"""Reasons of an OSError that another path would mend."""
 
 
 class UsageError(ValueError):
@@ -25,11 +37,13 @@ class TrainingError(RuntimeError):
 def run_program(main: Callable[[], int]) -> int:
     """The exit code of ``main()``, with the errors a user can meet said in one line on stderr.
 
-    2 for usage (options, data and checkpoints included), 1 for what failed on the way, a full disk for one.
-    Anything else is a bug and keeps its traceback.
+    2 for usage (options, paths, data and checkpoints included), 1 for what failed on the way: a full disk, or too
+    little memory. Anything else is a bug and keeps its traceback.
     """
     from train.data import DataError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         return main()
     except (UsageError, DataError) as error:
@@ -38,11 +52,28 @@ def run_program(main: Callable[[], int]) -> int:
         return _say(error, 1)
     except OSError as error:
         reason = error.strerror or str(error)
-        return _say(f"{error.filename}: {reason}" if error.filename else reason, 1)
+        text = f"{_printable(error.filename)}: {reason}" if error.filename else reason
+        return _say(text, 2 if error.errno in _OF_PATHS else 1)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _say("there is not enough memory: smaller sizes, such as that of --batch or --microbatch, need less", 1)
     except KeyboardInterrupt:
         return _say("interrupted before training began", 130)
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """On a GPU torch has a type for it, on the CPU only a message."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _printable(path: str | bytes | int) -> str:
+    return path.decode(errors="backslashreplace") if isinstance(path, bytes) else str(path)
+
+
 def _say(error: Exception | str, code: int) -> int:
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    text = " ".join(str(error).split())
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2 - 10]} … {text[10 - LONGEST // 2 :]}"
+    print("error: " + text.encode(errors="backslashreplace").decode(), file=sys.stderr)
     return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -13,10 +12,11 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from PIL import Image
 
-from train.config import TrainConfig, check_at_least, from_dict, parse_options, to_dict
+from train import checkpoint
+from train.config import TrainConfig, from_dict, parse_options
 from train.data import NAMES, load_images
+from train.data.decode import size_of
 from train.data.errors import UnreadableImage
 from train.data.folder import open_path
 from train.device import resolve_device
@@ -29,6 +29,7 @@ from train.real_side import RealImages, RealSide
 from train.samples import Samples, chosen, drawn
 from train.schedule import is_power_of_two
 from train.stored_statistics import StoredStatistics, check_free, save_statistics
+from train.values import Range, Seed
 
 PROG = "python -m train.evaluate"
 
@@ -47,7 +48,7 @@ class Options:
     """Images to generate, or the maximum number to take from a folder."""
     reals: int = 0
     """Maximum number of real images to compare with (0: as many as --images)."""
-    kid_subset: int = TrainConfig.kid_subset
+    kid_subset: Annotated[int, Range(2)] = TrainConfig.kid_subset
     """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     stats: Path | None = None
     """Compare with stored statistics instead of real images: a file of --save-stats, or pytorch-fid's .npz."""
@@ -63,7 +64,7 @@ class Options:
     """Download a torchvision dataset that is not in data-root."""
     resize: bool = False
     """Resize images that are not square to a square, instead of cropping them to the central square."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the latents, the choice of images and the metrics' random numbers."""
     ema: bool = True
     """Use the averaged generator, which is nearly always better."""
@@ -98,7 +99,6 @@ def _check(options: Options) -> None:
     for name in ("images", "reals"):
         if getattr(options, name) < (name == "images"):
             raise UsageError(f"{name}={getattr(options, name)} is too few")
-    check_at_least(options, 2, "kid_subset")
     if options.save_stats:
         check_free(options.save_stats)
     for name in ("data", "reals", "save_stats"):
@@ -110,7 +110,7 @@ def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:
     """A generator's images, and the real side."""
     path, state = find_checkpoint(Path(options.source))
     generator = build_generator(path, state, device, ema=options.ema)
-    config = _config(options, state["config"])
+    config = _config(options, path, state)
     if options.stats:
         real = StoredStatistics(options.stats).at(config.resolution)
     else:
@@ -126,20 +126,21 @@ def _is_checkpoint(source: str) -> bool:
     return path.suffix == ".pt" or (path / "config.json").exists() or any(path.glob("checkpoint_*.pt"))
 
 
-def _config(options: Options, saved: dict[str, Any]) -> TrainConfig:
-    """The run's own data, unless options say otherwise."""
-    own = {} if options.data else {"data": saved["data"], "resize": saved["resize"] or options.resize}
-    if own and options.data_root == Options.data_root:
-        own["data_root"] = saved["data_root"]
-    resolution = options.resolution or saved["resolution"]
-    config = TrainConfig(
-        data=options.data,
-        data_root=options.data_root,
-        download=options.download,
-        resize=options.resize,
-        resolution=resolution,
-    )
-    return from_dict(TrainConfig, {**to_dict(config), **own}, "checkpoint")
+def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
+    """The data of the run that a checkpoint is of, unless options say otherwise."""
+    common = {field.name for field in dataclasses.fields(TrainConfig)}
+    with checkpoint.reading(path):
+        own = {name: value for name, value in state["config"].items() if name in common}
+    saved = from_dict(TrainConfig, own, f"checkpoint {path}")
+    given = {"download": options.download, "resolution": options.resolution or saved.resolution}
+    if options.data:
+        given |= {"data": options.data, "data_root": options.data_root, "resize": options.resize}
+    else:
+        given["resize"] = saved.resize or options.resize
+        if options.data_root != Options.data_root:
+            given["data_root"] = options.data_root
+    # How many images the run was given, and with which seed, does not matter here.
+    return dataclasses.replace(TrainConfig(data=saved.data, data_root=saved.data_root), **given)
 
 
 def _of_images(options: Options) -> tuple[Samples, RealSide]:
@@ -164,10 +165,11 @@ def _of_images(options: Options) -> tuple[Samples, RealSide]:
 def _first_size(path: Path) -> int:
     """The shorter side of the first image in a folder or zip file; UsageError if that is no size to compare at."""
     try:
-        with Image.open(io.BytesIO(open_path(path, 4).read(0))) as image:
-            size = min(image.size)
-    except (UnreadableImage, OSError):
-        size = 0
+        size = min(size_of(open_path(path, 4).read(0)))
+    except (UnreadableImage, OSError) as error:
+        raise UsageError(
+            f"{path}: its first image cannot be read ({error}): --resolution has to say what size to compare at"
+        ) from None
     if not is_power_of_two(size):
         raise UsageError(
             f"{path}: the size of its first image is not a power of two: give the size to compare at with --resolution"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +71,7 @@ def inception_features(path: Path, device: torch.device) -> Features:
 
     try:
         network = Inception(path, device)
-    except (InceptionUnavailable, OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except (InceptionUnavailable, OSError) as error:
         raise UsageError(f"Inception's weights {path} cannot be used: {error}") from error
     published = network.name == PUBLISHED
     description = {"name": network.name, "length": LENGTH, "weights": network.digest}

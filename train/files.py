@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import torch
 
 TEMPORARY = ".tmp"
 
@@ -37,6 +41,32 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
             raise OSError(error.errno, f"cannot write {path}: {os.strerror(error.errno)}") from error
         raise
     _sync_folder(path.parent)
+
+
+def read_torch(path: Path) -> Any:
+    """What torch.save wrote, onto the CPU; no code in the file is run.
+
+    Raises:
+        ValueError: in one line, if it is truncated, damaged, or holds more than tensors and plain types.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch muses about pickle's protocol before it refuses the file
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "unsupported global" in str(error).lower():
+            raise ValueError("holds objects that could run code, which are not read") from error
+        raise ValueError("is truncated or damaged (it is no file that torch wrote)") from error
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Hostile bytes make torch's readers fail in whatever way their code does: RuntimeError, EOFError, IndexError, …
+        raise ValueError(f"is truncated or damaged ({first_line(error)})") from error
+
+
+def first_line(error: Exception) -> str:
+    """What another library says of a file, at most a line of it."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from train.config import Table, TrainConfig
 from train.techniques import Techniques
+from train.values import Size
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class GanConfig(Techniques, TrainConfig):
     """Learning rate of both networks."""
     ema_kimg: Table = "1"
     """Half-life of the averaged generator, in thousands of images."""
-    latent: int = 64
+    latent: Size = 64
     """Length of the latent vector."""
     class_weight: float = 1.0
     """Weight of the classification loss, if D gives class logits (Odena et al. 2017: 1)."""

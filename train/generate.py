@@ -15,11 +15,13 @@ from torch import Tensor, nn
 import models.dcgan
 import models.pggan
 from train import checkpoint
+from train.capacity import check_fits
 from train.config import check_at_least, parse_grid, parse_options
 from train.data.decode import SUFFIXES
 from train.device import resolve_device
 from train.errors import CheckpointError, UsageError, run_program
 from train.pictures import draw, grid, latents, row_labels, save_gif, save_png
+from train.values import Seed
 
 PROG = "python -m train.generate"
 FAMILIES: dict[str, type[nn.Module]] = {"pggan": models.pggan.Generator, "dcgan": models.dcgan.Generator}
@@ -39,7 +41,7 @@ class Options:
     """ROWSxCOLUMNS of the grid."""
     interpolate: str = ""
     """KEYSxSTEPS: loop through KEYS latents, STEPS images from each to the next (.png: a row for each latent)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the latents."""
     classes: str = ""
     """Classes to draw, such as 3 or 0,1,7, for networks with labels (default: all in turn)."""
@@ -67,13 +69,20 @@ def build_generator(path: Path, state: dict[str, Any], device: torch.device, *, 
     Raises:
         CheckpointError: naming ``path``, if it is of no known family.
     """
-    try:
-        generator = FAMILIES[state["family"]](**state["generator_options"])
+    with checkpoint.reading(path):
+        if state["family"] not in FAMILIES:
+            raise CheckpointError(f"checkpoint {path} is of no family known here: {state['family']!r}")
+
+        def build() -> nn.Module:
+            return FAMILIES[state["family"]](**state["generator_options"])
+
+        # Whatever size it claims to be of, nothing is allocated until its tensors have shown that they are.
+        with torch.device("meta"):
+            described = build()
         tensors = state["trainer"]["ema"] if ema else state["trainer"]["generator"]["network"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path} does not describe a generator known here: {error}") from error
-    checkpoint.check_shapes("generator", generator, tensors, path)
-    generator.load_state_dict(tensors)
+        checkpoint.check_shapes("generator", described, tensors, path)
+        generator = build()
+        generator.load_state_dict(tensors)
     return generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
@@ -124,6 +133,14 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def _check_size(options: Options, count: int, generator: nn.Module) -> None:
+    """UsageError if so many latents, or the images that are in memory at a time, cannot fit there."""
+    memory, side = torch.device("cpu"), generator.resolution * options.scale
+    at_once = min(options.batch, count) if options.images else count
+    check_fits(4 * count * generator.latent_dim, memory, f"{count} images")
+    check_fits(at_once * side**2, memory, f"{at_once} images of {side}x{side}")
+
+
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     check_at_least(options, 1, "batch", "scale")
@@ -139,6 +156,7 @@ def main(args: Sequence[str] | None = None) -> int:
     device = resolve_device(options.device)
     generator = build_generator(*find_checkpoint(options.source), device, ema=options.ema)
     classes = parse_classes(options.classes, generator.num_classes)
+    _check_size(options, options.images or rows * columns, generator)
 
     def pictures(z: Tensor, labels: Tensor | None) -> Any:
         for batch in draw(generator, z.to(device), None if labels is None else labels.to(device), options.batch):

@@ -92,7 +92,7 @@ class RunLog:
 
     def _write(self, name: str, text: str) -> None:
         file = self._files[name]
-        file.write((text + "\n").encode())
+        file.write((text + "\n").encode(errors="backslashreplace"))
         file.flush()
 
 

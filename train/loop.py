@@ -67,6 +67,10 @@ class Loop:
             CheckpointError: if it does not fit these networks.
             UsageError: if it does not fit this data.
         """
+        with checkpoint.reading(path):
+            self._take_over(path, state)
+
+    def _take_over(self, path: Path, state: Mapping[str, Any]) -> None:
         saved, game = state["trainer"], self.trainer.game
         for name, network, tensors in (
             ("generator", game.generator.network, saved["generator"]["network"]),
@@ -90,14 +94,16 @@ class Loop:
                 raise UsageError(
                     f"{name}={now.get(name)!r}: the networks of checkpoint {path} were trained with {was[name]!r}"
                 )
-        try:
-            self.trainer.load_state_dict(saved)
-        except KeyError as error:
-            raise CheckpointError(f"checkpoint {path} lacks {error}") from error
-        self._seconds = state["seconds"]
-        self._rates = dict(state["rates"])
-        self._sizes = dict(state["log_sizes"])
-        self._best = state.get("best")
+        self.trainer.load_state_dict(saved)
+        self._seconds = float(state["seconds"])
+        self._rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
+        self._sizes = {str(name): int(size) for name, size in state["log_sizes"].items()}
+        best = state.get("best")
+        self._best = best and {
+            "metric": str(best["metric"]),
+            "value": float(best["value"]),
+            "images": int(best["images"]),
+        }
         self._last_saved = self.trainer.images
 
     def run(self, *notes: str) -> int:

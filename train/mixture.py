@@ -11,13 +11,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from train.config import check_at_least, parse_options
+from train.config import parse_options
 from train.errors import UsageError, run_program
 from train.gaussians import MIXTURES, Mixture, Quality
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
 from train.mixture_run import SAMPLES, Outcome, train_all
 from train.pictures import save_png
+from train.values import Runs, Seed
 
 PROG = "python -m train.mixture"
 
@@ -26,11 +27,11 @@ PROG = "python -m train.mixture"
 class Options(MixtureConfig):
     """Trains small networks on Gaussians in the plane, with any of the techniques, and counts the modes found."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first run."""
-    seeds: int = 1
+    seeds: Runs = 1
     """Number of runs; each has the next seed."""
-    jobs: int = 1
+    jobs: Runs = 1
     """Runs to train at once, each on one core."""
     picture: Path | None = None
     """PNG to write: samples over time, a row for each run."""
@@ -42,7 +43,6 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     config = MixtureConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(MixtureConfig)})
     check_config(config)
-    check_at_least(options, 1, "seeds", "jobs")
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise UsageError(f"picture={options.picture} does not end in .png")
     if options.picture is not None and not options.picture.parent.is_dir():

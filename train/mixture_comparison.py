@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from train.config import check_at_least, parse_options
+from train.config import parse_options
 from train.errors import UsageError, run_program
 from train.files import write_atomically
 from train.gaussians import MIXTURES, Mixture, Quality
@@ -26,7 +25,8 @@ from train.mixture import as_dict, cells, columns, describe
 from train.mixture_config import MixtureConfig, check_config
 from train.mixture_picture import page, strip
 from train.mixture_run import SAMPLES, Outcome, moments, train_all
-from train.pictures import save_png
+from train.pictures import read_picture, save_png
+from train.values import Runs, Seed
 
 PROG = "python -m train.mixture_comparison"
 
@@ -60,11 +60,11 @@ class Options:
 
     out: Path = Path("runs/mixture")
     """Folder of results (runs.jsonl), and of the table and the pictures made from them."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first run of each technique."""
-    seeds: int = 10
+    seeds: Runs = 10
     """Runs of each technique; each has the next seed."""
-    jobs: int = 2
+    jobs: Runs = 2
     """Runs to train at once, each on one core."""
     steps: int = MixtureConfig.steps
     """Updates of G."""
@@ -87,7 +87,6 @@ class Run(NamedTuple):
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    check_at_least(options, 1, "seeds", "jobs")
     names = chosen(options.only)
     seeds = range(options.seed, options.seed + options.seeds)
     # Seed by seed: one that is interrupted has all techniques with fewer seeds.
@@ -99,7 +98,7 @@ def main(args: Sequence[str] | None = None) -> int:
     ]
     for run in runs:
         check_config(run.config)
-    (options.out / "strips").mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     with locked(options.out, "comparison"):
         return _complete(options, runs)
 
@@ -108,6 +107,7 @@ def _complete(options: Options, runs: Sequence[Run]) -> int:
     """Trains what is missing in the folder, and makes the table and the pictures."""
     file = options.out / "runs.jsonl"
     results = read_results(file)
+    (options.out / "strips").mkdir(exist_ok=True)
     missing = [run for run in runs if run.key not in results or not strip_file(options.out, run).exists()]
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are already done", file=sys.stderr, flush=True)
     try:
@@ -120,12 +120,15 @@ def _complete(options: Options, runs: Sequence[Run]) -> int:
     except KeyboardInterrupt:
         print(f"interrupted: the same command continues from the runs in {options.out}", file=sys.stderr)
         return 130
-    text = table(runs, results)
-    write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
+    pages = {}
     for data in MIXTURES:
         first = [run for run in runs if run.config.data == data and run.seed == options.seed]
         strips = {run.technique: load(strip_file(options.out, run)) for run in first}
-        save_png(options.out / f"{data}.png", page(strips, moments(options.steps)))
+        pages[data] = page(strips, moments(options.steps))
+    text = table(runs, results)
+    write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
+    for data, picture in pages.items():
+        save_png(options.out / f"{data}.png", picture)
     print(text, end="")
     return 0
 
@@ -154,7 +157,7 @@ def read_results(file: Path) -> dict[str, dict[str, Any]]:
             result = json.loads(line)
             quality_of(result)
             results[json.dumps([result["options"], result["seed"]], sort_keys=True)] = result
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UsageError(f"{file} is damaged in line {number}: {error!r}") from None
     write_atomically(file, lambda out: out.write(whole + newline))
     return results
@@ -223,9 +226,8 @@ def flags(changes: Mapping[str, Any]) -> str:
 
 
 def load(path: Path) -> Tensor:
-    """A picture as uint8 [3, H, W]."""
-    with Image.open(path) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    """A picture as uint8 [3, H, W]; UsageError if it is damaged."""
+    return torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from models.mixture import DNorm, GNorm
 from train.config import check_at_least
 from train.errors import UsageError
 from train.techniques import Techniques, check_norms, losses_of
+from train.values import Range, check_values
+
+Width = Annotated[int, Range(1, 2**14)]
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class MixtureConfig(Techniques):
     """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
     steps: int = 10000
     """Updates of G."""
-    batch: int = 64
+    batch: Annotated[int, Range(2, 2**20)] = 64
     """Points in a step."""
     lr: float = 0.001
     """Learning rate of G."""
@@ -28,9 +31,9 @@ class MixtureConfig(Techniques):
     """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
     beta1: float = 0.5
     """Adam's decay of the mean gradient."""
-    latent: int = 16
+    latent: Width = 16
     """Length of the latent vector."""
-    width: int = 64
+    width: Width = 64
     """Units of each hidden layer (Metz et al. 2017: 128)."""
     feature_matching: int = 0
     """4: G matches means of D's last hidden layer instead of its loss (Salimans et al. 2016, 3.1); 0: off."""
@@ -53,8 +56,8 @@ def check_config(config: MixtureConfig) -> None:
         )
     losses_of(config)
     check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
-    check_at_least(config, 2, "batch")
-    check_at_least(config, 1, "steps", "latent", "width")
+    check_at_least(config, 1, "steps")
+    check_values(config)
     for name in ("g_norm", "d_norm"):
         norm = getattr(config, name)
         if (config.width < 2 and norm == "layer") or (config.width % 2 and norm == "group"):

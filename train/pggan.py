@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.pggan import Discriminator, Generator, fade_reals
 from train.build import fit_minibatch, new_trainer, train_as_told
+from train.capacity import check_networks
 from train.data import ImageSet
 from train.ema import averaged_copy
 from train.errors import UsageError, run_program
@@ -41,17 +42,21 @@ def generator_options(config: PgganConfig, image_channels: int, num_classes: int
 
 def build_game(config: PgganConfig, images: ImageSet, num_classes: int, device: torch.device) -> Game:
     """Fresh networks for the options; ``num_classes`` is 0 unless the networks take labels."""
-    torch.manual_seed(stream_seed(config.seed, "weights"))
     options = generator_options(config, images.channels, num_classes)
-    generator = Generator(**options)
-    del options["latent_dim"]
-    discriminator = Discriminator(
-        **options,
-        conditioning=config.conditioning,
-        group_size=config.group_size or None,
-        minibatch_kernels=config.minibatch_discrimination,
-        minibatch_dim=config.minibatch_dim,
-    )
+    shared = {name: value for name, value in options.items() if name != "latent_dim"}
+
+    def build() -> tuple[Generator, Discriminator]:
+        return Generator(**options), Discriminator(
+            **shared,
+            conditioning=config.conditioning,
+            group_size=config.group_size or None,
+            minibatch_kernels=config.minibatch_discrimination,
+            minibatch_dim=config.minibatch_dim,
+        )
+
+    check_networks(build, device, f"latent={config.latent}, fmap_base={config.fmap_base}, fmap_max={config.fmap_max}")
+    torch.manual_seed(stream_seed(config.seed, "weights"))
+    generator, discriminator = build()
     discriminator.grow(config.first_resolution)
 
     def fit() -> None:

@@ -11,6 +11,7 @@ from train.errors import UsageError
 from train.gan_config import GanConfig
 from train.schedule import Schedule, growing_schedule, parse_table
 from train.techniques import Loss
+from train.values import Size, check_values
 
 
 def half_life(batch: int, decay: float) -> float:
@@ -43,11 +44,11 @@ class PgganConfig(GanConfig):
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
     """Use of labels: none; joined to inputs (concat); classifier (acgan; Odena 2017); auto: concat if there are any."""
-    fmap_base: int = 512
+    fmap_base: Size = 512
     """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
     fmap_decay: float = 1.0
     """How fast the number of feature maps falls with resolution."""
-    fmap_max: int = 64
+    fmap_max: Size = 64
     """Maximum number of feature maps of a layer."""
     group_size: int = 4
     """Images in a group of the minibatch standard deviation (0: the whole batch)."""
@@ -141,8 +142,10 @@ PRESETS: dict[str, PgganConfig] = {
 
 def schedule_of(config: PgganConfig) -> Schedule:
     """The schedule that the options describe, checked against the groups of the minibatch deviation."""
-    check_at_least(config, 1, "latent", "fmap_base", "fmap_max")
+    check_values(config)
     check_at_least(config, 0, "group_size")
+    if not 0 <= config.fmap_decay <= 16:
+        raise UsageError(f"fmap_decay={config.fmap_decay} is not from 0 to 16")
     if config.feature_matching > config.resolution:
         raise UsageError(f"feature_matching={config.feature_matching}: D's maps have heights 4 to {config.resolution}")
     if config.conditioning == "concat" and config.feature_matching:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from gan_ops.nn import ReferenceSequential
 from train.data import to_uint8
+from train.data.decode import opened
+from train.data.errors import UnreadableImage
+from train.errors import UsageError
 from train.files import write_atomically
 
 
@@ -74,3 +77,12 @@ def to_pillow(image: Tensor) -> Image.Image:
     """A uint8 tensor [C, H, W] as a Pillow image."""
     pixels = image.permute(1, 2, 0).contiguous().numpy()  # [C, H, W] → [H, W, C]
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture that a program wrote, in mode RGB; UsageError if it is damaged."""
+    try:
+        with opened(path.read_bytes()) as image:
+            return image.convert("RGB")
+    except UnreadableImage as error:
+        raise UsageError(f"{path} is damaged ({error})") from None

@@ -19,8 +19,10 @@ from train.chart import COLOURS, Curve, chart
 from train.config import parse_options
 from train.errors import UsageError, run_program
 from train.files import write_atomically
-from train.logs import STATS, duration
+from train.logs import duration
 from train.metric_names import better, is_lower_better
+from train.pictures import read_picture
+from train.run_record import Run, read_run
 
 PROG = "python -m train.report"
 WIDEST = 1024  # pixels of a grid in the page; larger ones are reduced
@@ -44,56 +46,6 @@ class Options:
     """File to write."""
     grids: int = 6
     """Sample grids to show for each run, evenly spaced over its time."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run's folder tells."""
-
-    name: str
-    config: dict[str, Any]
-    ticks: list[dict[str, Any]]
-    """Lines of ``stats.jsonl`` about training."""
-    evaluations: list[dict[str, Any]]
-    """Lines of ``stats.jsonl`` with metrics."""
-    grids: list[Path]
-    reals: Path | None
-
-    def metrics(self) -> list[str]:
-        """Names of the metrics that have values, in their order."""
-        found = {name: None for line in self.evaluations for name, value in line.items() if value is not None}
-        return [name for name in found if name not in ("images", "kimg", "evaluation")]
-
-    def series(self, name: str) -> list[tuple[float, float]]:
-        """(kimg, value) of a measurement or a metric, where it has a value."""
-        lines = [*self.ticks, *self.evaluations]
-        return [(line["kimg"], line[name]) for line in lines if line.get(name) is not None]
-
-
-def read_run(folder: Path) -> Run:
-    """A run from its folder.
-
-    Raises:
-        UsageError: if it is not the folder of a run, or its files are damaged.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        text = (folder / STATS).read_text() if (folder / STATS).exists() else ""
-        # A run that is writing at this moment, or was killed, may leave half a line at the end.
-        lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    except FileNotFoundError:
-        raise UsageError(f"{folder} is not the folder of a run: it has no config.json") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{folder} is damaged: {error}") from None
-    reals = folder / "reals.png"
-    return Run(
-        name=folder.resolve().name,
-        config=config,
-        ticks=[line for line in lines if "evaluation" not in line],
-        evaluations=[line for line in lines if "evaluation" in line],
-        grids=sorted(path for path in folder.glob("fakes_*.png") if path.stem.removeprefix("fakes_").isdigit()),
-        reals=reals if reals.exists() else None,
-    )
 
 
 def page(runs: Sequence[Run], grids: int) -> str:
@@ -150,7 +102,7 @@ def _summary(runs: Sequence[Run]) -> str:
             "images per second at the end",
             [f"{run.ticks[-1]['images_per_second']:.0f}" if run.ticks else "–" for run in runs],
         ),
-        ("skipped updates", [f"{run.ticks[-1]['skipped']:d}" if run.ticks else "–" for run in runs]),
+        ("skipped updates", [f"{run.ticks[-1]['skipped']:g}" if run.ticks else "–" for run in runs]),
     ]
     for name in _metrics(runs):
         series = [run.series(name) for run in runs]
@@ -211,13 +163,12 @@ def _figure(path: Path, caption: str) -> str:
 
 def _data_uri(path: Path) -> str:
     """A picture as text; one wider than WIDEST is reduced."""
-    with Image.open(path) as image:
-        if max(image.size) <= WIDEST:
-            return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-        small = image.convert("RGB")
-        small.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+    picture = read_picture(path)
+    if max(picture.size) <= WIDEST:
+        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    small.save(file, format="JPEG", quality=90)
+    picture.save(file, format="JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
@@ -292,9 +243,11 @@ def main(args: Sequence[str] | None = None) -> int:
     runs = [read_run(folder) for folder in options.runs]
     if len({run.name for run in runs}) < len(runs):
         runs = [replace(run, name=str(folder)) for run, folder in zip(runs, options.runs, strict=True)]
+    if options.out.is_dir():
+        raise UsageError(f"out={options.out} is a folder: name the file to write")
     html = page(runs, options.grids)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.out, lambda file: file.write(html.encode()))
+    write_atomically(options.out, lambda file: file.write(html.encode(errors="xmlcharrefreplace")))
     print(options.out)
     return 0
 

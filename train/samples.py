@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from train.capacity import check_fits
 from train.data import ImageSet
 from train.errors import UsageError
 from train.pictures import draw, latents
@@ -80,6 +81,7 @@ def drawn(
         raise UsageError(
             f"{name} draws {generator.num_classes} classes, but {like.name} has {like.num_classes} to choose from"
         )
+    check_fits(4 * count * generator.latent_dim, torch.device("cpu"), f"images={count}")
 
     def batches() -> Iterator[Tensor]:
         z = latents(count, generator.latent_dim, stream_seed(seed, "drawn"))

@@ -8,11 +8,12 @@ resumed run goes on exactly where it was.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from train.data.pyramid import LARGEST as LARGEST_RESOLUTION
 from train.errors import UsageError
+from train.values import LARGEST
 
 Number = TypeVar("Number", int, float)
 
@@ -34,7 +35,7 @@ def parse_table(text: str, kind: type[Number], option: str) -> dict[int, Number]
             ) from None
     if min(table) > 4:
         raise UsageError(f"{option}: {text!r} has no value for resolutions below {min(table)}")
-    if not all(0 <= value < math.inf for value in table.values()):
+    if not all(0 <= value <= LARGEST for value in table.values()):
         raise UsageError(f"{option}: {text!r} has a value that is not a finite number of at least 0")
     return table
 
@@ -141,13 +142,13 @@ def growing_schedule(
         UsageError: if a size is no power of two, a length no number, or a batch has no equal microbatches.
     """
     for name, size in (("resolution", last), ("start_resolution", first)):
-        if size < 4 or not is_power_of_two(size):
-            raise UsageError(f"{name}={size} is not a power of two of at least 4")
+        if not 4 <= size <= LARGEST_RESOLUTION or not is_power_of_two(size):
+            raise UsageError(f"{name}={size} is not a power of two of at least 4 and at most {LARGEST_RESOLUTION}")
     if first > last:
         raise UsageError(f"start_resolution={first} is above resolution={last}")
 
     for name, length in (("kimg", total), ("lr_ramp_kimg", lr_ramp)):
-        if not 0 <= length < math.inf:
+        if not 0 <= length <= LARGEST:
             raise UsageError(f"{name}={length:g} is not a finite number of at least 0")
 
     phases: list[Phase] = []

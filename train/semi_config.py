@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
 from models.semi_supervised import Classifier, ConvClassifier, ConvGenerator, DenseClassifier, DenseGenerator
 from train.config import check_at_least, option_value, parse_options
 from train.errors import UsageError
+from train.values import Range, Runs, Seed
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class SemiOptions:
     """Data, networks and the other options' defaults: digits, glyphs, mnist (§6.1), cifar10 (§6.2), svhn (§6.3)."""
     labels: tuple[int, ...] = (20, 50, 100, 200)
     """Total numbers of labelled images to compare, equally many of each class (§6.1: 20 50 100 200)."""
-    repeats: int = 10
+    repeats: Runs = 10
     """Number of choices of the labelled images; each trains new networks (§6: 10)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the first repeat: of its choice of labels, initial weights and training."""
-    ensemble: int = 0
+    ensemble: Annotated[int, Range(0, 1000)] = 0
     """Networks with the same labels whose averaged probabilities make a further row (§6.1: 10; 0: none)."""
     baselines: bool = False
     """Also test the network on the labels alone, LabelSpreading and LogisticRegression, on the same splits."""
@@ -47,7 +48,7 @@ class SemiOptions:
     """Rate at which the averaged weights, which are tested, follow D's (authors' code: 0.0001)."""
     out: Path | None = None
     """Folder for the results; those that are there already are reused (default: runs/semi_supervised-<preset>)."""
-    jobs: int = 1
+    jobs: Runs = 1
     """Networks to train at the same time, in processes that share the CPU threads."""
     data_root: Path = Path("data")
     """Folder of torchvision's datasets, also for downloads."""
@@ -142,11 +143,10 @@ def parse_command_line(args: list[str], prog: str) -> SemiOptions:
 def _check(options: SemiOptions) -> None:
     if not options.labels:
         raise UsageError("labels: name at least one number of labelled images")
-    check_at_least(options, 1, "repeats", "epochs", "batch", "jobs")
+    check_at_least(options, 1, "epochs", "batch")
     if options.ensemble < 0 or options.ensemble == 1:
         raise UsageError(f"ensemble={options.ensemble}: an ensemble has at least 2 members (0: no such row)")
     for name, fits in (
-        ("seed", options.seed >= 0),
         ("lr", 0 < options.lr < math.inf),
         ("lr_decay", 0 <= options.lr_decay <= 1),
         ("averaging", 0 < options.averaging <= 1),

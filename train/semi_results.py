@@ -18,6 +18,7 @@ from train.errors import UsageError
 from train.files import write_atomically
 from train.lock import LOCK, locked
 from train.semi_config import SemiOptions
+from train.values import check_values
 
 CONFIG = "config.json"
 ROWS = {
@@ -88,8 +89,11 @@ class Results:
                 if self._path.exists():
                     for line in self._path.read_text().splitlines():
                         result = Result(**json.loads(line))
+                        check_values(result, str(self._path))
                         self.finished[result.task] = result
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError, AttributeError) as error:
+        except UsageError:
+            raise
+        except (ValueError, RecursionError, TypeError, AttributeError) as error:
             raise UsageError(f"the results in {folder} are damaged: {error}") from None
         folder.mkdir(parents=True, exist_ok=True)
         _write(config, json.dumps(ours, indent=2) + "\n")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from train.baselines import label_spreading, logistic_regression, require_sklearn
+from train.capacity import check_fits
 from train.device import resolve_device
 from train.errors import TrainingError, run_program
 from train.files import write_atomically
@@ -111,10 +112,12 @@ def _perform_here(task: Task) -> Result:
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_command_line(list(sys.argv[1:] if args is None else args), PROG)
-    resolve_device(options.device)
+    device = resolve_device(options.device)
     if options.baselines:
         require_sklearn()
     data = load_semi_data(options.preset, options.data_root, options.download)
+    images = 3 * options.batch * data.pool[0].numel()  # of a step, float32
+    check_fits(4 * images, device, f"batch={options.batch}")
     for labels in options.labels:
         balanced_labels(data.pool_labels, labels, data.num_classes, options.seed)  # only to say at once what is wrong
     with opened(options.out or RUNS / f"semi_supervised-{options.preset}", options) as results:

@@ -14,7 +14,7 @@ import torch
 
 from train import checkpoint, image_names
 from train.cadence import Cadence
-from train.config import Config, RunOptions, TrainConfig, check_at_least, to_dict
+from train.config import Config, RunOptions, TrainConfig, to_dict
 from train.data import NAMES, ImageSet, load_images
 from train.device import describe, resolve_device, resolve_precision, set_determinism
 from train.errors import UsageError
@@ -71,7 +71,6 @@ def train(
     if config.cuda_graphs == "on" and device.type != "cuda":
         raise UsageError(f"cuda_graphs='on' needs a GPU, and the device is {device}")
     parse_metrics(config.metrics)  # only to say at once what is wrong with them
-    check_at_least(config, 2, "kid_subset")
     config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
     if device.type == "cpu":
         keep_freed_memory()

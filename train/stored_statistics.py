@@ -60,7 +60,7 @@ class StoredStatistics:
     """The real side from a file. Its resolution is 0 as long as nobody has said it: pytorch-fid's files do not.
 
     Raises:
-        UsageError: the file is none of statistics, or is damaged.
+        UsageError: the file does not hold statistics, or is damaged.
     """
 
     samples = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
@@ -24,6 +24,7 @@ from gan_ops.objectives import (
 from train.errors import UsageError
 from train.player import Player
 from train.steps import Losses
+from train.values import Range, Size, check_values
 from train.whole_step import Update
 
 Loss = Literal["minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp"]
@@ -47,9 +48,9 @@ class Techniques:
     """D's target for real images is 1 minus this, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
     feature_matching: int = 0
     """G matches means of D's feature maps of this height (Salimans et al. 2016, 3.1; DCGAN's last: 4; 0: off)."""
-    minibatch_discrimination: int = 0
+    minibatch_discrimination: Annotated[int, Range(0, 2**20)] = 0
     """Number of kernels in D's minibatch discrimination (Salimans et al. 2016, 3.2; authors' code: 100)."""
-    minibatch_dim: int = 5
+    minibatch_dim: Size = 5
     """Values of each kernel (Salimans et al. 2016, 3.2; authors' code: 5)."""
     historical_averaging: float = 0.0
     """Weight of the squared distance from the mean of past parameters (Salimans et al. 2016, 3.3)."""
@@ -59,7 +60,7 @@ class Techniques:
     """Thousands of images over which the noise falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
     """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
-    d_steps: int = 1
+    d_steps: Annotated[int, Range(0, 1000)] = 1
     """Updates of D for each update of G, each with new images (Arjovsky et al. 2017: 5)."""
     update: Update = "alternating"
     """alternating: G sees the updated D; joint: both start from one state; merged: also with one pass through G."""
@@ -135,10 +136,11 @@ def check(options: Techniques) -> None:
         )
     if not options.ttur > 0:
         raise UsageError(f"ttur={options.ttur}: D's learning rate must be positive")
-    if options.minibatch_discrimination < 0 or options.minibatch_dim < 1:
+    check_values(options)
+    if options.minibatch_discrimination * options.minibatch_dim > 2**20:
         raise UsageError(
-            f"minibatch_discrimination={options.minibatch_discrimination} with"
-            f" minibatch_dim={options.minibatch_dim}: there must be at least 0 kernels with at least 1 value each"
+            f"minibatch_discrimination={options.minibatch_discrimination} with minibatch_dim={options.minibatch_dim}:"
+            f" together they may have at most {2**20} values"
         )
     size = options.feature_matching
     if size and (size < 4 or size & (size - 1)):

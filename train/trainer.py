@@ -175,7 +175,9 @@ class Trainer:
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.images, self.steps, self._phase = state["images"], state["steps"], state["phase"]
+        self.images, self.steps, self._phase = (int(state[name]) for name in ("images", "steps", "phase"))
+        if min(self.images, self.steps) < 0:
+            raise ValueError(f"images={self.images}, steps={self.steps}: a run cannot have shown less than nothing")
         self.game.generator.load_state_dict(state["generator"])
         self.game.discriminator.load_state_dict(state["discriminator"])
         self.game.ema.load_state_dict(state["ema"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,8 @@ class Inception:
         digest: those digits.
 
     Raises:
-        InceptionUnavailable: torch-fidelity is not installed, or no weights are given or found.
+        InceptionUnavailable: torch-fidelity is not installed, or no weights are given or found, or the file holds
+            something else.
     """
 
     def __init__(self, weights: str | Path | None = None, device: torch.device | str = "cpu") -> None:
@@ -54,10 +56,15 @@ class Inception:
             ) from error
         self.digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
         self.name = "inception-2015-12-05" if self.digest == PUBLISHED else f"inception-{self.digest}"
-        torch.load(path, map_location="cpu", weights_only=True)  # torch-fidelity would run a pickle's code
-        self._network = FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
-        ).to(device)
+        _check_weights(path)  # torch-fidelity would run a pickle's code
+        try:
+            network = FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
+            )
+        except RuntimeError as error:  # of load_state_dict, which names all parameters
+            reason = " ".join(str(error).split())[:200]
+            raise InceptionUnavailable(f"{path} holds the weights of another network: {reason} …") from error
+        self._network = network.to(device)
         self.device = torch.device(device)
 
     @torch.no_grad()
@@ -65,6 +72,21 @@ class Inception:
         """Of images [N, 1 or 3, H, W], uint8 or floating-point in [−1, 1]; grey ones get three equal channels."""
         images = quantised(images).to(self.device)
         return InceptionOutputs(*self._network(images.expand(-1, 3, -1, -1)))
+
+
+def _check_weights(path: Path) -> None:
+    """InceptionUnavailable unless the file holds tensors by name, and nothing that could run code."""
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        code = "unsupported global" in str(error).lower()
+        reason = "holds objects that could run code, which are not read" if code else "is no file that torch wrote"
+        raise InceptionUnavailable(f"{path} {reason}") from error
+    except Exception as error:  # hostile bytes make torch's readers fail in whatever way their code does
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InceptionUnavailable(f"{path} is truncated or damaged: {reason}") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise InceptionUnavailable(f"{path} holds no tensors by name, as weights are kept")
 
 
 def _weights_path(weights: str | Path | None) -> Path:

@@ -179,7 +179,7 @@ def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
         ),
         ({"width": 1, "d_norm": "layer"}, "width=1 cannot be combined with d_norm='layer'"),
         ({"lr": 0.0}, "lr=0 is not a positive number"),
-        ({"lr": math.inf}, "lr=inf is not a positive number"),
+        ({"lr": math.inf}, "lr=inf is not a finite number"),
         ({"beta1": 1.0}, "beta1=1.0"),
         ({"ema_kimg": -1.0}, "ema_kimg=-1 is not a finite number of at least 0"),
         ({"feature_matching": 1}, "feature_matching=1 is neither 0 nor 4: 4 stands for D's last hidden layer"),

@@ -60,8 +60,10 @@ class Entry:
             levels = {}
             for r in resolutions(meta["resolution"]):
                 levels[r] = _mapped(self._file(self.path, r), (meta["length"], meta["channels"], r, r))
+            if any([type(part) for part in one] != [int, str, str] for one in meta["skipped"]):
+                return None
             return Stored(levels, meta["skipped"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return None
 
     @contextmanager

@@ -24,13 +24,19 @@ def decode(data: bytes, channels: int, resolution: int, resize: bool) -> np.ndar
     Orientation in EXIF is obeyed, transparent pixels show white, 16 bits are scaled to 8, animations give their first
     frame. See `fit_square` for the size.
     """
-    with _opened(data) as image:
+    with opened(data) as image:
         return to_array(fit_square(_eight_bit(image, channels), resolution, resize))
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height that the file's format says. UnreadableImage as in `decode`."""
+    with opened(data) as image:
+        return image.size
 
 
 def is_grey(data: bytes) -> bool:
     """Whether the file's format says grey (or its palette holds greys only). UnreadableImage as in `decode`."""
-    with _opened(data) as image:
+    with opened(data) as image:
         if image.mode in ("P", "PA"):
             palette = np.array(image.getpalette("RGB")).reshape(-1, 3)
             return bool((palette == palette[:, :1]).all())
@@ -74,7 +80,7 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
 
 
 @contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
+def opened(data: bytes) -> Iterator[Image.Image]:
     """The image, not decoded yet; whatever Pillow raises over it inside the context becomes UnreadableImage."""
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:

@@ -49,8 +49,9 @@ class ShuffledOrder:
         """Go on where `state` was taken, with its seed, on any number of processes. ValueError for another length."""
         if state["length"] != self.length:
             raise ValueError(f"the saved order runs over {state['length']} items, this data has {self.length}")
-        self.seed = state["seed"]
-        self._position = state["position"]
+        self.seed, self._position = int(state["seed"]), int(state["position"])
+        if self._position < 0:
+            raise ValueError(f"position={self._position} of the saved order is negative")
         self._epoch = -1
 
     def _permutation_of(self, epoch: int) -> Tensor:

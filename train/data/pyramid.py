@@ -7,6 +7,7 @@ import numpy as np
 from .errors import DataError
 
 SMALLEST = 4  # PGGAN starts at 4 x 4
+LARGEST = 16384  # beyond it the sums of `box_pyramid` would not fit uint32
 
 
 def check_resolution(resolution: int) -> None:
@@ -14,6 +15,8 @@ def check_resolution(resolution: int) -> None:
     whole = isinstance(resolution, int) and not isinstance(resolution, bool)
     if not whole or resolution < SMALLEST or resolution & (resolution - 1):
         raise DataError(f"resolution={resolution} is not a power of two of at least {SMALLEST}")
+    if resolution > LARGEST:
+        raise DataError(f"resolution={resolution} is more than {LARGEST}")
 
 
 def resolutions(resolution: int) -> list[int]:
@@ -29,7 +32,7 @@ def pyramid_bytes(length: int, channels: int, resolution: int) -> int:
 def box_pyramid(images: np.ndarray) -> dict[int, np.ndarray]:
     """uint8 [N, C, R, R] → {r: uint8 [N, C, r, r]} for r = R, R/2, … 4: means of squares of pixels, halves rounded up.
 
-    Sums travel from level to level, not means, so no level carries another's rounding. They fit uint32 up to R = 16384.
+    Sums travel from level to level, not means, so no level carries another's rounding. They fit uint32 up to LARGEST.
     """
     resolution = images.shape[-1]
     levels = {resolution: images}

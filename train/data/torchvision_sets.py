@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,9 +128,11 @@ def _open(name: str, folder: Path, download: bool, construct: Callable[[], Any])
         return construct()
     except ImportError as error:
         raise DataError(f"{name} needs {error.name}, which is not installed: pip install {error.name}") from error
+    except MemoryError:
+        raise
     # What torchvision and the parsers under it raise: for what is missing or has a wrong checksum RuntimeError, for
-    # the network and the disk OSError, for damaged files the rest.
-    except (RuntimeError, OSError, ValueError, AssertionError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    # the network and the disk OSError, for damaged files whatever their code runs into.
+    except Exception as error:
         if download:
             raise DataError(f"{name} could not be downloaded to {folder}: {error}") from error
         raise DataError(
