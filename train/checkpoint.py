@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from train.divergence import divergence, streak
-from train.errors import CheckpointError, UsageError
+from train.errors import CheckpointError, UsageError, is_out_of_memory
 from train.files import TEMPORARY, first_line, read_torch, write_atomically
 
 FORMAT = 1
@@ -80,7 +80,7 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
 def newest_healthy(folder: Path) -> Path | None:
     """The newest checkpoint whose last update was not skipped: one from before the trouble of a run that diverges."""
     for path in reversed(checkpoints(folder)):
-        with contextlib.suppress(CheckpointError):
+        with contextlib.suppress(CheckpointError), reading(path):
             state = load(path)
             if not _divergence(state) and not streak(state["trainer"]):
                 return path
@@ -142,8 +142,8 @@ def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Within, what a checkpoint's content is taken over by: errors of parts that are absent, or not what they were,
-    are CheckpointErrors that name the file."""
+    """Around code that takes over a checkpoint's content: its errors about parts that are missing or damaged become
+    CheckpointErrors that name the file."""
     try:
         yield
     except UsageError:
@@ -151,4 +151,6 @@ def reading(path: Path) -> Iterator[None]:
     except KeyError as error:
         raise CheckpointError(f"checkpoint {path} lacks {error}") from error
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         raise CheckpointError(f"checkpoint {path} is damaged: {first_line(error)}") from error

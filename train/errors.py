@@ -55,14 +55,14 @@ def run_program(main: Callable[[], int]) -> int:
         text = f"{_printable(error.filename)}: {reason}" if error.filename else reason
         return _say(text, 2 if error.errno in _OF_PATHS else 1)
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return _say("there is not enough memory: smaller sizes, such as that of --batch or --microbatch, need less", 1)
     except KeyboardInterrupt:
         return _say("interrupted before training began", 130)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """On a GPU torch has a type for it, on the CPU only a message."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 

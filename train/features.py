@@ -80,7 +80,7 @@ def inception_features(path: Path, device: torch.device) -> Features:
 
 def classifier_features(classifier: Classifier, description: dict[str, Any], device: torch.device) -> Features:
     """A trained classifier with its description, as :func:`train.classifier.trained_classifier` gives them."""
-    classifier = classifier.to(device)
+    classifier = classifier.to(device, memory_format=torch.channels_last)
 
     @torch.no_grad()
     def compute(pixels: Tensor) -> tuple[Tensor, Tensor]:

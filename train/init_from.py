@@ -42,7 +42,7 @@ def open_origin(source: Path, family: str) -> Origin:
         CheckpointError: if there is none that can be read, or it is not of the family, or has diverged.
     """
     path, state, warnings = checkpoint.find(source)
-    try:
+    with checkpoint.reading(path):
         if state["family"] != family:
             raise CheckpointError(f"--init-from: checkpoint {path} is of a {state['family']}, not of a {family}")
         if why := divergence(state["trainer"]):
@@ -56,8 +56,6 @@ def open_origin(source: Path, family: str) -> Origin:
         # What a growing network has reached is part of its state; others know one resolution only.
         grown = saved["generator"].get("_extra_state", state["generator_options"])
         return Origin(path, int(grown["resolution"]), networks, warnings)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"--init-from: checkpoint {path} does not hold a run's networks: {error!r}") from None
 
 
 def take_over(game: Game, origin: Origin) -> list[str]:

@@ -98,12 +98,9 @@ class Loop:
         self._seconds = float(state["seconds"])
         self._rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
         self._sizes = {str(name): int(size) for name, size in state["log_sizes"].items()}
+        kinds = {"metric": str, "value": float, "images": int}
         best = state.get("best")
-        self._best = best and {
-            "metric": str(best["metric"]),
-            "value": float(best["value"]),
-            "images": int(best["images"]),
-        }
+        self._best = best and {name: kind(best[name]) for name, kind in kinds.items()}
         self._last_saved = self.trainer.images
 
     def run(self, *notes: str) -> int:

@@ -143,9 +143,9 @@ def load_safetensors(path: Path | str, device: torch.device | str = "cpu") -> nn
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         options, rest = json.loads(about["generator_options"]), json.loads(about["state"])
-    except (OSError, safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+        state = {"family": about["family"], "generator_options": options, "trainer": {"ema": tensors | rest}}
+    except (OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} holds no generator that train.export has written: {error}") from error
-    state = {"family": about["family"], "generator_options": options, "trainer": {"ema": tensors | rest}}
     return build_generator(Path(path), state, torch.device(device))
 
 

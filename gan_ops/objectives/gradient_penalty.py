@@ -122,7 +122,10 @@ def _nodes_before(last: Node, first: Node) -> set[Node]:
     seen, waiting = {last}, [last]
     while waiting:
         node = waiting.pop()
-        before = {earlier for earlier, _ in node.next_functions if earlier is not None} if node is not first else set()
-        waiting += before - seen
-        seen |= before
+        if node is first:
+            continue
+        for earlier, _ in node.next_functions:
+            if earlier is not None and earlier not in seen:
+                seen.add(earlier)
+                waiting.append(earlier)
     return seen

@@ -96,6 +96,16 @@ def test_a_folder_without_a_checkpoint_is_an_error_that_names_it(tmp_path):
         checkpoint.load_newest(tmp_path)
 
 
+def test_one_that_does_not_say_how_training_went_is_not_healthy(tmp_path):
+    save(tmp_path, 1)
+    assert checkpoint.newest_healthy(tmp_path) is None
+
+
+def test_too_little_memory_is_not_a_damaged_checkpoint(tmp_path):
+    with pytest.raises(torch.OutOfMemoryError), checkpoint.reading(tmp_path):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
 def test_only_the_newest_are_kept(tmp_path):
     paths = [save(tmp_path, images) for images in range(5)]
     checkpoint.prune(tmp_path, 2)

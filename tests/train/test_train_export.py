@@ -141,7 +141,21 @@ def test_safetensors_say_how_to_rebuild_the_network(save, tmp_path):
     assert json.loads(metadata["state"]) == {"_extra_state": {"resolution": 8, "fade": 0.3}}
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"\xff" * 100, safetensors.torch.save({"a": torch.ones(1)})])
+def other_safetensors(**metadata: str) -> bytes:
+    return safetensors.torch.save({"a": torch.ones(1)}, metadata)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>",
+        b"\xff" * 100,
+        other_safetensors(),
+        other_safetensors(generator_options="{}", state="{}"),
+        other_safetensors(family="pggan", generator_options="{}", state="[]"),
+    ],
+)
 def test_another_safetensors_file_is_refused_in_a_line(tmp_path, content):
     (tmp_path / "a.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"a\.safetensors holds no generator"):

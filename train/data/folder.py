@@ -51,7 +51,7 @@ def open_path(path: Path, resolution: int, *, resize: bool = False) -> FileSourc
 
 
 def read_file(path: Path) -> bytes:
-    """Contents of a file that ought to be an image."""
+    """Contents of a file that ought to be an image; UnreadableImage if it is too long for one."""
     if path.stat().st_size > LARGEST_FILE:
         raise UnreadableImage(f"larger than {LARGEST_FILE} bytes")
     return path.read_bytes()
@@ -100,9 +100,11 @@ def _list_folder(root: Path) -> Listing:
 
     def read_other(name: str) -> bytes | None:
         try:
-            return (root / name).read_bytes() if (root / name).is_file() else None
+            return read_file(root / name) if (root / name).is_file() else None
         except OSError as error:
             raise DataError(f"{root / name}: {error.strerror}") from error
+        except UnreadableImage as error:
+            raise DataError(f"{root / name} cannot be read: {error}") from error
 
     return Listing(
         names, lambda n: read_file(root / names[n]), lambda n: (place, stamp_file(root / names[n])), read_other
@@ -117,14 +119,16 @@ def _list_zip(path: Path) -> Listing:
         raise DataError(f"{path} is neither a folder nor a zip file that can be read: {error}") from error
     entries = [entry for entry in entries if not entry.is_dir() and _is_image(entry.filename)]
 
-    def read(index: int) -> bytes:
-        entry = entries[index]
+    def contents(entry: zipfile.ZipInfo) -> bytes:
         if entry.file_size > LARGEST_FILE:
             raise UnreadableImage(f"larger than {LARGEST_FILE} bytes")
         try:
             return archive.read(entry)
         except Exception as error:  # BadZipFile, zlib.error, RuntimeError for encrypted ones, …
             raise UnreadableImage(str(error)) from error
+
+    def read(index: int) -> bytes:
+        return contents(entries[index])
 
     def stamp(index: int) -> object:
         return entries[index].file_size, entries[index].CRC, entries[index].header_offset
@@ -133,8 +137,8 @@ def _list_zip(path: Path) -> Listing:
 
     def read_other(name: str) -> bytes | None:
         try:
-            return archive.read(others[name]) if name in others else None
-        except Exception as error:  # as above
+            return contents(others[name]) if name in others else None
+        except UnreadableImage as error:
             raise DataError(f"{path}: {name} cannot be read: {error}") from error
 
     return Listing([entry.filename for entry in entries], read, stamp, read_other)

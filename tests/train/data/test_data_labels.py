@@ -107,6 +107,14 @@ def test_a_damaged_json_in_a_zip_is_named(sharded, zipped):
         load_images(str(path), 8)
 
 
+def test_a_json_of_enormous_length_is_not_read(sharded, zipped, monkeypatch):
+    root = sharded({"labels": [], "more": 1000 * "x"})
+    monkeypatch.setattr("train.data.folder.LARGEST_FILE", 1000)
+    for path in (root, zipped(root)):
+        with pytest.raises(DataError, match=r"dataset\.json cannot be read: larger than 1000 bytes"):
+            load_images(str(path), 8)
+
+
 def test_shards_are_no_classes(sharded):
     root = sharded({})
     (root / "dataset.json").unlink()
