@@ -68,15 +68,15 @@ This page is written by this command:
 
 {table(results)}
 
-The table shows the Inception score (higher is better) of {results["images"]} samples of the averaged generator
-after {kimg}, and the Fréchet distance (lower is better) of these samples from {results["reals"]} real images.
+The table shows the Inception score (`is`, higher is better) of {results["images"]} samples of the averaged generator
+after {kimg}, and the Fréchet distance (`fid`, lower is better) of these samples from {results["reals"]} real images.
 Values are means over trainings with {_seeds(results["seeds"])}.
 
 Both are measured with {features["name"]} (weights {features["weights"]}). So compare the rows with each
 other, not with the paper's scores: those are measured with Inception on 50 000 samples. Only the order of the rows can
 be compared with the paper's.
 
-The row of real data uses the same number of other real images. It has no distance (–) if there are too few others.
+The row of real data uses the same number of other real images. If there are not enough of them, it has no distance (–).
 
 "All methods" is a DCGAN with virtual batch norm in G (VBN), minibatch features and labels for D, and one-sided label
 smoothing. As in the paper, each other row removes one of these from "all methods"; the rows do not build on each other.
