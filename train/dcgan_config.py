@@ -28,7 +28,7 @@ class DcganConfig(GanConfig):
     lr: Table = "0.0002"
     """Learning rate of both networks."""
     beta1: float = 0.5
-    """Adam's decay of the mean gradient."""
+    """Adam's beta1, the decay rate of the mean gradient."""
     latent: Size = 100
     """Length of the latent vector."""
     g_width: Size = 128

@@ -16,7 +16,7 @@ class GanConfig(Techniques, TrainConfig):
     batch: Table = "16"
     """Images in a step."""
     microbatch: Table = "0"
-    """Images to process at once, gradients are summed; batch statistics cover only these (0: the whole batch)."""
+    """Images to process at once; gradients are summed; batch statistics are of these only (0: the whole batch)."""
     lr: Table = "0.002"
     """Learning rate of both networks."""
     ema_kimg: Table = "1"

@@ -30,7 +30,7 @@ class MixtureConfig(Techniques):
     ttur: float = 0.2
     """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
     beta1: float = 0.5
-    """Adam's decay of the mean gradient."""
+    """Adam's beta1, the decay rate of the mean gradient."""
     latent: Width = 16
     """Length of the latent vector."""
     width: Width = 64

@@ -18,18 +18,18 @@ from train.values import Range, Runs, Seed
 
 @dataclass(frozen=True)
 class SemiOptions:
-    """Test errors of a GAN that classifies from few labels and many images (Salimans et al. 2016, §5, §6.1 to §6.3)."""
+    """Test errors of a GAN that learns to classify from few labels (Salimans et al. 2016, §5, §6.1 to §6.3)."""
 
     preset: str = "digits"
     """Data, networks and the other options' defaults: digits, glyphs, mnist (§6.1), cifar10 (§6.2), svhn (§6.3)."""
     labels: tuple[int, ...] = (20, 50, 100, 200)
     """Total numbers of labelled images to compare, equally many of each class (§6.1: 20 50 100 200)."""
     repeats: Runs = 10
-    """Number of choices of the labelled images; each trains new networks (§6: 10)."""
+    """Number of random choices of the labelled images; each trains new networks (§6: 10)."""
     seed: Seed = 0
     """Seed of the first repeat: of its choice of labels, initial weights and training."""
     ensemble: Annotated[int, Range(0, 1000)] = 0
-    """Networks with the same labels whose averaged probabilities make a further row (§6.1: 10; 0: none)."""
+    """Adds a row: averaged probabilities of this number of networks with the same labels (§6.1: 10; 0: none)."""
     baselines: bool = False
     """Also test the network on the labels alone, LabelSpreading and LogisticRegression, on the same splits."""
     generator_loss: Literal["feature-matching", "adversarial"] = "feature-matching"
@@ -41,11 +41,11 @@ class SemiOptions:
     lr: float = 0.003
     """Learning rate of Adam with β₁ 0.5, for both networks (authors' code: 0.003 for MNIST, 0.0003 for the others)."""
     lr_decay: float = 0.0
-    """Share of the training, at its end, over which lr falls to 0 (authors' code: 0 for MNIST, 1/3 for the others)."""
+    """Last fraction of the training, in which lr falls to 0 (authors' code: 0 for MNIST, 1/3 for the others)."""
     unlabelled_weight: float = 1.0
     """Weight of D's loss on unlabelled and generated images, half a cross-entropy (authors' code: 1; §5: 2)."""
     averaging: float = 0.0001
-    """Rate at which the averaged weights, which are tested, follow D's (authors' code: 0.0001)."""
+    """Rate of the moving average of D's weights, which is tested (authors' code: 0.0001)."""
     out: Path | None = None
     """Folder for the results; those that are there already are reused (default: runs/semi_supervised-<preset>)."""
     jobs: Runs = 1

@@ -43,7 +43,7 @@ class Techniques:
     drift: float = 0.0
     """Weight of the mean squared score of real images (wgan, wgan-gp; Karras et al. 2018: 0.001)."""
     clip: float = 0.01
-    """Bound of D's weights (wgan; Arjovsky 2017: 0.01, with RMSProp; Adam with beta1 0 is closest to that)."""
+    """D's weights are clipped to ± this (wgan; Arjovsky 2017: 0.01, with RMSProp; closest: Adam with beta1 0)."""
     label_smoothing: float = 0.0
     """D's target for real images is 1 minus this, one-sided (Salimans et al. 2016, 3.4: 0.1)."""
     feature_matching: int = 0
@@ -51,7 +51,7 @@ class Techniques:
     minibatch_discrimination: Annotated[int, Range(0, 2**20)] = 0
     """Number of kernels in D's minibatch discrimination (Salimans et al. 2016, 3.2; authors' code: 100)."""
     minibatch_dim: Size = 5
-    """Values of each kernel (Salimans et al. 2016, 3.2; authors' code: 5)."""
+    """Length of each kernel's output (Salimans et al. 2016, 3.2; authors' code: 5)."""
     historical_averaging: float = 0.0
     """Weight of the squared distance from the mean of past parameters (Salimans et al. 2016, 3.3)."""
     instance_noise: float = 0.0
@@ -63,7 +63,7 @@ class Techniques:
     d_steps: Annotated[int, Range(0, 1000)] = 1
     """Updates of D for each update of G, each with new images (Arjovsky et al. 2017: 5)."""
     update: Update = "alternating"
-    """alternating: G sees the updated D; joint: both start from one state; merged: also with one pass through G."""
+    """alternating: G uses the updated D; joint: both start from the same state; merged: joint, one pass through G."""
 
 
 def losses_of(options: Techniques, *, class_weight: float = 0.0, class_fakes: bool = True) -> Losses:
