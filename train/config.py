@@ -112,7 +112,7 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
         UsageError: naming ``source``, for an unknown option and for a value that is not of its option's type.
     """
     if not isinstance(values, Mapping):
-        raise UsageError(f"{source} is damaged: it holds no options by name")
+        raise UsageError(f"{source} is damaged: it is not an object that holds options")
     hints = typing.get_type_hints(kind)
     if unknown := [name for name in values if name not in hints]:
         raise UsageError(f"{source}: unknown option {unknown[0]!r}")

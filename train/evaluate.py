@@ -168,7 +168,7 @@ def _first_size(path: Path) -> int:
         size = min(size_of(open_path(path, 4).read(0)))
     except (UnreadableImage, OSError) as error:
         raise UsageError(
-            f"{path}: its first image cannot be read ({error}): --resolution has to say what size to compare at"
+            f"{path}: its first image cannot be read ({error}): give the size to compare at with --resolution"
         ) from None
     if not is_power_of_two(size):
         raise UsageError(

@@ -56,7 +56,7 @@ def read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if "unsupported global" in str(error).lower():
             raise ValueError("holds objects that could run code, which are not read") from error
-        raise ValueError("is truncated or damaged (it is no file that torch wrote)") from error
+        raise ValueError("is truncated or damaged (it is not a file that torch wrote)") from error
     except MemoryError:
         raise
     except Exception as error:

@@ -67,11 +67,11 @@ def build_generator(path: Path, state: dict[str, Any], device: torch.device, *, 
     """The generator in a checkpoint's ``state``, at the resolution that it has reached.
 
     Raises:
-        CheckpointError: naming ``path``, if it is of no known family.
+        CheckpointError: naming ``path``, if it is of an unknown family.
     """
     with checkpoint.reading(path):
         if state["family"] not in FAMILIES:
-            raise CheckpointError(f"checkpoint {path} is of no family known here: {state['family']!r}")
+            raise CheckpointError(f"checkpoint {path} is of an unknown family, {state['family']!r}")
 
         def build() -> nn.Module:
             return FAMILIES[state["family"]](**state["generator_options"])

@@ -171,7 +171,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         if not zipfile.is_zipfile(path):
             path.stat()  # OSError if it is not there
-            raise UsageError(f"--stats {path} is no .npz file")
+            raise UsageError(f"--stats {path} is not an .npz file")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except UsageError:

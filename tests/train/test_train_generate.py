@@ -132,7 +132,7 @@ def test_a_missing_or_foreign_checkpoint_is_one_line(capsys, tmp_path):
     assert "there is no checkpoint" in fails(capsys, str(tmp_path / "none"))
     assert "holds no checkpoint" in fails(capsys, str(tmp_path))
     torch.save({"format": 1, "family": "diffusion"}, tmp_path / "a.pt")
-    assert "of no family known here" in fails(capsys, str(tmp_path / "a.pt"))
+    assert "is of an unknown family, 'diffusion'" in fails(capsys, str(tmp_path / "a.pt"))
 
 
 def test_latents_do_not_depend_on_how_many_are_drawn():

@@ -222,8 +222,8 @@ def test_nothing_in_a_file_is_executed(folder, fails, tmp_path):
     ("content", "message"),
     [
         (None, "No such file"),
-        (b"", "is no .npz file"),
-        (b"<html>404</html>", "is no .npz file"),
+        (b"", "is not an .npz file"),
+        (b"<html>404</html>", "is not an .npz file"),
         ({"fid": np.zeros(3)}, "holds no mu: it holds fid"),
         ({"mu": np.zeros(6)}, "holds no sigma"),
         ({"mu": np.zeros((2, 3)), "sigma": np.eye(6)}, "mu has the shape [2, 3]"),
