@@ -97,14 +97,14 @@ def check_target(target: float) -> None:
 
 
 def check_interpolation(real: Tensor, fake: Tensor, weight: Tensor) -> None:
-    """real and fake are alike, weight has one value per sample."""
+    """real and fake are alike, weight has one value a sample."""
     check_samples(real, "real")
     _check_matches(fake, "fake", real)
     check_float(weight, "weight")
     n = real.shape[0]
     if weight.dim() < 1 or weight.shape[0] != n or weight.numel() != n:
         raise ValueError(
-            f"weight must have one value per sample, [{n}] or [{n}, 1, …], but its shape is {list(weight.shape)}"
+            f"weight must have one value a sample, [{n}] or [{n}, 1, …], but its shape is {list(weight.shape)}"
         )
     if weight.device != real.device:
         raise ValueError(f"weight must be on {real.device}, but is on {weight.device}")

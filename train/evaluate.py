@@ -103,7 +103,7 @@ def _check(options: Options) -> None:
         check_free(options.save_stats)
     for name in ("data", "reals", "save_stats"):
         if options.stats and getattr(options, name):
-            raise UsageError(f"--stats is in place of real images, so that --{name.replace('_', '-')} cannot be given")
+            raise UsageError(f"--stats replaces the real images, so --{name.replace('_', '-')} cannot be given")
 
 
 def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:

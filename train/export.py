@@ -29,16 +29,16 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Options:
-    """Writes the averaged generator of a run as a file for other programs, and checks that it draws the same."""
+    """Writes the averaged generator of a run to a file for other programs, and checks that it draws the same images."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT_OR_RUN")]
-    """A checkpoint, or the folder of a run for its newest."""
+    """A checkpoint, or the folder of a run, whose newest checkpoint is used."""
     format: Literal["onnx", "torch-export", "safetensors"] = "onnx"
-    """onnx and torch-export hold the network and need nothing of this repository; safetensors holds the weights."""
+    """onnx and torch-export hold the whole network and do not need this repository; safetensors holds the weights."""
     out: Path | None = None
     """File to write (default: generator.onnx, generator.pt2 or generator.safetensors)."""
     device: str = "cpu"
-    """Where a torch-export program will run: auto, cpu, cuda or cuda:N."""
+    """Device that a torch-export program will run on: auto, cpu, cuda or cuda:N."""
 
 
 @torch.no_grad()
@@ -62,11 +62,13 @@ def main(args: Sequence[str] | None = None) -> int:
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder: name a file in it")
     if missing := form.missing():
-        raise UsageError(f"--format {options.format} needs what is not installed: pip install {' '.join(missing)}")
+        raise UsageError(
+            f"--format {options.format} needs packages that are not installed: pip install {' '.join(missing)}"
+        )
     path, state = find_checkpoint(options.source)
     generator = build_generator(path, state, device)
     if not all(tensor.isfinite().all() for tensor in generator.parameters()):
-        raise CheckpointError(f"checkpoint {path} has weights that are not finite: take an earlier one")
+        raise CheckpointError(f"checkpoint {path} has weights that are not finite: use an earlier one")
     content = form.encode(build_generator(path, state, device), state)
     checked = ", not checked (pip install onnxruntime to have it checked)"
 
@@ -77,8 +79,10 @@ def main(args: Sequence[str] | None = None) -> int:
         if form.loads_here():
             difference = largest_difference(form.load(Path(file.name), device), generator, device)
             if difference > TOLERANCE:
-                raise UsageError(f"the {options.format} file draws other images than {path}, by {difference:.2g}")
-            checked = f", checked: draws what the checkpoint draws, largest difference {difference:.1g}"
+                raise UsageError(
+                    f"the {options.format} file draws images that differ from those of {path} by {difference:.2g}"
+                )
+            checked = f", checked: draws the same images as the checkpoint, largest difference {difference:.1g}"
 
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, write_and_check)

@@ -99,7 +99,7 @@ class StoredStatistics:
             int(about[name]) for name in ("count", "resolution", "channels", "num_classes")
         )
         if missing := sorted({"name", "weights", "length"} - self.network.keys()):
-            raise ValueError(f"it does not say the network's {missing[0]}")
+            raise ValueError(f"it lacks the network's {missing[0]}")
         if self.channels not in (1, 3):
             raise ValueError(f"its images have {self.channels} channels")
         self._features = _numbers(arrays, "features", 2)
@@ -138,10 +138,12 @@ class StoredStatistics:
         other = features.description
         if self.network and self.network["weights"] != other["weights"]:
             here, there = (f"{one['name']} (weights {one['weights']})" for one in (self.network, other))
-            raise UsageError(f"--stats {self.path} holds features of {here}: they do not compare with those of {there}")
+            raise UsageError(
+                f"--stats {self.path} holds features of {here}: they cannot be compared with those of {there}"
+            )
         if len(self._mean) != other["length"]:  # as of pytorch-fid with other --dims
             here, there = len(self._mean), f"{other['name']} has {other['length']}"
-            raise UsageError(f"--stats {self.path} holds {here} features an image, and {there}")
+            raise UsageError(f"--stats {self.path} holds {here} features per image, and {there}")
         return features
 
     def _classifier(self) -> Classifier:

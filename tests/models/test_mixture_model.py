@@ -75,7 +75,7 @@ def test_weight_norm_reaches_every_layer() -> None:
 
 @pytest.mark.parametrize("make", [lambda: Generator(3, norm="instance"), lambda: Discriminator(norm="virtual")])
 def test_a_norm_that_does_not_fit_is_refused(make) -> None:
-    with pytest.raises(ValueError, match=r"norm=.(instance|virtual). is none of"):
+    with pytest.raises(ValueError, match=r"norm=.(instance|virtual). is not one of"):
         make()
 
 

@@ -86,9 +86,9 @@ def test_a_long_sum_does_not_depend_on_the_number_of_threads() -> None:
         ({"real": torch.ones(2, 3, dtype=torch.int64)}, TypeError, "real must be float64"),
         ({"fake": torch.ones(1, 3)}, ValueError, r"fake must have the shape \[2, 3\], but has \[1, 3\]"),
         ({"fake": torch.ones(2, 3, dtype=torch.float64)}, TypeError, "fake must be .*, but is "),
-        ({"weight": torch.ones(3)}, ValueError, r"weight must have one value per sample, .* but its shape is \[3\]"),
-        ({"weight": torch.ones(1, 2)}, ValueError, r"weight must have one value per sample, .* its shape is \[1, 2\]"),
-        ({"weight": torch.ones(())}, ValueError, r"weight must have one value per sample, .* its shape is \[\]"),
+        ({"weight": torch.ones(3)}, ValueError, r"weight must have one value a sample, .* but its shape is \[3\]"),
+        ({"weight": torch.ones(1, 2)}, ValueError, r"weight must have one value a sample, .* its shape is \[1, 2\]"),
+        ({"weight": torch.ones(())}, ValueError, r"weight must have one value a sample, .* its shape is \[\]"),
         ({"weight": torch.ones(2, dtype=torch.int64)}, TypeError, "weight must be float64"),
     ],
 )

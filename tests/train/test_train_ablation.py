@@ -387,7 +387,7 @@ def test_a_folder_of_something_else_is_left_alone(study, tmp_path, capsys):
     mine.parent.mkdir()
     mine.write_text("mine")
     assert ablate(tmp_path) == 2
-    assert f"{mine.parent} is there" in capsys.readouterr().err and mine.read_text() == "mine"
+    assert f"{mine.parent} exists" in capsys.readouterr().err and mine.read_text() == "mine"
 
     shutil.copytree(out, tmp_path / "unclaimed")
     (tmp_path / "unclaimed" / "ablation.json").unlink()

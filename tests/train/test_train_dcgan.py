@@ -171,9 +171,9 @@ def test_a_checkpoint_s_norms_stay(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
-        (["--labels", "--class-weight", "-1"], "class_weight=-1.0 is not a number from 0 up"),
+        (["--labels", "--class-weight", "-1"], "class_weight=-1.0 is not a finite number of at least 0"),
         (["--kimg", "inf"], "kimg=inf is not a finite number"),
-        (["--image-kimg", "inf"], "image_kimg: 'inf' has a value that is not a number from 0 up"),
+        (["--image-kimg", "inf"], "image_kimg: 'inf' has a value that is not a finite number of at least 0"),
     ],
     ids=str,
 )

@@ -174,7 +174,7 @@ def test_a_file_that_draws_something_else_is_not_left_behind(save, tmp_path, mon
     monkeypatch.setitem(FORMATS, "safetensors", dataclasses.replace(right, encode=wrong))
     out = tmp_path / "out" / "g.safetensors"
     message = fails(capsys, str(run), "--format", "safetensors", "--out", str(out))
-    assert "the safetensors file draws other images than" in message
+    assert "the safetensors file draws images that differ from those of" in message
     assert list(out.parent.iterdir()) == []
 
 
@@ -182,7 +182,7 @@ def test_a_file_that_draws_something_else_is_not_left_behind(save, tmp_path, mon
 def test_a_missing_package_is_named_with_what_mends_it(save, monkeypatch, capsys, name, packages):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     message = fails(capsys, str(save("dcgan", DCGAN)), "--format", name)
-    assert message == f"error: --format {name} needs what is not installed: pip install {packages}"
+    assert message == f"error: --format {name} needs packages that are not installed: pip install {packages}"
 
 
 def test_without_onnxruntime_it_says_that_nothing_was_checked(save, tmp_path, monkeypatch, capsys):
@@ -197,7 +197,7 @@ def test_it_says_what_the_file_takes_and_that_it_was_checked(save, tmp_path, cap
     out = export_to(tmp_path, run, "safetensors")
     assert capsys.readouterr().out == (
         f"{out}: z [N, 6], labels [N] to images of 8x8, "
-        "checked: draws what the checkpoint draws, largest difference 0\n"
+        "checked: draws the same images as the checkpoint, largest difference 0\n"
     )
 
 

@@ -141,11 +141,11 @@ def test_the_table_says_that_a_file_names_no_network(folder, inception, tmp_path
 def test_features_of_another_network_are_refused_by_name(folder, stored, inception, fails, tmp_path, monkeypatch):
     message = fails(folder, "--stats", str(stored), *FEW, *inception)
     assert "features of digits-classifier-v1@16 (weights " in message
-    assert "they do not compare with those of inception-2015-12-05 (weights 0123abcd)" in message
+    assert "they cannot be compared with those of inception-2015-12-05 (weights 0123abcd)" in message
     ours = str(tmp_path / "ours.npz")
     assert evaluate.main([folder, "--data", "digits", *AT, *FEW, "--save-stats", ours, *inception]) == 0
     monkeypatch.setattr(Inception, "digest", "4567cdef")
-    assert "of inception-2015-12-05 (weights 0123abcd): they do not compare" in fails(
+    assert "of inception-2015-12-05 (weights 0123abcd): they cannot be compared" in fails(
         folder, "--stats", ours, *FEW, *inception
     )
 
@@ -153,13 +153,13 @@ def test_features_of_another_network_are_refused_by_name(folder, stored, incepti
 def test_another_number_of_features_is_refused(folder, inception, fails, tmp_path):
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(4), sigma=np.eye(4))
     message = fails(folder, "--stats", str(tmp_path / "theirs.npz"), *FEW, *inception)
-    assert "holds 4 features an image, and inception-2015-12-05 has 6" in message
+    assert "holds 4 features per image, and inception-2015-12-05 has 6" in message
 
 
 def test_a_file_that_a_classifier_in_it_cannot_have_made_is_refused(folder, stored, fails, tmp_path):
     other = {"mu": np.zeros(4), "sigma": np.eye(4), "features": np.zeros((60, 4), np.float32)}
     message = fails(folder, "--stats", changed(stored, tmp_path / "file.npz", **other), *FEW)
-    assert "holds 4 features an image, and digits-classifier-v1@16 has 128" in message
+    assert "holds 4 features per image, and digits-classifier-v1@16 has 128" in message
 
 
 def test_the_network_has_to_be_named_where_the_file_holds_none(folder, fails, tmp_path):
@@ -176,9 +176,9 @@ def test_images_of_another_size_are_refused(folder, stored, fails):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--data", "digits"), "so that --data cannot be given"),
-        (("--reals", "9"), "so that --reals cannot be given"),
-        (("--save-stats", "new.npz"), "so that --save-stats cannot be given"),
+        (("--data", "digits"), "so --data cannot be given"),
+        (("--reals", "9"), "so --reals cannot be given"),
+        (("--save-stats", "new.npz"), "so --save-stats cannot be given"),
     ],
 )
 def test_what_stats_are_in_place_of_cannot_be_given_beside_them(folder, stored, fails, options, message):
