@@ -11,17 +11,7 @@ from train.data import ImageSet, load_images
 from train.errors import NotMeasurable, run_program
 from train.pictures import save_png
 
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    return tmp_path_factory.mktemp("measurable")
-
-
-@pytest.fixture(autouse=True)
-def cache_of_this_file(quick_measurements, monkeypatch, shared):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 @pytest.fixture

@@ -19,14 +19,9 @@ FEW = ("--images", "60", "--kid-subset", "20")
 METRICS = ("--metrics", "is,fid,kid,pr")
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    return tmp_path_factory.mktemp("statistics")
-
-
 @pytest.fixture(autouse=True)
-def cache_of_this_file(quick_measurements, monkeypatch, shared):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+def six_features(shared_cache, monkeypatch):
+    """Of Inception's stand-in."""
     monkeypatch.setattr(features, "LENGTH", 6)
 
 
