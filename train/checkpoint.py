@@ -41,11 +41,14 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: if there is none, or it is truncated, damaged or of another format.
+        OSError: if it cannot be read now, which does not make an older one the newest.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is not a checkpoint")
     try:
         state = read_torch(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
     except ValueError as error:
         raise CheckpointError(f"checkpoint {path} {error}") from error
     found = state.get("format") if isinstance(state, dict) else None
