@@ -80,13 +80,14 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
     raise CheckpointError(warnings[0] if warnings else f"{folder} holds no checkpoint")
 
 
-def newest_healthy(folder: Path) -> Path | None:
-    """The newest checkpoint whose last update was not skipped: one from before the trouble of a run that diverges."""
+def newest_healthy(folder: Path) -> tuple[Path, str] | None:
+    """The newest checkpoint whose last update was not skipped, one from before the trouble of a run that diverges; and
+    the learning rate that it was trained with, as the options say it."""
     for path in reversed(checkpoints(folder)):
         with contextlib.suppress(CheckpointError), reading(path):
             state = load(path)
             if not _divergence(state) and not streak(state["trainer"]):
-                return path
+                return path, str(state["config"]["lr"])
     return None
 
 

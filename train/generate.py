@@ -115,6 +115,8 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
         classes = [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"classes: {text!r} is not a list of whole numbers such as 0,1,7") from None
+    if not num_classes:
+        raise UsageError(f"classes={text}: this generator was trained without labels")
     if wrong := [c for c in classes if not 0 <= c < num_classes]:
         raise UsageError(f"classes: {wrong[0]} is not one of the {num_classes} classes of this generator")
     return classes

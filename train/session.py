@@ -138,6 +138,7 @@ def _changed_images(folder: Path, images: ImageSet, config: TrainConfig, program
         return []
     if changed.counts_differ:
         new = f"{program} --init-from {shlex.quote(str(folder))} --data {shlex.quote(config.data)}"
+        new += f" --resolution {config.resolution}"
         raise UsageError(
             f"the images in {config.data} have changed: {changed}. Undo that, or start a new run with"
             f" the networks of this one: {new}"

@@ -117,7 +117,7 @@ def test_a_file_for_a_folder_and_a_folder_for_a_file_are_told_apart(run, tmp_pat
     [
         (["--grid", "3"], "grid: '3' is not ROWSxCOLUMNS"),
         (["--interpolate", "x"], "interpolate: 'x'"),
-        (["--classes", "1"], "classes: 1 is not one of the 0 classes"),
+        (["--classes", "1"], "classes=1: this generator was trained without labels"),
         (["--images", "3", "--interpolate", "2x2"], "cannot be combined"),
         (["--out", "a.jpg"], "--out a.jpg"),
         (["--batch", "0"], "batch=0"),
