@@ -107,7 +107,8 @@ def make_extension() -> cpp_extension.CppExtension:
     sources = [path for path in fingerprint.sources(CSRC) if path.suffix == ".cpp"]
     # No NaN is assumed away; the two flags only say that nobody reads errno or floating-point traps, which lets loops
     # vectorise.
-    level = [] if "-O" in os.environ.get("CFLAGS", "") else ["-O3"]  # an option given here would win over CFLAGS
+    # What is given here wins over CFLAGS. There -O2 is often no more than the system's default, a lower level is meant.
+    level = [] if re.search(r"-O[01g]\b", os.environ.get("CFLAGS", "")) else ["-O3"]
     cxx = [*level, "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
     if toolkit is None:
         return cpp_extension.CppExtension(

@@ -33,6 +33,14 @@ def setup(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize(("flags", "level"), [("", "-O3"), ("-O2 -g", "-O3"), ("-O1", None), ("-Og -g", None)])
+def test_a_low_level_of_optimisation_in_cflags_is_heeded(setup, monkeypatch, flags, level) -> None:
+    monkeypatch.setenv("CFLAGS", flags)
+    monkeypatch.setenv("GAN_OPS_CUDA", "0")
+    given = setup.make_extension().extra_compile_args["cxx"]
+    assert [flag for flag in given if flag.startswith("-O")] == ([level] if level else [])
+
+
 @pytest.fixture
 def install_nvcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """``install_nvcc("13.0")``: puts a wrapper script on PATH, and returns the toolkit's root, which lies elsewhere."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from train.capacity import check_fits
-from train.config import parse_command_line
+from train.config import option_value, parse_command_line
 from train.data import ImageSet, to_float
 from train.errors import UsageError
 from train.folder import run_name
@@ -39,9 +39,11 @@ def train_as_told(
     build: Callable[[Config, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]],
 ) -> int:
     """A family's whole program: what the arguments say is checked, and then done by :func:`train.session.train`."""
-    config, run = parse_command_line(presets, args, prog=program, description=description)
     # A run that is resumed has its networks already, and does not need those that it began with.
-    origin = open_origin(Path(config.init_from), family) if config.init_from and not run.resume else None
+    source = None if option_value(args, "--resume") else option_value(args, "--init-from")
+    origin = open_origin(Path(source), family, type(next(iter(presets.values())))) if source else None
+    inherited = origin.sizes if origin else {}
+    config, run = parse_command_line(presets, args, prog=program, description=description, inherited=inherited)
     if origin:
         config = dataclasses.replace(config, init_from=str(origin.path)).begun_at(origin.reached)
     schedule = schedule_of(config)

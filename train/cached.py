@@ -39,6 +39,6 @@ def cached(kind: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[str,
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         found = read_torch(path)
-    except ValueError:
+    except (ValueError, FileNotFoundError):
         return None
     return found if isinstance(found, dict) else None

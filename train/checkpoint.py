@@ -41,11 +41,14 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: if there is none, or it is truncated, damaged or of another format.
+        OSError: if it cannot be read now, which does not make an older one the newest.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is not a checkpoint")
     try:
         state = read_torch(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
     except ValueError as error:
         raise CheckpointError(f"checkpoint {path} {error}") from error
     found = state.get("format") if isinstance(state, dict) else None
@@ -77,13 +80,14 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
     raise CheckpointError(warnings[0] if warnings else f"{folder} holds no checkpoint")
 
 
-def newest_healthy(folder: Path) -> Path | None:
-    """The newest checkpoint whose last update was not skipped: one from before the trouble of a run that diverges."""
+def newest_healthy(folder: Path) -> tuple[Path, str] | None:
+    """The newest checkpoint whose last update was not skipped, one from before the trouble of a run that diverges; and
+    the learning rate that it was trained with, as the options say it."""
     for path in reversed(checkpoints(folder)):
         with contextlib.suppress(CheckpointError), reading(path):
             state = load(path)
             if not _divergence(state) and not streak(state["trainer"]):
-                return path
+                return path, str(state["config"]["lr"])
     return None
 
 

@@ -109,7 +109,7 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     }
 
 
-_INSTEAD = "name a file of Inception's weights with --inception-weights, or ask for --metrics swd,msssim"
+_INSTEAD = "name a file of Inception's weights with --inception-weights"
 
 
 def _split(count: int) -> tuple[Tensor, Tensor, torch.Generator]:

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import io
 import json
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
         UsageError: naming ``source``, for an unknown option and for a value that is not of its option's type.
     """
     if not isinstance(values, Mapping):
-        raise UsageError(f"{source} is damaged: it holds no options by name")
+        raise UsageError(f"{source} is damaged: it is not an object that holds options")
     hints = typing.get_type_hints(kind)
     if unknown := [name for name in values if name not in hints]:
         raise UsageError(f"{source}: unknown option {unknown[0]!r}")
@@ -133,16 +134,22 @@ def read_config(kind: type[Config], path: Path) -> Config:
 
 
 def parse_command_line(
-    presets: Mapping[str, Config], args: Sequence[str], *, prog: str, description: str
+    presets: Mapping[str, Config],
+    args: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    inherited: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> tuple[Config, RunOptions]:
     """The options in force.
 
-    ``presets`` holds at least one entry, the first being the default. Exits with 0 for ``--help``.
+    ``presets`` holds at least one entry, the first being the default; ``inherited`` are values that replace those of
+    the preset where ``args`` do not name others. Exits with 0 for ``--help``.
 
     Raises:
         UsageError: for an unknown option, a bad value or an unknown preset.
     """
-    start = _starting_point(presets, args)
+    start = dataclasses.replace(_starting_point(presets, args), **inherited)
     kind = type(start)
     # One flat class of both kinds of options makes a flat command line.
     command = dataclasses.make_dataclass("Options", [], bases=(RunOptions, kind), frozen=True)

@@ -50,6 +50,8 @@ class DcganConfig(GanConfig):
     class_weight: float = 2.0
     """Weight of the classification loss (labels; Salimans et al. 2016, 5: 1; their code: 2)."""
 
+    SIZES = (*GanConfig.SIZES, "g_width", "d_width", "kernel_size", "g_norm", "d_norm", "weight_norm")
+
 
 PRESETS: dict[str, DcganConfig] = {
     # Sized for two CPU cores: five minutes. So few images ask for small batches and a higher learning rate: with

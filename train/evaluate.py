@@ -20,7 +20,7 @@ from train.data.decode import size_of
 from train.data.errors import UnreadableImage
 from train.data.folder import open_path
 from train.device import resolve_device
-from train.errors import UsageError, run_program
+from train.errors import NotMeasurable, UsageError, run_program
 from train.evaluator import Evaluator, real_images, versions
 from train.generate import build_generator, find_checkpoint
 from train.measurable import plan
@@ -84,7 +84,10 @@ def main(args: Sequence[str] | None = None) -> int:
         samples, real = _of_images(options)
     planned = plan(options.metrics, real, samples.count, options.inception_weights, device, options.kid_subset)
     if options.save_stats:
-        network = planned.features or real.choose_features(options.inception_weights, device)
+        try:
+            network = planned.features or real.choose_features(options.inception_weights, device)
+        except NotMeasurable as error:
+            raise UsageError(f"--save-stats has no features to store: {error}") from None
         save_statistics(options.save_stats, real, network, versions())
     measured = Evaluator(planned, real, seed=options.seed).measure(samples)
     result = {"source": samples.name, "data": real.name, **measured}
@@ -168,7 +171,7 @@ def _first_size(path: Path) -> int:
         size = min(size_of(open_path(path, 4).read(0)))
     except (UnreadableImage, OSError) as error:
         raise UsageError(
-            f"{path}: its first image cannot be read ({error}): --resolution has to say what size to compare at"
+            f"{path}: its first image cannot be read ({error}): give the size to compare at with --resolution"
         ) from None
     if not is_power_of_two(size):
         raise UsageError(

@@ -53,8 +53,7 @@ def choose_features(images: ImageSet, inception_weights: str, device: torch.devi
         why = f" ({images.labels_from})" if images.labels_from else ""
         raise NotMeasurable(
             f"{images.name} has no labels{why} to train a classifier on: name the file of Inception's weights with"
-            f" --inception-weights or {VARIABLE}, use labelled data (one folder per class, or a dataset.json), or ask"
-            " for --metrics swd,msssim"
+            f" --inception-weights or {VARIABLE}, or use labelled data (one folder per class, or a dataset.json)"
         )
     return classifier_features(*trained_classifier(images), device)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import warnings
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+
+from train.errors import is_out_of_memory
 
 TEMPORARY = ".tmp"
 
@@ -48,6 +51,7 @@ def read_torch(path: Path) -> Any:
 
     Raises:
         ValueError: in one line, if it is truncated, damaged, or holds more than tensors and plain types.
+        OSError, MemoryError: it cannot be read now, which says nothing about what it holds.
     """
     try:
         with warnings.catch_warnings():
@@ -56,10 +60,11 @@ def read_torch(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if "unsupported global" in str(error).lower():
             raise ValueError("holds objects that could run code, which are not read") from error
-        raise ValueError("is truncated or damaged (it is no file that torch wrote)") from error
-    except MemoryError:
-        raise
+        raise ValueError("is truncated or damaged (it is not a file that torch wrote)") from error
     except Exception as error:
+        # In a truncated file torch seeks to where there is nothing: EINVAL. Other errors are not the file's fault.
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)):
+            raise
         # Hostile bytes make torch's readers fail in whatever way their code does: RuntimeError, EOFError, IndexError, …
         raise ValueError(f"is truncated or damaged ({first_line(error)})") from error
 

@@ -28,6 +28,9 @@ class GanConfig(Techniques, TrainConfig):
     init_from: str = ""
     """Run folder or checkpoint to start from: a new run takes the weights whose names and shapes match."""
 
+    SIZES = ("latent", "minibatch_discrimination", "minibatch_dim")
+    """Options that decide on the shapes of the networks' tensors."""
+
     def begun_at(self, resolution: int) -> GanConfig:
         """The options for networks that have reached a resolution already."""
         return self

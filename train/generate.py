@@ -67,11 +67,11 @@ def build_generator(path: Path, state: dict[str, Any], device: torch.device, *, 
     """The generator in a checkpoint's ``state``, at the resolution that it has reached.
 
     Raises:
-        CheckpointError: naming ``path``, if it is of no known family.
+        CheckpointError: naming ``path``, if it is of an unknown family.
     """
     with checkpoint.reading(path):
         if state["family"] not in FAMILIES:
-            raise CheckpointError(f"checkpoint {path} is of no family known here: {state['family']!r}")
+            raise CheckpointError(f"checkpoint {path} is of an unknown family, {state['family']!r}")
 
         def build() -> nn.Module:
             return FAMILIES[state["family"]](**state["generator_options"])
@@ -115,6 +115,8 @@ def parse_classes(text: str, num_classes: int) -> list[int]:
         classes = [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"classes: {text!r} is not a list of whole numbers such as 0,1,7") from None
+    if not num_classes:
+        raise UsageError(f"classes={text}: this generator was trained without labels")
     if wrong := [c for c in classes if not 0 <= c < num_classes]:
         raise UsageError(f"classes: {wrong[0]} is not one of the {num_classes} classes of this generator")
     return classes

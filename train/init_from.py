@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from train import checkpoint
+from train.config import from_dict
 from train.divergence import divergence
 from train.errors import CheckpointError, UsageError
+from train.gan_config import GanConfig
 from train.trainer import Game
 
 SHOWN = 6  # tensors in a line of the log
@@ -25,18 +27,20 @@ class Origin:
     Attributes:
         path: the checkpoint.
         reached: resolution that they had reached there.
+        sizes: the options that decide on the networks' shapes.
         networks: tensors of "generator", "discriminator" and "ema", by name.
         warnings: of newer checkpoints that were passed over.
     """
 
     path: Path
     reached: int
+    sizes: Mapping[str, Any]
     networks: Mapping[str, Mapping[str, Tensor]]
     warnings: Sequence[str]
 
 
-def open_origin(source: Path, family: str) -> Origin:
-    """Reads a checkpoint, or the newest one of a run's folder.
+def open_origin(source: Path, family: str, kind: type[GanConfig]) -> Origin:
+    """Reads a checkpoint, or the newest one of a run's folder; ``kind`` are the family's options.
 
     Raises:
         CheckpointError: if there is none that can be read, or it is not of the family, or has diverged.
@@ -55,7 +59,9 @@ def open_origin(source: Path, family: str) -> Origin:
         networks = {name: dict(_tensors(tensors)) for name, tensors in saved.items()}
         # What a growing network has reached is part of its state; others know one resolution only.
         grown = saved["generator"].get("_extra_state", state["generator_options"])
-        return Origin(path, int(grown["resolution"]), networks, warnings)
+        options = from_dict(kind, {name: state["config"][name] for name in kind.SIZES}, f"checkpoint {path}")
+        sizes = {name: getattr(options, name) for name in kind.SIZES}
+        return Origin(path, int(grown["resolution"]), sizes, networks, warnings)
 
 
 def take_over(game: Game, origin: Origin) -> list[str]:

@@ -80,7 +80,7 @@ class Loop:
             checkpoint.check_shapes(name, network, tensors, path)
         if why := divergence(saved):
             healthy = checkpoint.newest_healthy(path.parent)
-            advice = f"; continue from before that: {self._resuming(healthy)}" if healthy else ""
+            advice = f"; continue from before that: {self._resuming(healthy[0])}" if healthy else ""
             raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{advice}")
         if saved["order"]["length"] != len(self.trainer.data):
             raise UsageError(
@@ -145,7 +145,7 @@ class Loop:
         start = time.perf_counter()
         before_start = self._seconds
         self._restart_tick()
-        position = trainer.position
+        position, owed = trainer.position, False
         with StopSignals() as stop:
             while not trainer.done and stop.received is None:
                 if trainer.position.resolution != position.resolution:
@@ -164,8 +164,10 @@ class Loop:
                     except Exception:
                         self._save()  # what was trained is not lost with the measurement
                         raise
-                if due(cadence.checkpoint, before, after, resolution) or trainer.done:
+                owed = owed or due(cadence.checkpoint, before, after, resolution)
+                if trainer.done or (owed and self._settled()):
                     self._save()
+                    owed = False
         if trainer.done:
             self._log.line(f"done: {trainer.images / 1000:g} kimg in {duration(self._seconds)}, in {self.folder}")
             return 0
@@ -219,8 +221,20 @@ class Loop:
                 "seconds_left": left,
             },
         )
-        if in_a_row and (why := divergence(trainer.state_dict())):
+        if in_a_row:
+            self._settled()
+
+    def _settled(self) -> bool:
+        """Whether the last update was not skipped: else the run may be diverging, and no checkpoint is worth keeping.
+
+        Raises:
+            TrainingError: where it has diverged.
+        """
+        if not self.trainer.skipped()[1]:
+            return True
+        if why := divergence(self.trainer.state_dict()):
             raise self._diverged(why)
+        return False
 
     def _diverged(self, why: str) -> TrainingError:
         """The error of a run that has diverged, with the command that goes on from before that."""
@@ -228,9 +242,9 @@ class Loop:
         healthy = checkpoint.newest_healthy(self.folder)
         advice = "no checkpoint is from before that: start again with a lower --lr"
         if healthy:
-            advice = (
-                f"to continue from before that with a lower learning rate: {self._resuming(healthy)} --lr {lr / 2:g}"
-            )
+            path, earlier = healthy
+            lower = earlier if earlier != self._description["config"]["lr"] else f"{lr / 2:g}"
+            advice = f"to continue from before that with another learning rate: {self._resuming(path)} --lr {lower}"
         return TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
 
     def _resuming(self, path: Path) -> str:
@@ -257,7 +271,7 @@ class Loop:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         self._log.line(f"metrics  kimg {images / 1000:.1f}  {shown}  in {time.perf_counter() - start:.0f} s")
         leading, value = next(iter(values.items()))
-        if math.isfinite(value) and self._is_best(leading, value):
+        if math.isfinite(value) and self._is_best(leading, value) and self._settled():
             self._best = {"metric": leading, "value": value, "images": images}
             self._save()
         self._tick_time += time.perf_counter() - start  # the next line's speed is that of training

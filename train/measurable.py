@@ -15,6 +15,8 @@ from train.real_side import RealSide
 
 NEEDED = {"swd": 1, "msssim": 4, "is": 10, "fid": 2, "pr": 4}
 """Fewest images that a metric can be computed from; kid needs a subset."""
+FREE = ",".join(name for name in METRICS if name not in OF_FEATURES)
+"""What needs no features."""
 SMALLEST = {"swd": 16, "msssim": 16}
 """Least height and width of images, where there is one."""
 
@@ -60,9 +62,9 @@ def plan(
     """
     left_out: dict[str, str] = {}
 
-    def leave_out(names: list[str], reason: str) -> None:
+    def leave_out(names: list[str], reason: str, instead: str = "") -> None:
         if wanted.strip() != AUTO:
-            raise NotMeasurable(reason)
+            raise NotMeasurable(reason + instead)
         left_out.update(dict.fromkeys(names, reason))
 
     names = parse_metrics(wanted)
@@ -74,7 +76,8 @@ def plan(
         try:
             features = real.choose_features(inception_weights, device)
         except NotMeasurable as error:
-            leave_out(of_features, f"no features for {', '.join(of_features)}: {error}")
+            reason = f"no features for {', '.join(of_features)}: {error}"
+            leave_out(of_features, reason, f"; or ask for --metrics {FREE}")
     measured = tuple(name for name in names if name not in left_out)
     if not measured:
         raise NotMeasurable(f"nothing can be measured: {'; '.join(dict.fromkeys(left_out.values()))}")

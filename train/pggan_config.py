@@ -53,6 +53,8 @@ class PgganConfig(GanConfig):
     group_size: int = 4
     """Images in a group of the minibatch standard deviation (0: the whole batch)."""
 
+    SIZES = (*GanConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
+
     @property
     def first_resolution(self) -> int:
         """Where growing starts."""

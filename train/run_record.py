@@ -69,7 +69,7 @@ def read_run(folder: Path) -> Run:
 def _check(folder: Path, config: Any, lines: Sequence[Any]) -> None:
     """UsageError unless the files hold what a run writes."""
     if not isinstance(config, dict):
-        raise UsageError(f"{folder / 'config.json'} is damaged: it holds no options by name")
+        raise UsageError(f"{folder / 'config.json'} is damaged: it is not an object that holds options")
     for number, line in enumerate(lines, 1):
         if wrong := wrong_in_line(line):
             raise UsageError(f"{folder / STATS} is damaged in line {number}: it {wrong}")
@@ -78,7 +78,7 @@ def _check(folder: Path, config: Any, lines: Sequence[Any]) -> None:
 def wrong_in_line(line: Any) -> str:
     """What is wrong with a line of statistics about training, or about an evaluation; nothing if it is right."""
     if not isinstance(line, dict):
-        return "is no object"
+        return "is not an object"
     if "evaluation" in line:
         return _first_wrong(line) or _wrong_in_evaluation(line["evaluation"])
     return _first_wrong(line, *NEEDED)

@@ -95,8 +95,6 @@ def train(
         if not run.resume:
             folder = new_folder(run.out, name)
             held.enter_context(locked(folder, "training"))
-            if _are_own(config, images):
-                image_names.write(folder, images.files)
         loop = Loop(
             trainer,
             folder,
@@ -118,7 +116,9 @@ def train(
         last = schedule.phases[-1].resolution
         if last < config.resolution:
             notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
-        write_config(folder, config)
+        write_config(folder, config)  # the first file of a run: whoever finds others alone cannot tell whose they are
+        if not run.resume and _are_own(config, images):
+            image_names.write(folder, images.files)
         return loop.run(*notes)
 
 
@@ -138,6 +138,7 @@ def _changed_images(folder: Path, images: ImageSet, config: TrainConfig, program
         return []
     if changed.counts_differ:
         new = f"{program} --init-from {shlex.quote(str(folder))} --data {shlex.quote(config.data)}"
+        new += f" --resolution {config.resolution}"
         raise UsageError(
             f"the images in {config.data} have changed: {changed}. Undo that, or start a new run with"
             f" the networks of this one: {new}"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from train.classifier import Classifier, weights_digest
-from train.errors import UsageError
+from train.errors import NotMeasurable, UsageError
 from train.features import Features, classifier_features, named_weights
 from train.files import write_atomically
 from train.real_side import RealImages
@@ -126,7 +126,8 @@ class StoredStatistics:
         """The network that made these statistics: the classifier in the file, or Inception where its weights are named.
 
         Raises:
-            UsageError: they were made by another network than Inception with these weights, or none is named.
+            NotMeasurable: no weights are named, and the file does not hold the network.
+            UsageError: they were made by another network than Inception with these weights.
         """
         if self._parameters and not inception_weights:
             features = classifier_features(self._classifier(), self.network, device)
@@ -134,7 +135,7 @@ class StoredStatistics:
             features = named_weights(inception_weights, device)
         if features is None:
             made = f"of {self.network['name']}" if self.network else "of Inception, by all appearances"
-            raise UsageError(f"--stats {self.path} holds features {made}: name its weights with --inception-weights")
+            raise NotMeasurable(f"--stats {self.path} holds features {made}: name its weights with --inception-weights")
         other = features.description
         if self.network and self.network["weights"] != other["weights"]:
             here, there = (f"{one['name']} (weights {one['weights']})" for one in (self.network, other))

@@ -60,7 +60,7 @@ class Techniques:
     """Thousands of images over which the noise falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
     """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
-    d_steps: Annotated[int, Range(0, 1000)] = 1
+    d_steps: Annotated[int, Range(1, 1000)] = 1
     """Updates of D for each update of G, each with new images (Arjovsky et al. 2017: 5)."""
     update: Update = "alternating"
     """alternating: G uses the updated D; joint: both start from the same state; merged: joint, one pass through G."""
@@ -127,8 +127,6 @@ def check(options: Techniques) -> None:
             f"loss='wgan' cannot be combined with minibatch_discrimination={options.minibatch_discrimination}:"
             f" with weights of at most {options.clip} all images look alike to its kernels"
         )
-    if options.d_steps < 1:
-        raise UsageError(f"d_steps={options.d_steps}: D needs at least 1 update")
     if options.d_steps > 1 and options.update != "alternating":
         raise UsageError(
             f"d_steps={options.d_steps} cannot be combined with update={options.update!r}, where both players are"

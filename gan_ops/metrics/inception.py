@@ -80,7 +80,7 @@ def _check_weights(path: Path) -> None:
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         code = "unsupported global" in str(error).lower()
-        reason = "holds objects that could run code, which are not read" if code else "is no file that torch wrote"
+        reason = "holds objects that could run code, which are not read" if code else "is not a file that torch wrote"
         raise InceptionUnavailable(f"{path} {reason}") from error
     except Exception as error:  # hostile bytes make torch's readers fail in whatever way their code does
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]

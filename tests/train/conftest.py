@@ -95,6 +95,18 @@ def quick_measurements(monkeypatch):
     monkeypatch.delenv("GAN_OPS_INCEPTION", raising=False)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """A folder for what several tests of a file use."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def shared_cache(quick_measurements, monkeypatch, shared):
+    """What is measured quickly is cached for the tests of a file, and for no others."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+
+
 @pytest.fixture
 def measured(capsys):
     """measured(*options) → what train.evaluate says with them."""

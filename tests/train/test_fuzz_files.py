@@ -217,14 +217,14 @@ def test_inception_weights(place):
         assert "weights.pth" in line and len(line) < 500, (kind, line)
 
 
-def test_what_is_cached_is_made_again(place, monkeypatch):
-    made = cached("things", "a", lambda: {"value": 1})
+def test_what_is_cached_is_made_again(place):
     file = place.parent / "cache" / "gan_ops" / "things" / "a.pt"
-    for content in WRONG.values():
-        if isinstance(made, dict):
-            file.write_bytes(content)
+    file.parent.mkdir(parents=True)
+    for kind, content in WRONG.items():
+        file.write_bytes(content)
         found = cached("things", "a", lambda: {"value": 1})
-        assert isinstance(found, dict)
+        # Tensors by name could have been kept there.
+        assert found.keys() == ({"weight", "bias"} if kind == "torch-network" else {"value"}) or kind == "torch-format"
 
     def load() -> Any:
         return load_images("pictures", 8, memory_limit=0, cache=place.parent / "images")

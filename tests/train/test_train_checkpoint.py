@@ -106,6 +106,21 @@ def test_too_little_memory_is_not_a_damaged_checkpoint(tmp_path):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
+def test_one_that_cannot_be_read_now_is_not_passed_over(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+    newest = save(tmp_path, 2)
+    load = torch.load
+
+    def fails_on_the_newest(path, **options):
+        if path == newest:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return load(path, **options)
+
+    monkeypatch.setattr(torch, "load", fails_on_the_newest)
+    with pytest.raises(PermissionError):
+        checkpoint.load_newest(tmp_path)
+
+
 def test_only_the_newest_are_kept(tmp_path):
     paths = [save(tmp_path, images) for images in range(5)]
     checkpoint.prune(tmp_path, 2)

@@ -17,16 +17,7 @@ FEW = ("--images", "60")
 LABEL = "[digits-classifier-v1@16]"  # of the folder's images
 LABEL_AT_32 = "[digits-classifier-v1]"  # of the set at the default resolution
 
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    """What several tests use: the cache, folders of images, a finished run."""
-    return tmp_path_factory.mktemp("evaluate")
-
-
-@pytest.fixture(autouse=True)
-def cache_of_this_file(quick_measurements, monkeypatch, shared):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 @pytest.fixture
@@ -125,6 +116,7 @@ def test_without_labels_feature_metrics_are_refused_and_the_others_work(folder, 
 
 
 def test_features_of_real_images_are_computed_once_for_each_content(folder, noise, monkeypatch, measured):
+    measured(folder, "--data", "digits", *FEW, "--metrics", "is")  # trains the classifier if no other test has
     seen = []
     compute = classifier.Classifier.forward
     monkeypatch.setattr(classifier.Classifier, "forward", lambda self, x: seen.append(len(x)) or compute(self, x))

@@ -117,7 +117,7 @@ def test_a_file_for_a_folder_and_a_folder_for_a_file_are_told_apart(run, tmp_pat
     [
         (["--grid", "3"], "grid: '3' is not ROWSxCOLUMNS"),
         (["--interpolate", "x"], "interpolate: 'x'"),
-        (["--classes", "1"], "classes: 1 is not one of the 0 classes"),
+        (["--classes", "1"], "classes=1: this generator was trained without labels"),
         (["--images", "3", "--interpolate", "2x2"], "cannot be combined"),
         (["--out", "a.jpg"], "--out a.jpg"),
         (["--batch", "0"], "batch=0"),
@@ -132,7 +132,7 @@ def test_a_missing_or_foreign_checkpoint_is_one_line(capsys, tmp_path):
     assert "there is no checkpoint" in fails(capsys, str(tmp_path / "none"))
     assert "holds no checkpoint" in fails(capsys, str(tmp_path))
     torch.save({"format": 1, "family": "diffusion"}, tmp_path / "a.pt")
-    assert "of no family known here" in fails(capsys, str(tmp_path / "a.pt"))
+    assert "is of an unknown family, 'diffusion'" in fails(capsys, str(tmp_path / "a.pt"))
 
 
 def test_latents_do_not_depend_on_how_many_are_drawn():

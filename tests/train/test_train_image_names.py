@@ -64,7 +64,7 @@ def test_pictures_more_or_fewer_are_named_with_what_to_do(run, pictures, capsys,
     assert going_on(run) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"error: the images in {pictures} have changed: " in line and said in line
-    command = f"python -m train.pggan --init-from {run} --data {pictures}"
+    command = f"python -m train.pggan --init-from {run} --data {pictures} --resolution 8"
     assert line.endswith(f"Undo that, or start a new run with the networks of this one: {command}")
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 

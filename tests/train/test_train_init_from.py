@@ -55,7 +55,7 @@ def taken(trainer, old_trainer: dict) -> dict[str, list[str]]:
 def test_networks_of_the_same_kind_are_taken_whole_and_all_else_begins(old, tiny_trainer):
     trainer = tiny_trainer(seed=7)
     fresh = tiny_trainer(seed=7).state_dict()
-    lines = take_over(trainer.game, open_origin(old, "pggan"))
+    lines = take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
     assert taken(trainer, newest(old)["trainer"]) == {"generator": [], "discriminator": [], "ema": []}
     state = trainer.state_dict()
     assert state["images"] == state["steps"] == 0
@@ -72,7 +72,7 @@ def test_at_a_higher_resolution_the_grown_blocks_are_there_and_the_new_ones_are_
     random = torch.Generator().manual_seed(0)
     images = ImageSet.from_images(torch.randint(0, 256, (8, 3, 16, 16), generator=random).to(torch.uint8))
     trainer, _ = pggan.build_trainer(tiny_config(resolution=16), images, torch.device("cpu"))
-    _, generator, discriminator = take_over(trainer.game, open_origin(old, "pggan"))
+    _, generator, discriminator = take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
     new = taken(trainer, newest(old)["trainer"])
     assert all(key.startswith(("blocks.16.", "to_rgb.16.")) for key in new["generator"])
     assert all(key.startswith(("blocks.16.", "from_rgb.16.")) for key in new["discriminator"])
@@ -84,29 +84,29 @@ def test_at_a_higher_resolution_the_grown_blocks_are_there_and_the_new_ones_are_
 
 def test_tensors_of_another_shape_and_those_that_are_not_there_any_more_are_listed(old, tiny_trainer):
     trainer = tiny_trainer(latent=9, conditioning="acgan")
-    _, generator, discriminator = take_over(trainer.game, open_origin(old, "pggan"))
+    _, generator, discriminator = take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
     assert taken(trainer, newest(old)["trainer"])["generator"] == ["dense.weight"]
     assert "of another shape, so new: dense.weight [12, 96] (there [6, 96])" in generator
     assert "out.weight [4, 6] (there [1, 6]), out.bias [4] (there [1])" in discriminator
     smaller = tiny_trainer(resolution=4)
-    _, generator, _ = take_over(smaller.game, open_origin(old, "pggan"))
+    _, generator, _ = take_over(smaller.game, open_origin(old, "pggan", PgganConfig))
     assert "not used: blocks.8.conv0.weight" in generator
 
 
 def test_long_lists_are_cut(old, tiny_trainer):
-    *_, discriminator = take_over(tiny_trainer(fmap_max=5).game, open_origin(old, "pggan"))
+    *_, discriminator = take_over(tiny_trainer(fmap_max=5).game, open_origin(old, "pggan", PgganConfig))
     assert discriminator.count("(there") == 6 and discriminator.endswith("(there [6]) and 3 more")
 
 
 def test_nothing_that_fits_is_an_error(old, tiny_trainer):
     # Biases of three colours and of one score fit any network: they alone are nothing.
     with pytest.raises(UsageError, match=r"--init-from: nothing of .*checkpoint_000000048\.pt fits; generator: 2 of"):
-        take_over(tiny_trainer(fmap_max=3).game, open_origin(old, "pggan"))
+        take_over(tiny_trainer(fmap_max=3).game, open_origin(old, "pggan", PgganConfig))
 
 
 def test_the_past_of_historical_averaging_begins_with_the_networks_taken(old, tiny_trainer):
     trainer = tiny_trainer(historical_averaging=0.1)
-    take_over(trainer.game, open_origin(old, "pggan"))
+    take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
     for player in (trainer.game.generator, trainer.game.discriminator):
         state = player.state_dict()
         assert all(torch.equal(average, state["network"][name]) for name, average in state["averages"].items())
@@ -115,7 +115,7 @@ def test_the_past_of_historical_averaging_begins_with_the_networks_taken(old, ti
 def test_new_kernels_of_minibatch_discrimination_are_scaled_to_the_networks_taken(old, tiny_trainer):
     options = {"minibatch_discrimination": 5, "start_resolution": 8}
     taken_over, whole = tiny_trainer(**options), tiny_trainer(**options)
-    take_over(taken_over.game, open_origin(old, "pggan"))
+    take_over(taken_over.game, open_origin(old, "pggan", PgganConfig))
     discriminator = whole.game.discriminator.network
     before = discriminator.minibatch.weight.clone()
     saved = newest(old)["trainer"]["discriminator"]["network"]
@@ -141,13 +141,21 @@ def test_growing_starts_where_the_networks_have_come_to_unless_told(tiny_config,
     assert (schedule.phases[0].resolution, schedule.phases[0].fading) == (start, False)
 
 
+def test_the_networks_have_the_old_sizes_unless_others_are_given(old, tiny_options, tmp_path):
+    unsaid = {"latent": None, "fmap_base": None, "fmap_max": None, "init_from": old}
+    for out, more, fmap_max in (("as-old", (), 6), ("wider", ("--fmap-max", "8"), 8)):
+        assert train(*tiny_options(*more, out=tmp_path / out, **unsaid)) == 0
+        config = json.loads((tmp_path / out / "config.json").read_text())
+        assert (config["latent"], config["fmap_base"], config["fmap_max"]) == (6, 16, fmap_max)
+
+
 def test_without_networks_growing_starts_at_4():
     assert schedule_of(PgganConfig()).phases[0].resolution == 4
 
 
 def test_what_a_run_in_mid_growth_has_reached_is_where_the_new_one_starts(tiny_options, tmp_path):
     assert train(*tiny_options(out=tmp_path / "old", resolution=16, kimg=0.03)) == 0
-    origin = open_origin(tmp_path / "old", "pggan")
+    origin = open_origin(tmp_path / "old", "pggan", PgganConfig)
     assert origin.reached == 8
     new = tiny_options("--init-from", str(tmp_path / "old"), out=tmp_path / "new", resolution=16, kimg=0.012)
     assert train(*new) == 0
@@ -220,7 +228,7 @@ def test_a_checkpoint_that_has_diverged_is_refused(old, tmp_path):
     state["trainer"]["ema"]["dense.weight"].fill_(float("nan"))
     checkpoint.save(tmp_path / "checkpoint_000000001.pt", state)
     with pytest.raises(CheckpointError, match=r"has diverged: ema\.dense\.weight is not finite"):
-        open_origin(tmp_path / "checkpoint_000000001.pt", "pggan")
+        open_origin(tmp_path / "checkpoint_000000001.pt", "pggan", PgganConfig)
 
 
 def test_init_from_and_resume_exclude_each_other(old, capsys):

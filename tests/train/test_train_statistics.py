@@ -19,14 +19,9 @@ FEW = ("--images", "60", "--kid-subset", "20")
 METRICS = ("--metrics", "is,fid,kid,pr")
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    return tmp_path_factory.mktemp("statistics")
-
-
 @pytest.fixture(autouse=True)
-def cache_of_this_file(quick_measurements, monkeypatch, shared):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+def six_features(shared_cache, monkeypatch):
+    """Of Inception's stand-in."""
     monkeypatch.setattr(features, "LENGTH", 6)
 
 
@@ -162,10 +157,13 @@ def test_a_file_that_a_classifier_in_it_cannot_have_made_is_refused(folder, stor
     assert "holds 4 features per image, and digits-classifier-v1@16 has 128" in message
 
 
-def test_the_network_has_to_be_named_where_the_file_holds_none(folder, fails, tmp_path):
+def test_the_network_has_to_be_named_where_the_file_holds_none(folder, fails, measured, tmp_path):
     np.savez(tmp_path / "theirs.npz", mu=np.zeros(6), sigma=np.eye(6))
-    message = fails(folder, "--stats", str(tmp_path / "theirs.npz"), *FEW)
-    assert "holds features of Inception, by all appearances: name its weights with --inception-weights" in message
+    options = (folder, "--stats", str(tmp_path / "theirs.npz"), *FEW)
+    reason = "holds features of Inception, by all appearances: name its weights with --inception-weights"
+    assert reason in fails(*options, "--metrics", "fid")
+    result = measured(*options, "--resolution", "16")
+    assert list(result["metrics"]) == ["msssim"] and reason in result["left_out"]["fid"]
 
 
 def test_images_of_another_size_are_refused(folder, stored, fails):
@@ -195,7 +193,7 @@ def test_a_file_that_is_there_is_not_written_over(folder, stored, fails, tmp_pat
 
 def test_statistics_of_data_without_a_network_are_refused_before_anything_is_measured(folder, fails, tmp_path):
     options = ("digits", "--data", folder, *AT, *FEW, "--metrics", "swd", "--save-stats", str(tmp_path / "a.npz"))
-    assert "digits has no labels" in fails(*options)
+    assert "--save-stats has no features to store: digits has no labels" in fails(*options)
     assert not (tmp_path / "a.npz").exists()
 
 

@@ -59,7 +59,7 @@ def test_only_d_of_the_wgan_is_clipped():
             "d_steps=5 cannot be combined with update='merged', where both players are updated once",
         ),
         ({"d_steps": 5, "update": "joint"}, "d_steps=5 cannot be combined with update='joint'"),
-        ({"d_steps": 0}, "d_steps=0"),
+        ({"d_steps": 0}, "d_steps=0 is less than 1"),
         (
             {"loss": "wgan", "minibatch_discrimination": 5},
             "loss='wgan' cannot be combined with minibatch_discrimination=5",

@@ -89,9 +89,11 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:  # its own message holds an address in memory
         raise UnreadableImage("not an image of a known format") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(f"more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels") from error
     except Exception as error:
         # Decoders meet hostile bytes with whatever their code runs into: OSError, SyntaxError, IndexError,
-        # struct.error, DecompressionBombError, …
+        # struct.error, …
         raise UnreadableImage(" ".join(str(error).split()) or type(error).__name__) from error
 
 
