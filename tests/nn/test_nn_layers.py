@@ -156,7 +156,7 @@ def test_discrimination_fit_centres_the_bias_as_the_authors_code_does():
     ("x", "message"),
     [
         (torch.randn(1, 6), "x must have two samples in a minibatch at least, but has 1 in 1"),
-        (torch.ones(4, 6), "kernel 0 gives every sample of x an equal one"),
+        (torch.ones(4, 6), "kernel 0 gives the same result for every sample of x"),
     ],
 )
 def test_discrimination_scale_is_not_fitted_to_what_has_no_distances(x, message):
