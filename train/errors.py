@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -60,6 +60,12 @@ def run_program(main: Callable[[], int]) -> int:
         return _say("there is not enough memory: smaller sizes, such as that of --batch or --microbatch, need less", 1)
     except KeyboardInterrupt:
         return _say("interrupted before training began", 130)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """``"a, b and 3 more"``: the first ``most`` names, and how many others there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def is_out_of_memory(error: Exception) -> bool:

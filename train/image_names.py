@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from train.errors import UsageError
+from train.errors import UsageError, listed
 from train.files import write_atomically
 
 FILE = "images.json"
@@ -34,7 +34,8 @@ class Changes:
     def __str__(self) -> str:
         counts = f"{len(self.now)} now, {len(self.before)} when the run began"
         added, gone = sorted({*self.now} - {*self.before}), sorted({*self.before} - {*self.now})
-        return "; ".join([counts, *_listed("added", added), *_listed("gone", gone)])
+        parts = [f"{what}: {listed(names, SHOWN)}" for what, names in (("added", added), ("gone", gone)) if names]
+        return "; ".join([counts, *parts])
 
 
 def changes(folder: Path, names: Sequence[str]) -> Changes | None:
@@ -53,10 +54,3 @@ def changes(folder: Path, names: Sequence[str]) -> Changes | None:
     if not isinstance(before, list) or not all(isinstance(name, str) for name in before):
         raise UsageError(f"{path} is not a list of names; without this file the run continues unchecked")
     return None if before == list(names) else Changes(before, list(names))
-
-
-def _listed(what: str, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return [f"{what}: {', '.join(names[:SHOWN])}{more}"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from train import checkpoint
 from train.config import from_dict
 from train.divergence import divergence
-from train.errors import CheckpointError, UsageError
+from train.errors import CheckpointError, UsageError, listed
 from train.gan_config import GanConfig
 from train.trainer import Game
 
@@ -110,8 +110,7 @@ def _account(network: nn.Module, theirs: Mapping[str, Tensor], fitting: Mapping[
     parts = [f"{len(fitting)} of {len(mine)} tensors taken, {values / of:.1%} of the values"]
     for what, names in (("new", new), ("of another shape, so new", differing), ("not used", unused)):
         if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            parts.append(f"{what}: {', '.join(names[:SHOWN])}{more}")
+            parts.append(f"{what}: {listed(names, SHOWN)}")
     return "; ".join(parts)
 
 

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from train import evaluate
-from train.data import ImageSet
+from train.data import ImageSet, load_images
 from train.errors import run_program
 from train.pggan import build_trainer
 from train.pggan_config import PgganConfig
+from train.pictures import save_png
 
 # 4x4, a fade to 8x8 and 8x8: 48 images, 12 steps.
 TINY = {
@@ -99,6 +100,21 @@ def quick_measurements(monkeypatch):
 def shared(tmp_path_factory):
     """A folder for what several tests of a file use."""
     return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def digits_folder(shared):
+    """digits_folder(first, last) → a folder of these digits as files, made when a test first asks for it."""
+
+    def make(first: int, last: int) -> str:
+        path = shared / "digits"
+        if not path.exists():
+            path.mkdir()
+            for i, image in enumerate(load_images("digits", 16).level(16)[first:last]):
+                save_png(path / f"{i:03d}.png", image)
+        return str(path)
+
+    return make
 
 
 @pytest.fixture

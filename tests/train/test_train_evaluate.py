@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from train import checkpoint, classifier, evaluate, pggan
-from train.data import load_images
 from train.errors import run_program
 from train.metric_names import better, is_lower_better, parse_metrics, qualified
 from train.pictures import save_png
@@ -21,14 +20,9 @@ pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 @pytest.fixture
-def folder(shared):
+def folder(digits_folder):
     """Digits as files, the first 70 of them."""
-    path = shared / "digits"
-    if not path.exists():
-        path.mkdir()
-        for i, image in enumerate(load_images("digits", 16).level(16)[:70]):
-            save_png(path / f"{i:03d}.png", image)
-    return str(path)
+    return digits_folder(0, 70)
 
 
 @pytest.fixture

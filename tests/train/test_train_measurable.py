@@ -9,20 +9,14 @@ from train import classifier, evaluate, pggan
 from train.classifier import trained_classifier
 from train.data import ImageSet, load_images
 from train.errors import NotMeasurable, run_program
-from train.pictures import save_png
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 @pytest.fixture
-def unlabelled(shared):
+def unlabelled(digits_folder):
     """A folder of 30 digits."""
-    path = shared / "digits"
-    if not path.exists():
-        path.mkdir()
-        for i, image in enumerate(load_images("digits", 16).level(16)[:30]):
-            save_png(path / f"{i:03d}.png", image)
-    return str(path)
+    return digits_folder(0, 30)
 
 
 def test_without_labels_the_default_is_what_needs_none(unlabelled, measured):

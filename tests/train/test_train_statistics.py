@@ -10,7 +10,6 @@ from train import evaluate, features, pggan
 from train.data import load_images
 from train.evaluator import versions
 from train.features import choose_features
-from train.pictures import save_png
 from train.real_side import RealImages
 from train.stored_statistics import save_statistics
 
@@ -37,14 +36,9 @@ def stored(shared):
 
 
 @pytest.fixture
-def folder(shared):
+def folder(digits_folder):
     """Digits as files, 70 of them that are not among the first."""
-    path = shared / "digits"
-    if not path.exists():
-        path.mkdir()
-        for i, image in enumerate(load_images("digits", 16).level(16)[500:570]):
-            save_png(path / f"{i:03d}.png", image)
-    return str(path)
+    return digits_folder(500, 570)
 
 
 class Inception:
