@@ -27,7 +27,7 @@ from benchmarks.markdown import markdown
 from benchmarks.steps import Ours
 from gan_ops.nn import EqualizedUpConv2d
 from gan_ops.ops._layout import format_of
-from train.precision import DTYPES
+from train.engine.precision import DTYPES
 
 # ---- gan_ops' own ops: what run_on_cuda launches (tests/cuda_on_cpu/test_launches.py holds this to the kernels) ----
 

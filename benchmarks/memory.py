@@ -22,8 +22,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.steps import Ours
 from benchmarks.textbook import Textbook
-from train.memory import keep_freed_memory
-from train.precision import DTYPES
+from train.base.memory import keep_freed_memory
+from train.engine.precision import DTYPES
 
 _M_MMAP_MAX = -4  # from glibc's malloc.h
 _MMAP_MAX_OF_GLIBC = 65536  # its default
@@ -47,7 +47,7 @@ def step_memory(
 def nothing_mapped() -> Iterator[None]:
     """Within, malloc takes blocks of any size from its heap.
 
-    As the trainer sets it (train.memory), blocks of 32 MB and more are mapped anew or not, as the heap happens to be;
+    As train.base.memory sets it, blocks of 32 MB and more are mapped anew or not, as the heap happens to be;
     an op at that size takes less time than the page faults.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", lambda *_: 0)

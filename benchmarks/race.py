@@ -13,7 +13,7 @@ from typing import Any
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.timing import Clock, clock
-from train.memory import keep_freed_memory
+from train.base.memory import keep_freed_memory
 
 
 def race(

@@ -15,16 +15,16 @@ from benchmarks import textbook
 from benchmarks.textbook import Textbook
 from gan_ops.objectives import GradientPenalty, Wasserstein
 from models.pggan import Discriminator, Generator
-from train.cuda_graphs import Cuda
-from train.ema import averaged_copy
-from train.player import Player
-from train.precision import Autocast
-from train.steps import Losses, discriminator_gradients, generator_gradients
-from train.whole_step import Batch, WholeStep
+from train.engine.cuda_graphs import Cuda
+from train.engine.ema import averaged_copy
+from train.engine.player import Player
+from train.engine.precision import Autocast
+from train.engine.step import Batch, WholeStep
+from train.engine.steps import Losses, discriminator_gradients, generator_gradients
 
 
 class Ours:
-    """The parts of train.trainer that a step is made of, without data and logging, which the textbook lacks too.
+    """The parts of train.engine.trainer that a step is made of, without data and logging, which the textbook lacks too.
 
     Args:
         resolution: of the images; the networks are as in a stabilising phase at it.
@@ -77,7 +77,7 @@ class Ours:
         return graphs is not None and bool(graphs._graphs)
 
     def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weights: Tensor) -> None:
-        """One D update and one G update, as train.trainer.Trainer.step.
+        """One D update and one G update, as train.engine.trainer.Trainer.step.
 
         Args:
             real: images [N, 3, r, r].

@@ -16,12 +16,12 @@ from benchmarks.machine import DEVICE
 from benchmarks.race import race
 from gan_ops.objectives import NonSaturating
 from models.dcgan import Discriminator, Generator
-from train.compiled import Compiled
-from train.ema import averaged_copy
-from train.player import Player
-from train.precision import Autocast
-from train.steps import EAGER, Losses, Parts, discriminator_gradients, discriminator_part
-from train.whole_step import Batch, WholeStep
+from train.engine.compiled import Compiled
+from train.engine.ema import averaged_copy
+from train.engine.player import Player
+from train.engine.precision import Autocast
+from train.engine.step import Batch, WholeStep
+from train.engine.steps import EAGER, Losses, Parts, discriminator_gradients, discriminator_part
 
 RESOLUTION, WIDTH, LATENT = 32, 64, 100
 LOSSES = Losses(NonSaturating())

@@ -21,9 +21,9 @@ from benchmarks.memory import peak_of, step_memory
 from benchmarks.race import race
 from benchmarks.steps import Ceiling, Ours
 from benchmarks.textbook import CompiledTextbook, Textbook
-from train.cuda_graphs import WARM_UP, Cuda, Graphs
-from train.device import has_bf16
-from train.precision import DTYPES
+from train.base.device import has_bf16
+from train.engine.cuda_graphs import WARM_UP, Cuda, Graphs
+from train.engine.precision import DTYPES
 
 ON_GPU = DEVICE.type == "cuda"
 CHANNELS = LATENT = 512 if ON_GPU else 128

@@ -1,8 +1,8 @@
 """The rival: PGGAN's D and G step as the textbook has it, in plain torch modules and the usual loop.
 
-It computes what :mod:`train.steps` computes, which tests/benchmarks checks to rounding, the way most reimplementations
-do: module by module, real, fake and interpolated images in a pass each, ``detach()``, ``backward()`` through
-everything, Adam and the average as their defaults are.
+It computes what our own step computes, which tests/benchmarks checks to rounding, the way most reimplementations do:
+module by module, real, fake and interpolated images in a pass each, ``detach()``, ``backward()`` through everything,
+Adam and the average as their defaults are.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("tyro")  # and what else programs need
 
 from train import dcgan_config, pggan_config
-from train.config import parse_command_line
+from train.run.options import parse_command_line
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 
 from models.dcgan import Discriminator, Generator
-from train.build import fit_minibatch, new_trainer, train_as_told
-from train.capacity import check_networks
+from train.base.capacity import check_networks
+from train.base.errors import UsageError, run_program
+from train.base.seeds import stream_seed
 from train.data import ImageSet
 from train.dcgan_config import PRESETS, DcganConfig, schedule_of
-from train.ema import averaged_copy
-from train.errors import UsageError, run_program
-from train.techniques import losses_of, new_players
-from train.trainer import Game, Trainer, stream_seed
+from train.engine.ema import averaged_copy
+from train.engine.trainer import Game, Trainer
+from train.gan.build import fit_minibatch, new_trainer, train_as_told
+from train.gan.options import losses_of, new_players
 
 PROG = "python -m train.dcgan"
 DESCRIPTION = (

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.norms import DNorm, GNorm
-from train.config import Table
-from train.errors import UsageError
-from train.gan_config import GanConfig
-from train.schedule import Schedule, growing_schedule, parse_table
-from train.techniques import check_norms
-from train.values import Size, check_values
+from train.base.errors import UsageError
+from train.base.tables import parse_table
+from train.base.values import Size, check_values
+from train.engine.schedule import Schedule, growing_schedule
+from train.gan.config import GanConfig
+from train.gan.options import check_norms
+from train.run.options import Table
 
 RESOLUTIONS = (16, 32, 64, 128)
 

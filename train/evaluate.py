@@ -13,23 +13,22 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from train import checkpoint
-from train.config import TrainConfig, from_dict, parse_options
+from train.base.device import resolve_device
+from train.base.errors import NotMeasurable, UnreadableImage, UsageError, run_program
+from train.base.values import Range, Seed
 from train.data import NAMES, load_images
 from train.data.decode import size_of
-from train.data.errors import UnreadableImage
 from train.data.folder import open_path
-from train.device import resolve_device
-from train.errors import NotMeasurable, UsageError, run_program
-from train.evaluator import Evaluator, real_images, versions
+from train.engine.schedule import is_power_of_two
 from train.generate import build_generator, find_checkpoint
-from train.measurable import plan
-from train.metric_names import AUTO, METRICS, parse_metrics
-from train.real_side import RealImages, RealSide
-from train.samples import Samples, chosen, drawn
-from train.schedule import is_power_of_two
-from train.stored_statistics import StoredStatistics, check_free, save_statistics
-from train.values import Range, Seed
+from train.measure.evaluator import Evaluator, real_images, versions
+from train.measure.measurable import plan
+from train.measure.metric_names import AUTO, METRICS, parse_metrics
+from train.measure.real_side import RealImages, RealSide
+from train.measure.samples import Samples, chosen, drawn
+from train.measure.stored_statistics import StoredStatistics, check_free, save_statistics
+from train.run import checkpoint
+from train.run.options import TrainConfig, from_dict, parse_options
 
 PROG = "python -m train.evaluate"
 

@@ -13,12 +13,12 @@ import tyro
 from torch import nn
 
 from gan_ops.doctor import float32_proper
-from train.config import parse_options
-from train.device import resolve_device
-from train.errors import CheckpointError, UsageError, run_program
-from train.files import write_atomically
+from train.base.device import resolve_device
+from train.base.errors import CheckpointError, UsageError, run_program
+from train.base.files import write_atomically
 from train.generate import build_generator, find_checkpoint
-from train.portable import FORMATS, Draw, inputs
+from train.run.options import parse_options
+from train.run.portable import FORMATS, Draw, inputs
 
 PROG = "python -m train.export"
 BATCHES = (1, 3)

@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 import models.dcgan
 import models.pggan
-from train import checkpoint
-from train.capacity import check_fits
-from train.config import check_at_least, parse_grid, parse_options
+from train.base.capacity import check_fits
+from train.base.device import resolve_device
+from train.base.errors import CheckpointError, UsageError, run_program
+from train.base.tables import parse_grid
+from train.base.values import Seed
 from train.data.decode import SUFFIXES
-from train.device import resolve_device
-from train.errors import CheckpointError, UsageError, run_program
-from train.pictures import draw, grid, latents, row_labels, save_gif, save_png
-from train.values import Seed
+from train.measure.pictures import draw, grid, latents, row_labels, save_gif, save_png
+from train.run import checkpoint
+from train.run.options import check_at_least, parse_options
 
 PROG = "python -m train.generate"
 FAMILIES: dict[str, type[nn.Module]] = {"pggan": models.pggan.Generator, "dcgan": models.dcgan.Generator}

@@ -11,14 +11,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from train.config import parse_options
-from train.errors import UsageError, run_program
-from train.gaussians import MIXTURES, Mixture, Quality
+from train.base.errors import UsageError, run_program
+from train.base.values import Runs, Seed
+from train.data.gaussians import MIXTURES, Mixture, Quality
+from train.measure.pictures import save_png
 from train.mixture_config import MixtureConfig, check_config
-from train.mixture_picture import page, strip
-from train.mixture_run import SAMPLES, Outcome, train_all
-from train.pictures import save_png
-from train.values import Runs, Seed
+from train.run.options import parse_options
+from train.studies.mixture_picture import page, strip
+from train.studies.mixture_run import SAMPLES, Outcome, train_all
 
 PROG = "python -m train.mixture"
 

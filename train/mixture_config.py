@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from models.mixture import DNorm, GNorm
-from train.config import check_at_least
-from train.errors import UsageError
-from train.techniques import Techniques, check_norms, losses_of
-from train.values import Range, check_values
+from train.base.errors import UsageError
+from train.base.values import Range, check_values
+from train.gan.options import Techniques, check_norms, losses_of
+from train.run.options import check_at_least
 
 Width = Annotated[int, Range(1, 2**14)]
 

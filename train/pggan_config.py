@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from train.config import Table, check_at_least
-from train.errors import UsageError
-from train.gan_config import GanConfig
-from train.schedule import Schedule, growing_schedule, parse_table
-from train.techniques import Loss
-from train.values import Size, check_values
+from train.base.errors import UsageError
+from train.base.tables import parse_table
+from train.base.values import Size, check_values
+from train.engine.schedule import Schedule, growing_schedule
+from train.gan.config import GanConfig
+from train.gan.options import Loss
+from train.run.options import Table, check_at_least
 
 
 def half_life(batch: int, decay: float) -> float:

@@ -15,14 +15,14 @@ from typing import Annotated, Any
 import tyro
 from PIL import Image
 
-from train.chart import COLOURS, Curve, chart
-from train.config import parse_options
-from train.errors import UsageError, run_program
-from train.files import write_atomically
-from train.logs import duration
-from train.metric_names import better, is_lower_better
-from train.pictures import read_picture
-from train.run_record import Run, read_run
+from train.base.errors import UsageError, run_program
+from train.base.files import write_atomically
+from train.measure.chart import COLOURS, Curve, chart
+from train.measure.metric_names import better, is_lower_better
+from train.measure.pictures import read_picture
+from train.run.logs import duration
+from train.run.options import parse_options
+from train.run.record import Run, read_run
 
 PROG = "python -m train.report"
 WIDEST = 1024  # pixels of a grid in the page; larger ones are reduced

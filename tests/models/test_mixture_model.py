@@ -7,7 +7,7 @@ import torch
 
 from models import norms
 from models.mixture import D_NORMS, G_NORMS, Discriminator, Generator
-from train.gaussians import ring
+from train.data.gaussians import ring
 
 
 def generator(**options) -> Generator:

@@ -14,12 +14,12 @@ from torch._dynamo.utils import counters
 
 from gan_ops.objectives import GradientPenalty, Wasserstein
 from models.pggan import Discriminator, Generator
-from train.cuda_graphs import WARM_UP, Cuda, Graphs
-from train.ema import averaged_copy
-from train.player import Player
-from train.precision import Autocast
-from train.steps import Losses
-from train.whole_step import Batch, WholeStep
+from train.engine.cuda_graphs import WARM_UP, Cuda, Graphs
+from train.engine.ema import averaged_copy
+from train.engine.player import Player
+from train.engine.precision import Autocast
+from train.engine.step import Batch, WholeStep
+from train.engine.steps import Losses
 
 GPU = torch.device("cuda")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

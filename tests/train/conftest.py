@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from train import evaluate
+from train.base.errors import run_program
 from train.data import ImageSet, load_images
-from train.errors import run_program
+from train.measure.pictures import save_png
 from train.pggan import build_trainer
 from train.pggan_config import PgganConfig
-from train.pictures import save_png
 
 # 4x4, a fade to 8x8 and 8x8: 48 images, 12 steps.
 TINY = {
@@ -89,10 +89,10 @@ def tiny_options():
 @pytest.fixture
 def quick_measurements(monkeypatch):
     """Less precise metrics, of a classifier that has hardly been trained; no Inception, whatever the user has."""
-    monkeypatch.setattr("train.classifier.STEPS", 40)
-    monkeypatch.setattr("train.classifier.BATCH", 50)
-    monkeypatch.setattr("train.evaluator.SUBSETS", 5)
-    monkeypatch.setattr("train.evaluator.SWD", {"patches_per_image": 8, "directions": 16})
+    monkeypatch.setattr("train.measure.classifier.STEPS", 40)
+    monkeypatch.setattr("train.measure.classifier.BATCH", 50)
+    monkeypatch.setattr("train.measure.evaluator.SUBSETS", 5)
+    monkeypatch.setattr("train.measure.evaluator.SWD", {"patches_per_image": 8, "directions": 16})
     monkeypatch.delenv("GAN_OPS_INCEPTION", raising=False)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 import train
-from train.errors import LONGEST, run_program
+from train.base.errors import LONGEST, run_program
 
 from .conftest import TINY
 
@@ -33,13 +33,13 @@ def accept(*arguments: Any, **more: Any) -> None:
 
 
 WORK = (
-    "train.loop.Loop.run",
-    "train.ablation.train_all",
+    "train.run.loop.Loop.run",
+    "train.studies.ablation.train_all",
     "train.mixture.train_all",
-    "train.mixture_comparison.train_all",
-    "train.semi_supervised.perform_all",
+    "train.studies.mode_collapse.train_all",
+    "train.studies.few_labels.perform_all",
     "train.generate.draw",
-    "train.portable._program",
+    "train.run.portable._program",
     "train.evaluate.Evaluator.measure",
 )
 """What takes long, and comes when all is checked."""
@@ -55,7 +55,7 @@ def flags(options: dict[str, Any]) -> list[str]:
 
 def programs() -> list[str]:
     """Modules of :mod:`train` that are started with ``python -m``."""
-    names = [f"train.{module.name}" for module in pkgutil.iter_modules(train.__path__)]
+    names = [module.name for module in pkgutil.walk_packages(train.__path__, "train.")]
     return [name for name in names if hasattr(importlib.import_module(name), "PROG")]
 
 

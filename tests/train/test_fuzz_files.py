@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 import torch
 
-from train.cached import cached
 from train.data import load_images
 from train.data.cache import Cache
-from train.gaussians import MIXTURES
-from train.mixture_comparison import Run, strip_file
+from train.data.gaussians import MIXTURES
+from train.measure.cached import cached
 from train.mixture_config import MixtureConfig
-from train.semi_config import PRESETS
-from train.semi_results import Result, Results
+from train.studies.few_labels_options import PRESETS
+from train.studies.few_labels_results import Result, Results
+from train.studies.mode_collapse import Run, strip_file
 
 from .fuzzing import TRAINING, WORK, Accepted, accept, attempt, flags, furnish
 
@@ -249,7 +249,7 @@ def test_results_of_the_semi_supervised_study(place, name):
     results.add(Result("gan", 20, 0, 0, 1, 797, 1 / 797, None, None))
     for kind, content in WRONG.items():
         path, args = place / "semi" / name, ["--labels=20", "--repeats=1", "--out=semi"]
-        line = with_content(path, content, lambda args=args: attempt("train.semi_supervised", args, place))
+        line = with_content(path, content, lambda args=args: attempt("train.studies.few_labels", args, place))
         assert "semi" in line or name.endswith(".npy") or kind == "empty", (kind, line)
     shutil.rmtree(place / "semi")
 
@@ -258,13 +258,13 @@ def test_results_of_the_comparison_on_mixtures(place):
     (place / "mix").mkdir()
     path, args = place / "mix" / "runs.jsonl", ["--only=baseline", "--seeds=1", "--out=mix"]
     for kind, content in WRONG.items():
-        line = with_content(path, content, lambda: attempt("train.mixture_comparison", args, place))
+        line = with_content(path, content, lambda: attempt("train.studies.mode_collapse", args, place))
         assert "runs.jsonl" in line or b"\n" not in content, (kind, line)
     shutil.rmtree(place / "mix")
 
 
 def test_a_picture_of_the_comparison_on_mixtures(place, monkeypatch):
-    monkeypatch.setattr("train.mixture_comparison.train_all", lambda runs, jobs: [])
+    monkeypatch.setattr("train.studies.mode_collapse.train_all", lambda runs, jobs: [])
     runs = [Run("baseline", MixtureConfig(data=data), 0) for data in MIXTURES]
     quality = {"modes": 8, "good": 0.5, "divergence": 0.1}
     (place / "mix" / "strips").mkdir(parents=True)
@@ -273,7 +273,7 @@ def test_a_picture_of_the_comparison_on_mixtures(place, monkeypatch):
     for kind in ("empty", "random", "html", "large-png"):
         for run in runs:
             strip_file(place / "mix", run).write_bytes(WRONG[kind])
-        line = attempt("train.mixture_comparison", ["--only=baseline", "--seeds=1", "--out=mix"], place)
+        line = attempt("train.studies.mode_collapse", ["--only=baseline", "--seeds=1", "--out=mix"], place)
         assert "strips" in line and "damaged" in line, (kind, line)
     shutil.rmtree(place / "mix")
 
@@ -282,6 +282,6 @@ def test_what_the_ablation_keeps(place):
     (place / "abl").mkdir()
     path, args = place / "abl" / "ablation.json", ["--out=abl", "--seeds=1"]
     for kind, content in WRONG.items():
-        line = with_content(path, content, lambda: attempt("train.ablation", args, place))
+        line = with_content(path, content, lambda: attempt("train.studies.ablation", args, place))
         assert "abl" in line, (kind, line)
     shutil.rmtree(place / "abl")

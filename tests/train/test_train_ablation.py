@@ -16,16 +16,18 @@ import torch
 from PIL import Image
 
 from gan_ops.metrics import inception_score
-from train import ablation, classifier, dcgan
-from train.ablation import ALL_METHODS, METHODS, Options, command, runs_of
-from train.ablation_page import GAP
-from train.checkpoint import checkpoints
-from train.config import parse_command_line
+from train import dcgan
+from train.base.errors import run_program
 from train.data import load_images
 from train.dcgan_config import PRESETS, DcganConfig
-from train.errors import run_program
-from train.features import choose_features
-from train.samples import chosen, chosen_indices
+from train.measure import classifier
+from train.measure.features import choose_features
+from train.measure.samples import chosen, chosen_indices
+from train.run.checkpoint import checkpoints
+from train.run.options import parse_command_line
+from train.studies import ablation
+from train.studies.ablation import ALL_METHODS, METHODS, Options, command, runs_of
+from train.studies.ablation_page import GAP
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # as the trainings have in processes of their own
 
@@ -226,7 +228,7 @@ def test_the_page_goes_where_it_is_wanted(study, tmp_path, capsys):
     assert ablate(out, "--page", str(tmp_path / "docs" / "table.md")) == 0
     page = (tmp_path / "docs" / "table.md").read_text()
     assert capsys.readouterr().out.strip() in page
-    assert f"python -m train.ablation --seeds 2 --kimg 0.16 --images 30 -- {' '.join(GIVEN)}\n" in page
+    assert f"python -m train.studies.ablation --seeds 2 --kimg 0.16 --images 30 -- {' '.join(GIVEN)}\n" in page
     assert "](table.png)" in page and (tmp_path / "docs" / "table.png").exists()
 
 
@@ -322,7 +324,7 @@ def test_an_evaluation_that_failed_is_made_up_for_by_the_same_command(tmp_path, 
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.evaluator.Evaluator.measure", full)
+        patch.setattr("train.measure.evaluator.Evaluator.measure", full)
         assert ablate(tmp_path, seeds=1) == 1
     assert "No space left on device" in capsys.readouterr().err
     (run,) = runs_of(Options(out=tmp_path, seeds=1))

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from train import checkpoint
-from train.errors import CheckpointError
+from train.base.errors import CheckpointError
+from train.run import checkpoint
 
 resource = pytest.importorskip("resource")
 

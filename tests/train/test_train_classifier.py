@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from train import classifier
-from train.cached import cached
-from train.classifier import Classifier, trained_classifier
+from train.base.errors import UsageError
 from train.data import ImageSet, load_images
-from train.errors import UsageError
-from train.features import choose_features, inception_features
+from train.measure import classifier
+from train.measure.cached import cached
+from train.measure.classifier import Classifier, trained_classifier
+from train.measure.features import choose_features, inception_features
 
 CPU = torch.device("cpu")
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from train.compiled import Compiled
-from train.trainer import Trainer
+from train.engine.compiled import Compiled
+from train.engine.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from train import pggan
-from train.config import RunOptions, from_dict, parse_command_line, to_dict
+from train.base.errors import UsageError, run_program
 from train.dcgan_config import DcganConfig
-from train.errors import UsageError, run_program
 from train.mixture_config import MixtureConfig
 from train.pggan_config import PRESETS, PgganConfig
-from train.semi_config import SemiOptions
+from train.run.options import RunOptions, from_dict, parse_command_line, to_dict
+from train.studies.few_labels_options import SemiOptions
 
 
 def parse(*args: str):

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from train.cuda_graphs import AUTO_UP_TO, WARM_UP, Graphs, wanted
+from train.engine.cuda_graphs import AUTO_UP_TO, WARM_UP, Graphs, wanted
+from train.engine.step import WholeStep
+from train.engine.trainer import Trainer
 from train.pggan import build_trainer
-from train.trainer import Trainer
-from train.whole_step import WholeStep
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -220,7 +220,7 @@ def test_replayed_steps_train_to_the_same_bits(tiny_trainer, monkeypatch, option
     options = {"fade_kimg": "0.024", "stable_kimg": "0.024", "lr_ramp_kimg": 0.02, **options}  # 6 steps a phase
     eager = to_the_end(tiny_trainer(**options))
 
-    monkeypatch.setattr("train.trainer.wanted", lambda *_: True)
+    monkeypatch.setattr("train.engine.trainer.wanted", lambda *_: True)
     cuda, trainer = FakeCuda(), tiny_trainer(**options)
     trainer._cuda = cuda
     to_the_end(trainer)
@@ -234,7 +234,7 @@ def test_replayed_steps_train_to_the_same_bits(tiny_trainer, monkeypatch, option
 
 
 def test_a_loaded_checkpoint_ends_the_graphs_that_know_the_old_state(tiny_trainer, monkeypatch) -> None:
-    monkeypatch.setattr("train.trainer.wanted", lambda *_: True)
+    monkeypatch.setattr("train.engine.trainer.wanted", lambda *_: True)
     options = {"start_resolution": 8, "stable_kimg": "0.08"}
     eager, trainer = tiny_trainer(**options), tiny_trainer(**options)
     trainer._cuda = cuda = FakeCuda()

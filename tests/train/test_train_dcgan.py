@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from models.norms import D_NORMS, G_NORMS
-from train import checkpoint, dcgan, generate, pggan
+from train import dcgan, generate, pggan
+from train.base.errors import UsageError, run_program
 from train.data import ImageSet
 from train.dcgan import build_trainer
 from train.dcgan_config import DcganConfig
-from train.errors import UsageError, run_program
-from train.pictures import draw
+from train.measure.pictures import draw
+from train.run import checkpoint
 
 TINY = {
     "resolution": 16,

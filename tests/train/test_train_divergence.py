@@ -7,10 +7,11 @@ import shlex
 import pytest
 import torch
 
-from train import checkpoint, pggan
+from train import pggan
+from train.base.errors import run_program
 from train.data import to_float
-from train.divergence import SKIPPED_IN_A_ROW, divergence, streak
-from train.errors import run_program
+from train.run import checkpoint
+from train.run.divergence import SKIPPED_IN_A_ROW, divergence, streak
 
 
 def train(*args: str) -> int:
@@ -30,12 +31,12 @@ def spoil(monkeypatch, first: int, last: float = math.inf):
         seen.append(1)
         return to_float(pixels) * (math.nan if first <= len(seen) <= last else 1)
 
-    monkeypatch.setattr("train.trainer.to_float", batch)
+    monkeypatch.setattr("train.engine.trainer.to_float", batch)
 
 
 @pytest.fixture
 def three_in_a_row(monkeypatch):
-    monkeypatch.setattr("train.divergence.SKIPPED_IN_A_ROW", 3)
+    monkeypatch.setattr("train.run.divergence.SKIPPED_IN_A_ROW", 3)
 
 
 EVERY_STEP = {"checkpoint_kimg": "0.004", "log_kimg": "0.004", "keep": 1}
@@ -100,7 +101,7 @@ def test_a_run_that_recovers_goes_on_and_tidies_up(tiny_options, tmp_path, monke
 def test_the_best_checkpoint_is_none_of_a_diverged_state(tiny_options, tmp_path, monkeypatch):
     values = iter([5, 4, 3, 2, 1, 0.5, 0.25, 0.125])  # ever better
     monkeypatch.setattr(
-        "train.session.follow",
+        "train.run.session.follow",
         lambda *_: (lambda generator: {"metrics": {"fid": next(values)}, "deviations": {}}, []),
     )
     spoil(monkeypatch, 5)
@@ -110,7 +111,7 @@ def test_the_best_checkpoint_is_none_of_a_diverged_state(tiny_options, tmp_path,
 
 
 def test_a_diverged_state_at_the_end_is_an_error_without_a_checkpoint(tiny_options, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("train.divergence.SKIPPED_IN_A_ROW", 2)
+    monkeypatch.setattr("train.run.divergence.SKIPPED_IN_A_ROW", 2)
     spoil(monkeypatch, 1)
     options = {"checkpoint_kimg": "0", "log_kimg": "0", "kimg": 0.02}
     assert train(*tiny_options(out=tmp_path / "run", **options)) == 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.pggan import Generator
-from train.ema import average, averaged_copy
+from train.engine.ema import average, averaged_copy
 
 
 def generator() -> Generator:

@@ -5,8 +5,8 @@ import errno
 import pytest
 import torch
 
+from train.base.errors import LONGEST, TrainingError, UsageError, run_program
 from train.data import DataError
-from train.errors import LONGEST, TrainingError, UsageError, run_program
 
 
 def failing(error: BaseException):

@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from train import checkpoint, classifier, evaluate, pggan
-from train.errors import run_program
-from train.metric_names import better, is_lower_better, parse_metrics, qualified
-from train.pictures import save_png
+from train import evaluate, pggan
+from train.base.errors import run_program
+from train.measure import classifier
+from train.measure.metric_names import better, is_lower_better, parse_metrics, qualified
+from train.measure.pictures import save_png
+from train.run import checkpoint
 
 FEW = ("--images", "60")
 LABEL = "[digits-classifier-v1@16]"  # of the folder's images
@@ -222,7 +224,7 @@ def scripted(monkeypatch, values: list[float], name: str = "fid[x]"):
     def evaluation(generator):
         return {"metrics": {name: next(remaining), "msssim": 0.5}, "deviations": {}, "generated": 1, "real": 1}
 
-    monkeypatch.setattr("train.session.follow", lambda *_: (evaluation, []))
+    monkeypatch.setattr("train.run.session.follow", lambda *_: (evaluation, []))
 
 
 def names(folder) -> list[int]:
@@ -256,7 +258,7 @@ def test_an_evaluation_missing_at_the_end_is_made_up_for_once(tiny_options, tmp_
     def failing(generator):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.session.follow", lambda *_: (failing, []))
+    monkeypatch.setattr("train.run.session.follow", lambda *_: (failing, []))
     assert follow(*tiny_options(out=tmp_path, metrics="fid", metrics_every="0")) == 1
     scripted(monkeypatch, [3])
     for _ in range(2):

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from train import generate, pggan
-from train.errors import run_program
+from train.base.errors import run_program
 from train.generate import closed_walk, slerp
-from train.pictures import latents
+from train.measure.pictures import latents
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from train import image_names, pggan
+from train import pggan
+from train.base.errors import UsageError, run_program
 from train.data import load_images
-from train.errors import UsageError, run_program
+from train.run import image_names
 
 
 def train(*args: str) -> int:

@@ -6,11 +6,12 @@ import shutil
 import pytest
 import torch
 
-from train import checkpoint, dcgan, pggan
+from train import dcgan, pggan
+from train.base.errors import CheckpointError, UsageError, run_program
 from train.data import ImageSet
-from train.errors import CheckpointError, UsageError, run_program
-from train.init_from import open_origin, take_over
 from train.pggan_config import PgganConfig, schedule_of
+from train.run import checkpoint
+from train.run.init_from import open_origin, take_over
 
 
 def train(*args: str) -> int:

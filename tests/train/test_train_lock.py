@@ -11,12 +11,12 @@ import threading
 import pytest
 
 from train import dcgan, generate, pggan, report
-from train.errors import UsageError, run_program
-from train.lock import LOCK, locked
+from train.base.errors import UsageError, run_program
+from train.base.lock import LOCK, locked
 
 HOLD = """
-import pathlib, sys, train.lock
-with train.lock.locked(pathlib.Path(sys.argv[1]), "training"):
+import pathlib, sys, train.base.lock
+with train.base.lock.locked(pathlib.Path(sys.argv[1]), "training"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -68,7 +68,7 @@ def test_without_locks_in_the_file_system_a_warning_says_so(tmp_path, monkeypatc
     def refuse(*_):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("train.lock.fcntl.flock", refuse)
+    monkeypatch.setattr("train.base.lock.fcntl.flock", refuse)
     with locked(tmp_path, "training"):
         pass
     assert f"warning: {tmp_path} is on a file system without locks" in capsys.readouterr().err
@@ -105,7 +105,7 @@ def test_a_run_is_locked_while_it_trains_and_can_be_read_meanwhile(tiny_options,
         thread.start()
         thread.join()
 
-    prune = "train.checkpoint.prune"
+    prune = "train.run.checkpoint.prune"
     monkeypatch.setattr(prune, look)  # called when a checkpoint is there
     assert pggan.main(tiny_options(out=run, checkpoint_kimg=0)) == 0
     assert said == [2, 0, 0]

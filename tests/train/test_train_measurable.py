@@ -5,10 +5,11 @@ import json
 import pytest
 import torch
 
-from train import classifier, evaluate, pggan
-from train.classifier import trained_classifier
+from train import evaluate, pggan
+from train.base.errors import NotMeasurable, run_program
 from train.data import ImageSet, load_images
-from train.errors import NotMeasurable, run_program
+from train.measure import classifier
+from train.measure.classifier import trained_classifier
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 

@@ -15,13 +15,14 @@ import pytest
 import torch
 
 from models.mixture import D_NORMS, G_NORMS
-from train import mixture, mixture_comparison
+from train import mixture
+from train.base.errors import TrainingError, UsageError
 from train.data import to_uint8
-from train.errors import TrainingError, UsageError
-from train.gaussians import MIXTURES, Mixture
+from train.data.gaussians import MIXTURES, Mixture
 from train.mixture_config import MixtureConfig, check_config
-from train.mixture_picture import TILE, page, strip
-from train.mixture_run import SAMPLES, moments, train_all, train_run
+from train.studies import mode_collapse as mixture_comparison
+from train.studies.mixture_picture import TILE, page, strip
+from train.studies.mixture_run import SAMPLES, moments, train_all, train_run
 
 TINY = MixtureConfig(steps=4, batch=8, latent=3, width=8)
 TINY_OPTIONS = ["--steps", "4", "--batch", "8", "--latent", "3", "--width", "8"]

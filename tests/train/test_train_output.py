@@ -9,15 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from train import checkpoint, pggan
-from train.cadence import Cadence, due, time_left
-from train.errors import UsageError, run_program
-from train.folder import new_folder, run_name
-from train.logs import RunLog, duration
-from train.loop import Loop
+from train import pggan
+from train.base.errors import UsageError, run_program
+from train.engine.schedule import Phase, Schedule
+from train.measure.pictures import grid
 from train.pggan_config import PRESETS, PgganConfig
-from train.pictures import grid
-from train.schedule import Phase, Schedule
+from train.run import checkpoint
+from train.run.cadence import Cadence, due, time_left
+from train.run.folder import new_folder, run_name
+from train.run.logs import RunLog, duration
+from train.run.loop import Loop
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +155,7 @@ def test_time_left_counts_coming_resolutions_at_the_growth_seen_so_far():
 
 def test_compiling_does_not_count_as_the_speed_of_training(tiny_trainer, tiny_config, tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("train.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("train.run.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
     trainer = tiny_trainer()
     step = trainer.step
 

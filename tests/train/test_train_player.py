@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from train.player import Player
-from train.precision import LossScale
+from train.engine.player import Player
+from train.engine.precision import LossScale
 
 
 class Weights(nn.Module):

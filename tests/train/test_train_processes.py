@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from train.errors import TrainingError
-from train.processes import in_processes
+from train.base.errors import TrainingError
+from train.studies.processes import in_processes
 
 
 def test_each_call_gives_what_it_returns_under_its_index() -> None:

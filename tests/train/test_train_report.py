@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from train import pggan, report
-from train.chart import COLOURS, Curve, chart, ticks
-from train.errors import run_program
+from train.base.errors import run_program
+from train.measure.chart import COLOURS, Curve, chart, ticks
 
 VOID = {"meta", "img", "br"}
 

@@ -7,10 +7,11 @@ import signal
 import pytest
 import torch
 
-from train import checkpoint, pggan
+from train import pggan
+from train.base.errors import run_program
 from train.data import to_float
-from train.errors import run_program
-from train.trainer import Trainer
+from train.engine.trainer import Trainer
+from train.run import checkpoint
 
 
 def assert_same(a, b, where="state"):
@@ -86,7 +87,7 @@ def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT):
             os.kill(os.getpid(), number)
         return to_float(pixels)
 
-    monkeypatch.setattr("train.trainer.to_float", send)
+    monkeypatch.setattr("train.engine.trainer.to_float", send)
 
 
 def newest(folder):
@@ -142,7 +143,7 @@ def test_after_a_kill_logs_are_cut_back_to_the_checkpoint(reference_run, tiny_op
             raise SystemExit
         return to_float(pixels)
 
-    monkeypatch.setattr("train.trainer.to_float", die)
+    monkeypatch.setattr("train.engine.trainer.to_float", die)
     with pytest.raises(SystemExit):
         train(*tiny_options(out=run))
     monkeypatch.undo()
@@ -248,7 +249,7 @@ def test_a_full_disk_is_one_line_and_the_earlier_checkpoint_goes_on(
         if len(checkpoint.checkpoints(run)) == 1 and any(run.glob("checkpoint_*.tmp")):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("train.files.os.fsync", full)
+    monkeypatch.setattr("train.base.files.os.fsync", full)
     assert train(*tiny_options(out=run)) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error:") and "cannot write" in line and "No space left on device" in line

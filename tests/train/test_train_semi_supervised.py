@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torchvision import datasets
 
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import semi_supervised
+from train.base.errors import UsageError, run_program
 from train.data import load_images
-from train.errors import UsageError, run_program
-from train.semi_config import NETWORKS, PRESETS, Dense, SemiOptions
-from train.semi_data import SemiData, balanced_labels, load_semi_data
-from train.semi_results import Results, Task, summary
-from train.semi_training import (
+from train.data.few_labels import SemiData, balanced_labels, load_semi_data
+from train.studies import few_labels as semi_supervised
+from train.studies.few_labels_options import NETWORKS, PRESETS, Dense, SemiOptions
+from train.studies.few_labels_results import Results, Task, summary
+from train.studies.few_labels_training import (
     Learner,
     as_input,
     discriminator_loss,
@@ -109,7 +109,9 @@ class TestLosses:
 
     @pytest.fixture(autouse=True)
     def _float64(self, monkeypatch):
-        monkeypatch.setattr("train.semi_training._latents", lambda generator, like: torch.rand(8, 100).double())
+        monkeypatch.setattr(
+            "train.studies.few_labels_training._latents", lambda generator, like: torch.rand(8, 100).double()
+        )
 
     def log_p(self, x: Tensor) -> Tensor:
         """Logarithms of the probabilities of the classes and of "generated", whose logit is 0: [N, 4]."""

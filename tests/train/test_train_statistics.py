@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from train import evaluate, features, pggan
+from train import evaluate, pggan
 from train.data import load_images
-from train.evaluator import versions
-from train.features import choose_features
-from train.real_side import RealImages
-from train.stored_statistics import save_statistics
+from train.measure import features
+from train.measure.evaluator import versions
+from train.measure.features import choose_features
+from train.measure.real_side import RealImages
+from train.measure.stored_statistics import save_statistics
 
 AT = ("--resolution", "16")
 FEW = ("--images", "60", "--kid-subset", "20")
@@ -86,7 +87,7 @@ def test_stored_statistics_give_what_the_images_give(folder, measured, tmp_path)
 
 def test_neither_the_data_nor_a_classifier_is_needed_with_them(folder, stored, measured, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("train.classifier._train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr("train.measure.classifier._train", lambda *_: pytest.fail("trained"))
     assert "fid[digits-classifier-v1@16]" in measured(folder, "--stats", str(stored), *FEW)["metrics"]
 
 
@@ -102,7 +103,7 @@ def test_a_run_with_labels_draws_them_from_the_file(tiny_options, stored, measur
     options = tiny_options(out=run, data="digits", data_size=None, resolution=16, kimg=0.008, conditioning="concat")
     assert pggan.main(options) == 0
     there = measured(str(run), *FEW, "--metrics", "fid")
-    monkeypatch.setattr("train.evaluator.load_images", lambda *_, **__: pytest.fail("the data was loaded"))
+    monkeypatch.setattr("train.measure.evaluator.load_images", lambda *_, **__: pytest.fail("the data was loaded"))
     here = measured(str(run), "--stats", str(stored), *FEW, "--metrics", "fid")
     assert here["metrics"] == pytest.approx(there["metrics"], rel=1e-6)
 

@@ -9,9 +9,9 @@ from gan_ops.objectives import GradientPenalty, LeastSquares, NonSaturating, Was
 from models import dcgan
 from models.pggan import Discriminator, Generator
 from models.scores import Scores
-from train.player import Player
-from train.precision import DTYPES, Autocast
-from train.steps import Losses, discriminator_gradients, generator_gradients, merged_gradients
+from train.engine.player import Player
+from train.engine.precision import DTYPES, Autocast
+from train.engine.steps import Losses, discriminator_gradients, generator_gradients, merged_gradients
 
 CPU = torch.device("cpu")
 N = 8

@@ -5,9 +5,9 @@ import dataclasses
 import pytest
 
 from gan_ops.objectives import GradientPenalty, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
+from train.base.errors import UsageError
 from train.dcgan_config import PRESETS, schedule_of
-from train.errors import UsageError
-from train.techniques import Techniques, losses_of, player_options
+from train.gan.options import Techniques, losses_of, player_options
 
 
 @pytest.mark.parametrize(

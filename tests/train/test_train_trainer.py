@@ -7,22 +7,22 @@ import signal
 import pytest
 import torch
 
-import train.whole_step
+import train.engine.step
 from models.pggan import fade_reals
+from train.base.errors import UsageError
+from train.base.interrupt import StopSignals
 from train.data import to_float
-from train.errors import UsageError
-from train.interrupt import StopSignals
 
 
 def spy(monkeypatch, name: str, look):
     """Calls ``look`` with the arguments of one of the gradient functions before it runs."""
-    function = getattr(train.whole_step, name)
+    function = getattr(train.engine.step, name)
 
     def call(*args, **options):
         look(*args, **options)
         return function(*args, **options)
 
-    monkeypatch.setattr(train.whole_step, name, call)
+    monkeypatch.setattr(train.engine.step, name, call)
 
 
 def weights(player) -> torch.Tensor:

@@ -1,7 +1,8 @@
 """Images to train on; `load_images` is the door."""
 
+from train.base.errors import DataError
+
 from .cache import default_cache
-from .errors import DataError
 from .image_set import ImageSet
 from .load import MEMORY_LIMIT, NAMES, UNREADABLE_LIMIT, load_images
 from .order import ShuffledOrder

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .errors import DataError
+from train.base.errors import DataError
+
 from .pyramid import resolutions
 
 VERSION = 1  # of the layout, and of how pixels are computed: raise it when either changes

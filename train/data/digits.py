@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .errors import DataError
+from train.base.errors import DataError
+
 from .source import ArraySource
 
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from train.base.errors import DataError, UnreadableImage
+
 from .decode import SUFFIXES
-from .errors import DataError, UnreadableImage
 from .labels import label_files
 from .source import LARGEST_FILE, FileSource
 

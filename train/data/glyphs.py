@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL import __version__ as pillow_version
 
-from .errors import DataError
+from train.base.errors import DataError
+
 from .source import OWN, digest
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import DataError
+from train.base.errors import DataError
 
 TABLE = "dataset.json"
 EXPECTED = 'expected {"labels": [["00000/img00000000.png", 3], …]} or {"labels": null}'

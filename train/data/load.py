@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from train.base.errors import DataError
+
 from .digits import open_digits
-from .errors import DataError
 from .folder import open_path
 from .glyphs import Glyphs
 from .image_set import ImageSet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .errors import DataError
+from train.base.errors import DataError
 
 SMALLEST = 4  # PGGAN starts at 4 x 4
 LARGEST = 16384  # beyond it the sums of `box_pyramid` would not fit uint32

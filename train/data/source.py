@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from train.base.errors import DataError, UnreadableImage
+
 from .decode import decode, fit_square, is_grey, to_array
-from .errors import DataError, UnreadableImage
 
 OWN = "the data set's own"
 """Labels that come with a known set."""

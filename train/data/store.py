@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from train.base.errors import DataError, UnreadableImage
+
 from .cache import Cache, default_cache
-from .errors import DataError, UnreadableImage
 from .image_set import ImageSet
 from .pyramid import box_pyramid, pyramid_bytes, resolutions
 from .source import Source

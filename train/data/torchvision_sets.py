@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError
+from train.base.errors import DataError
+
 from .folder import read_file, stamp_file
 from .source import ArraySource, FileSource, Source
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from train.base.errors import UnreadableImage
 from train.data.decode import decode, fit_square, is_grey
-from train.data.errors import UnreadableImage
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 

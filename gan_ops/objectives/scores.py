@@ -1,0 +1,49 @@
+"""What a critic says about images, and several minibatches in one pass through it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["Scores", "interleave", "scores_of"]
+
+
+class Scores(NamedTuple):
+    """What a critic says about N samples."""
+
+    score: Tensor  # [N], float32 (float64 of float64), higher is more real; [N, K] of a critic whose scores are vectors
+    logits: Tensor | None = None  # [N, num_classes] of one that tells classes apart
+    maps: tuple[Tensor, ...] = ()  # [N, C, h, w] each: activations that features can be matched in, all of them
+    x: Tensor | None = None  # [N, …]: the samples themselves, for losses that compare them
+
+    def parted(self, parts: int) -> list[Scores]:
+        """The scores of each of ``parts`` minibatches that :func:`interleave` laid into one."""
+
+        def of(tensor: Tensor | None) -> list[Tensor | None]:
+            if tensor is None:
+                return [None] * parts
+            return list(tensor.unflatten(0, (-1, parts)).unbind(1))  # [parts·n, …] → parts × [n, …]
+
+        maps = zip(*map(of, self.maps), strict=True) if self.maps else [()] * parts
+        fields = zip(of(self.score), of(self.logits), maps, of(self.x), strict=True)
+        return [Scores(score, logits, tuple(some), x) for score, logits, some, x in fields]
+
+
+def scores_of(value: Scores | Tensor) -> Scores:
+    """The scores of a critic that gives a plain tensor [N] too."""
+    return value if isinstance(value, Scores) else Scores(value)
+
+
+def interleave(*batches: Tensor) -> Tensor:
+    """k × [n, C, H, W] → [k·n, C, H, W]: the first of each, the second of each, …; channels last.
+
+    Layers that compare the samples of a minibatch take the number k and keep the minibatches apart.
+    """
+    n, c, h, w = batches[0].shape
+    k, like = len(batches), batches[0]
+    both = torch.empty(k * n, c, h, w, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+    for i, batch in enumerate(batches):
+        both[i::k] = batch
+    return both

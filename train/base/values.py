@@ -1,0 +1,96 @@
+"""Checks of the values of options: their type, their range, and that numbers are finite."""
+
+from __future__ import annotations
+
+import math
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import torch
+
+from train.base.errors import UsageError
+
+
+class Range(NamedTuple):
+    """Whole numbers that an option takes, both ends included."""
+
+    least: int
+    most: int = torch.iinfo(torch.int64).max
+
+
+Seed = Annotated[int, Range(0)]
+"""Of random numbers: torch and NumPy both take it, and a few added to it."""
+Size = Annotated[int, Range(1, 2**20)]
+"""Length of an axis of tensors; products of two and a kernel's size fit into 64 bits."""
+Runs = Annotated[int, Range(1, 10_000)]
+"""How many trainings a study has, or has at once."""
+LARGEST = torch.finfo(torch.float32).max
+
+
+def check_values(options: Any, source: str = "") -> None:
+    """Checks that each field of a dataclass of options has a value of its type.
+
+    Raises:
+        UsageError: naming ``source``, if there is one, the option and its value.
+    """
+    for name, kind in typing.get_type_hints(type(options), include_extras=True).items():
+        if complaint := _complaint(getattr(options, name), kind):
+            where = f"{source}: " if source else ""
+            raise UsageError(f"{where}{name}={_shown(getattr(options, name))} {complaint}")
+
+
+def _shown(value: Any) -> str:
+    return str(value) if isinstance(value, int | float | Path) else repr(value)
+
+
+def _complaint(value: Any, kind: Any) -> str:
+    """What is wrong with a value of an option of this type; nothing if it is right."""
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        ranges = [part for part in parts[1:] if isinstance(part, Range)]
+        return _complaint(value, parts[0]) or "".join(_beyond(value, part) for part in ranges)
+    if origin in (typing.Union, types.UnionType):
+        complaints = [_complaint(value, part) for part in parts]
+        return "" if "" in complaints else complaints[0]
+    if origin is Literal:
+        return "" if value in parts else f"is not one of {', '.join(map(repr, parts))}"
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return "is not a list"
+        return next(filter(None, (_complaint(one, parts[0]) for one in value)), "")
+    if not _is_of(value, kind):
+        return f"is not {_NAMES[kind]}"
+    if kind is int:
+        return _beyond(value, Range(torch.iinfo(torch.int64).min))
+    if kind is float and (value != value or abs(value) == math.inf):
+        return "is not a finite number"
+    if kind is float and abs(value) > LARGEST:
+        return f"is beyond {LARGEST:.1e}, the largest number in float32"
+    if kind in (str, Path) and "\0" in str(value):
+        return "has a zero byte"
+    return ""
+
+
+_NAMES: Mapping[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    type(None): "empty",
+}
+
+
+def _is_of(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _beyond(value: int, allowed: Range) -> str:
+    if value < allowed.least:
+        return f"is less than {allowed.least}"
+    return f"is more than {allowed.most}" if value > allowed.most else ""

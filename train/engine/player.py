@@ -1,0 +1,177 @@
+"""One of the two networks of a game together with what updates it: optimizer, loss scale, counters of skipped steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+
+from gan_ops import historical_distance, historical_update_
+from train.engine.precision import LossScale
+
+Reduce = Callable[[Sequence[Tensor]], None]
+
+
+class Player:
+    """A network and its Adam.
+
+    The optimizer knows all parameters from the start and passes over those without a gradient, so a network may use
+    more of them as it grows and nothing is rebuilt.
+
+    Args:
+        network: has ``active_parameters()``, the parameters in use at present.
+        historical_averaging: weight of ‖θ − mean of all past θ‖² in the player's cost (Salimans et al. 2016, section
+            3.3); 0 for none.
+        clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none.
+        loss_scaling: scale losses, as fp16 needs.
+        average_gradients: with several processes, replaces gradients by their mean over the processes. This is the
+            one place where processes meet: whether a step is skipped is decided after it, so they all decide alike.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        betas: tuple[float, float] = (0.0, 0.99),
+        eps: float = 1e-8,
+        historical_averaging: float = 0.0,
+        clip: float = 0.0,
+        loss_scaling: bool = False,
+        average_gradients: Reduce | None = None,
+    ) -> None:
+        self.network = network
+        parameters = list(network.parameters())
+        device = parameters[0].device
+        self._lr = torch.tensor(0.0, device=device)
+        self._lr_value = 0.0
+        self.optimizer = torch.optim.Adam(
+            parameters, lr=self._lr, betas=betas, eps=eps, fused=True, capturable=device.type == "cuda"
+        )
+        self.loss_scale = LossScale(device) if loss_scaling else None
+        self._average_gradients = average_gradients
+        self._clip = clip
+        self._historical_averaging = historical_averaging
+        # Those of parameters not yet in use stay where they are, as these do.
+        self._averages = {p: p.detach().clone() for p in parameters} if historical_averaging else {}
+        self._time = torch.tensor(1.0, device=device)  # of the averages; 1 is the start
+        # Read by the host only when a line is logged.
+        self.skipped = torch.tensor(0.0, device=device)
+        self.streak = torch.tensor(0.0, device=device)
+        self.active: list[nn.Parameter] = []
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Looks up the active parameters anew; to be called when the network has grown."""
+        self.active = self.network.active_parameters()
+
+    def begin_with(self, tensors: Mapping[str, Tensor]) -> None:
+        """Other values for some of the network's tensors, before training: the past of the averages begins there."""
+        self.network.load_state_dict({**self.network.state_dict(), **tensors})
+        for parameter, average in self._averages.items():
+            average.copy_(parameter.detach())
+
+    def set_lr(self, lr: float) -> None:
+        if lr != self._lr_value:
+            self._lr.fill_(lr)
+            self._lr_value = lr
+
+    def reset_optimizer(self) -> None:
+        self.optimizer.state.clear()
+
+    @property
+    def scale(self) -> Tensor | None:
+        """What losses are multiplied by, a 0-d tensor, or None where they are not scaled."""
+        return None if self.loss_scale is None else self.loss_scale.scale
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        return loss if self.scale is None else loss * self.scale
+
+    def update(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Applies gradients, unless they are not all finite: then the step is skipped and counted (to the historical
+        average the parameters contribute all the same).
+
+        A norm that float32 cannot hold counts as not finite. Nothing is read back to the host.
+
+        Args:
+            gradients: one for each active parameter, times the loss scale.
+
+        Returns:
+            The gradients' norm and 1 if the step was skipped, else 0; 0-d float tensors.
+        """
+        gradients = [_laid_out_like(p, gradient) for p, gradient in zip(self.active, gradients, strict=True)]
+        if self._average_gradients is not None:
+            self._average_gradients(gradients)
+        if self._averages:
+            gradients = self._with_historical_averaging(gradients)
+        norm = get_total_norm(gradients)
+        found_inf = (norm * 0).ne(0).float()  # 0·inf and 0·nan are nan; isfinite takes twice the launches
+        for parameter, gradient in zip(self.active, gradients, strict=True):
+            parameter.grad = gradient
+        # The fused kernel reads both on the device, as it does for torch's own GradScaler.
+        self.optimizer.found_inf = found_inf
+        self.optimizer.grad_scale = self.scale
+        self.optimizer.step()
+        self.optimizer.found_inf = self.optimizer.grad_scale = None
+        if self._clip:
+            with torch.no_grad():
+                torch._foreach_clamp_min_(self.active, -self._clip)
+                torch._foreach_clamp_max_(self.active, self._clip)
+        if self.loss_scale is not None:
+            norm = norm / self.loss_scale.scale
+            self.loss_scale.update(found_inf)
+        self.skipped.add_(found_inf)
+        self.streak.add_(1).mul_(found_inf)
+        for parameter in self.active:
+            parameter.grad = None  # a gradient kept would keep the memory of a whole CUDA graph
+        return norm, found_inf
+
+    def _with_historical_averaging(self, gradients: Sequence[Tensor]) -> list[Tensor]:
+        """The gradients of the loss with the distance from the average in it; moves the average on."""
+        averages = [self._averages[parameter] for parameter in self.active]
+        distance = self._historical_averaging * historical_distance(self.active, averages, self._time)
+        more = torch.autograd.grad(self.scaled(distance), self.active)
+        historical_update_(self.active, averages, self._time)
+        self._time.add_(1)
+        return list(torch._foreach_add(list(gradients), list(more)))
+
+    def _averaged(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.network.named_parameters() if p in self._averages]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            # The learning rate is the schedule's to say, and nothing else in the groups ever changes.
+            "optimizer": self.optimizer.state_dict()["state"],
+            "loss_scale": None if self.loss_scale is None else self.loss_scale.state_dict(),
+            "skipped": self.skipped.clone(),
+            "streak": self.streak.clone(),
+            "averages": {name: self._averages[p].clone() for name, p in self._averaged()},
+            "time": self._time.clone(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        # Loading replaces the groups' tensors by copies.
+        self._lr = self.optimizer.param_groups[0]["lr"]
+        if self.loss_scale is not None and state["loss_scale"] is not None:
+            self.loss_scale.load_state_dict(state["loss_scale"])
+        self.skipped.copy_(state["skipped"])
+        self.streak.copy_(state["streak"])
+        if self._averages:
+            # Where nothing was averaged until now, the past begins here.
+            for name, parameter in self._averaged():
+                self._averages[parameter].copy_(state["averages"].get(name, parameter.detach()))
+            self._time.copy_(state["time"])
+        self.refresh()
+
+
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient in the parameter's memory layout: fused Adam walks both as they lie."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

@@ -1,0 +1,1 @@
+"""The two-player game that most systems are: its options, losses, conditioning."""

@@ -1,0 +1,163 @@
+"""Measures how far sets of images are from real ones, by the metrics of :mod:`gan_ops.metrics`."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+import gan_ops
+from gan_ops import metrics
+from train.base.errors import UsageError
+from train.data import ImageSet, load_images
+from train.measure.measurable import Plan, plan
+from train.measure.metric_names import qualified
+from train.measure.real_side import RealImages, RealSide
+from train.measure.samples import Samples, batches_of, drawn
+from train.run.options import TrainConfig
+
+SUBSETS = 100  # that kid draws
+SWD = {"patches_per_image": 128, "directions": 512}
+
+
+class Evaluator:
+    """Compares sets of images with the real side.
+
+    Args:
+        plan: what to measure, see :func:`train.measure.measurable.plan`.
+        seed: of patches, directions, splits and subsets.
+    """
+
+    def __init__(self, plan: Plan, real: RealSide, *, seed: int = 0) -> None:
+        self._plan, self._real, self._seed = plan, real, seed
+        self._names, self._features = plan.names, plan.features
+
+    def measure(self, samples: Samples) -> dict[str, Any]:
+        """The metrics of a set of images, and what they were measured with.
+
+        Returns:
+            Plain types. ``metrics``: numbers by name; ``deviations`` of those that are means over splits or subsets;
+            ``left_out``: why other metrics were not measured; ``real`` and ``generated``: how many images, ``labels``:
+            the real ones', or ``stats``: the file of their statistics; ``resolution``, and ``enlarged_from`` where the
+            images were smaller; ``swd_images``: how many of either set swd took; ``msssim_pairs``, ``msssim_scales``
+            and ``msssim_error``, the standard error; ``kid_subset`` and ``kid_subsets``: images in each and how many;
+            ``features``, ``seed`` and ``versions``.
+        """
+        distance, similarity = metrics.SlicedWasserstein(seed=self._seed, **SWD), metrics.MsSsim()
+        in_both = min(samples.count, self._real.count or samples.count)  # swd compares sets of the same size
+        outputs: list[tuple[Tensor, Tensor]] = []
+        for batch in self._batches(samples):
+            if "swd" in self._names:
+                _add(distance, batch, in_both, real=False)
+            if "msssim" in self._names:
+                similarity.update(batch)
+            if self._features:
+                outputs.append(self._features.compute(batch))
+        fake, logits = map(torch.cat, zip(*outputs, strict=True)) if outputs else (None, None)
+        if "swd" in self._names:
+            for batch in batches_of(self._real.samples):
+                _add(distance, batch, in_both, real=True)
+
+        values: dict[str, float] = {}
+        deviations: dict[str, float] = {}
+        resolution = self._real.resolution
+        about: dict[str, Any] = {"generated": samples.count, **self._real.describe(), "resolution": resolution}
+        if samples.size < resolution:
+            about["enlarged_from"] = samples.size
+        for name in self._names:
+            key = qualified(name, self._features and self._features.label)
+            if name == "swd":
+                levels = distance.compute()
+                values["swd"] = levels.pop("average")
+                values.update({f"swd_{size}": value for size, value in levels.items()})
+                about["swd_images"] = in_both
+            elif name == "msssim":
+                values["msssim"], about["msssim_error"], about["msssim_pairs"], about["msssim_scales"] = (
+                    similarity.compute()
+                )
+            elif name == "is":
+                values[key], deviations[key] = metrics.inception_score(logits, seed=self._seed)
+            elif name == "fid":
+                frechet = metrics.FrechetDistance()
+                frechet.load_real(self._real.statistics(self._features))
+                frechet.update(fake, real=False)
+                values[key] = frechet.compute()
+            elif name == "kid":
+                reference, size = self._real.features(self._features), self._plan.kid_subset
+                values[key], deviation = metrics.kernel_distance(
+                    fake, reference, subsets=SUBSETS, subset_size=size, seed=self._seed
+                )
+                if size < max(len(fake), len(reference)):  # else every subset is the whole set
+                    deviations[key] = deviation
+                about["kid_subset"], about["kid_subsets"] = size, SUBSETS
+            elif name == "pr":
+                parts = metrics.precision_recall(self._real.features(self._features), fake)._asdict()
+                values.update({qualified(part, self._features.label): value for part, value in parts.items()})
+        about["features"] = self._features and self._features.description
+        return {
+            "metrics": values,
+            "deviations": deviations,
+            "left_out": dict(self._plan.left_out),
+            **about,
+            "seed": self._seed,
+            "versions": versions(),
+        }
+
+    def _batches(self, samples: Samples) -> Iterator[Tensor]:
+        """The images with as many channels as the real ones have."""
+        for batch in batches_of(samples):
+            if batch.shape[1] > self._real.channels:
+                raise UsageError(f"{samples.name} is in colour, and {self._real.name} is grey")
+            yield batch.expand(-1, self._real.channels, -1, -1)
+
+
+def _add(distance: metrics.SlicedWasserstein, batch: Tensor, most: int, *, real: bool) -> None:
+    """Adds to one of the two sets until it holds ``most`` images."""
+    batch = batch[: most - (distance.count_real if real else distance.count_fake)]
+    if len(batch):
+        distance.update(batch, real=real)
+
+
+def versions() -> dict[str, str]:
+    """Of what computes."""
+    return {
+        "gan_ops": gan_ops.__version__,
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def real_images(config: TrainConfig, images: ImageSet | None = None) -> ImageSet:
+    """What a run is measured against: its data with seed 0 and nothing left out, so that runs can be compared.
+
+    ``images`` are those that the run was trained on, if they are at hand.
+    """
+    if images is not None and not config.data_size and (config.seed == 0 or config.data != "glyphs"):
+        return images
+    return load_images(
+        config.data, config.resolution, data_root=config.data_root, download=config.download, resize=config.resize
+    )
+
+
+def follow(
+    config: TrainConfig, images: ImageSet, device: torch.device
+) -> tuple[Callable[[nn.Module], dict[str, Any]], list[str]]:
+    """What a run is measured with on its way: a function of the averaged generator, as :meth:`Evaluator.measure`; and
+    lines about what is left out.
+
+    Seeds are 0 whatever the run's own is: all runs are measured alike, and as ``train.evaluate`` does.
+    """
+    count = config.metrics_images
+    real = RealImages(real_images(config, images), count)
+    planned = plan(config.metrics, real, count, config.inception_weights, device, config.kid_subset)
+    evaluator = Evaluator(planned, real)
+
+    def evaluate(generator: nn.Module) -> dict[str, Any]:
+        return evaluator.measure(drawn(generator, "samples", count, config.resolution, 0, real, device))
+
+    return evaluate, planned.notes()

@@ -1,0 +1,52 @@
+"""What metrics there are, what their results are called, and which way each of them is good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from train.base.errors import UsageError
+
+METRICS = {
+    "swd": "swd",
+    "msssim": "msssim",
+    "is": "is",
+    "fid": "fid",
+    "kid": "kid",
+    "pr": "precision",
+}
+"""Names to ask for, and for each the first of its results, which stands for it."""
+OF_FEATURES = ("is", "fid", "kid", "pr")
+OF_REALS = ("swd", "fid", "kid", "pr")
+"""Those that compare with real images; the others are of generated ones alone."""
+AUTO = "auto"
+"""All that can be measured."""
+_HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage")
+
+Item = TypeVar("Item")
+
+
+def parse_metrics(text: str) -> tuple[str, ...]:
+    """``"swd,fid"`` → ("swd", "fid"), ``"auto"`` → all; UsageError for a name that is none."""
+    if text.strip() == AUTO:
+        return tuple(METRICS)
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if wrong := [name for name in names if name not in METRICS]:
+        raise UsageError(f"metrics: {wrong[0]!r} is not one of {', '.join(METRICS)}, and {AUTO} stands alone")
+    return tuple(dict.fromkeys(names))
+
+
+def qualified(name: str, features: str | None) -> str:
+    """``fid`` → ``fid[glyphs-classifier-v1]``: features other than the field's own are part of a result's name."""
+    return name if features is None else f"{name}[{features}]"
+
+
+def is_lower_better(result: str) -> bool:
+    """Of a result's name, such as ``swd_32`` or ``fid[glyphs-classifier-v1]``."""
+    return re.split(r"[^a-z]", result, maxsplit=1)[0] not in _HIGHER_IS_BETTER
+
+
+def better(result: str, items: Iterable[Item], key: Callable[[Item], float]) -> Item:
+    """The best of the items by their values of this result; the first of several."""
+    return (min if is_lower_better(result) else max)(items, key=key)

@@ -1,0 +1,87 @@
+"""Samples, and grids and files of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from gan_ops.nn import ReferenceSequential
+from train.base.errors import UnreadableImage, UsageError
+from train.base.files import write_atomically
+from train.data import to_uint8
+from train.data.decode import opened
+
+
+@torch.no_grad()
+def draw(generator: nn.Module, z: Tensor, labels: Tensor | None = None, batch: int = 32) -> Iterator[Tensor]:
+    """Images for the latents z [N, latent], in batches: uint8 [n, C, H, W] on the CPU."""
+    for module in generator.modules():
+        if isinstance(module, ReferenceSequential):
+            module.forget_statistics()  # a replayed CUDA graph changes parameters without a trace
+    for start in range(0, len(z), batch):
+        part = slice(start, start + batch)
+        yield to_uint8(generator(z[part], None if labels is None else labels[part]).float()).cpu()
+
+
+def latents(count: int, length: int, seed: int) -> Tensor:
+    """The same latents for the same seed on any device; a longer batch begins with the shorter one's. [N, latent]"""
+    random = torch.Generator().manual_seed(seed)
+    # One row at a time: the order in which a whole batch is filled depends on its size.
+    return torch.stack([torch.randn(length, generator=random) for _ in range(count)])
+
+
+def row_labels(rows: int, columns: int, classes: list[int]) -> Tensor:
+    """Labels of a grid, int64 [rows · columns]: its rows go through the classes, or its cells if rows are too few."""
+    if rows < len(classes):
+        return torch.tensor([classes[cell % len(classes)] for cell in range(rows * columns)])
+    return torch.tensor([classes[row % len(classes)] for row in range(rows)]).repeat_interleave(columns)
+
+
+def grid(images: Tensor, columns: int, size: int | None = None) -> Tensor:
+    """Images uint8 [N, C, h, w] side by side, in rows of ``columns`` → [C, rows · size, columns · size].
+
+    ``size`` is the height and width of each in the grid, a multiple of its own: pixels are repeated. The last row is
+    filled up with black.
+    """
+    n, c, h, w = images.shape
+    repeat = max((size or h) // h, 1)
+    rows = -(-n // columns)
+    padded = images.new_zeros(rows * columns, c, h, w)
+    padded[:n] = images
+    large = padded.repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
+    large = large.view(rows, columns, c, h * repeat, w * repeat)
+    return large.permute(2, 0, 3, 1, 4).reshape(c, rows * h * repeat, columns * w * repeat)
+
+
+def save_png(path: Path, image: Tensor) -> None:
+    """Writes an image uint8 [C, H, W], grey (C = 1) or RGB (C = 3)."""
+    picture = to_pillow(image)
+    write_atomically(path, lambda file: picture.save(file, format="PNG"))
+
+
+def save_gif(path: Path, frames: Tensor, milliseconds: int = 60) -> None:
+    """Writes frames uint8 [N, C, H, W] as an endless loop."""
+    first, *rest = [to_pillow(frame) for frame in frames]
+    write_atomically(
+        path,
+        lambda file: first.save(file, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0),
+    )
+
+
+def to_pillow(image: Tensor) -> Image.Image:
+    """A uint8 tensor [C, H, W] as a Pillow image."""
+    pixels = image.permute(1, 2, 0).contiguous().numpy()  # [C, H, W] → [H, W, C]
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def read_picture(path: Path) -> Image.Image:
+    """A picture that a program wrote, in mode RGB; UsageError if it is damaged."""
+    try:
+        with opened(path.read_bytes()) as image:
+            return image.convert("RGB")
+    except UnreadableImage as error:
+        raise UsageError(f"{path} is damaged ({error})") from None

@@ -1,0 +1,118 @@
+"""Sets of images as batches to measure: drawn by a generator, or taken from files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from train.base.capacity import check_fits
+from train.base.errors import UsageError
+from train.base.seeds import stream_seed
+from train.data import ImageSet
+from train.measure.pictures import draw, latents
+
+BATCH = 100  # images handed over at once
+
+
+@dataclass(frozen=True)
+class Samples:
+    """So many images.
+
+    Attributes:
+        size: height and width that they came in; what is handed over has been enlarged.
+        batches: called, hands them over as uint8 [n, C, R, R].
+    """
+
+    name: str
+    count: int
+    size: int
+    batches: Callable[[], Iterator[Tensor]]
+
+
+class Labelled(Protocol):
+    """Classes to draw from."""
+
+    name: str
+    labels: Tensor | None  # int64 [M]
+    num_classes: int
+
+
+def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
+    """``count`` of the images, or all of them if there are no more, in random order; none of those ``besides``."""
+    indices = chosen_indices(images, len(images), seed)
+    if besides is not None:
+        indices = indices[torch.isin(indices, besides, invert=True)]
+    indices = indices[:count]
+
+    def batches() -> Iterator[Tensor]:
+        for part in indices.split(BATCH):
+            yield images.batch(part, images.resolution)
+
+    return Samples(images.name, len(indices), images.resolution, batches)
+
+
+def chosen_indices(images: ImageSet, count: int, seed: int) -> Tensor:
+    """Which images :func:`chosen` takes, int64 [n]."""
+    random = torch.Generator().manual_seed(stream_seed(seed, "chosen"))
+    return torch.randperm(len(images), generator=random)[:count]
+
+
+def drawn(
+    generator: nn.Module, name: str, count: int, resolution: int, seed: int, like: Labelled, device: torch.device
+) -> Samples:
+    """Images of a generator at the resolution that it has reached, pixels repeated up to ``resolution``.
+
+    A generator with labels gets those of ``like``, as frequent as there.
+
+    Raises:
+        UsageError: if its classes are not those of ``like``, or its images are larger than ``resolution``.
+    """
+    if generator.resolution > resolution:
+        raise UsageError(
+            f"{name} draws {generator.resolution}x{generator.resolution}, more than resolution={resolution}"
+        )
+    if generator.num_classes and generator.num_classes != like.num_classes:
+        raise UsageError(
+            f"{name} draws {generator.num_classes} classes, but {like.name} has {like.num_classes} to choose from"
+        )
+    check_fits(4 * count * generator.latent_dim, torch.device("cpu"), f"images={count}")
+
+    def batches() -> Iterator[Tensor]:
+        z = latents(count, generator.latent_dim, stream_seed(seed, "drawn"))
+        labels = None
+        if generator.num_classes:
+            random = torch.Generator().manual_seed(stream_seed(seed, "labels"))
+            labels = like.labels[torch.randint(len(like.labels), (count,), generator=random)].to(device)
+        for part in draw(generator, z.to(device), labels, BATCH):
+            yield enlarged(part, resolution)
+
+    return Samples(name, count, generator.resolution, batches)
+
+
+def enlarged(pixels: Tensor, resolution: int) -> Tensor:
+    """Images [N, C, r, r] with each pixel repeated → [N, C, resolution, resolution]."""
+    repeat = resolution // pixels.shape[-1]
+    return pixels if repeat == 1 else pixels.repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
+
+
+def batches_of(samples: Samples) -> Iterator[Tensor]:
+    """The images; progress on stderr."""
+    with tqdm(total=samples.count, desc=samples.name, unit="img", delay=3, leave=False, disable=None) as progress:
+        for batch in samples.batches():
+            yield batch
+            progress.update(len(batch))
+
+
+def digest(samples: Samples) -> str:
+    """SHA-256 of the images in their order, hexadecimal: 32 digits."""
+    hasher = hashlib.sha256()
+    for batch in samples.batches():
+        hasher.update(repr(tuple(batch.shape[1:])).encode())
+        hasher.update(batch.contiguous().numpy())
+    return hasher.hexdigest()[:32]

@@ -1,0 +1,160 @@
+"""Checkpoints: plain dicts of tensors, numbers and strings in files that are complete or absent."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from train.base.errors import CheckpointError, UsageError, is_out_of_memory
+from train.base.files import TEMPORARY, first_line, read_torch, write_atomically
+from train.run.divergence import divergence, streak
+
+FORMAT = 1
+
+
+def path_for(folder: Path, images: int) -> Path:
+    """The file for the checkpoint at so many images shown; names sort as the counts do."""
+    return folder / f"checkpoint_{images:09d}.pt"
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The folder's checkpoints, oldest first."""
+    return sorted(folder.glob("checkpoint_*.pt"))
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; it appears under its name only when all of it is on the disk.
+
+    Raises:
+        OSError: if it cannot be written; earlier checkpoints are untouched.
+    """
+    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: if there is none, or it is truncated, damaged or of another format.
+        OSError: if it cannot be read now, which does not make an older one the newest.
+    """
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is not a checkpoint")
+    try:
+        state = read_torch(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}") from error
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint {path} {error}") from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(found, int) or found != FORMAT:
+        raise CheckpointError(f"checkpoint {path} has format {found}; this program reads format {FORMAT}")
+    return state
+
+
+def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """The folder's newest complete checkpoint, its content, and a warning for each newer one that is damaged or of a
+    state that has diverged.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    warnings: list[str] = []
+    there = checkpoints(folder)
+    for path in reversed(there):
+        try:
+            state = load(path)
+        except CheckpointError as error:
+            warnings.append(str(error))
+            continue
+        if (why := _divergence(state)) is None:
+            return path, state, warnings
+        warnings.append(f"checkpoint {path} is of a run that has diverged: {why}")
+    if set(checkpoints(folder)) - set(there):  # a run at work there has written a newer one and removed these
+        return load_newest(folder)
+    raise CheckpointError(warnings[0] if warnings else f"{folder} holds no checkpoint")
+
+
+def newest_healthy(folder: Path) -> tuple[Path, str] | None:
+    """The newest checkpoint whose last update was not skipped, one from before the trouble of a run that diverges; and
+    the learning rate that it was trained with, as the options say it."""
+    for path in reversed(checkpoints(folder)):
+        with contextlib.suppress(CheckpointError), reading(path):
+            state = load(path)
+            if not _divergence(state) and not streak(state["trainer"]):
+                return path, str(state["config"]["lr"])
+    return None
+
+
+def _divergence(state: Mapping[str, Any]) -> str | None:
+    """As :func:`train.run.divergence.divergence`; nothing is said of what holds no trainer's state."""
+    try:
+        return divergence(state["trainer"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def find(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """:func:`load_newest` for a run's folder, :func:`load` for a checkpoint file."""
+    return load_newest(path) if path.is_dir() else (path, load(path), [])
+
+
+def clear_after(kept: Path) -> list[Path]:
+    """Renames the checkpoints newer than ``kept`` so that they no longer count, and removes unfinished files.
+
+    A run that goes on from an older checkpoint would otherwise find its abandoned future there when next resumed.
+
+    Returns:
+        The new names.
+    """
+    aside: list[Path] = []
+    for path in checkpoints(kept.parent):
+        if path.name > kept.name:
+            aside.append(path.rename(path.with_name(path.name + ".set-aside")))
+    for path in kept.parent.glob(f"checkpoint_*{TEMPORARY}"):
+        path.unlink()
+    return aside
+
+
+def prune(folder: Path, keep: int, spare: Path | None = None) -> None:
+    """Removes all but the newest ``keep`` checkpoints and ``spare``."""
+    for path in checkpoints(folder)[: -max(keep, 1)]:
+        if path != spare:
+            path.unlink()
+
+
+def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: Path) -> None:
+    """Sees to it that a network's saved tensors have its own names and shapes.
+
+    Raises:
+        CheckpointError: naming the first that differs.
+    """
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(f"checkpoint {path} is damaged: {name} holds no tensors by name")
+    mine = {k: v.shape for k, v in network.state_dict().items() if isinstance(v, torch.Tensor)}
+    theirs = {k: v.shape for k, v in saved.items() if isinstance(v, torch.Tensor)}
+    for key in [*mine, *theirs]:
+        if mine.get(key) != theirs.get(key):
+            there, here = (f"of shape {list(shapes[key])}" if key in shapes else "absent" for shapes in (theirs, mine))
+            raise CheckpointError(f"checkpoint {path} has another shape: {name} {key} is {there} there, {here} here")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around code that takes over a checkpoint's content: its errors about parts that are missing or damaged become
+    CheckpointErrors that name the file."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except KeyError as error:
+        raise CheckpointError(f"checkpoint {path} lacks {error}") from error
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise CheckpointError(f"checkpoint {path} is damaged: {first_line(error)}") from error

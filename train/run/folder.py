@@ -1,0 +1,50 @@
+"""The folders that runs live in."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+from train.base.errors import UsageError
+from train.base.files import write_atomically
+from train.base.lock import LOCK
+from train.run.options import TrainConfig, to_dict
+
+RUNS = Path("runs")
+
+
+def run_name(config: TrainConfig, preset: TrainConfig) -> str:
+    """``<preset>-<resolution>``, or ``<data>-<resolution>`` where the data is not the preset's own."""
+    name = config.preset if config.data == preset.data else Path(config.data).stem
+    return f"{name}-{config.resolution}"
+
+
+def new_folder(out: Path | None, name: str) -> Path:
+    """Makes a run's folder: ``out``, or the first of ``runs/<name>-1``, ``-2``, … that is free.
+
+    Raises:
+        UsageError: if ``out`` has something in it already, but for a lock that nobody may hold any more.
+    """
+    if out is not None:
+        if out.is_file() or (out.is_dir() and any(path.name != LOCK for path in out.iterdir())):
+            raise UsageError(
+                f"--out {out} is not empty: choose another folder, or continue that run with --resume {out}"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+    RUNS.mkdir(exist_ok=True)
+    for number in itertools.count(1):
+        folder = RUNS / f"{name}-{number}"
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("unreachable")
+
+
+def write_config(folder: Path, config: TrainConfig) -> None:
+    """Writes ``config.json``."""
+    text = json.dumps(to_dict(config), indent=2) + "\n"
+    write_atomically(folder / "config.json", lambda file: file.write(text.encode()))

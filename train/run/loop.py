@@ -1,0 +1,312 @@
+"""Runs a trainer to the end of its schedule: progress, statistics, grids, checkpoints, and stopping in good order."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.base.errors import CheckpointError, TrainingError, UsageError
+from train.base.interrupt import StopSignals
+from train.engine.schedule import Position
+from train.engine.trainer import Trainer
+from train.measure.metric_names import is_lower_better
+from train.measure.pictures import draw, grid, save_png
+from train.run import checkpoint
+from train.run.cadence import Cadence, due, time_left
+from train.run.divergence import divergence, streak
+from train.run.grids import fixed_inputs, real_grid
+from train.run.logs import STATS, RunLog, duration, peak_memory
+
+
+class Loop:
+    """One run in its folder.
+
+    Args:
+        trainer: what trains.
+        folder: the run's folder, which exists.
+        cadence: how often to write what.
+        evaluate: measures the averaged generator, as :class:`train.measure.evaluator.Evaluator` does.
+        description: plain types that go into every checkpoint: what is needed to rebuild the networks.
+        resume_command: what to type before a folder or a checkpoint to go on with it.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        cadence: Cadence,
+        *,
+        evaluate: Callable[[torch.nn.Module], dict[str, Any]] | None = None,
+        description: Mapping[str, Any],
+        seed: int = 0,
+        tensorboard: bool = True,
+        resume_command: str = "--resume",
+    ) -> None:
+        self.trainer, self.folder, self.cadence = trainer, folder, cadence
+        self._evaluator = evaluate
+        self._best: dict[str, Any] | None = None
+        self._description, self._seed, self._tensorboard = dict(description), seed, tensorboard
+        self._resume_command = resume_command
+        self._seconds = 0.0
+        self._rates: dict[int, float] = {}
+        self._sizes: dict[str, int] | None = None
+        self._last_saved = -1
+
+    def restore(self, path: Path, state: Mapping[str, Any]) -> None:
+        """Takes over what :func:`train.run.checkpoint.load` read.
+
+        Raises:
+            CheckpointError: if it does not fit these networks.
+            UsageError: if it does not fit this data.
+        """
+        with checkpoint.reading(path):
+            self._take_over(path, state)
+
+    def _take_over(self, path: Path, state: Mapping[str, Any]) -> None:
+        saved, game = state["trainer"], self.trainer.game
+        for name, network, tensors in (
+            ("generator", game.generator.network, saved["generator"]["network"]),
+            ("discriminator", game.discriminator.network, saved["discriminator"]["network"]),
+            ("ema", game.ema, saved["ema"]),
+        ):
+            checkpoint.check_shapes(name, network, tensors, path)
+        if why := divergence(saved):
+            healthy = checkpoint.newest_healthy(path.parent)
+            advice = f"; continue from before that: {self._resuming(healthy[0])}" if healthy else ""
+            raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{advice}")
+        if saved["order"]["length"] != len(self.trainer.data):
+            raise UsageError(
+                f"checkpoint {path} was trained on {saved['order']['length']} images, but data now has"
+                f" {len(self.trainer.data)}: restore the old ones, or start a new run with --init-from {path}"
+            )
+        # Some norms have states of one shape, so that nothing else would tell.
+        was, now = state.get("config", {}), self._description.get("config", {})
+        for name in ("g_norm", "d_norm"):
+            if name in was and was[name] != now.get(name):
+                raise UsageError(
+                    f"{name}={now.get(name)!r}: the networks of checkpoint {path} were trained with {was[name]!r}"
+                )
+        self.trainer.load_state_dict(saved)
+        self._seconds = float(state["seconds"])
+        self._rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
+        self._sizes = {str(name): int(size) for name, size in state["log_sizes"].items()}
+        kinds = {"metric": str, "value": float, "images": int}
+        best = state.get("best")
+        self._best = best and {name: kind(best[name]) for name, kind in kinds.items()}
+        self._last_saved = self.trainer.images
+
+    def run(self, *notes: str) -> int:
+        """Trains to the end and returns 0, or to a signal and returns 128 plus its number.
+
+        ``notes`` are said first. A resumed run's logs are cut back to its checkpoint. One that was at its end already
+        is evaluated if it is to be and has not been.
+
+        Raises:
+            TrainingError: when training has diverged; the checkpoints from before that stay.
+            OSError: when something cannot be written; the checkpoints written before stay.
+        """
+        trainer = self.trainer
+        resumed = self._sizes is not None
+        self._log = RunLog(
+            self.folder,
+            sizes=self._sizes,
+            purge_step=trainer.images if resumed else None,
+            tensorboard=self._tensorboard,
+        )
+        trainer.say = self._say
+        try:
+            for note in notes:
+                self._log.line(note)
+            if not (self.folder / "reals.png").exists():
+                save_png(self.folder / "reals.png", real_grid(trainer.data, self.cadence, self._seed))
+            return self._train()
+        finally:
+            self._log.close()
+
+    def _train(self) -> int:
+        trainer, cadence = self.trainer, self.cadence
+        if trainer.done and self._evaluator and not self._is_evaluated():  # it failed, or was not asked for then
+            self._restart_tick()
+            self._last_saved = -1  # the checkpoint is to hold what comes of it
+            self._evaluate()
+            self._save()
+            return 0
+        if trainer.done:
+            self._log.line(f"nothing left to do after {trainer.images / 1000:g} kimg: give a larger --kimg to continue")
+            return 0
+        start = time.perf_counter()
+        before_start = self._seconds
+        self._restart_tick()
+        position, owed = trainer.position, False
+        with StopSignals() as stop:
+            while not trainer.done and stop.received is None:
+                if trainer.position.resolution != position.resolution:
+                    self._restart_tick()  # else its speed is a mixture
+                before = trainer.images
+                position = trainer.step()
+                after, resolution = trainer.images, position.resolution
+                self._seconds = before_start + time.perf_counter() - start
+                if due(cadence.log, before, after, resolution) or trainer.done:
+                    self._tick(position)
+                if due(cadence.image, before, after, resolution) or trainer.done:
+                    self._save_grid(position)
+                if self._evaluator and (due(cadence.metrics, before, after, resolution) or trainer.done):
+                    try:
+                        self._evaluate()
+                    except Exception:
+                        self._save()  # what was trained is not lost with the measurement
+                        raise
+                owed = owed or due(cadence.checkpoint, before, after, resolution)
+                if trainer.done or (owed and self._settled()):
+                    self._save()
+                    owed = False
+        if trainer.done:
+            self._log.line(f"done: {trainer.images / 1000:g} kimg in {duration(self._seconds)}, in {self.folder}")
+            return 0
+        self._save()
+        name = signal.Signals(stop.received).name
+        going_on = self._resuming(self.folder)
+        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to continue: {going_on}")
+        return 128 + stop.received
+
+    def _say(self, line: str) -> None:
+        self._log.line(line)
+        self._restart_tick()  # compiling is not the speed of training
+
+    def _restart_tick(self) -> None:
+        self._tick_time, self._tick_images = time.perf_counter(), self.trainer.images
+
+    def _tick(self, position: Position) -> None:
+        """Reads the meters and says how training goes."""
+        trainer = self.trainer
+        values = trainer.measurements()  # waits for the device
+        skipped, in_a_row = trainer.skipped()
+        per_image = (time.perf_counter() - self._tick_time) / (trainer.images - self._tick_images)
+        self._restart_tick()
+        smooth = self._rates.get(position.resolution, per_image)
+        self._rates[position.resolution] = 0.7 * smooth + 0.3 * per_image
+        left = time_left(trainer.schedule, trainer.images, self._rates)
+        memory = peak_memory(trainer.device)
+
+        kimg, total = trainer.images / 1000, trainer.schedule.total / 1000
+        self._log.progress(
+            f"{position.resolution}x{position.resolution}  fade {position.fade:.2f}  kimg {kimg:.1f}/{total:g}"
+            f"  {1000 * per_image:.2f} s/kimg  {1 / per_image:.0f} img/s  {memory / 2**30:.2f} GB"
+            f"  left {duration(left)}  D {values['d_loss']:.3f}  G {values['g_loss']:.3f}  skipped {skipped}"
+        )
+        self._log.stats(
+            trainer.images,
+            {
+                "kimg": kimg,
+                "step": trainer.steps,
+                "resolution": position.resolution,
+                "fade": position.fade,
+                "batch": position.batch,
+                "lr": position.lr,
+                # JSON has no NaN.
+                **{name: value if value == value else None for name, value in values.items()},
+                "skipped": skipped,
+                "seconds": self._seconds,
+                "seconds_per_kimg": 1000 * per_image,
+                "images_per_second": 1 / per_image,
+                "memory_bytes": memory,
+                "seconds_left": left,
+            },
+        )
+        if in_a_row:
+            self._settled()
+
+    def _settled(self) -> bool:
+        """Whether the last update was not skipped: else the run may be diverging, and no checkpoint is worth keeping.
+
+        Raises:
+            TrainingError: where it has diverged.
+        """
+        if not self.trainer.skipped()[1]:
+            return True
+        if why := divergence(self.trainer.state_dict()):
+            raise self._diverged(why)
+        return False
+
+    def _diverged(self, why: str) -> TrainingError:
+        """The error of a run that has diverged, with the command that goes on from before that."""
+        kimg, lr = self.trainer.images / 1000, self.trainer.position.lr
+        healthy = checkpoint.newest_healthy(self.folder)
+        advice = "no checkpoint is from before that: start again with a lower --lr"
+        if healthy:
+            path, earlier = healthy
+            lower = earlier if earlier != self._description["config"]["lr"] else f"{lr / 2:g}"
+            advice = f"to continue from before that with another learning rate: {self._resuming(path)} --lr {lower}"
+        return TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
+
+    def _resuming(self, path: Path) -> str:
+        return f"{self._resume_command} {shlex.quote(str(path))}"
+
+    def _save_grid(self, position: Position) -> None:
+        """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
+        game, cadence, device = self.trainer.game, self.cadence, self.trainer.device
+        num_classes = self.trainer.data.num_classes if game.generates_classes else 0
+        z, labels = fixed_inputs(game.latent, num_classes, cadence, self._seed)
+        fakes = draw(game.ema, z.to(device), None if labels is None else labels.to(device))
+        picture = grid(torch.cat(list(fakes)), cadence.columns, self.trainer.data.resolution)
+        save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
+        self._log.image("fakes", picture, self.trainer.images)
+
+    def _evaluate(self) -> None:
+        """Measures the averaged generator; if it is the best so far, its checkpoint is written and stays."""
+        start = time.perf_counter()
+        images = self.trainer.images
+        evaluation = self._evaluator(self.trainer.game.ema)
+        values = evaluation.pop("metrics")
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._log.stats(images, {"kimg": images / 1000, **finite, "evaluation": evaluation})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        self._log.line(f"metrics  kimg {images / 1000:.1f}  {shown}  in {time.perf_counter() - start:.0f} s")
+        leading, value = next(iter(values.items()))
+        if math.isfinite(value) and self._is_best(leading, value) and self._settled():
+            self._best = {"metric": leading, "value": value, "images": images}
+            self._save()
+        self._tick_time += time.perf_counter() - start  # the next line's speed is that of training
+        if self.trainer.done and self._best:
+            metric, best, at = self._best.values()
+            where = f"at {at / 1000:g} kimg, in {checkpoint.path_for(self.folder, at).name}"
+            self._log.line(f"best {metric} {best:.4g} {where}; last {values.get(metric, math.nan):.4g}")
+
+    def _is_evaluated(self) -> bool:
+        """Whether the statistics hold an evaluation of this moment."""
+        lines = map(json.loads, (self.folder / STATS).read_text().splitlines())
+        return any("evaluation" in line and line["images"] == self.trainer.images for line in lines)
+
+    def _is_best(self, metric: str, value: float) -> bool:
+        if self._best is None or self._best["metric"] != metric:
+            return True
+        return value < self._best["value"] if is_lower_better(metric) else value > self._best["value"]
+
+    def _save(self) -> None:
+        """Writes a checkpoint, unless this moment has one; TrainingError instead where training has diverged."""
+        if self.trainer.images == self._last_saved:
+            return
+        trainer = self.trainer.state_dict()
+        if why := divergence(trainer):
+            raise self._diverged(why)
+        state = {
+            **self._description,
+            "trainer": trainer,
+            "seconds": self._seconds,
+            "rates": dict(self._rates),
+            "log_sizes": self._log.sizes(),
+            "best": self._best,
+        }
+        checkpoint.save(checkpoint.path_for(self.folder, self.trainer.images), state)
+        if not streak(trainer):  # else the run may be diverging, and needs the older ones
+            best = self._best and checkpoint.path_for(self.folder, self._best["images"])
+            checkpoint.prune(self.folder, self.cadence.keep, spare=best)
+        self._last_saved = self.trainer.images

@@ -1,0 +1,240 @@
+"""Options that every trainer has, and the command line made from a dataclass of options.
+
+A trainer's options are one frozen dataclass; a preset is an instance of it. ``--preset`` chooses the instance whose
+values the other options replace, ``--resume`` takes them from the run's own ``config.json``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from train.base.errors import UsageError
+from train.base.values import Range, Seed, check_values
+
+Precision = Literal["auto", "float32", "bf16", "fp16"]
+# One value, or values by resolution: see train.engine.schedule.parse_table.
+Table = Annotated[str, tyro.conf.arg(metavar="TABLE")]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Options of every trainer."""
+
+    preset: str = "glyphs"
+    """Set of default values; other options override single values."""
+    data: str = "glyphs"
+    """Images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun."""
+    data_root: Path = Path("data")
+    """Folder of torchvision's datasets, also for downloads."""
+    download: bool = False
+    """Download a torchvision dataset that is not in data-root."""
+    resize: bool = False
+    """Resize images that are not square to a square, instead of cropping them to the central square."""
+    data_size: int = 0
+    """Number of images to use, or of glyphs to draw (0: all images, 20 000 glyphs)."""
+    mirror: bool = True
+    """Mirror images at random if the data allows it."""
+    resolution: int = 32
+    """Final height and width of the images, a power of two."""
+    kimg: float = 0.0
+    """Thousands of images to train on; extends the last phase or ends the run early (0: the sum of the phases)."""
+    seed: Seed = 0
+    """Seed of all random numbers."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
+    precision: Precision = "float32"
+    """Type that the networks compute in; parameters stay float32 (auto: bf16 if the device is built for it)."""
+    deterministic: bool = True
+    """Use only repeatable algorithms on a GPU (on the CPU all are)."""
+    compile: bool = False
+    """Compile each phase's steps (takes tens of seconds for each phase; needs a C++ compiler)."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Capture each phase's steps as CUDA graphs (auto: on a GPU, up to 64x64)."""
+    log_kimg: Table = "1"
+    """Thousands of images between progress lines."""
+    image_kimg: Table = "10"
+    """Thousands of images between grids of samples."""
+    checkpoint_kimg: Table = "10"
+    """Thousands of images between checkpoints."""
+    keep: int = 2
+    """Number of checkpoints to keep."""
+    grid: str = "8x8"
+    """Rows and columns of the sample grids."""
+    tensorboard: bool = True
+    """Also write TensorBoard events."""
+    metrics: str = ""
+    """Metrics to measure, such as swd,fid, or auto: all possible ones; the best checkpoint by the first one is kept."""
+    metrics_every: Table = "10"
+    """Thousands of images between evaluations."""
+    metrics_images: int = 2000
+    """Generated images of an evaluation, and the maximum number of real ones."""
+    kid_subset: Annotated[int, Range(2)] = 1000
+    """Images in each of the subsets over which kid is averaged (published results: 1000)."""
+    inception_weights: str = ""
+    """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of one start of a program, not of its run: they are not saved."""
+
+    out: Path | None = None
+    """Folder for the run, new or empty (default: runs/<preset or data>-<resolution>-<n>)."""
+    resume: Path | None = None
+    """Run folder or checkpoint to continue; other options given here change the run's own."""
+    dry_run: bool = False
+    """Print the resolved options and the schedule, then stop."""
+
+
+Config = TypeVar("Config", bound=TrainConfig)
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """The options as plain types, as ``config.json`` and the checkpoints hold them."""
+    return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(config).items()}
+
+
+def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Config:
+    """The options that :func:`to_dict` wrote.
+
+    Raises:
+        UsageError: naming ``source``, for an unknown option and for a value that is not of its option's type.
+    """
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{source} is damaged: it is not an object that holds options")
+    hints = typing.get_type_hints(kind)
+    if unknown := [name for name in values if name not in hints]:
+        raise UsageError(f"{source}: unknown option {unknown[0]!r}")
+    config = kind(**{k: Path(v) if hints[k] is Path and isinstance(v, str) else v for k, v in values.items()})
+    check_values(config, source)
+    return config
+
+
+def read_config(kind: type[Config], path: Path) -> Config:
+    """The options in a ``config.json``."""
+    try:
+        values = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist: --resume takes the folder of a run") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged: {error}") from None
+    return from_dict(kind, values, str(path))
+
+
+def parse_command_line(
+    presets: Mapping[str, Config],
+    args: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    inherited: Mapping[str, Any] = types.MappingProxyType({}),
+) -> tuple[Config, RunOptions]:
+    """The options in force.
+
+    ``presets`` holds at least one entry, the first being the default; ``inherited`` are values that replace those of
+    the preset where ``args`` do not name others. Exits with 0 for ``--help``.
+
+    Raises:
+        UsageError: for an unknown option, a bad value or an unknown preset.
+    """
+    start = dataclasses.replace(_starting_point(presets, args), **inherited)
+    kind = type(start)
+    # One flat class of both kinds of options makes a flat command line.
+    command = dataclasses.make_dataclass("Options", [], bases=(RunOptions, kind), frozen=True)
+    command.__doc__ = description
+    default = command(**{field.name: getattr(start, field.name) for field in dataclasses.fields(kind)})
+    options = parse_options(command, args, prog=prog, default=default)
+    config, run = (
+        part(**{field.name: getattr(options, field.name) for field in dataclasses.fields(part)})
+        for part in (kind, RunOptions)
+    )
+    return config, run
+
+
+Options = TypeVar("Options")
+
+
+def parse_options(kind: type[Options], args: Sequence[str], *, prog: str, default: Options | None = None) -> Options:
+    """An instance of a dataclass from command-line options; whatever is wrong is a UsageError of one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            options, unknown = tyro.cli(
+                kind,
+                args=list(args),
+                default=tyro.MISSING_NONPROP if default is None else default,
+                prog=prog,
+                description=kind.__doc__,
+                return_unknown_args=True,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UsageError(_first_paragraph(complaint.getvalue())) from None
+    if unknown:
+        names = ["--" + field.name.replace("_", "-") for field in dataclasses.fields(kind)]
+        close = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"{prog} --help lists them all"
+        raise UsageError(f"unknown option {unknown[0]} ({hint})")
+    check_values(options)
+    return options
+
+
+def check_at_least(options: Any, least: int, *names: str) -> None:
+    """UsageError for one of these options that is less."""
+    for name in names:
+        if getattr(options, name) < least:
+            raise UsageError(f"{name}={getattr(options, name)} is less than {least}")
+
+
+def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Config:
+    """The defaults that ``--preset`` or ``--resume`` in ``args`` asks for."""
+    preset, resume = option_value(args, "--preset"), option_value(args, "--resume")
+    first = next(iter(presets))
+    if resume is None:
+        if preset is not None and preset not in presets:
+            raise UsageError(f"unknown preset {preset!r}: there are {', '.join(presets)}")
+        return presets[preset or first]
+    for option in ("--preset", "--out", "--init-from"):
+        if option_value(args, option) is not None:
+            raise UsageError(
+                f"{option} cannot be given with --resume: the run continues in its folder, with its options"
+            )
+    run = Path(resume)
+    if not run.exists():
+        raise UsageError(f"--resume {run} does not exist")
+    return read_config(type(presets[first]), (run if run.is_dir() else run.parent) / "config.json")
+
+
+def option_value(args: Sequence[str], option: str) -> str | None:
+    """The last value that ``args`` gives an option, as ``--option value`` or ``--option=value``."""
+    value = None
+    for i, here in enumerate(args):
+        if here == option and i + 1 < len(args):
+            value = args[i + 1]
+        elif here.startswith(option + "="):
+            value = here.split("=", 1)[1]
+    return value
+
+
+def _first_paragraph(box: str) -> str:
+    """What tyro says in a box of several lines, without the box and the advice below its first rule."""
+    lines = [line.strip("│╭╮╰╯ \n") for line in box.splitlines()]
+    body: list[str] = []
+    for line in lines[1:]:
+        if line and set(line) <= {"─"}:
+            break
+        body.append(line)
+    return " ".join(" ".join(body).split()) or " ".join(box.split())

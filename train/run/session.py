@@ -1,0 +1,146 @@
+"""From parsed options to a finished run: what the programs of all network families share."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from train.base.device import describe, resolve_device, resolve_precision, set_determinism
+from train.base.errors import UsageError
+from train.base.lock import locked
+from train.base.memory import keep_freed_memory
+from train.data import NAMES, ImageSet, load_images
+from train.engine.schedule import Schedule
+from train.engine.trainer import Trainer
+from train.measure.evaluator import follow
+from train.measure.metric_names import parse_metrics
+from train.run import checkpoint, image_names
+from train.run.cadence import Cadence
+from train.run.folder import new_folder, write_config
+from train.run.init_from import Origin, take_over
+from train.run.loop import Loop
+from train.run.options import Config, RunOptions, TrainConfig, to_dict
+
+
+def training_images(config: TrainConfig) -> ImageSet:
+    """What a run with these options learns from; DataError where it cannot be had."""
+    return load_images(
+        config.data,
+        config.resolution,
+        data_root=config.data_root,
+        download=config.download,
+        resize=config.resize,
+        seed=config.seed,
+        size=config.data_size or None,
+    )
+
+
+def train(
+    config: Config,
+    run: RunOptions,
+    schedule: Schedule,
+    *,
+    program: str,
+    family: str,
+    name: str,
+    build: Callable[[Config, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]],
+    origin: Origin | None = None,
+) -> int:
+    """Prints (``--dry-run``), starts or resumes a run; returns the exit code.
+
+    Args:
+        schedule: made from ``config``, and so checked, before anything is loaded or written.
+        program: the command to type, for messages.
+        family: of the networks, as :mod:`train.generate` knows it.
+        name: of the run, for a folder nobody named.
+        build: makes the trainer, and the generator's arguments that go into the checkpoints.
+        origin: whose networks a new run starts with.
+
+    Raises:
+        UsageError, DataError: what the user can mend, another training in the folder included; exit code 2.
+        TrainingError, OSError: what failed on the way; exit code 1.
+    """
+    cadence, device = Cadence.of(config), resolve_device(config.device)
+    if config.cuda_graphs == "on" and device.type != "cuda":
+        raise UsageError(f"cuda_graphs='on' needs a GPU, and the device is {device}")
+    parse_metrics(config.metrics)  # only to say at once what is wrong with them
+    config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
+    if device.type == "cpu":
+        keep_freed_memory()
+    if run.dry_run:
+        print(json.dumps(to_dict(config), indent=2))
+        print(schedule.table())
+        return 0
+
+    with contextlib.ExitStack() as held:
+        if run.resume:
+            folder = run.resume if run.resume.is_dir() else run.resume.parent
+            held.enter_context(locked(folder, "training"))
+        saved = checkpoint.find(run.resume) if run.resume else None
+        images = training_images(config)
+        notes = [describe(device)]
+        if run.resume:
+            notes += _changed_images(folder, images, config, program)
+        set_determinism(config.deterministic)
+        evaluate, left_out = follow(config, images, device) if config.metrics else (None, [])
+        trainer, generator_options = build(config, images, device)
+        origins = take_over(trainer.game, origin) if origin else []
+        if not run.resume:
+            folder = new_folder(run.out, name)
+            held.enter_context(locked(folder, "training"))
+        loop = Loop(
+            trainer,
+            folder,
+            cadence,
+            evaluate=evaluate,
+            description={"family": family, "config": to_dict(config), "generator_options": generator_options},
+            seed=config.seed,
+            tensorboard=config.tensorboard,
+            resume_command=f"{program} --resume",
+        )
+        notes += [f"{len(images)} images of {images.name} for {folder}"]
+        notes += [f"labels: {images.describe_labels()}", *left_out, *origins]
+        if saved:
+            path, state, warnings = saved
+            loop.restore(path, state)
+            notes += [f"warning: {warning}" for warning in warnings]
+            notes += [f"set aside: {aside}" for aside in checkpoint.clear_after(path)]
+            notes.append(f"resumed from {path} at {trainer.images / 1000:g} kimg")
+        last = schedule.phases[-1].resolution
+        if last < config.resolution:
+            notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
+        write_config(folder, config)  # the first file of a run: whoever finds others alone cannot tell whose they are
+        if not run.resume and _are_own(config, images):
+            image_names.write(folder, images.files)
+        return loop.run(*notes)
+
+
+def _are_own(config: TrainConfig, images: ImageSet) -> bool:
+    """Whether the images are the user's own files, which may change, and no known set."""
+    return images.files is not None and config.data not in NAMES
+
+
+def _changed_images(folder: Path, images: ImageSet, config: TrainConfig, program: str) -> list[str]:
+    """A warning where a run's pictures have other names than when it began.
+
+    Raises:
+        UsageError: if there are more or fewer of them, so that the run cannot go on as it was.
+    """
+    changed = image_names.changes(folder, images.files) if _are_own(config, images) else None
+    if changed is None:
+        return []
+    if changed.counts_differ:
+        new = f"{program} --init-from {shlex.quote(str(folder))} --data {shlex.quote(config.data)}"
+        new += f" --resolution {config.resolution}"
+        raise UsageError(
+            f"the images in {config.data} have changed: {changed}. Undo that, or start a new run with"
+            f" the networks of this one: {new}"
+        )
+    return [f"warning: the images in {config.data} have changed: {changed}"]

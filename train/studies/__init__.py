@@ -1,0 +1,1 @@
+"""Comparisons that train many runs and can be continued."""

@@ -1,0 +1,114 @@
+"""The ablation's table, its page and its picture, from results and from the folders of runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+from train.data.glyphs import font_folder
+from train.measure.pictures import read_picture
+
+GAP = 4  # pixels between two rows of the picture
+FONT_SIZE = 13
+
+
+def table(results: dict[str, Any]) -> str:
+    """The paper's table in Markdown, with its own numbers in the last column."""
+    score, distance = results["names"]
+    lines = [f"| | `{score}` | each seed | seeds | `{distance}` | paper, CIFAR-10 |"]
+    lines += ["|---|---:|---:|---:|---:|---:|"]
+    gaps = False
+    for row in results["rows"]:
+        by_seed = {result["seed"]: value for result, value in zip(row["results"], row["is"]["values"], strict=True)}
+        each = [by_seed.get(seed) for seed in range(1, results["seeds"] + 1)]
+        count = str(sum(value is not None for value in each))
+        shown = [row["name"], _with_deviation(row["is"]), ", ".join(map(number, each)), count]
+        lines.append(f"| {' | '.join([*shown, _with_deviation(row['fid']), number(row['paper'])])} |")
+        gaps = gaps or None in each or (bool(row["flags"]) and None in row["fid"]["values"])
+    if gaps:
+        lines += ["", "–: not finite, or the training failed. The means leave these out."]
+    return "\n".join(lines)
+
+
+def number(value: float | None) -> str:
+    """A number in the table: two decimals, or a dash for none."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _with_deviation(value: dict[str, Any]) -> str:
+    deviation = value["deviation"]
+    return number(value["mean"]) + ("" if deviation is None else f" ± {deviation:.2f}")
+
+
+def page(results: dict[str, Any], command: str, picture: str, pictured: int) -> str:
+    """The whole page in Markdown.
+
+    Args:
+        results: as :func:`train.studies.ablation.study` gives them.
+        command: what gives these results.
+        picture: the picture's file, as seen from the page.
+        pictured: the seed of the trainings whose samples it shows.
+    """
+    features, size, kimg = results["features"], results["resolution"], f"{results['kimg']:g} kimg"
+    common = shlex.join(["python", "-m", "train.dcgan", *results["options"], "--kimg", f"{results['kimg']:g}"])
+    options = "\n".join(f"| {row['name']} | `{shlex.join(row['flags'])}` |" for row in results["rows"] if row["flags"])
+    return f"""# What each technique adds
+
+This is the ablation of Salimans et al. 2016 (arXiv 1606.03498, section 6.2, table 3), on
+{results["data"]} at {size}×{size}.
+This page is written by this command:
+
+```sh
+{command}
+```
+
+{table(results)}
+
+The table shows the Inception score (`is`, higher is better) of {results["images"]} samples of the averaged generator
+after {kimg}, and the Fréchet distance (`fid`, lower is better) of these samples from {results["reals"]} real images.
+Values are means over trainings with {_seeds(results["seeds"])}.
+
+Both are measured with {features["name"]} (weights {features["weights"]}). So compare the rows with each
+other, not with the paper's scores: those are measured with Inception on 50 000 samples. Only the order of the rows can
+be compared with the paper's.
+
+The row of real data uses the same number of other real images. If there are not enough of them, it has no distance (–).
+
+"All methods" is a DCGAN with virtual batch norm in G (VBN), minibatch features and labels for D, and one-sided label
+smoothing. As in the paper, each other row removes one of these from "all methods"; the rows do not build on each other.
+Batch norm (BN) replaces VBN where that is removed. HA is historical averaging; the paper does not give its weight.
+
+![Samples of each method]({picture})
+
+The samples come from the trainings with seed {pictured} and the same latents.
+
+Each training is `{common}`, here in {results["precision"]}, with these options:
+
+| | |
+|---|---|
+{options}
+"""
+
+
+def _seeds(count: int) -> str:
+    return "seed 1" if count == 1 else f"seeds 1 to {count}, ± their standard deviation"
+
+
+def sheet(strips: Sequence[tuple[str, Path]]) -> Image.Image:
+    """Pictures below each other, each with its name on its left."""
+    pictures = [(name, read_picture(path)) for name, path in strips]
+    font = ImageFont.truetype(str(font_folder() / "DejaVuSans.ttf"), FONT_SIZE)
+    left = FONT_SIZE + max(round(font.getlength(name)) for name, _ in pictures)
+    width = left + max(picture.width for _, picture in pictures)
+    height = sum(picture.height + GAP for _, picture in pictures) - GAP
+    whole = Image.new("RGB", (width, height), "white")
+    pen, top = ImageDraw.Draw(whole), 0
+    for name, picture in pictures:
+        pen.text((0, top + picture.height // 2), name, "black", font, anchor="lm")
+        whole.paste(picture, (left, top))
+        top += picture.height + GAP
+    return whole
