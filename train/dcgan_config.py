@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from models.norms import DNorm, GNorm
+from models.parts.norms import DNorm, GNorm
 from train.base.errors import UsageError
 from train.base.tables import parse_table
 from train.base.values import Size, check_values

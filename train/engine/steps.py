@@ -11,7 +11,7 @@ and not accumulated. So a half can be compiled with its gradients inside, or cap
 is one microbatch (:class:`Parts`).
 
 Neither knows a network family: a generator is called as ``generator(z, labels)``, a discriminator as
-``discriminator(x, labels, batches=n, features=size)`` (see :class:`models.scores.Scores`).
+``discriminator(x, labels, batches=n, features=size)`` (see :class:`gan_ops.objectives.Scores`).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from gan_ops.objectives import (
     GradientPenalty,
     Objective,
+    Scores,
     classification_loss,
     feature_matching,
     gradient_at,
     semi_supervised,
 )
-from models.scores import Scores
 from train.engine.player import Player
 from train.engine.precision import Autocast
 
