@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Scores", "interleave", "scores_of"]
+__all__ = ["Scores", "interleave", "score_of", "scores_of"]
 
 
 class Scores(NamedTuple):
@@ -15,7 +15,7 @@ class Scores(NamedTuple):
 
     score: Tensor  # [N], float32 (float64 of float64), higher is more real; [N, K] of a critic whose scores are vectors
     logits: Tensor | None = None  # [N, num_classes] of one that tells classes apart
-    maps: tuple[Tensor, ...] = ()  # [N, C, h, w] each: activations that features can be matched in, all of them
+    maps: tuple[Tensor, ...] = ()  # [N, C, h, w] each, or [N, F]: all activations that features can be matched in
     x: Tensor | None = None  # [N, …]: the samples themselves, for losses that compare them
 
     def parted(self, parts: int) -> list[Scores]:
@@ -34,6 +34,11 @@ class Scores(NamedTuple):
 def scores_of(value: Scores | Tensor) -> Scores:
     """The scores of a critic that gives a plain tensor [N] too."""
     return value if isinstance(value, Scores) else Scores(value)
+
+
+def score_of(value: Scores | Tensor) -> Tensor:
+    """The scores themselves, of a plain tensor too."""
+    return value if isinstance(value, Tensor) else value.score
 
 
 def interleave(*batches: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from models.norms import D_NORMS, G_NORMS
+from models.parts.norms import D_NORMS, G_NORMS
 from train import dcgan, generate, pggan
 from train.base.errors import UsageError, run_program
 from train.data import ImageSet

@@ -82,7 +82,7 @@ def test_target_zero_is_the_squared_norm():
 
 def test_points_take_one_weight_a_sample():
     real, fake = torch.zeros(64, 3, 2, 2), torch.ones(64, 3, 2, 2)
-    weights = GradientPenalty().points(real, fake, None).flatten(1)
+    weights = GradientPenalty().points(real, fake).flatten(1)
     assert torch.equal(weights, weights[:, :1].expand_as(weights))
     assert weights[:, 0].unique().numel() == 64
     assert (weights >= 0).all()
@@ -92,21 +92,21 @@ def test_points_take_one_weight_a_sample():
 @EVERYWHERE
 def test_points_lie_between_real_and_fake():
     real, fake = torch.randn(2, 8, 3, 4, 4)
-    x = GradientPenalty().points(real, fake, None)
+    x = GradientPenalty().points(real, fake)
     u = (x - real) / (fake - real)
     torch.testing.assert_close(u, u[:, :1, :1, :1].expand_as(u), rtol=1e-2, atol=1e-3)
 
 
 def test_points_repeat_with_the_generator():
     real, fake = torch.randn(2, 8, 3, 4, 4)
-    draws = [GradientPenalty().points(real, fake, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    draws = [GradientPenalty().points(real, fake, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
 
 
 def test_points_want_equal_shapes():
     with pytest.raises(ValueError, match=r"real is \[2, 3\] but fake is \[1, 3\]"):
-        GradientPenalty().points(torch.zeros(2, 3), torch.zeros(1, 3), None)
+        GradientPenalty().points(torch.zeros(2, 3), torch.zeros(1, 3))
 
 
 @pytest.mark.parametrize("bad", [{"weight": -1.0}, {"target": -1.0}, {"target": float("nan")}])
