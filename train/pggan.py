@@ -7,12 +7,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from gan_ops.objectives import WassersteinGP
+from gan_ops.objectives import Objective, WassersteinGP
 from models.pggan import Discriminator, Generator, fade_reals
 from train.base.capacity import check_networks
 from train.base.errors import UsageError, run_program
@@ -72,7 +72,10 @@ class PgganConfig(GanConfig):
     """Images in a group of the minibatch standard deviation (0: the whole batch)."""
 
     SIZES = (*GanConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
-    LOSSES = {**LOSSES, "wgan-gp": WassersteinGP(drift=0.001)}  # Karras et al. 2018, appendix A.1
+    LOSSES: ClassVar[Mapping[str, Objective]] = {
+        **LOSSES,
+        "wgan-gp": WassersteinGP(drift=0.001),
+    }  # Karras et al. 2018, appendix A.1
 
     @property
     def first_resolution(self) -> int:
@@ -262,9 +265,7 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
         fit_minibatch(made[1], config, images, first, labels=config.conditioning == "concat")
 
     fit()
-    game = new_game(
-        Pggan, config, made, schedule, images, device, betas=BETAS, conditioning=conditioning, fit=fit
-    )
+    game = new_game(Pggan, config, made, schedule, images, device, betas=BETAS, conditioning=conditioning, fit=fit)
     trainer = new_trainer(config, game, schedule, images, device, reset_optimizer=config.reset_optimizer)
     return trainer, options
 

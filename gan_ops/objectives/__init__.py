@@ -1,7 +1,7 @@
 """What discriminator and generator minimise: small objects on scores and gradients, independent of trainers."""
 
 from gan_ops.objectives import penalties, semi_supervised
-from gan_ops.objectives.feature_matching import feature_matching
+from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
 from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.penalties import R1, R2, Dragan, GradientPenalty, Penalty, WganGP, WganLP
@@ -22,6 +22,7 @@ __all__ = [
     "R2",
     "ClippedWasserstein",
     "Dragan",
+    "FeatureMatching",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",

@@ -80,9 +80,7 @@ class Captured:
         say: where to say why capturing failed.
     """
 
-    def __init__(
-        self, unit: Callable[[], None], name: str, cuda: Cuda, pool: Any, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, unit: Callable[[], None], name: str, cuda: Cuda, pool: Any, say: Callable[[str], None]) -> None:
         self._unit, self._name, self._cuda, self._pool, self._say = unit, name, cuda, pool, say
         self._calls = 0
         self._failed = False

@@ -103,7 +103,8 @@ class Game:
     def arrange(self, networks: Mapping[str, nn.Module], at: Position, fade: float | Tensor) -> None:
         """Brings networks into the shape of a position: when a phase or a fade begins, and on resuming.
 
-        Those given are the game's own, and the averaged ones as "averaged G". ``fade`` is 0, or a 0-d tensor on the device that is kept and changes from step to step.
+        Those given are the game's own, and the averaged ones as "averaged G". ``fade`` is 0, or a 0-d tensor on the
+        device that is kept and changes from step to step.
         """
 
     def moves(self, at: Position) -> Sequence[Move]:

@@ -110,7 +110,7 @@ class Trainer:
         return at
 
     def measurements(self) -> dict[str, float]:
-        """Means of what was reported since the last call, over the steps where it was finite (NaN if there was none)."""
+        """Means of what was reported since the last call, over the steps where it was finite (NaN: in none)."""
         return self.meters.means()
 
     def skipped(self) -> tuple[int, int]:

@@ -75,7 +75,7 @@ class AuxiliaryClassifier(Conditioning):
 
 @dataclass(frozen=True)
 class KPlusOne(Conditioning):
-    """The discriminator learns the classes of real images; "generated" is one more (Salimans et al. 2016, section 5)."""
+    """D learns the classes of real images; "generated" is one more (Salimans et al. 2016, section 5)."""
 
     weight: float = 1.0
     labels = True

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gan_ops.objectives import Objective, Scores, interleave
+from gan_ops.objectives import Objective, Penalty, Scores, interleave
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats
 from train.engine.schedule import Position
 from train.gan.augmentation import InstanceNoise
 from train.gan.conditioning import Conditioning
 
-Penalty = Any
-"""One of the classes of :mod:`gan_ops.objectives.penalties`."""
-
 
 class Gan(Game):
     """Two players with any objective, penalties, conditioning and augmentation.
 
-    Networks: ``G(z)`` gives images [N, C, H, W] of latents [N, latent]; ``D(x)`` gives :class:`gan_ops.objectives.Scores`.
-    A discriminator that compares the samples of a minibatch says so by ``sees_batch`` and takes ``batches``, the number
-    of minibatches that are interleaved.
+    ``G(z)`` gives images [N, C, H, W] of latents [N, latent]; ``D(x)`` gives :class:`gan_ops.objectives.Scores`. A
+    discriminator that compares the samples of a minibatch says so by ``sees_batch`` and takes ``batches``, the number of
+    minibatches that are interleaved.
 
     Args:
         roles: "G" and "D".
@@ -230,4 +226,3 @@ class Gan(Game):
 def wide(x: Tensor) -> Tensor:
     """float32, or float64 of float64."""
     return x if x.dtype == torch.float64 else x.float()
-

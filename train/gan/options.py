@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -24,6 +24,7 @@ from gan_ops.objectives import (
     Minimax,
     NonSaturating,
     Objective,
+    Penalty,
     WassersteinGP,
     WganGP,
     WganLP,
@@ -42,7 +43,7 @@ LOSSES: Mapping[str, Objective] = {
     "wgan": ClippedWasserstein(),
     "wgan-gp": WassersteinGP(),
 }
-PENALTIES: Mapping[str, Any] = {
+PENALTIES: Mapping[str, Penalty] = {
     "r1": R1(),
     "r2": R2(),
     "wgan-gp": WganGP(),
@@ -56,7 +57,7 @@ Loss = Annotated[
         help="What G and D minimise, a name or name(value=…): " + listing(LOSSES),
     ),
 ]
-Penalty = Annotated[
+Penalties = Annotated[
     str,
     tyro.conf.arg(
         metavar="PENALTIES",
@@ -70,7 +71,7 @@ class Techniques:
     """Options of any two players."""
 
     loss: Loss = "non-saturating"
-    penalty: Penalty = ""
+    penalty: Penalties = ""
     feature_matching: int = 0
     """G matches means of D's feature maps of this height (Salimans et al. 2016, 3.1; DCGAN's last: 4; 0: off)."""
     minibatch_discrimination: Annotated[int, Range(0, 2**20)] = 0
@@ -98,7 +99,7 @@ class Techniques:
         objective = parse_spec(self.loss, self.LOSSES, "loss")
         return FeatureMatching(objective, self.feature_matching) if self.feature_matching else objective
 
-    def penalties(self) -> tuple[Any, ...]:
+    def penalties(self) -> tuple[Penalty, ...]:
         """Those that the loss brings along, then the others."""
         of_loss = parse_spec(self.loss, self.LOSSES, "loss")
         brought = [of_loss.penalty] if isinstance(of_loss, WassersteinGP) and of_loss.weight > 0 else []
