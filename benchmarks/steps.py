@@ -56,7 +56,7 @@ class Ours:
         self.g, self.d = Player(self.generator, eps=eps), Player(self.discriminator, eps=eps)
         for player in (self.g, self.d):
             player.set_lr(0.001)
-        self.losses = Losses(Wasserstein(), GradientPenalty())
+        self.losses = Losses(Wasserstein(drift=0.001), GradientPenalty())
         device = next(self.generator.parameters()).device
         self.autocast = Autocast(device, dtype)
         self.whole_step = WholeStep(
