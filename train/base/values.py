@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 import typing
@@ -36,8 +37,9 @@ def check_values(options: Any, source: str = "") -> None:
     Raises:
         UsageError: naming ``source``, if there is one, the option and its value.
     """
-    for name, kind in typing.get_type_hints(type(options), include_extras=True).items():
-        if wrong := complaint(getattr(options, name), kind):
+    kinds = typing.get_type_hints(type(options), include_extras=True)
+    for name in (field.name for field in dataclasses.fields(options)):
+        if wrong := complaint(getattr(options, name), kinds[name]):
             where = f"{source}: " if source else ""
             raise UsageError(f"{where}{name}={_shown(getattr(options, name))} {wrong}")
 

@@ -113,7 +113,7 @@ class Techniques:
     def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
         """Both players' optimizers."""
         shared = {"betas": betas, "historical_averaging": self.historical_averaging}
-        return {"G": Role(("G",), **shared), "D": Role(("D",), lr=self.ttur, clip=self.clip(), **shared)}
+        return {"D": Role(("D",), lr=self.ttur, clip=self.clip(), **shared), "G": Role(("G",), **shared)}
 
     def check(self) -> None:
         """UsageError for a value out of range and for options that contradict each other, with the reason."""

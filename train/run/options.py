@@ -143,7 +143,8 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
     if not isinstance(values, Mapping):
         raise UsageError(f"{source} is damaged: it is not an object that holds options")
     hints = typing.get_type_hints(kind)
-    if unknown := [name for name in values if name not in hints]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    if unknown := [name for name in values if name not in names]:
         raise UsageError(f"{source}: unknown option {unknown[0]!r}")
     config = kind(**{k: Path(v) if hints[k] is Path and isinstance(v, str) else v for k, v in values.items()})
     check_values(config, source)
