@@ -16,7 +16,7 @@ from benchmarks.machine import DEVICE
 from benchmarks.race import race
 from train.data import ImageSet, load_images
 from train.pggan import build_trainer
-from train.pggan_config import PgganConfig, schedule_of
+from train.pggan import PgganConfig, schedule_of
 
 RESOLUTION, BATCH, STEPS_PER_PHASE = 64, 16, 2
 PHASE_KIMG = STEPS_PER_PHASE * BATCH / 1000

@@ -10,7 +10,7 @@ from train.base.errors import run_program
 from train.data import ImageSet, load_images
 from train.measure.pictures import save_png
 from train.pggan import build_trainer
-from train.pggan_config import PgganConfig
+from train.pggan import PgganConfig
 
 # 4x4, a fade to 8x8 and 8x8: 48 images, 12 steps.
 TINY = {

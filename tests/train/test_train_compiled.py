@@ -70,7 +70,7 @@ def test_each_phase_compiles_anew_and_leaves_no_code_and_a_run_no_networks_behin
 ) -> None:
     trainer = tiny_trainer(compile=True)
     trainer.say = lambda _: None
-    networks = [weakref.ref(p.network) for p in (trainer.game.generator, trainer.game.discriminator)]
+    networks = [weakref.ref(p.network) for p in (trainer.players["G"], trainer.players["D"])]
     trainer.step()
     old = code_in_use(trainer)
     while trainer.position.phase == 0:
@@ -102,7 +102,7 @@ def test_a_compiled_run_resumes_bitwise(tiny_trainer) -> None:
     torch.compiler.reset()
     resumed.load_state_dict(state)
     to_the_end(resumed)
-    mine, expected = (trainer.game.ema.parameters() for trainer in (resumed, uninterrupted))
+    mine, expected = (trainer.averages["G"].parameters() for trainer in (resumed, uninterrupted))
     assert all(torch.equal(a, b) for a, b in zip(mine, expected, strict=True))
     assert resumed.measurements() == uninterrupted.measurements()
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_compiled_says_why_once_and_runs_eagerly(tiny_trainer, mo
     assert said[0].startswith("4x4: the discriminator part runs without being compiled: ")
     assert "no compiler in sight" in said[0]
     for mine, expected in zip(
-        trainer.game.generator.network.parameters(), eager.game.generator.network.parameters(), strict=True
+        trainer.game.networks["G"].parameters(), eager.game.networks["G"].parameters(), strict=True
     ):
         assert torch.equal(mine, expected)
 

@@ -13,7 +13,7 @@ from train import pggan
 from train.base.errors import UsageError, run_program
 from train.engine.schedule import Phase, Schedule
 from train.measure.pictures import grid
-from train.pggan_config import PRESETS, PgganConfig
+from train.pggan import PRESETS, PgganConfig
 from train.run import checkpoint
 from train.run.cadence import Cadence, due, time_left
 from train.run.folder import new_folder, run_name
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_train
         trainer = tiny_trainer(seed=seed)
         while not trainer.done:
             trainer.step()
-        return torch.cat([p.flatten() for p in trainer.game.generator.network.parameters()])
+        return torch.cat([p.flatten() for p in trainer.game.networks["G"].parameters()])
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))

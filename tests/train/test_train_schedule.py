@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from train.base.errors import UsageError
 from train.base.tables import lookup, parse_table
 from train.engine.schedule import Schedule, growing_schedule
-from train.pggan_config import PRESETS, PgganConfig, schedule_of
+from train.pggan import PRESETS, PgganConfig, schedule_of
 
 
 def grow(first=4, last=16, fade=1.0, stable=2.0, batch=8, microbatch=0, lr=0.001, lr_ramp=0.0, total=0.0) -> Schedule:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from train.dcgan_config import PRESETS, schedule_of
+from train.dcgan import PRESETS, schedule_of
 
 from gan_ops.objectives import GradientPenalty, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from train.base.errors import UsageError

@@ -32,12 +32,12 @@ def weights(player) -> torch.Tensor:
 @pytest.mark.parametrize("update", ["alternating", "joint"])
 def test_g_moves_against_the_updated_d_unless_they_move_together(tiny_trainer, monkeypatch, update):
     trainer = tiny_trainer(update=update)
-    before = weights(trainer.game.discriminator)
+    before = weights(trainer.players["D"])
     seen = []
     spy(monkeypatch, "generator_gradients", lambda g, d, *_, **__: seen.append(weights(d)))
     trainer.step()
     assert torch.equal(seen[0], before) == (update == "joint")
-    assert not torch.equal(weights(trainer.game.discriminator), before)
+    assert not torch.equal(weights(trainer.players["D"]), before)
 
 
 def test_real_images_fade_as_the_networks_do(tiny_trainer, tiny_images, monkeypatch):
@@ -47,7 +47,7 @@ def test_real_images_fade_as_the_networks_do(tiny_trainer, tiny_images, monkeypa
     monkeypatch.setattr(trainer._order, "next", torch.arange)
     for _ in range(6):
         trainer.step()
-    assert (trainer.game.discriminator.network.resolution, trainer.game.discriminator.network.fade) == (8, 0.75)
+    assert (trainer.game.networks["D"].resolution, trainer.game.networks["D"].fade) == (8, 0.75)
     assert torch.equal(seen[-1], fade_reals(to_float(tiny_images.level(8)[:4]), 0.75))
     assert torch.equal(seen[0], to_float(tiny_images.level(4)[:4]))
 
@@ -74,17 +74,17 @@ def test_images_are_mirrored_where_option_and_data_allow_it(
 @pytest.mark.parametrize("reset", [False, True])
 def test_the_optimizers_start_anew_where_the_active_resolutions_change(tiny_trainer, reset):
     trainer = tiny_trainer(reset_optimizer=reset)
-    weight = trainer.game.generator.network.conv.weight
+    weight = trainer.game.networks["G"].conv.weight
     counts = []
     while not trainer.done:
         trainer.step()
-        counts.append(int(trainer.game.generator.optimizer.state[weight]["step"]))
+        counts.append(int(trainer.players["G"].optimizer.state[weight]["step"]))
     assert counts == ([1, 2, 3, 4] * 3 if reset else list(range(1, 13)))
 
 
 def test_growth_rebuilds_no_parameter(tiny_trainer):
     trainer = tiny_trainer()
-    networks = (trainer.game.generator.network, trainer.game.discriminator.network, trainer.game.ema)
+    networks = (trainer.game.networks["G"], trainer.game.networks["D"], trainer.averages["G"])
     before = [list(network.parameters()) for network in networks]
     while not trainer.done:
         trainer.step()
@@ -135,7 +135,7 @@ def test_a_skipped_update_of_one_player_is_counted_and_training_goes_on(tiny_tra
     for _ in range(3):
         trainer.step()
     assert trainer.skipped() == (1, 0)
-    assert torch.isfinite(weights(trainer.game.discriminator)).all()
+    assert torch.isfinite(weights(trainer.players["D"])).all()
 
 
 def test_the_first_signal_is_a_wish_and_the_second_an_order():
@@ -164,7 +164,7 @@ def test_d_moves_several_times_a_step_each_time_with_new_images(tiny_trainer, mo
 def test_d_learns_so_many_times_as_fast_as_g(tiny_trainer):
     trainer = tiny_trainer(ttur=4.0)
     trainer.step()
-    g, d = (player.optimizer.param_groups[0]["lr"] for player in (trainer.game.generator, trainer.game.discriminator))
+    g, d = (player.optimizer.param_groups[0]["lr"] for player in (trainer.players["G"], trainer.players["D"]))
     assert d == 4 * g > 0
 
 
@@ -202,7 +202,7 @@ def test_every_option_changes_the_run(tiny_trainer, option, beside):
         trainer = tiny_trainer(start_resolution=8, **options)
         for _ in range(3):
             trainer.step()
-        states.append(trainer.game.generator.network.conv.weight)
+        states.append(trainer.game.networks["G"].conv.weight)
     assert not torch.equal(*states)
 
 
@@ -211,7 +211,7 @@ def test_minibatch_discrimination_is_scaled_to_the_data(tiny_trainer, tiny_image
     # One deviation of the whole batch, so that the images' order does not matter.
     options = {"minibatch_discrimination": 5, "group_size": 0, "conditioning": conditioning}
     trainer = tiny_trainer(start_resolution=8, **options)
-    d = trainer.game.discriminator.network
+    d = trainer.game.networks["D"]
     labels = tiny_images.labels if conditioning == "concat" else None
     with torch.no_grad():
         hidden, _ = d._hidden(to_float(tiny_images.level(8)), labels)
@@ -245,9 +245,9 @@ def test_instance_noise_falls_to_nothing(tiny_trainer, monkeypatch):
 def test_the_merged_update_shows_g_and_d_the_same_fakes(tiny_trainer, monkeypatch):
     trainer = tiny_trainer(update="merged")
     latents = []
-    trainer.game.generator.network.register_forward_pre_hook(lambda _, args: latents.append(args[0]))
-    before = weights(trainer.game.generator), weights(trainer.game.discriminator)
+    trainer.game.networks["G"].register_forward_pre_hook(lambda _, args: latents.append(args[0]))
+    before = weights(trainer.players["G"]), weights(trainer.players["D"])
     trainer.step()
     assert len(latents) == 1
-    assert not torch.equal(before[0], weights(trainer.game.generator))
-    assert not torch.equal(before[1], weights(trainer.game.discriminator))
+    assert not torch.equal(before[0], weights(trainer.players["G"]))
+    assert not torch.equal(before[1], weights(trainer.players["D"]))
