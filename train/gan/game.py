@@ -19,8 +19,8 @@ class Gan(Game):
     """Two players with any objective, penalties, conditioning and augmentation.
 
     ``G(z)`` gives images [N, C, H, W] of latents [N, latent]; ``D(x)`` gives :class:`gan_ops.objectives.Scores`. A
-    discriminator that compares the samples of a minibatch says so by ``sees_batch`` and takes ``batches``, the number of
-    minibatches that are interleaved.
+    discriminator that compares the samples of a minibatch says so by ``sees_batch`` and takes ``batches``, the number
+    of minibatches that are interleaved.
 
     Args:
         roles: "G" and "D".
