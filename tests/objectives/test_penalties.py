@@ -9,7 +9,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gan_ops.objectives import R1, R2, Dragan, GradientPenalty, Penalty, WganGP, WganLP, penalties, score_gradient
+from gan_ops.objectives import (
+    R1,
+    R2,
+    Dragan,
+    GradientPenalty,
+    NonSaturating,
+    Penalty,
+    WganGP,
+    WganLP,
+    gradient_of,
+    penalties,
+    score_gradient,
+)
 from gan_ops.objectives.penalties import dragan, r1, r2, wgan_gp, wgan_lp
 
 W = torch.tensor([3.0, 4.0])  # a linear critic's gradient, of norm 5, wherever it is taken
@@ -195,6 +207,24 @@ def test_a_step_compiled_with_its_gradients_has_those_of_eager_mode() -> None:
     with torch._dynamo.config.patch(trace_autograd_ops=True):
         actual = compiled(gradients)(critic, list(critic.parameters()))
     torch.testing.assert_close(actual, expected)
+
+
+def one_pass(critic, parameters: list[Tensor], zeros: Tensor) -> tuple[Tensor, ...]:
+    """A critic's step with R1 and R2, whose gradients come from the scores' own pass."""
+    real, fake = REAL + zeros, FAKE + zeros
+    of_real, of_fake = critic(real), critic(fake)
+    penalty = R1().loss(gradient_of(of_real, real)) + R2().loss(gradient_of(of_fake, fake))
+    return torch.autograd.grad(NonSaturating().d(of_real, of_fake) + penalty, parameters)
+
+
+def test_a_compiled_step_takes_gradients_from_the_scores_own_pass() -> None:
+    critic, zeros = curved(), torch.zeros_like(REAL).requires_grad_()
+    parameters = list(critic.parameters())
+    loss = NonSaturating().d(critic(REAL), critic(FAKE)) + r1(critic, REAL) + r2(critic, FAKE)
+    expected = torch.autograd.grad(loss, parameters)
+    torch.testing.assert_close(one_pass(critic, parameters, zeros), expected)
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        torch.testing.assert_close(compiled(one_pass)(critic, parameters, zeros), expected)
 
 
 AUTOCAST = pytest.mark.parametrize("autocast", [False, True])  # there torch alone leaves the penalties out silently
