@@ -88,7 +88,7 @@ class Gan(Game):
             seen_by_d["G/fake"] = real[:count]
         batch |= self.augmentation.draw(seen_by_d, at, random)
         for i, penalty in enumerate(self.penalties):
-            if penalty.at == "around":
+            if penalty.at == "around" and (penalty.every == 1 or _label(penalty) in at.due):
                 batch[f"D/around {i}"] = torch.empty_like(real).uniform_(generator=random)
         if self.shared_latents:
             for name in ("z", "labels", "fake noise"):
@@ -109,7 +109,7 @@ class Gan(Game):
 
     def moves(self, at: Position) -> list[Move]:
         lazy = [
-            Move("D", partial(self.lazy_penalty, i), every=penalty.every, name=f"D_{type(penalty).__name__}")
+            Move("D", partial(self.lazy_penalty, i), every=penalty.every, name=_label(penalty))
             for i, penalty in enumerate(self.penalties)
             if penalty.every > 1
         ]
@@ -221,6 +221,11 @@ class Gan(Game):
 
     def after(self, stats: Stats) -> None:
         self.objective.after(stats)
+
+
+def _label(penalty: Penalty) -> str:
+    """Of the move that a lazy penalty is."""
+    return f"D_{type(penalty).__name__}"
 
 
 def wide(x: Tensor) -> Tensor:

@@ -124,7 +124,9 @@ class Techniques:
         for name in ("historical_averaging", "instance_noise", "instance_noise_kimg", "ttur"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name}={getattr(self, name)} is not a finite number of at least 0")
-        self.penalties()
+        kinds = [type(penalty) for penalty in self.penalties()]
+        if len(set(kinds)) < len(kinds):
+            raise UsageError(f"penalty={self.penalty!r} with loss={self.loss!r} has the same penalty twice")
         if self.clip() and self.minibatch_discrimination:
             raise UsageError(
                 f"loss={self.loss!r} cannot be combined with minibatch_discrimination={self.minibatch_discrimination}:"
@@ -180,6 +182,7 @@ class GanConfig(Techniques, TrainConfig):
     SIZES = ("latent", "minibatch_discrimination", "minibatch_dim")
 
     def check(self) -> None:
-        super().check()
+        Techniques.check(self)
+        TrainConfig.check(self)
         if not 0 <= self.class_weight < math.inf:
             raise UsageError(f"class_weight={self.class_weight} is not a finite number of at least 0")
