@@ -127,15 +127,7 @@ class Gan(Game):
 
     def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         fake = nets.once("fake", lambda: self.generate(nets, b, "G"))
-        scores = self.critic(nets, self.augmentation(fake, b, "G/fake"), b.get("G/labels"))
-        real = None
-        if self.objective.compares:
-            with torch.no_grad():
-                real = self.critic(nets, self.augmentation(b["G/real"], b, "G/real"), b.get("G/real labels"))
-        loss = self.objective.g(scores, real, stats)
-        if (classes := self.conditioning.g(scores, b.get("G/labels"))) is not None:
-            loss = loss + classes
-        yield loss
+        yield self._deceived(nets, b, fake, stats)
 
     def lazy_penalty(self, index: int, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         """A penalty of every n-th step, by itself."""
@@ -194,6 +186,17 @@ class Gan(Game):
             stats["penalty"] = stats["penalty"] + value.detach() if "penalty" in stats else value.detach()
             loss = loss + value
         return loss
+
+    def _deceived(self, nets: Networks, b: Batch, fake: Tensor, stats: Stats) -> Tensor:
+        """G's loss of its images."""
+        scores = self.critic(nets, self.augmentation(fake, b, "G/fake"), b.get("G/labels"))
+        real = None
+        if self.objective.compares:
+            with torch.no_grad():
+                real = self.critic(nets, self.augmentation(b["G/real"], b, "G/real"), b.get("G/real labels"))
+        loss = self.objective.g(scores, real, stats)
+        classes = self.conditioning.g(scores, b.get("G/labels"))
+        return loss if classes is None else loss + classes
 
     def _seen(self, nets: Networks, b: Batch, name: str, x: Tensor) -> Scores:
         """D's scores of the images of a column, or of the fakes."""
