@@ -13,6 +13,7 @@ from train.pggan import PgganConfig, build_trainer
 
 from .runs import TINY, flags
 
+
 @pytest.fixture
 def one_thread():
     """So that results are those of processes with one thread each."""

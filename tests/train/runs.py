@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from train.base.errors import run_program
+from train.engine.game import Batch, Move, Networks, Stats
 from train.engine.trainer import Trainer
 from train.run import checkpoint
 
@@ -102,8 +104,30 @@ def weights(network: torch.nn.Module) -> Tensor:
 
 
 def of_an_older_version(run: Path) -> None:
-    """Makes a run's checkpoints and options those that the version before this one wrote."""
+    """Makes a run's checkpoints those that the version before this one wrote, as far as others look at them."""
     for path in checkpoint.checkpoints(run):
         state = checkpoint.load(path)
-        trainer = {"generator": {"network": state["trainer"]["networks"]["G"]}, "ema": state["trainer"]["averages"]["G"]}
+        networks, averages = (state["trainer"][part] for part in ("networks", "averages"))
+        trainer = {"generator": {"network": networks["G"]}, "ema": averages["G"]}
         torch.save({"format": 1, "family": state["system"], "trainer": trainer, "config": state["config"]}, path)
+
+
+def batch_of(trainer: Trainer) -> Batch:
+    """What the losses of the step to come would be given."""
+    at, game, random = trainer.position, trainer.game, trainer._random
+    seen = trainer.source.columns(game.takes(at.batch, at), at, random)
+    return game.draw(seen, at.batch, at, random)
+
+
+def watch(trainer: Trainer, role: str, look: Callable[[Batch], None]) -> None:
+    """Calls ``look`` with the columns that the losses of a role's moves are given, before each."""
+    moves = trainer.game.moves
+
+    def watched(move: Move) -> Move:
+        def loss(nets: Networks, batch: Batch, stats: Stats) -> Iterator[Tensor]:
+            look(batch)
+            yield from move.loss(nets, batch, stats)
+
+        return replace(move, loss=loss) if move.role == role else move
+
+    trainer.game.moves = lambda at: [watched(move) for move in moves(at)]
