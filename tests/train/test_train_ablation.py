@@ -14,12 +14,12 @@ from statistics import fmean, stdev
 import pytest
 import torch
 from PIL import Image
+from train.dcgan_config import PRESETS, DcganConfig
 
 from gan_ops.metrics import inception_score
 from train import dcgan
 from train.base.errors import run_program
 from train.data import load_images
-from train.dcgan_config import PRESETS, DcganConfig
 from train.measure import classifier
 from train.measure.features import choose_features
 from train.measure.samples import chosen, chosen_indices
