@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 import sys
@@ -96,14 +95,12 @@ def main(args: Sequence[str] | None = None) -> int:
     ]
     for task in tasks:
         check_config(config_of(task, options.steps))
-    shared = dataclasses.asdict(MixtureConfig(steps=options.steps))
-    del shared["data"]
 
     def train(missing: Sequence[Task]) -> Iterator[tuple[int, Quality | Exception]]:
         (options.out / "strips").mkdir(exist_ok=True)
         yield from in_processes(options.jobs, perform, [(task, options.steps, options.out) for task in missing])
 
-    with opened(options.out, shared, Task, Quality) as study:
+    with opened(options.out, shared(options.steps), Task, Quality) as study:
         code = study.complete(
             tasks,
             train,
@@ -114,6 +111,11 @@ def main(args: Sequence[str] | None = None) -> int:
         if not code and found:
             show(found, options, seeds)
     return code
+
+
+def shared(steps: int) -> dict[str, Any]:
+    """What all results depend on."""
+    return {name: value for name, value in vars(MixtureConfig(steps=steps)).items() if name != "data"}
 
 
 def perform(task: Task, steps: int, out: Path) -> Quality:
