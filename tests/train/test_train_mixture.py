@@ -320,13 +320,9 @@ def test_runs_that_diverge_are_left_out_of_the_table(study, monkeypatch, capsys)
 
 
 def test_sigterm_ends_the_study_and_its_processes(tmp_path) -> None:
-    words = [sys.executable, "-m", "train.studies.mode_collapse", "--steps", "200", "--seeds", "50", "--jobs", "2"]
-    program = subprocess.Popen(
-        [*words, "--only", "baseline", "--out", str(tmp_path)],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    words = ["--only", "baseline", "--steps", "200", "--seeds", "50", "--jobs", "2", "--out", str(tmp_path)]
+    words = [sys.executable, "-m", "train.studies.mode_collapse", *words]
+    program = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert program.stderr.readline().startswith("0 of ") and program.stderr.readline().startswith("[1/")
     workers = workers_of(program.pid)
     assert len(workers) == 2
