@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from train.engine.steps import Losses, discriminator_gradients, generator_gradients
 
 import gan_ops.nn
 import models.pggan
@@ -20,7 +21,6 @@ from train.engine.ema import averaged_copy
 from train.engine.player import Player
 from train.engine.precision import Autocast
 from train.engine.step import Batch, WholeStep
-from train.engine.steps import Losses, discriminator_gradients, generator_gradients
 
 
 class Ours:
@@ -56,7 +56,7 @@ class Ours:
         self.g, self.d = Player(self.generator, eps=eps), Player(self.discriminator, eps=eps)
         for player in (self.g, self.d):
             player.set_lr(0.001)
-        self.losses = Losses(Wasserstein(), GradientPenalty())
+        self.losses = Losses(Wasserstein(drift=0.001), GradientPenalty())
         device = next(self.generator.parameters()).device
         self.autocast = Autocast(device, dtype)
         self.whole_step = WholeStep(

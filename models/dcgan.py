@@ -1,7 +1,7 @@
 """Generator and discriminator of DCGAN (Radford et al. 2016, arXiv 1511.06434, section 3).
 
 Strided convolutions and no pooling, no hidden dense layer, ReLU and tanh in G, leaky ReLU in D, and no norm at G's
-output and D's input. The paper's norm is batch norm; :mod:`models.norms` has the others.
+output and D's input. The paper's norm is batch norm; :mod:`models.parts.norms` has the others.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from gan_ops import nn as gnn
+from gan_ops.objectives import Scores
 from gan_ops.objectives.semi_supervised import real_score
-from models.generators import LatentGenerator, doubling
-from models.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
-from models.scores import Scores, widened
+from models.parts.generators import LatentGenerator, doubling
+from models.parts.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
+from models.parts.precision import widened
 
 __all__ = ["Discriminator", "Generator"]
 
@@ -32,9 +33,9 @@ class Generator(LatentGenerator):
         width: feature maps of the last hidden layer, at resolution / 2; each layer before it has twice as many as the
             next. The paper's networks have 128 in G and 64 in D; most implementations since have 64 in both.
         kernel_size: 4, or the paper's 5.
-        norm: one of :data:`models.norms.G_NORMS`. With "spectral" or "none" alone nothing holds the scale of signals:
-            spectral norm lets each layer shrink them. "virtual" (Salimans et al. 2016, §3.5) keeps ``reference_batch``
-            latents, drawn here, as a buffer.
+        norm: one of :data:`models.parts.norms.G_NORMS`. With "spectral" or "none" alone nothing holds the scale of
+            signals: spectral norm lets each layer shrink them. "virtual" (Salimans et al. 2016, §3.5) keeps
+            ``reference_batch`` latents, drawn here, as a buffer.
         weight_norm: weight normalisation of all layers, beside ``norm`` (Salimans and Kingma 2016).
     """
 
@@ -78,7 +79,7 @@ class Discriminator(nn.Module):
 
     Args:
         width: feature maps of the first layer, at resolution / 2; each following layer has twice as many.
-        norm: one of :data:`models.norms.D_NORMS`.
+        norm: one of :data:`models.parts.norms.D_NORMS`.
         minibatch_kernels: those of a minibatch discrimination (Salimans et al. 2016, §3.2) of the last maps' means over
             the pixels, of ``minibatch_dim`` values each; 0 for none.
     """
@@ -99,7 +100,7 @@ class Discriminator(nn.Module):
         super().__init__()
         _check(resolution, kernel_size, norm, D_NORMS)
         self.image_channels, self.resolution, self.num_classes = image_channels, resolution, num_classes
-        self._sees_batch = norm == "batch"
+        self._batch_norm = norm == "batch"
 
         def finish(layer: nn.Module) -> nn.Module:
             return reparametrized(_initialised(layer, norm), norm, weight_norm)
@@ -120,56 +121,48 @@ class Discriminator(nn.Module):
             inputs += before + minibatch_kernels
         self.out = finish(nn.Linear(inputs, num_classes or 1))
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1, features: int = 0) -> Scores:
-        """Scores of x.
+    @property
+    def sees_batch(self) -> bool:
+        """Whether a sample's score depends on the others of its minibatch."""
+        return self._batch_norm or self.minibatch is not None
 
-        Args:
-            labels: there for the trainer's sake; must be None.
-            batches: x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and the
-                result is what they would give one by one.
-            features: also return the maps of this height (4, 8, … resolution / 2).
+    def forward(self, x: Tensor, batches: int = 1) -> Scores:
+        """Scores of x; ``maps`` are those of heights resolution/2, … 8, 4.
+
+        With ``batches`` > 1, x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and
+        the result is what they would give one by one.
         """
         r = self.resolution
-        if labels is not None:
-            raise ValueError("labels were given to a discriminator that takes none")
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        if features and str(features) not in self.blocks:
-            raise ValueError(f"features={features} is not one of the maps' heights {', '.join(self.blocks)}")
-        if batches > 1 and self._sees_batch:
+        if batches > 1 and self._batch_norm:
             # Batch norm must see each minibatch alone.
-            maps, wanted = zip(*(self._maps(x[i::batches], features) for i in range(batches)), strict=True)
-            h = torch.stack(maps, 1).flatten(0, 1)  # batches × [N/batches, C, 4, 4] → [N, C, 4, 4]
-            wanted = None if wanted[0] is None else torch.stack(wanted, 1).flatten(0, 1)
+            apart = zip(*(self._maps(x[i::batches]) for i in range(batches)), strict=True)
+            maps = tuple(torch.stack(some, 1).flatten(0, 1) for some in apart)  # batches × [n, …] → [N, …]
         else:
-            h, wanted = self._maps(x, features)
+            maps = self._maps(x)
+        h = maps[-1]
         flat = h.flatten(1)  # [N, C, 4, 4] → [N, 16·C]
         if self.minibatch is not None:
             flat = torch.cat([flat, self.minibatch(h.mean((2, 3)), batches)], 1)  # → [N, 17·C + kernels]
         out = widened(self.out(flat))
         if self.num_classes:
-            return Scores(real_score(out), out, wanted)
-        return Scores(out[:, 0], None, wanted)
+            return Scores(real_score(out), out, maps)
+        return Scores(out[:, 0], None, maps)
 
-    def _maps(self, x: Tensor, features: int) -> tuple[Tensor, Tensor | None]:
-        """The last maps [N, C, 4, 4], and those of the height asked for."""
-        wanted = None
-        for height, block in self.blocks.items():
+    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What each block gives, down to [N, C, 4, 4]."""
+        maps = []
+        for block in self.blocks.values():
             x = block(x)
-            if height == str(features):
-                wanted = x
-        return x, wanted
+            maps.append(x)
+        return tuple(maps)
 
     @torch.no_grad()
-    def fit_minibatch(self, x: Tensor, labels: None = None) -> None:
+    def fit_minibatch(self, x: Tensor) -> None:
         """Scales the minibatch discrimination's kernels to images x, as its authors do; see its ``fit_scale``."""
         if self.minibatch is not None:
-            h, _ = self._maps(x, 0)
-            self.minibatch.fit_scale(h.mean((2, 3)))
-
-    def active_parameters(self) -> list[nn.Parameter]:
-        """All parameters: the network does not grow."""
-        return list(self.parameters())
+            self.minibatch.fit_scale(self._maps(x)[-1].mean((2, 3)))
 
 
 def _initialised(layer: nn.Module, norm: str) -> nn.Module:

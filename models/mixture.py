@@ -11,16 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from gan_ops import nn as gnn
-from models.generators import LatentGenerator
-from models.norms import norm_layer, reparametrized
-from models.scores import Scores, widened
+from gan_ops.objectives import Scores
+from models.parts.generators import LatentGenerator
+from models.parts.norms import norm_layer, reparametrized
+from models.parts.precision import widened
 
 __all__ = ["D_NORMS", "G_NORMS", "DNorm", "Discriminator", "GNorm", "Generator"]
 
 DNorm = Literal["batch", "layer", "group", "pixel", "spectral", "none"]
 GNorm = Literal[DNorm, "virtual"]
 D_NORMS, G_NORMS = get_args(DNorm), get_args(GNorm)
-"""Of those in :mod:`models.norms`, what says something about [N, width] without pixels."""
+"""Of those in :mod:`models.parts.norms`, what says something about [N, width] without pixels."""
 
 SLOPE = 0.2
 """Of D's leaky ReLU, below zero."""
@@ -80,7 +81,7 @@ class Discriminator(nn.Module):
         super().__init__()
         if norm not in D_NORMS:
             raise ValueError(f"norm={norm!r} is not one of {', '.join(D_NORMS)}")
-        self._sees_batch = norm == "batch"
+        self._batch_norm = norm == "batch"
         self.hidden = nn.Sequential(
             nn.Flatten(),
             *_hidden(2, width, norm, weight_norm, nn.LeakyReLU(SLOPE)),
@@ -91,29 +92,25 @@ class Discriminator(nn.Module):
             self.minibatch = gnn.MinibatchDiscrimination(width, minibatch_kernels, minibatch_dim)
         self.out = reparametrized(nn.Linear(width + minibatch_kernels, 1), norm, weight_norm)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1, features: int = 0) -> Scores:
-        """Scores of x.
+    @property
+    def sees_batch(self) -> bool:
+        """Whether a point's score depends on the others of its minibatch."""
+        return self._batch_norm or self.minibatch is not None
 
-        Args:
-            labels: there for the steps' sake; must be None.
-            batches: x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and the
-                result is what they would give one by one.
-            features: other than 0, also return the last hidden layer [N, width].
+    def forward(self, x: Tensor, batches: int = 1) -> Scores:
+        """Scores of x; ``maps`` is the last hidden layer alone, [N, width].
+
+        With ``batches`` > 1, x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and
+        the result is what they would give one by one.
         """
-        if labels is not None:
-            raise ValueError("labels were given to a discriminator that takes none")
         if x.dim() != 4 or x.shape[1:] != (2, 1, 1):
             raise ValueError(f"x is {list(x.shape)}, not [N, 2, 1, 1]")
-        if self._sees_batch and batches > 1:  # and must see each minibatch alone
+        if batches > 1 and self._batch_norm:  # which must see each minibatch alone
             h = torch.stack([self.hidden(x[i::batches]) for i in range(batches)], 1).flatten(0, 1)
         else:
             h = self.hidden(x)
         out = self.out(h if self.minibatch is None else self.minibatch(h, batches))  # [N, width (+ kernels)] → [N, 1]
-        return Scores(widened(out)[:, 0], None, h if features else None)
-
-    def active_parameters(self) -> list[nn.Parameter]:
-        """All parameters: the network does not grow."""
-        return list(self.parameters())
+        return Scores(widened(out)[:, 0], None, (h,))
 
 
 def _hidden(inputs: int, width: int, norm: str, weight_norm: bool, activation: nn.Module) -> list[nn.Module]:

@@ -8,8 +8,6 @@ CPU and, in half precision, on CUDA.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +15,10 @@ from torch import Tensor, nn
 
 from gan_ops import bias_act, bias_act_pixel_norm, fade_in
 from gan_ops import nn as gnn
-from models.scores import Scores, widened
+from gan_ops.objectives import Scores
+from models.parts.growing import Growing, is_fading, lerp
+from models.parts.labels import one_hot
+from models.parts.precision import widened
 
 __all__ = ["Discriminator", "Generator", "fade_reals", "feature_maps"]
 
@@ -40,73 +41,10 @@ def fade_reals(x: Tensor, fade: float | Tensor) -> Tensor:
 
     ``fade`` is a number or a 0-d tensor, as in :meth:`Generator.grow`; H and W are even.
     """
-    return fade_in(x, _down(x), fade) if _is_fading(fade) else x
+    return fade_in(x, _down(x), fade) if is_fading(fade) else x
 
 
-class _Progressive(nn.Module):
-    """Growth as state of a network: its resolution and how far the newest one has been faded in."""
-
-    def __init__(self, max_resolution: int):
-        super().__init__()
-        _check_power_of_two(max_resolution)
-        self.max_resolution = max_resolution
-        self.resolution = 4
-        self.fade: float | Tensor = 0.0
-
-    def grow(self, resolution: int, fade: float | Tensor = 0.0) -> None:
-        """Makes ``resolution`` the present one, with the weight ``fade`` on the path through the resolution below.
-
-        ``fade`` falls from 1 (that path alone counts) to 0 (only the new one does). The number 0 runs the new path
-        alone. A 0-d tensor is kept, not copied, so that changing it in place changes the fade; both paths run whatever
-        its value, which is never read on the host. At 4 px there is no path below: a tensor is ignored there.
-        """
-        self._check_growth(resolution, fade)
-        self.resolution = resolution
-        self.fade = fade if isinstance(fade, Tensor) else float(fade)
-
-    def _check_growth(self, resolution: int, fade: float | Tensor) -> None:
-        _check_power_of_two(resolution)
-        if resolution > self.max_resolution:
-            raise ValueError(f"resolution={resolution} is above {self.max_resolution}, the highest this network has")
-        if isinstance(fade, Tensor):
-            if fade.dim() != 0 or not fade.is_floating_point() or fade.requires_grad:
-                raise ValueError(
-                    "fade must be a 0-d floating-point tensor that requires no gradient, "
-                    f"but is {fade.dtype} {list(fade.shape)}, requires_grad={fade.requires_grad}"
-                )
-        elif not 0 <= fade <= 1:
-            raise ValueError(f"fade={fade} is not between 0 and 1")
-        elif fade and resolution == 4:
-            raise ValueError(f"fade={fade} at 4 px, which has no lower resolution to fade from")
-
-    def _fading(self) -> bool:
-        return self.resolution > 4 and _is_fading(self.fade)
-
-    def _resolutions(self) -> list[int]:
-        """Resolutions above 4 px that have a block now."""
-        return [2**r for r in range(3, self.resolution.bit_length())]
-
-    def _active_modules(self) -> list[nn.Module]:
-        raise NotImplementedError
-
-    def active_parameters(self) -> list[nn.Parameter]:
-        """The parameters that the present resolution and fade use: after ``backward`` these have a gradient."""
-        return [p for module in self._active_modules() for p in module.parameters()]
-
-    def get_extra_state(self) -> dict[str, int | float]:
-        return {"resolution": self.resolution, "fade": float(self.fade) if self._fading() else 0.0}
-
-    def set_extra_state(self, state: Mapping[str, int | float]) -> None:
-        self.grow(state["resolution"], state["fade"])
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False):
-        """As in torch, but a state of another shape is refused in one line, before anything is changed."""
-        if strict and (problem := _misfit(self.state_dict(), state_dict)):
-            raise ValueError(f"the checkpoint does not fit this {type(self).__name__}: {problem}")
-        return super().load_state_dict(state_dict, strict=strict, assign=assign)
-
-
-class Generator(_Progressive):
+class Generator(Growing):
     """Latents z [N, latent_dim] → images [N, image_channels, r, r] at the present resolution r.
 
     Images lie roughly in [−1, 1], as real ones do. ``resolution`` is the highest that it can grow to; it starts at 4.
@@ -139,7 +77,7 @@ class Generator(_Progressive):
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
         if self.num_classes:
-            z = torch.cat((z, _one_hot(labels, self.num_classes, z)), dim=1)
+            z = torch.cat((z, one_hot(labels, self.num_classes, z)), dim=1)
         elif labels is not None:
             raise ValueError("labels were given to a generator with num_classes=0")
 
@@ -163,7 +101,7 @@ class Generator(_Progressive):
         ]
 
 
-class Discriminator(_Progressive):
+class Discriminator(Growing):
     """Images [N, image_channels, r, r] at the present resolution r → :class:`Scores`.
 
     ``resolution`` is the highest that it can grow to; it starts at 4. ``group_size`` is the minibatch stddev's, None
@@ -171,6 +109,9 @@ class Discriminator(_Progressive):
     "acgan" adds class logits to the last layer. ``minibatch_kernels`` of ``minibatch_dim`` values each are those of a
     minibatch discrimination before the last layer (Salimans et al. 2016, §3.2; 0: none).
     """
+
+    sees_batch = True
+    """The deviation of each group, and minibatch discrimination: minibatches must not mix."""
 
     def __init__(
         self,
@@ -211,42 +152,38 @@ class Discriminator(_Progressive):
             self.minibatch = gnn.MinibatchDiscrimination(hidden, minibatch_kernels, minibatch_dim)
         self.out = gnn.EqualizedLinear(hidden + minibatch_kernels, 1 + logits, gain=1)
 
-    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1, features: int = 0) -> Scores:
-        """Scores of x [N, image_channels, r, r], with labels int64 [N] if conditioned by "concat" ("acgan" needs none).
+    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
+        """Scores of x [N, image_channels, r, r]; labels int64 [N] are for conditioning "concat" alone.
 
-        ``batches`` > 1: x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and the
-        result is what they would give one by one, in one pass. ``features``: also return the maps of this height, 4 to
-        r (of height r where it is larger).
+        ``maps`` are those of heights r, r/2, … 4. With ``batches`` > 1, x interleaves that many minibatches (sample n
+        belongs to minibatch n mod ``batches``), and the result is what they would give one by one, in one pass.
         """
-        h, wanted = self._hidden(x, labels, batches, features)
+        h, maps = self._hidden(x, labels, batches)
         if self.minibatch is not None:
             h = self.minibatch(h, batches)  # → [N, hidden + minibatch_kernels]
         out = widened(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
-        return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None, wanted)
+        return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None, maps)
 
-    def _hidden(
-        self, x: Tensor, labels: Tensor | None, batches: int = 1, features: int = 0
-    ) -> tuple[Tensor, Tensor | None]:
-        """The dense layer's activations [N, hidden], and the maps of the height asked for."""
+    def _hidden(self, x: Tensor, labels: Tensor | None, batches: int = 1) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The dense layer's activations [N, hidden], and the maps before it."""
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        if labels is not None and self.conditioning == "none":
-            raise ValueError('labels were given to a discriminator with conditioning="none"')
+        if labels is not None and self.conditioning != "concat":
+            raise ValueError(f'labels were given to a discriminator with conditioning="{self.conditioning}"')
 
         h = self.from_rgb[str(r)](x)
-        wanted = h if features >= r else None
+        maps = [h]
         for i in reversed(self._resolutions()):
             h = self.blocks[str(i)](h)
             if i == r and self._fading():
-                h = _lerp(h, self.from_rgb[str(r // 2)](_down(x)), self.fade)
-            if features == i // 2:
-                wanted = h
+                h = lerp(h, self.from_rgb[str(r // 2)](_down(x)), self.fade)
+            maps.append(h)
         h = self.stddev(h, batches)  # [N, C, 4, 4] → [N, C + 1, 4, 4]
         if self.conditioning == "concat":
-            planes = _one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
+            planes = one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
             h = torch.cat((h, planes), dim=1)  # → [N, C + 1 + num_classes, 4, 4]
-        return self.dense(self.conv(h)), wanted
+        return self.dense(self.conv(h)), tuple(maps)
 
     @torch.no_grad()
     def fit_minibatch(self, x: Tensor, labels: Tensor | None = None) -> None:
@@ -336,50 +273,3 @@ class _DenseFrom4x4(nn.Module):
 def _down(x: Tensor) -> Tensor:
     """2×2 box filter: [N, C, H, W] → [N, C, H/2, W/2]."""
     return F.avg_pool2d(x, 2)
-
-
-def _is_fading(fade: float | Tensor) -> bool:
-    """Whether the old path has to run. Of a tensor that is not asked: it would wait for the device."""
-    return isinstance(fade, Tensor) or fade != 0
-
-
-def _lerp(new: Tensor, old: Tensor, fade: float | Tensor) -> Tensor:
-    """new + fade·(old − new), exact at both ends."""
-    if isinstance(fade, Tensor):
-        fade = fade.to(new)
-    return torch.lerp(new, old, fade)
-
-
-def _one_hot(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
-    """labels int64 [N] → [N, num_classes] in the type and on the device of ``like`` [N, …].
-
-    The range is checked on CPU alone, since reading labels on the host waits for the device; on CUDA a label out of
-    range trips the device's own assertion.
-    """
-    if labels is None:
-        raise ValueError(f"labels are needed by a network with num_classes={num_classes}")
-    if labels.dtype != torch.int64:
-        raise TypeError(f"labels are {labels.dtype}, not torch.int64")
-    n = like.shape[0]
-    if labels.shape != (n,):
-        raise ValueError(f"labels are {list(labels.shape)}, not [{n}]")
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and n:
-        low, high = torch.aminmax(labels)
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"labels reach from {int(low)} to {int(high)}, outside 0 to {num_classes - 1}")
-    return like.new_zeros(n, num_classes).scatter_(1, labels[:, None], 1.0)
-
-
-def _check_power_of_two(resolution: int) -> None:
-    if not isinstance(resolution, int) or resolution < 4 or resolution & (resolution - 1):
-        raise ValueError(f"resolution={resolution} is not a power of two from 4 on")
-
-
-def _misfit(own: Mapping[str, Any], given: Mapping[str, Any]) -> str | None:
-    """The first reason why the state ``given`` cannot be loaded over ``own``, or None."""
-    for name, value in own.items():
-        if name not in given:
-            return f"{name} is missing"
-        if isinstance(value, Tensor) and value.shape != given[name].shape:
-            return f"{name} is {list(given[name].shape)} there but {list(value.shape)} here"
-    return next((f"{name} is not known here" for name in given if name not in own), None)

@@ -10,26 +10,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from gan_ops import nn as gnn
-from models.generators import doubling
+from gan_ops.objectives import Scores
+from gan_ops.objectives.semi_supervised import real_score
+from models.parts.generators import doubling
 
-__all__ = ["Classified", "Classifier", "ConvClassifier", "ConvGenerator", "DenseClassifier", "DenseGenerator"]
+__all__ = ["Classifier", "ConvClassifier", "ConvGenerator", "DenseClassifier", "DenseGenerator"]
 
 SLOPE = 0.2
 """Of the convolutional classifier's leaky ReLUs, below zero."""
-
-
-class Classified(NamedTuple):
-    """What a classifier says about N images."""
-
-    features: Tensor  # [N, F], the activations of the last hidden layer: what feature matching matches
-    logits: Tensor  # [N, K]
 
 
 class Classifier(nn.Module):
@@ -48,15 +42,21 @@ class Classifier(nn.Module):
             nn.init.zeros_(layer.bias)
             layer.parametrizations.weight.original0.requires_grad_(layer is self.head)
 
-    def forward(self, x: Tensor, batches: int = 1) -> Classified:
-        """Images [N, C, H, W] → features [N, F] and logits [N, K].
+    @property
+    def sees_batch(self) -> bool:
+        """Whether an image's logits depend on the others of its minibatch."""
+        return self.compare is not None
+
+    def forward(self, x: Tensor, batches: int = 1) -> Scores:
+        """Images [N, C, H, W] → logits [N, K], their score as real images, and ``maps``: the last hidden layer [N, F].
 
         x may interleave several minibatches (image n belongs to minibatch n mod ``batches``), each to be compared
         within itself.
         """
         features = self.body(x)
         compared = features if self.compare is None else self.compare(features, batches)
-        return Classified(features, self.head(self.before_head(compared)))
+        logits = self.head(self.before_head(compared))
+        return Scores(real_score(logits), logits, (features,))
 
     @torch.no_grad()
     def fit_scale(self, x: Tensor) -> None:

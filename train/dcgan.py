@@ -1,29 +1,134 @@
-"""``python -m train.dcgan``: trains a DCGAN (Radford et al. 2016), with any of the techniques that stabilise it."""
+"""DCGAN: convolutional networks of one resolution, with any technique (Radford et al. 2016, arXiv 1511.06434)."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
 from models.dcgan import Discriminator, Generator
+from models.parts.norms import DNorm, GNorm
 from train.base.capacity import check_networks
 from train.base.errors import UsageError, run_program
 from train.base.seeds import stream_seed
+from train.base.tables import parse_table
+from train.base.values import Size
 from train.data import ImageSet
-from train.dcgan_config import PRESETS, DcganConfig, schedule_of
-from train.engine.ema import averaged_copy
-from train.engine.trainer import Game, Trainer
-from train.gan.build import fit_minibatch, new_trainer, train_as_told
-from train.gan.options import losses_of, new_players
+from train.engine.schedule import Schedule, growing_schedule
+from train.engine.trainer import Trainer
+from train.gan.build import fit_minibatch, new_game, new_trainer
+from train.gan.conditioning import Conditioning, KPlusOne
+from train.gan.game import Gan
+from train.gan.options import GanConfig
+from train.run.options import Table
+from train.run.session import train_as_told
+from train.run.system import System
 
-PROG = "python -m train.dcgan"
-DESCRIPTION = (
-    "Trains a DCGAN. Each technique is one option, off by default. They can be combined; where they cannot, an error"
-    " says why."
-)
+RESOLUTIONS = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class DcganConfig(GanConfig):
+    """Options of DCGAN; the defaults are the paper's (Radford et al. 2016, section 4)."""
+
+    kimg: float = 1000.0
+    """Thousands of images to train on."""
+    batch: Table = "128"
+    """Images in a step."""
+    lr: Table = "0.0002"
+    """Learning rate of both networks."""
+    beta1: float = 0.5
+    """Adam's beta1, the decay rate of the mean gradient."""
+    latent: Size = 100
+    """Length of the latent vector."""
+    g_width: Size = 128
+    """Feature maps of G's last hidden layer; each layer before it has twice as many."""
+    d_width: Size = 64
+    """Feature maps of D's first layer; each next layer has twice as many."""
+    kernel_size: Literal[4, 5] = 5
+    """Height and width of the kernels (the paper's: 5)."""
+    g_norm: GNorm = "batch"
+    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; others: see d-norm."""
+    d_norm: DNorm = "batch"
+    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018. Not virtual: too costly."""
+    weight_norm: bool = False
+    """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
+    reference_batch: Size = 64
+    """Number of latents in the reference batch (g-norm virtual; Salimans et al. 2016, 3.5)."""
+    labels: bool = False
+    """D also classifies real images: K + 1 classes (Salimans et al. 2016, 5)."""
+    class_weight: float = 2.0
+    """Weight of the classification loss (labels; Salimans et al. 2016, 5: 1; their code: 2)."""
+
+    SIZES = (*GanConfig.SIZES, "g_width", "d_width", "kernel_size", "g_norm", "d_norm", "weight_norm")
+    FIXED = ("g_norm", "d_norm")  # some norms have states of one shape
+
+    def check(self) -> None:
+        super().check()
+        if self.resolution not in RESOLUTIONS:
+            raise UsageError(f"resolution={self.resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
+        self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
+        if self.feature_matching >= self.resolution:
+            largest = self.resolution // 2
+            raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {largest}")
+        if not 0 <= self.beta1 < 1:
+            raise UsageError(f"beta1={self.beta1} must be at least 0 and below 1")
+        if not 0 < self.kimg < math.inf:
+            raise UsageError(f"kimg={self.kimg:g} is not a positive number")
+
+    def schedule(self) -> Schedule:
+        """One phase at the full resolution."""
+        self.check()
+        return growing_schedule(
+            self.resolution,
+            self.resolution,
+            fade={4: 0.0},
+            stable={4: self.kimg},
+            batch=parse_table(self.batch, int, "batch"),
+            microbatch=parse_table(self.microbatch, int, "microbatch"),
+            lr=parse_table(self.lr, float, "lr"),
+        )
+
+
+PRESETS: dict[str, DcganConfig] = {
+    # Sized for two CPU cores: five minutes. So few images ask for small batches and a higher learning rate: with
+    # the paper's there are no letters yet where these have them.
+    "glyphs": DcganConfig(
+        precision="auto",
+        kimg=400.0,
+        batch="32",
+        lr="0.0005",
+        kernel_size=4,
+        g_width=32,
+        d_width=32,
+        ema_kimg="5",
+    ),
+    "lsun-64": DcganConfig(
+        preset="lsun-64",
+        data="lsun",
+        resolution=64,
+        kimg=15000.0,
+        mirror=False,
+        ema_kimg="10",
+        log_kimg="20",
+        image_kimg="200",
+        checkpoint_kimg="200",
+    ),
+    "celeba-64": DcganConfig(
+        preset="celeba-64",
+        data="celeba",
+        resolution=64,
+        kimg=5000.0,
+        ema_kimg="10",
+        log_kimg="20",
+        image_kimg="200",
+        checkpoint_kimg="200",
+    ),
+}
 
 
 def generator_options(config: DcganConfig, image_channels: int) -> dict[str, Any]:
@@ -40,11 +145,19 @@ def generator_options(config: DcganConfig, image_channels: int) -> dict[str, Any
     }
 
 
-def build_game(config: DcganConfig, images: ImageSet, device: torch.device) -> Game:
-    """Fresh networks for the options."""
+def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
+    """Everything that trains, from options and data, and the generator's arguments.
 
-    def build() -> tuple[Generator, Discriminator]:
-        return Generator(**generator_options(config, images.channels)), Discriminator(
+    Raises:
+        UsageError: if the options contradict each other or the data.
+    """
+    schedule = config.schedule()
+    if config.labels and not images.num_classes:
+        raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
+    options = generator_options(config, images.channels)
+
+    def networks() -> tuple[Generator, Discriminator]:
+        return Generator(**options), Discriminator(
             config.resolution,
             image_channels=images.channels,
             width=config.d_width,
@@ -56,42 +169,32 @@ def build_game(config: DcganConfig, images: ImageSet, device: torch.device) -> G
             minibatch_dim=config.minibatch_dim,
         )
 
-    check_networks(build, device, f"latent={config.latent}, g_width={config.g_width}, d_width={config.d_width}")
+    check_networks(networks, device, f"latent={config.latent}, g_width={config.g_width}, d_width={config.d_width}")
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    generator, discriminator = build()
+    made = networks()
 
     def fit() -> None:
-        fit_minibatch(discriminator, config, images, config.resolution, labels=False)
+        fit_minibatch(made[1], config, images, config.resolution, labels=False)
 
     fit()
-    networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
-    players = new_players(config, *networks, betas=(config.beta1, 0.999), loss_scaling=config.precision == "fp16")
-    losses = losses_of(config, class_weight=config.class_weight, class_fakes=False)
-    return Game(*players, averaged_copy(generator), losses, config.latent, conditional=config.labels, fit=fit)
+    conditioning = KPlusOne(config.class_weight) if config.labels else Conditioning()
+    betas = config.beta1, 0.999
+    game = new_game(Gan, config, made, schedule, images, device, betas=betas, conditioning=conditioning, fit=fit)
+    return new_trainer(config, game, schedule, images, device), options
 
 
-def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
-    """Everything that trains, from options and data, and the generator's arguments.
-
-    Raises:
-        UsageError: if the options contradict each other or the data.
-    """
-    if config.labels and not images.num_classes:
-        raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
-    game = build_game(config, images, device)
-    return new_trainer(config, game, schedule_of(config), images, device), generator_options(config, images.channels)
+SYSTEM = System(
+    name="dcgan",
+    about="Trains a DCGAN. Each technique is one option, off by default. They can be combined; where they cannot, an"
+    " error says why.",
+    presets=PRESETS,
+    build=build_trainer,
+    generator=Generator,
+)
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    return train_as_told(
-        sys.argv[1:] if args is None else args,
-        PRESETS,
-        schedule_of,
-        program=PROG,
-        description=DESCRIPTION,
-        family="dcgan",
-        build=build_trainer,
-    )
+    return train_as_told(SYSTEM, sys.argv[1:] if args is None else args)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-import models.dcgan
-import models.pggan
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import CheckpointError, UsageError, run_program
@@ -23,9 +21,9 @@ from train.data.decode import SUFFIXES
 from train.measure.pictures import draw, grid, latents, row_labels, save_gif, save_png
 from train.run import checkpoint
 from train.run.options import check_at_least, parse_options
+from train.run.system import system
 
 PROG = "python -m train.generate"
-FAMILIES: dict[str, type[nn.Module]] = {"pggan": models.pggan.Generator, "dcgan": models.dcgan.Generator}
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,21 @@ def build_generator(path: Path, state: dict[str, Any], device: torch.device, *, 
     """The generator in a checkpoint's ``state``, at the resolution that it has reached.
 
     Raises:
-        CheckpointError: naming ``path``, if it is of an unknown family.
+        CheckpointError: naming ``path``, if it is of an unknown system.
     """
     with checkpoint.reading(path):
-        if state["family"] not in FAMILIES:
-            raise CheckpointError(f"checkpoint {path} is of an unknown family, {state['family']!r}")
+        try:
+            make = system(state["system"]).generator
+        except UsageError as error:
+            raise CheckpointError(f"checkpoint {path} cannot be drawn from: {error}") from None
 
         def build() -> nn.Module:
-            return FAMILIES[state["family"]](**state["generator_options"])
+            return make(**state["generator_options"])
 
         # Whatever size it claims to be of, nothing is allocated until its tensors have shown that they are.
         with torch.device("meta"):
             described = build()
-        tensors = state["trainer"]["ema"] if ema else state["trainer"]["generator"]["network"]
+        tensors = state["trainer"]["averages" if ema else "networks"][state["sampler"]]
         checkpoint.check_shapes("generator", described, tensors, path)
         generator = build()
         generator.load_state_dict(tensors)

@@ -1,31 +1,214 @@
-"""``python -m train.pggan``: trains a progressively growing GAN (Karras et al. 2018)."""
+"""PGGAN: both networks grow from 4x4 up, WGAN-GP (Karras et al. 2018, arXiv 1710.10196)."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from gan_ops.objectives import WassersteinGP
 from models.pggan import Discriminator, Generator, fade_reals
 from train.base.capacity import check_networks
 from train.base.errors import UsageError, run_program
 from train.base.seeds import stream_seed
+from train.base.tables import parse_table
+from train.base.values import Size
 from train.data import ImageSet
-from train.engine.ema import averaged_copy
-from train.engine.trainer import Game, Trainer
-from train.gan.build import fit_minibatch, new_trainer, train_as_told
-from train.gan.options import losses_of, new_players
-from train.pggan_config import PRESETS, PgganConfig, schedule_of
+from train.engine.schedule import Position, Schedule, growing_schedule
+from train.engine.trainer import Trainer
+from train.gan.build import fit_minibatch, new_game, new_trainer
+from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning
+from train.gan.game import Gan
+from train.gan.options import LOSSES, GanConfig, loss_option
+from train.run.options import Table, check_at_least
+from train.run.session import train_as_told
+from train.run.system import System
 
-PROG = "python -m train.pggan"
-DESCRIPTION = (
-    "Trains a progressively growing GAN. A TABLE is one value for all resolutions, or values that each apply from a"
-    " resolution on: 4:128,32:64 is 128 up to 16x16 and 64 from 32x32."
-)
+BETAS = 0.0, 0.99
+PGGAN_LOSSES = {**LOSSES, "wgan-gp": WassersteinGP(drift=0.001)}  # Karras et al. 2018, appendix A.1
+Loss = loss_option(PGGAN_LOSSES)
+
+
+class Pggan(Gan):
+    """A game whose networks grow, and whose real images fade as they do."""
+
+    def arrange(self, networks: Mapping[str, nn.Module], at: Position, fade: float | Tensor) -> None:
+        for network in networks.values():
+            network.grow(at.resolution, fade)
+        self._fade = fade
+
+    def blend(self, real: Tensor, fade: float | Tensor) -> Tensor:
+        return fade_reals(real, fade)
+
+
+@dataclass(frozen=True)
+class PgganConfig(GanConfig):
+    """Options of progressive growing."""
+
+    start_resolution: int = 0
+    """First resolution (equal to resolution: no growing; 0: 4, or with init-from the one reached there)."""
+    fade_kimg: Table = "4:8,16:12,32:15"
+    """Thousands of images over which a resolution fades in."""
+    stable_kimg: Table = "4:8,16:12,32:25"
+    """Thousands of images to train on at each resolution after its fade."""
+    lr_ramp_kimg: float = 0.0
+    """Thousands of images over which each phase ramps its learning rate up."""
+    reset_optimizer: bool = False
+    """Reset the optimizers' state whenever the set of active resolutions changes."""
+    loss: Loss = "wgan-gp"
+    conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
+    """Use of labels: none; joined to inputs (concat); classifier (acgan; Odena 2017); auto: concat if there are any."""
+    fmap_base: Size = 512
+    """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
+    fmap_decay: float = 1.0
+    """How fast the number of feature maps falls with resolution."""
+    fmap_max: Size = 64
+    """Maximum number of feature maps of a layer."""
+    group_size: int = 4
+    """Images in a group of the minibatch standard deviation (0: the whole batch)."""
+
+    SIZES = (*GanConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
+    LOSSES = PGGAN_LOSSES
+
+    @property
+    def first_resolution(self) -> int:
+        """Where growing starts."""
+        return self.start_resolution or 4
+
+    def begun_at(self, resolution: int) -> PgganConfig:
+        """Growing goes on from the resolution reached, unless the options name another start."""
+        return self if self.start_resolution else replace(self, start_resolution=min(resolution, self.resolution))
+
+    def check(self) -> None:
+        super().check()
+        check_at_least(self, 0, "group_size")
+        if not 0 <= self.fmap_decay <= 16:
+            raise UsageError(f"fmap_decay={self.fmap_decay} is not from 0 to 16")
+        if self.feature_matching > self.resolution:
+            raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {self.resolution}")
+        if self.conditioning == "concat" and self.feature_matching:
+            raise UsageError(
+                f"feature_matching={self.feature_matching} cannot be combined with conditioning='concat': the maps to"
+                " match come before the labels, so G would have no reason to follow its own (conditioning='acgan' has"
+                " a loss for that)"
+            )
+        if self.clip():
+            raise UsageError(
+                f"loss={self.loss!r} clips D's parameters, which are not the weights where the learning rate is"
+                " equalized: each is multiplied by a constant of its layer (Karras et al. 2018, 4.1)"
+            )
+
+    def schedule(self) -> Schedule:
+        """The phases, checked against the groups of the minibatch deviation."""
+        self.check()
+        schedule = growing_schedule(
+            self.first_resolution,
+            self.resolution,
+            fade=parse_table(self.fade_kimg, float, "fade_kimg"),
+            stable=parse_table(self.stable_kimg, float, "stable_kimg"),
+            batch=parse_table(self.batch, int, "batch"),
+            microbatch=parse_table(self.microbatch, int, "microbatch"),
+            lr=parse_table(self.lr, float, "lr"),
+            lr_ramp=self.lr_ramp_kimg,
+            total=self.kimg,
+        )
+        for phase in schedule.phases:
+            if self.group_size and phase.microbatch % min(self.group_size, phase.microbatch):
+                what = "batch" if phase.microbatch == phase.batch else "microbatch"
+                raise UsageError(
+                    f"group_size={self.group_size} does not divide the {what} of {phase.microbatch}"
+                    f" at {phase.resolution}x{phase.resolution}"
+                )
+        return schedule
+
+
+def half_life(batch: int, decay: float) -> float:
+    """Thousands of images after which an average with this decay per step has forgotten half."""
+    return batch / 1000 * math.log(0.5) / math.log(decay)
+
+
+def half_lives(batches: dict[int, int], decay: float) -> str:
+    """TABLE of the half-life at each resolution for the same decay at every step."""
+    return ",".join(f"{resolution}:{half_life(batch, decay):.4g}" for resolution, batch in batches.items())
+
+
+_PAPER_BATCH = {4: 16, 256: 14, 512: 6, 1024: 3}
+_CELEBA_HQ = {
+    "data": "data/celeba-hq",
+    "resolution": 1024,
+    "latent": 512,
+    "fmap_base": 8192,
+    "fmap_max": 512,
+    "log_kimg": "4:40,32:20,128:10,512:4",
+    "image_kimg": "4:200,128:100,512:40",
+    "checkpoint_kimg": "4:200,128:100,512:40",
+}
+
+# The numbers are those of the paper's reference implementations; see their table in Karras et al. 2018, appendix A.
+PRESETS: dict[str, PgganConfig] = {
+    # Sized for two CPU cores: about nine minutes.
+    "glyphs": PgganConfig(
+        precision="auto",
+        fade_kimg="4:6,16:8,32:10",
+        stable_kimg="4:6,16:14,32:56",
+        batch="4:16,32:8",
+        ema_kimg="2",
+        latent=64,
+        fmap_base=512,
+        fmap_max=64,
+    ),
+    "celebahq-1024": PgganConfig(
+        preset="celebahq-1024",
+        kimg=12000.0,
+        fade_kimg="600",
+        stable_kimg="600",
+        batch="4:128,32:64,64:32,128:16,256:8,512:4",
+        lr="4:0.001,1024:0.0015",
+        ema_kimg="10",
+        group_size=4,
+        **_CELEBA_HQ,
+    ),
+    "celebahq-1024-paper": PgganConfig(
+        preset="celebahq-1024-paper",
+        kimg=19000.0,
+        fade_kimg="800",
+        stable_kimg="800",
+        batch=",".join(f"{resolution}:{batch}" for resolution, batch in _PAPER_BATCH.items()),
+        lr="0.001",
+        lr_ramp_kimg=40.0,
+        reset_optimizer=True,
+        ema_kimg=half_lives(_PAPER_BATCH, 0.999),
+        group_size=0,
+        **_CELEBA_HQ,
+    ),
+    "cifar10": PgganConfig(
+        preset="cifar10",
+        data="cifar10",
+        mirror=False,
+        kimg=20000.0,
+        fade_kimg="400",
+        stable_kimg="400",
+        batch="16",
+        lr="0.001",
+        reset_optimizer=True,
+        update="joint",
+        ema_kimg=f"{half_life(16, 0.999):.4g}",
+        loss="wgan-gp(target=750)",
+        latent=128,
+        fmap_base=4096,
+        fmap_max=128,
+        group_size=0,
+        log_kimg="20",
+        image_kimg="200",
+        checkpoint_kimg="200",
+    ),
+}
 
 
 def generator_options(config: PgganConfig, image_channels: int, num_classes: int) -> dict[str, Any]:
@@ -41,41 +224,6 @@ def generator_options(config: PgganConfig, image_channels: int, num_classes: int
     }
 
 
-def build_game(config: PgganConfig, images: ImageSet, num_classes: int, device: torch.device) -> Game:
-    """Fresh networks for the options; ``num_classes`` is 0 unless the networks take labels."""
-    options = generator_options(config, images.channels, num_classes)
-    shared = {name: value for name, value in options.items() if name != "latent_dim"}
-
-    def build() -> tuple[Generator, Discriminator]:
-        return Generator(**options), Discriminator(
-            **shared,
-            conditioning=config.conditioning,
-            group_size=config.group_size or None,
-            minibatch_kernels=config.minibatch_discrimination,
-            minibatch_dim=config.minibatch_dim,
-        )
-
-    check_networks(build, device, f"latent={config.latent}, fmap_base={config.fmap_base}, fmap_max={config.fmap_max}")
-    torch.manual_seed(stream_seed(config.seed, "weights"))
-    generator, discriminator = build()
-    discriminator.grow(config.first_resolution)
-
-    def fit() -> None:
-        fit_minibatch(discriminator, config, images, config.first_resolution, labels=config.conditioning == "concat")
-
-    fit()
-    networks = [network.to(device, memory_format=torch.channels_last) for network in (generator, discriminator)]
-    ema = averaged_copy(generator)
-    players = new_players(config, *networks, betas=(0.0, 0.99), loss_scaling=config.precision == "fp16")
-
-    def grow(resolution: int, fade: float | Tensor) -> None:
-        for network in (*networks, ema):
-            network.grow(resolution, fade)
-
-    losses = losses_of(config, class_weight=config.class_weight)
-    return Game(*players, ema, losses, config.latent, num_classes > 0, grow, fade_reals, fit)
-
-
 def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
     """Everything that trains, from options and data, and the generator's arguments.
 
@@ -84,33 +232,55 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     """
     if config.conditioning == "auto":
         config = dataclasses.replace(config, conditioning="concat" if images.num_classes else "none")
-    schedule = schedule_of(config)
-    conditional = config.conditioning != "none"
-    if conditional and not images.num_classes:
+    schedule = config.schedule()
+    conditioning: Conditioning = {
+        "none": Conditioning(),
+        "concat": Concat(),
+        "acgan": AuxiliaryClassifier(config.class_weight),
+    }[config.conditioning]
+    if conditioning.labels and not images.num_classes:
         labels = f"{images.name} has {images.describe_labels()}"
         raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {labels}")
-    num_classes = images.num_classes if conditional else 0
-    trainer = new_trainer(
-        config,
-        build_game(config, images, num_classes, device),
-        schedule,
-        images,
-        device,
-        reset_optimizer=config.reset_optimizer,
-    )
-    return trainer, generator_options(config, images.channels, num_classes)
+    options = generator_options(config, images.channels, images.num_classes if conditioning.labels else 0)
+    shared = {name: value for name, value in options.items() if name != "latent_dim"}
+
+    def networks() -> tuple[Generator, Discriminator]:
+        return Generator(**options), Discriminator(
+            **shared,
+            conditioning=config.conditioning,
+            group_size=config.group_size or None,
+            minibatch_kernels=config.minibatch_discrimination,
+            minibatch_dim=config.minibatch_dim,
+        )
+
+    sizes = f"latent={config.latent}, fmap_base={config.fmap_base}, fmap_max={config.fmap_max}"
+    check_networks(networks, device, sizes)
+    torch.manual_seed(stream_seed(config.seed, "weights"))
+    made = networks()
+    first = config.first_resolution
+    made[1].grow(first)
+
+    def fit() -> None:
+        fit_minibatch(made[1], config, images, first, labels=config.conditioning == "concat")
+
+    fit()
+    game = new_game(Pggan, config, made, schedule, images, device, betas=BETAS, conditioning=conditioning, fit=fit)
+    trainer = new_trainer(config, game, schedule, images, device, reset_optimizer=config.reset_optimizer)
+    return trainer, options
+
+
+SYSTEM = System(
+    name="pggan",
+    about="Trains a progressively growing GAN. A TABLE is one value for all resolutions, or values that each apply from"
+    " a resolution on: 4:128,32:64 is 128 up to 16x16 and 64 from 32x32.",
+    presets=PRESETS,
+    build=build_trainer,
+    generator=Generator,
+)
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    return train_as_told(
-        sys.argv[1:] if args is None else args,
-        PRESETS,
-        schedule_of,
-        program=PROG,
-        description=DESCRIPTION,
-        family="pggan",
-        build=build_trainer,
-    )
+    return train_as_told(SYSTEM, sys.argv[1:] if args is None else args)
 
 
 if __name__ == "__main__":

@@ -82,12 +82,12 @@ class ReferenceSequential(nn.Sequential):
     ``set_reference(latents)`` stores the inputs that the reference batch is made from. They are a buffer,
     ``reference``, so that checkpoints and copies hold them; with several processes every one must be given the same.
 
-    While any parameter requires a gradient, every call sends the reference batch through the network, as far as the
-    last VirtualBatchNorm, and gradients flow through it. In a network whose parameters do not, such as an averaged copy
-    (``requires_grad_(False)``), its statistics are computed once and kept until a parameter or a buffer is replaced or
-    changed in place, so that a call costs what it would with batch norm. A change through ``parameter.data`` or by a
-    replayed CUDA graph leaves no trace and goes unnoticed: call :meth:`forget_statistics` after one. Compiled calls and
-    ``torch.func`` transforms keep nothing.
+    In training mode, and while any parameter requires a gradient, every call sends the reference batch through the
+    network, as far as the last VirtualBatchNorm, and gradients flow through it. In evaluation mode and with parameters
+    that require none, as in an averaged copy (``eval().requires_grad_(False)``), its statistics are computed once and
+    kept until a parameter or a buffer is replaced or changed in place, so that a call costs what it would with batch
+    norm. A change through ``parameter.data`` or by a replayed CUDA graph leaves no trace and goes unnoticed: call
+    :meth:`forget_statistics` after one. Compiled calls and ``torch.func`` transforms keep nothing.
 
     Layers see one batch at a time. VirtualBatchNorm may also lie in a plain nn.Sequential within, but in no other
     module, to which nobody would give the reference batch.
@@ -142,7 +142,7 @@ class ReferenceSequential(nn.Sequential):
                 f"this {type(self).__name__} was never given a reference batch; call set_reference(latents)"
             )
         # Not under no_grad either: torch's fused optimizers leave no trace of having changed a parameter.
-        trains = any(p.requires_grad for p in self.parameters())
+        trains = self.training or any(p.requires_grad for p in self.parameters())
         if trains:
             self._kept = None
         if trains or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():

@@ -1,30 +1,48 @@
 """What discriminator and generator minimise: small objects on scores and gradients, independent of trainers."""
 
 from gan_ops.objectives import penalties, semi_supervised
-from gan_ops.objectives.adversarial import (
+from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
+from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
+from gan_ops.objectives.objective import Objective
+from gan_ops.objectives.penalties import R1, R2, Dragan, GradientPenalty, Penalty, WganGP, WganLP
+from gan_ops.objectives.pointwise import (
+    ClippedWasserstein,
     Hinge,
     LeastSquares,
     Minimax,
     NonSaturating,
-    Objective,
     Wasserstein,
-    classification_loss,
+    WassersteinGP,
 )
-from gan_ops.objectives.feature_matching import feature_matching
-from gan_ops.objectives.gradient_penalty import GradientPenalty, gradient_at, score_gradient
+from gan_ops.objectives.scores import Scores, interleave, score_of, scores_of
+from gan_ops.objectives.semi_supervised import classification_loss
 
 __all__ = [
+    "R1",
+    "R2",
+    "ClippedWasserstein",
+    "Dragan",
+    "FeatureMatching",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
     "Minimax",
     "NonSaturating",
     "Objective",
+    "Penalty",
+    "Scores",
     "Wasserstein",
+    "WassersteinGP",
+    "WganGP",
+    "WganLP",
     "classification_loss",
     "feature_matching",
     "gradient_at",
+    "gradient_of",
+    "interleave",
     "penalties",
     "score_gradient",
+    "score_of",
+    "scores_of",
     "semi_supervised",
 ]

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
-__all__ = ["feature_matching"]
+from gan_ops.objectives.objective import Objective, Stats
+from gan_ops.objectives.scores import Scores
+
+__all__ = ["FeatureMatching", "feature_matching"]
 
 
 def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
@@ -25,3 +31,33 @@ def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
             f"fake must have features {list(real.shape[1:])} as real has, but they are {list(fake.shape[1:])}"
         )
     return (real.mean(0) - fake.mean(0)).square().sum()
+
+
+@dataclass(frozen=True)
+class FeatureMatching(Objective):
+    """The critic's loss of another objective, and :func:`feature_matching` instead of its generator's.
+
+    Attributes:
+        objective: whose critic's loss it is.
+        height: of the critic's maps that are matched; the largest not above it. Maps [N, F] without pixels count as of
+            height 1.
+    """
+
+    objective: Objective
+    height: int = 4
+    compares = True
+
+    def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
+        return self.objective.d(real, fake, stats)
+
+    def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
+        return feature_matching(self._map(real), self._map(fake))
+
+    def _map(self, scores: Scores) -> Tensor:
+        """Its values in float32, or float64 of float64."""
+        heights = {1 if m.dim() == 2 else m.shape[2]: m for m in scores.maps}
+        fitting = [height for height in heights if height <= self.height]
+        if not fitting:
+            raise ValueError(f"height={self.height}: the critic's maps have heights {', '.join(map(str, heights))}")
+        found = heights[max(fitting)]
+        return found if found.dtype == torch.float64 else found.float()

@@ -1,7 +1,8 @@
-"""The usual penalties on a critic's gradient as functions: a critic and batches in, a scalar loss out.
+"""The usual penalties on a critic's gradient: classes for trainers, and functions for anybody's own loop.
 
-Scores are D(x) for x [N, *]; expectations are means over the batch, so that losses of equal microbatches or processes
-average to that of the whole (but for DRAGAN's deviation, which is that of the batch given). Each takes
+A function takes a critic and batches and returns a scalar loss. Scores are D(x) for x [N, *]; expectations are means
+over the batch, so that losses of equal microbatches or processes average to that of the whole (but for DRAGAN's
+deviation, which is that of the batch given). Each function takes
 
 - ``critic``: gives scores [N], or an object with them as ``score``; a closure where it needs labels. It is called once.
 - ``generator``: where random numbers come from, on the batches' device; torch's default one if None. With several
@@ -30,12 +31,154 @@ says so.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
 import torch
 from torch import Tensor
 
-from gan_ops.objectives.gradient_penalty import Critic, GradientPenalty, score_gradient
+from gan_ops.objectives.gradients import Critic, score_gradient
+from gan_ops.objectives.objective import check_not_negative
+from gan_ops.ops import gradient_penalty, interpolate
 
-__all__ = ["dragan", "r1", "r2", "wgan_gp", "wgan_lp"]
+__all__ = [
+    "R1",
+    "R2",
+    "Dragan",
+    "GradientPenalty",
+    "Penalty",
+    "WganGP",
+    "WganLP",
+    "dragan",
+    "r1",
+    "r2",
+    "wgan_gp",
+    "wgan_lp",
+]
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A penalty on the gradient of a critic's scores, for trainers: where the gradient is taken, and what it costs.
+
+    ``at`` says where: at points "between" real and generated samples, "around" real ones, or at the "real" or the
+    "fake" samples themselves, whose scores' own pass gives it. The first two have a method ``points``. ``every``
+    penalises each ``every``-th step alone (lazy regularisation, Karras et al. 2020, §3.1); the trainer makes up for it.
+    """
+
+    at: ClassVar[Literal["between", "around", "real", "fake"]]
+    every: int = field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(f"every={self.every} is not a whole number of at least 1")
+
+    def loss(self, gradient: Tensor) -> Tensor:
+        """The penalty of ``gradient`` [N, *], the scores' at the points: a scalar, float32 (or float64).
+
+        A gradient taken from a scaled loss must be unscaled first.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class _OfNorm(Penalty):
+    """weight·E[(‖∇D(x̂)‖ − target)²/target²], the norm taken per sample over all its axes; of target 0 weight·E‖∇D‖²."""
+
+    weight: float = 10.0
+    target: float = 1.0
+    one_sided: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative(self, "weight", "target")
+
+    def loss(self, gradient: Tensor) -> Tensor:
+        return self.weight * gradient_penalty(gradient, self.target, self.one_sided).mean()
+
+
+@dataclass(frozen=True)
+class WganGP(_OfNorm):
+    """weight·E[(‖∇D(x̂)‖ − target)²/target²] at points x̂ between real and generated samples.
+
+    Gulrajani et al. 2017, eq. 3, with the target of Karras et al. 2018, appendix A.1 and D (750 for CIFAR-10)::
+
+        points = penalty.points(real, fake)
+        loss = penalty.loss(score_gradient(discriminator, points))
+    """
+
+    at = "between"
+
+    def points(
+        self, real: Tensor, fake: Tensor, weights: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """x̂ = real + u·(fake − real) [N, *], with one u ~ U[0, 1) a sample.
+
+        The u are given as ``weights`` [N], or drawn from ``generator``. ValueError unless the shapes are equal.
+        """
+        if real.shape != fake.shape:
+            raise ValueError(f"real is {list(real.shape)} but fake is {list(fake.shape)}")
+        if weights is None:
+            weights = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
+        return interpolate(real, fake.to(real.dtype), weights)
+
+
+@dataclass(frozen=True)
+class WganLP(WganGP):
+    """weight·E[max(‖∇D(x̂)‖ − target, 0)²/target²] at the points of :class:`WganGP`: Petzka et al. 2018."""
+
+    one_sided = True
+
+
+@dataclass(frozen=True)
+class GradientPenalty(WganGP):
+    """:class:`WganGP`, or with ``one_sided`` :class:`WganLP`."""
+
+    one_sided: bool = False
+
+
+@dataclass(frozen=True)
+class Dragan(_OfNorm):
+    """weight·E[(‖∇D(x + δ)‖ − target)²/target²] around real samples: Kodali et al. 2017.
+
+    As in the authors' code, δ = noise·std(x)·u with u ~ U[0, 1) for every value, and the standard deviation is that of
+    all values of the batch.
+    """
+
+    at = "around"
+    noise: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative(self, "noise")
+
+    def points(self, real: Tensor, u: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """x + δ [N, *]; u is given in the shape of ``real``, or drawn from ``generator``."""
+        if u is None:
+            u = torch.empty_like(real).uniform_(generator=generator)
+        return real + self.noise * real.std(unbiased=False) * u
+
+
+@dataclass(frozen=True)
+class R1(Penalty):
+    """γ/2·E‖∇D(x)‖² at real samples: Mescheder et al. 2018, eq. 9."""
+
+    at = "real"
+    gamma: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative(self, "gamma")
+
+    def loss(self, gradient: Tensor) -> Tensor:
+        return self.gamma / 2 * gradient_penalty(gradient, 0.0).mean()
+
+
+@dataclass(frozen=True)
+class R2(R1):
+    """γ/2·E‖∇D(G(z))‖² at generated samples: Mescheder et al. 2018, eq. 10."""
+
+    at = "fake"
 
 
 def wgan_gp(
@@ -53,8 +196,8 @@ def wgan_gp(
     Args:
         real, fake: [N, *] of one shape.
     """
-    penalty = GradientPenalty(weight, target)
-    return penalty.loss(score_gradient(critic, penalty.points(real, fake, generator), scale))
+    penalty = WganGP(weight, target)
+    return penalty.loss(score_gradient(critic, penalty.points(real, fake, generator=generator), scale))
 
 
 def wgan_lp(
@@ -72,18 +215,18 @@ def wgan_lp(
     Args:
         real, fake: [N, *] of one shape.
     """
-    penalty = GradientPenalty(weight, target, one_sided=True)
-    return penalty.loss(score_gradient(critic, penalty.points(real, fake, generator), scale))
+    penalty = WganLP(weight, target)
+    return penalty.loss(score_gradient(critic, penalty.points(real, fake, generator=generator), scale))
 
 
 def r1(critic: Critic, real: Tensor, *, gamma: float = 10.0, scale: float | Tensor | None = None) -> Tensor:
     """γ/2·E‖∇D(x)‖² at real samples [N, *]: Mescheder et al. 2018, eq. 9."""
-    return _zero_centred(gamma).loss(score_gradient(critic, real, scale))
+    return R1(gamma).loss(score_gradient(critic, real, scale))
 
 
 def r2(critic: Critic, fake: Tensor, *, gamma: float = 10.0, scale: float | Tensor | None = None) -> Tensor:
     """γ/2·E‖∇D(G(z))‖² at generated samples [N, *]: Mescheder et al. 2018, eq. 10."""
-    return _zero_centred(gamma).loss(score_gradient(critic, fake, scale))
+    return R2(gamma).loss(score_gradient(critic, fake, scale))
 
 
 def dragan(
@@ -96,22 +239,6 @@ def dragan(
     generator: torch.Generator | None = None,
     scale: float | Tensor | None = None,
 ) -> Tensor:
-    """weight·E[(‖∇D(x + δ)‖ − target)²/target²] around real samples: Kodali et al. 2017.
-
-    As in the authors' code, δ = noise·std(x)·u with u ~ U[0, 1) for every value, and the standard deviation is that of
-    all values of the batch.
-
-    Args:
-        real: [N, *].
-    """
-    if not noise >= 0:
-        raise ValueError(f"noise={noise} must not be negative")
-    u = torch.empty_like(real).uniform_(generator=generator)
-    points = real + noise * real.std(unbiased=False) * u
-    return GradientPenalty(weight, target).loss(score_gradient(critic, points, scale))
-
-
-def _zero_centred(gamma: float) -> GradientPenalty:
-    if not gamma >= 0:
-        raise ValueError(f"gamma={gamma} must not be negative")
-    return GradientPenalty(gamma / 2, target=0.0)
+    """weight·E[(‖∇D(x + δ)‖ − target)²/target²] around real samples [N, *]: Kodali et al. 2017; see :class:`Dragan`."""
+    penalty = Dragan(weight, target, noise)
+    return penalty.loss(score_gradient(critic, penalty.points(real, generator=generator), scale))

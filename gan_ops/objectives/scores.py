@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Scores", "interleave", "scores_of"]
+__all__ = ["Scores", "interleave", "score_of", "scores_of"]
 
 
 class Scores(NamedTuple):
@@ -15,7 +15,7 @@ class Scores(NamedTuple):
 
     score: Tensor  # [N], float32 (float64 of float64), higher is more real; [N, K] of a critic whose scores are vectors
     logits: Tensor | None = None  # [N, num_classes] of one that tells classes apart
-    maps: tuple[Tensor, ...] = ()  # [N, C, h, w] each: activations that features can be matched in, all of them
+    maps: tuple[Tensor, ...] = ()  # [N, C, h, w] each, or [N, F]: all activations that features can be matched in
     x: Tensor | None = None  # [N, …]: the samples themselves, for losses that compare them
 
     def parted(self, parts: int) -> list[Scores]:
@@ -36,11 +36,19 @@ def scores_of(value: Scores | Tensor) -> Scores:
     return value if isinstance(value, Scores) else Scores(value)
 
 
+def score_of(value: Scores | Tensor) -> Tensor:
+    """The scores themselves, of a plain tensor too."""
+    return value if isinstance(value, Tensor) else value.score
+
+
 def interleave(*batches: Tensor) -> Tensor:
     """k × [n, C, H, W] → [k·n, C, H, W]: the first of each, the second of each, …; channels last.
 
-    Layers that compare the samples of a minibatch take the number k and keep the minibatches apart.
+    Layers that compare the samples of a minibatch take the number k and keep the minibatches apart. ValueError unless
+    all have the shape of the first, whose type and device the result has.
     """
+    if any(batch.shape != batches[0].shape for batch in batches):
+        raise ValueError(f"batches must have one shape, but are {', '.join(str(list(b.shape)) for b in batches)}")
     n, c, h, w = batches[0].shape
     k, like = len(batches), batches[0]
     both = torch.empty(k * n, c, h, w, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

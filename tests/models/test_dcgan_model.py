@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.dcgan import Discriminator, Generator
-from models.norms import D_NORMS, G_NORMS, norm_layer
+from models.parts.norms import D_NORMS, G_NORMS, norm_layer
 
 LATENT = 6
 SIZES = {"width": 4}
@@ -148,13 +148,13 @@ def test_interleaved_minibatches_are_scored_as_one_by_one(norm, options):
     if norm == "batch":
         d.train()
     x = images()
-    both = d(x, batches=2, features=8)
-    for i in range(2):
-        alone = d(x[i::2], features=8)
-        torch.testing.assert_close(both.score[i::2], alone.score)
-        torch.testing.assert_close(both.features[i::2], alone.features)
-        if options.get("num_classes"):
-            torch.testing.assert_close(both.class_logits[i::2], alone.class_logits)
+    for together, part in zip(d(x, batches=2).parted(2), (x[0::2], x[1::2]), strict=True):
+        torch.testing.assert_close(together, d(part))
+
+
+@pytest.mark.parametrize(("norm", "kernels", "sees"), [("batch", 0, True), ("layer", 0, False), ("none", 3, True)])
+def test_what_compares_samples_says_so(norm, kernels, sees):
+    assert discriminator(norm=norm, minibatch_kernels=kernels).sees_batch is sees
 
 
 @pytest.mark.parametrize("norm", set(G_NORMS) - {"batch"})
@@ -196,26 +196,26 @@ def test_fitted_kernels_see_neighbours():
     d = discriminator(minibatch_kernels=5)
     x = images()
     d.fit_minibatch(x)
-    maps, _ = d._maps(x, 0)
+    maps = d(x).maps[-1]
     closeness = d.minibatch(maps.mean((2, 3)))[:, maps.shape[1] :] - 1  # without the sample itself
     assert 0.01 < closeness.mean() < 7 * math.exp(-0.5)
 
 
-# --- classes and features
+# --- classes and maps
 
 
 def test_k_logits_score_real_against_generated():
     d = discriminator(num_classes=4)
     scores = d(images())
-    assert scores.class_logits.shape == (8, 4)
-    torch.testing.assert_close(scores.score, scores.class_logits.exp().sum(1).log())
+    assert scores.logits.shape == (8, 4)
+    torch.testing.assert_close(scores.score, scores.logits.exp().sum(1).log())
 
 
-@pytest.mark.parametrize(("height", "channels"), [(4, 8), (8, 4)])
-def test_features_are_the_maps_of_a_height(height, channels):
-    d = discriminator()
-    assert d(images(), features=height).features.shape == (8, channels, height, height)
-    assert d(images()).features is None
+def test_maps_are_what_the_blocks_give():
+    d, x = discriminator(), images()
+    maps = d(x).maps
+    assert [tuple(m.shape) for m in maps] == [(8, 4, 8, 8), (8, 8, 4, 4)]
+    assert torch.equal(d.blocks["8"](x), maps[0]) and torch.equal(d.blocks["4"](maps[0]), maps[1])
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,6 @@ def test_features_are_the_maps_of_a_height(height, channels):
         (lambda: discriminator(norm="virtual"), "norm='virtual'"),
         (lambda: generator()(torch.zeros(2, LATENT + 1)), r"z is \[2, 7\], not \[N, 6\]"),
         (lambda: discriminator()(torch.zeros(2, 3, 8, 8)), r"x is \[2, 3, 8, 8\], not \[N, 3, 16, 16\]"),
-        (lambda: discriminator()(images(), features=16), "features=16 is not one of the maps' heights 8, 4"),
-        (lambda: generator()(latents(), torch.zeros(8)), "labels"),
-        (lambda: discriminator()(images(), torch.zeros(8)), "labels"),
     ],
 )
 def test_what_does_not_fit_is_named(call, message):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models import norms
 from models.mixture import D_NORMS, G_NORMS, Discriminator, Generator
+from models.parts import norms
 from train.data.gaussians import ring
 
 
@@ -24,14 +24,20 @@ def test_a_generator_makes_points(norm: str) -> None:
 @pytest.mark.parametrize("norm", D_NORMS)
 def test_a_discriminator_scores_each_point(norm: str) -> None:
     scores = Discriminator(width=8, norm=norm)(torch.randn(4, 2, 1, 1))
-    assert scores.score.shape == (4,) and scores.class_logits is None and scores.features is None
+    assert scores.score.shape == (4,) and scores.logits is None
 
 
-def test_features_are_the_last_hidden_layer_of_which_the_score_is_a_linear_function() -> None:
+def test_the_map_is_the_last_hidden_layer_of_which_the_score_is_a_linear_function() -> None:
     network = Discriminator(width=8)
-    score, _, features = network(torch.randn(4, 2, 1, 1), features=4)
-    assert features.shape == (4, 8)
-    assert torch.equal(network.out(features)[:, 0], score)
+    scores = network(torch.randn(4, 2, 1, 1))
+    (hidden,) = scores.maps
+    assert hidden.shape == (4, 8)
+    assert torch.equal(network.out(hidden)[:, 0], scores.score)
+
+
+@pytest.mark.parametrize(("norm", "kernels", "sees"), [("batch", 0, True), ("layer", 0, False), ("none", 3, True)])
+def test_what_compares_samples_says_so(norm: str, kernels: int, sees: bool) -> None:
+    assert Discriminator(width=8, norm=norm, minibatch_kernels=kernels).sees_batch is sees
 
 
 @pytest.mark.parametrize("norm", D_NORMS)
@@ -41,9 +47,10 @@ def test_interleaved_minibatches_are_scored_as_one_by_one(norm: str, kernels: in
     network = Discriminator(width=8, norm=norm, minibatch_kernels=kernels)
     network.train(norm == "batch")  # in evaluation spectral norm stands still
     x = torch.randn(6, 2, 1, 1)
-    both = network(x, batches=2).score
-    apart = torch.stack([network(x[i::2]).score for i in range(2)], 1).flatten()
-    torch.testing.assert_close(both, apart)
+    for together, part in zip(network(x, batches=2).parted(2), (x[0::2], x[1::2]), strict=True):
+        alone = network(part)
+        torch.testing.assert_close(together.score, alone.score)
+        torch.testing.assert_close(together.maps, alone.maps)
 
 
 def test_minibatch_discrimination_sees_the_companions_and_nothing_else_does() -> None:
@@ -86,7 +93,3 @@ def test_what_is_wrong_with_inputs_is_said() -> None:
         Discriminator()(torch.randn(4, 2))
     with pytest.raises(ValueError, match="needs a reference batch"):
         Generator(3, norm="virtual")
-    with pytest.raises(ValueError, match="labels"):
-        generator()(torch.randn(4, 3), torch.zeros(4))
-    with pytest.raises(ValueError, match="labels"):
-        Discriminator()(torch.randn(4, 2, 1, 1), torch.zeros(4))

@@ -37,8 +37,9 @@ def test_mnist_classifier_has_the_papers_layers():
     weights = sum(a * b for a, b in itertools.pairwise(widths))
     classifier = DenseClassifier(784, 10)
     assert trained(classifier) == weights + sum(widths[1:]) + 10  # biases, and the scales of the last layer alone
-    features, logits = classifier(torch.rand(4, *MNIST))
-    assert features.shape == (4, 250) and logits.shape == (4, 10)
+    scores = classifier(torch.rand(4, *MNIST))
+    assert [m.shape for m in scores.maps] == [(4, 250)] and scores.logits.shape == (4, 10)
+    torch.testing.assert_close(scores.score, scores.logits.exp().sum(1).log())
 
 
 def test_mnist_noise_is_wider_inside():
@@ -54,8 +55,8 @@ def test_convolutional_classifier_has_nine_convolutions_and_a_dense_layer(width)
     assert trained(classifier) == weights + 3 * width + 6 * wide + 10 + 10
     assert len([module for module in classifier.modules() if isinstance(module, nn.Conv2d)]) == 9
     assert [module.p for module in classifier.modules() if isinstance(module, nn.Dropout)] == [0.2, 0.5, 0.5]
-    features, logits = classifier(torch.rand(2, *CIFAR))
-    assert features.shape == (2, wide) and logits.shape == (2, 10)
+    scores = classifier(torch.rand(2, *CIFAR))
+    assert [m.shape for m in scores.maps] == [(2, wide)] and scores.logits.shape == (2, 10)
 
 
 def test_mnist_generator_has_the_papers_layers():
@@ -128,15 +129,16 @@ def test_noise_is_for_training():
 
 def test_without_minibatch_discrimination_an_image_is_judged_alone():
     classifier, x = small().eval(), images()
+    assert not classifier.sees_batch
     torch.testing.assert_close(classifier(x[:4]).logits, classifier(x).logits[:4])
 
 
 def test_minibatch_discrimination_sees_the_batch_and_leaves_the_matched_features_alone():
     classifier, x = small(compare_batch=True).eval(), images()
-    assert isinstance(classifier.compare, gnn.MinibatchDiscrimination)
+    assert isinstance(classifier.compare, gnn.MinibatchDiscrimination) and classifier.sees_batch
     part, whole = classifier(x[:4]), classifier(x)
     assert (part.logits - whole.logits[:4]).abs().max() > 1e-3
-    torch.testing.assert_close(part.features, whole.features[:4])
+    torch.testing.assert_close(part.maps[0], whole.maps[0][:4])
 
 
 def test_interleaved_minibatches_are_compared_each_within_itself():

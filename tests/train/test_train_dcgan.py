@@ -5,13 +5,13 @@ import json
 
 import pytest
 import torch
+from train.dcgan_config import DcganConfig
 
-from models.norms import D_NORMS, G_NORMS
+from models.parts.norms import D_NORMS, G_NORMS
 from train import dcgan, generate, pggan
 from train.base.errors import UsageError, run_program
 from train.data import ImageSet
 from train.dcgan import build_trainer
-from train.dcgan_config import DcganConfig
 from train.measure.pictures import draw
 from train.run import checkpoint
 

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from models.norms import G_NORMS
+from models.parts.norms import G_NORMS
 from train import export, generate
 from train.base.errors import CheckpointError, run_program
 from train.run import checkpoint

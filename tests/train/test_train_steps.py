@@ -4,14 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from train.engine.steps import Losses, discriminator_gradients, generator_gradients, merged_gradients
 
-from gan_ops.objectives import GradientPenalty, LeastSquares, NonSaturating, Wasserstein
+from gan_ops.objectives import GradientPenalty, LeastSquares, NonSaturating, Scores, Wasserstein
 from models import dcgan
 from models.pggan import Discriminator, Generator
-from models.scores import Scores
 from train.engine.player import Player
 from train.engine.precision import DTYPES, Autocast
-from train.engine.steps import Losses, discriminator_gradients, generator_gradients, merged_gradients
 
 CPU = torch.device("cpu")
 N = 8

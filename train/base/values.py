@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 import typing
@@ -36,31 +37,32 @@ def check_values(options: Any, source: str = "") -> None:
     Raises:
         UsageError: naming ``source``, if there is one, the option and its value.
     """
-    for name, kind in typing.get_type_hints(type(options), include_extras=True).items():
-        if complaint := _complaint(getattr(options, name), kind):
+    kinds = typing.get_type_hints(type(options), include_extras=True)
+    for name in (field.name for field in dataclasses.fields(options)):
+        if wrong := complaint(getattr(options, name), kinds[name]):
             where = f"{source}: " if source else ""
-            raise UsageError(f"{where}{name}={_shown(getattr(options, name))} {complaint}")
+            raise UsageError(f"{where}{name}={_shown(getattr(options, name))} {wrong}")
 
 
 def _shown(value: Any) -> str:
     return str(value) if isinstance(value, int | float | Path) else repr(value)
 
 
-def _complaint(value: Any, kind: Any) -> str:
+def complaint(value: Any, kind: Any) -> str:
     """What is wrong with a value of an option of this type; nothing if it is right."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
         ranges = [part for part in parts[1:] if isinstance(part, Range)]
-        return _complaint(value, parts[0]) or "".join(_beyond(value, part) for part in ranges)
+        return complaint(value, parts[0]) or "".join(_beyond(value, part) for part in ranges)
     if origin in (typing.Union, types.UnionType):
-        complaints = [_complaint(value, part) for part in parts]
+        complaints = [complaint(value, part) for part in parts]
         return "" if "" in complaints else complaints[0]
     if origin is Literal:
         return "" if value in parts else f"is not one of {', '.join(map(repr, parts))}"
     if origin is tuple:
         if not isinstance(value, tuple):
             return "is not a list"
-        return next(filter(None, (_complaint(one, parts[0]) for one in value)), "")
+        return next(filter(None, (complaint(one, parts[0]) for one in value)), "")
     if not _is_of(value, kind):
         return f"is not {_NAMES[kind]}"
     if kind is int:

@@ -17,12 +17,12 @@ class Compiled:
 
     Args:
         function: computes gradients with ``torch.autograd.grad``; its results must carry no graph.
+        name: what messages call it.
         say: where to say how it went.
     """
 
-    def __init__(self, function: Callable[..., Any], say: Callable[[str], None]) -> None:
-        self._function, self._say = function, say
-        self._name = function.__name__.replace("_", " ")
+    def __init__(self, function: Callable[..., Any], name: str, say: Callable[[str], None]) -> None:
+        self._function, self._name, self._say = function, name, say
         self._compiled: Callable[..., Any] | None = None
         self._failed = False
 

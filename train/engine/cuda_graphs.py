@@ -1,11 +1,11 @@
 """Units of work captured as CUDA graphs: at small sizes a step is little but launches, and a graph is one.
 
-:class:`Cuda` is all that is asked of torch.cuda, and :class:`Graphs` what is done with it.
+:class:`Cuda` is all that is asked of torch.cuda, and :class:`Captured` what is done with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,68 +66,72 @@ class Cuda:
             graph.reset()
 
 
-class Graphs:
-    """Runs units of work, one after another, on batches of one shape: a few times op by op, then as captured graphs.
+class Captured:
+    """Runs a unit of work, a few times op by op and then as a captured graph.
 
-    The first WARM_UP calls and the capture are steps like any other, so nothing has to be undone. The batch is
-    copied into tensors that stay where they are; all else that the units use must stay where it is too. If capturing
-    fails, it says why and goes on op by op.
+    The first WARM_UP calls and the capture are steps like any other, so nothing has to be undone. Everything that the
+    unit reads and changes must stay where it is in memory. If capturing fails, it says why and goes on op by op.
 
     Args:
-        units: functions of a batch (a NamedTuple of tensors and None). They return nothing.
+        unit: takes nothing and returns nothing.
+        name: of the unit, for messages.
         cuda: the device.
+        pool: memory that it shares with other units; they must be replayed in the order of their capture.
         say: where to say why capturing failed.
     """
 
-    def __init__(self, units: Sequence[Callable[[Any], None]], cuda: Cuda, say: Callable[[str], None]) -> None:
-        self._units, self._cuda, self._say = units, cuda, say
+    def __init__(self, unit: Callable[[], None], name: str, cuda: Cuda, pool: Any, say: Callable[[str], None]) -> None:
+        self._unit, self._name, self._cuda, self._pool, self._say = unit, name, cuda, pool, say
         self._calls = 0
         self._failed = False
-        self._inputs: Any = None
-        self._graphs: list[Any] = []
+        self._graph: Any = None
 
-    def __call__(self, batch: Any) -> None:
+    def __call__(self) -> None:
         if self._failed:
-            self._run(batch)
+            self._unit()
             return
-        self._copy(batch)
         if self._calls < WARM_UP:
             with self._cuda.aside():
-                self._run(self._inputs)
+                self._unit()
         elif self._calls > WARM_UP or self._capture():
-            for graph in self._graphs:
-                graph.replay()
+            self._graph.replay()
         else:
-            self.release()
-            self._run(batch)
+            self._unit()
         self._calls += 1
 
+    @property
+    def is_captured(self) -> bool:
+        return self._graph is not None
+
     def release(self) -> None:
-        """Frees the graphs and their memory."""
-        self._cuda.free(self._graphs)
-        self._graphs, self._inputs = [], None
-
-    def _run(self, batch: Any) -> None:
-        for unit in self._units:
-            unit(batch)
-
-    @torch.no_grad()
-    def _copy(self, batch: Any) -> None:
-        if self._inputs is None:
-            self._inputs = type(batch)(*(None if tensor is None else torch.empty_like(tensor) for tensor in batch))
-        for mine, given in zip(self._inputs, batch, strict=True):
-            if isinstance(given, Tensor):
-                mine.copy_(given)
+        """Frees the graph and its memory."""
+        if self._graph is not None:
+            self._cuda.free([self._graph])
+        self._graph = None
 
     def _capture(self) -> bool:
-        pool = self._cuda.new_pool()
         try:
-            for unit in self._units:
-                self._graphs.append(self._cuda.capture(lambda unit=unit: unit(self._inputs), pool))
+            self._graph = self._cuda.capture(self._unit, self._pool)
         except RuntimeError as error:
             self._failed = True
-            self._say(f"the step runs without CUDA graphs: {' '.join(str(_first(error)).split())}")
+            reason = " ".join(str(_first(error)).split())
+            self._say(f"the {self._name} runs without CUDA graphs: {reason}")
         return not self._failed
+
+
+class Inputs:
+    """Columns that are copied to where captured units find them."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def copy(self, batch: Mapping[str, Tensor]) -> None:
+        """Takes over the columns of a batch; those of another name stay as they are."""
+        for name, column in batch.items():
+            if name not in self.columns:
+                self.columns[name] = torch.empty_like(column)
+            self.columns[name].copy_(column)
 
 
 def _first(error: BaseException) -> BaseException:

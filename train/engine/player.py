@@ -1,8 +1,9 @@
-"""One of the two networks of a game together with what updates it: optimizer, loss scale, counters of skipped steps."""
+"""What moves a role: its networks' optimizer, loss scale and counters of skipped updates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,17 +16,38 @@ from train.engine.precision import LossScale
 Reduce = Callable[[Sequence[Tensor]], None]
 
 
+@dataclass(frozen=True)
+class Role:
+    """What one optimizer moves.
+
+    Attributes:
+        networks: their names.
+        lr: learning rate, times that of the schedule (two time scales, Heusel et al. 2017).
+        betas, eps: Adam's.
+        clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none.
+        historical_averaging: weight of ‖θ − mean of all past θ‖² in the role's cost, added in moves of every step
+            (Salimans et al. 2016, section 3.3); 0 for none.
+    """
+
+    networks: tuple[str, ...]
+    lr: float = 1.0
+    betas: tuple[float, float] = (0.0, 0.99)
+    eps: float = 1e-8
+    clip: float = 0.0
+    historical_averaging: float = 0.0
+
+
 class Player:
-    """A network and its Adam.
+    """A role's networks and their Adam.
 
     The optimizer knows all parameters from the start and passes over those without a gradient, so a network may use
     more of them as it grows and nothing is rebuilt.
 
     Args:
-        network: has ``active_parameters()``, the parameters in use at present.
-        historical_averaging: weight of ‖θ − mean of all past θ‖² in the player's cost (Salimans et al. 2016, section
-            3.3); 0 for none.
-        clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none.
+        networks: by name; one that grows has ``active_parameters()``, the parameters in use at present.
+        role: the optimizer's values.
+        pace: of a role with lazy moves, 1/(1 + Σ 1/every): its learning rate is multiplied by it, its betas are raised
+            to it (Karras et al. 2020, appendix B).
         loss_scaling: scale losses, as fp16 needs.
         average_gradients: with several processes, replaces gradients by their mean over the processes. This is the
             one place where processes meet: whether a step is skipped is decided after it, so they all decide alike.
@@ -33,29 +55,38 @@ class Player:
 
     def __init__(
         self,
-        network: nn.Module,
+        networks: Mapping[str, nn.Module],
+        role: Role,
         *,
-        betas: tuple[float, float] = (0.0, 0.99),
-        eps: float = 1e-8,
-        historical_averaging: float = 0.0,
-        clip: float = 0.0,
+        pace: float = 1.0,
         loss_scaling: bool = False,
         average_gradients: Reduce | None = None,
     ) -> None:
-        self.network = network
-        parameters = list(network.parameters())
+        self.networks = dict(networks)
+        self._names = {
+            parameter: f"{name}.{part}"
+            for name, network in self.networks.items()
+            for part, parameter in network.named_parameters()
+            if parameter.requires_grad
+        }
+        parameters = list(self._names)
         device = parameters[0].device
+        self._role, self._pace = role, pace
         self._lr = torch.tensor(0.0, device=device)
         self._lr_value = 0.0
+        beta1, beta2 = role.betas
         self.optimizer = torch.optim.Adam(
-            parameters, lr=self._lr, betas=betas, eps=eps, fused=True, capturable=device.type == "cuda"
+            parameters,
+            lr=self._lr,
+            betas=(beta1**pace, beta2**pace) if pace != 1 else role.betas,
+            eps=role.eps,
+            fused=True,
+            capturable=device.type == "cuda",
         )
         self.loss_scale = LossScale(device) if loss_scaling else None
         self._average_gradients = average_gradients
-        self._clip = clip
-        self._historical_averaging = historical_averaging
         # Those of parameters not yet in use stay where they are, as these do.
-        self._averages = {p: p.detach().clone() for p in parameters} if historical_averaging else {}
+        self._averages = {p: p.detach().clone() for p in parameters} if role.historical_averaging else {}
         self._time = torch.tensor(1.0, device=device)  # of the averages; 1 is the start
         # Read by the host only when a line is logged.
         self.skipped = torch.tensor(0.0, device=device)
@@ -64,16 +95,26 @@ class Player:
         self.refresh()
 
     def refresh(self) -> None:
-        """Looks up the active parameters anew; to be called when the network has grown."""
-        self.active = self.network.active_parameters()
+        """Looks up the active parameters anew; to be called when a network has grown."""
+        self.active = [p for net in self.networks.values() for p in active_parameters(net) if p in self._names]
 
-    def begin_with(self, tensors: Mapping[str, Tensor]) -> None:
-        """Other values for some of the network's tensors, before training: the past of the averages begins there."""
-        self.network.load_state_dict({**self.network.state_dict(), **tensors})
+    def name_of(self, index: int) -> str:
+        """Of an active parameter, for messages."""
+        return self._names[self.active[index]]
+
+    def begin_with(self, tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Other values for some tensors of the networks, by their names, before training: the past of the averages
+        begins there."""
+        for name, some in tensors.items():
+            self.networks[name].load_state_dict({**self.networks[name].state_dict(), **some})
         for parameter, average in self._averages.items():
             average.copy_(parameter.detach())
 
     def set_lr(self, lr: float) -> None:
+        """The schedule's learning rate, of which the role may have a multiple."""
+        lr = lr * self._role.lr
+        if self._pace != 1:
+            lr = lr * self._pace
         if lr != self._lr_value:
             self._lr.fill_(lr)
             self._lr_value = lr
@@ -89,7 +130,7 @@ class Player:
     def scaled(self, loss: Tensor) -> Tensor:
         return loss if self.scale is None else loss * self.scale
 
-    def update(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def update(self, gradients: Sequence[Tensor], *, averaging: bool = True) -> tuple[Tensor, Tensor]:
         """Applies gradients, unless they are not all finite: then the step is skipped and counted (to the historical
         average the parameters contribute all the same).
 
@@ -97,6 +138,7 @@ class Player:
 
         Args:
             gradients: one for each active parameter, times the loss scale.
+            averaging: whether historical averaging, if there is any, acts in this update.
 
         Returns:
             The gradients' norm and 1 if the step was skipped, else 0; 0-d float tensors.
@@ -104,7 +146,7 @@ class Player:
         gradients = [_laid_out_like(p, gradient) for p, gradient in zip(self.active, gradients, strict=True)]
         if self._average_gradients is not None:
             self._average_gradients(gradients)
-        if self._averages:
+        if self._averages and averaging:
             gradients = self._with_historical_averaging(gradients)
         norm = get_total_norm(gradients)
         found_inf = (norm * 0).ne(0).float()  # 0·inf and 0·nan are nan; isfinite takes twice the launches
@@ -115,10 +157,10 @@ class Player:
         self.optimizer.grad_scale = self.scale
         self.optimizer.step()
         self.optimizer.found_inf = self.optimizer.grad_scale = None
-        if self._clip:
+        if self._role.clip:
             with torch.no_grad():
-                torch._foreach_clamp_min_(self.active, -self._clip)
-                torch._foreach_clamp_max_(self.active, self._clip)
+                torch._foreach_clamp_min_(self.active, -self._role.clip)
+                torch._foreach_clamp_max_(self.active, self._role.clip)
         if self.loss_scale is not None:
             norm = norm / self.loss_scale.scale
             self.loss_scale.update(found_inf)
@@ -131,18 +173,18 @@ class Player:
     def _with_historical_averaging(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The gradients of the loss with the distance from the average in it; moves the average on."""
         averages = [self._averages[parameter] for parameter in self.active]
-        distance = self._historical_averaging * historical_distance(self.active, averages, self._time)
+        distance = self._role.historical_averaging * historical_distance(self.active, averages, self._time)
         more = torch.autograd.grad(self.scaled(distance), self.active)
         historical_update_(self.active, averages, self._time)
         self._time.add_(1)
         return list(torch._foreach_add(list(gradients), list(more)))
 
     def _averaged(self) -> list[tuple[str, nn.Parameter]]:
-        return [(name, p) for name, p in self.network.named_parameters() if p in self._averages]
+        return [(name, p) for p, name in self._names.items() if p in self._averages]
 
     def state_dict(self) -> dict[str, Any]:
+        """All but the networks."""
         return {
-            "network": self.network.state_dict(),
             # The learning rate is the schedule's to say, and nothing else in the groups ever changes.
             "optimizer": self.optimizer.state_dict()["state"],
             "loss_scale": None if self.loss_scale is None else self.loss_scale.state_dict(),
@@ -153,7 +195,6 @@ class Player:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.network.load_state_dict(state["network"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         # Loading replaces the groups' tensors by copies.
@@ -168,6 +209,11 @@ class Player:
                 self._averages[parameter].copy_(state["averages"].get(name, parameter.detach()))
             self._time.copy_(state["time"])
         self.refresh()
+
+
+def active_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """The parameters that a network uses at present: all, unless it says that it grows."""
+    return network.active_parameters() if hasattr(network, "active_parameters") else list(network.parameters())
 
 
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:

@@ -43,6 +43,8 @@ class Position:
     batch: int
     microbatch: int
     lr: float
+    due: frozenset[str] = frozenset()
+    """The lazy moves that are made in this step."""
 
 
 @dataclass(frozen=True)

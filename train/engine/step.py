@@ -1,77 +1,49 @@
-"""One step of a game, each player's half of it as one unit of work: run op by op, compiled, or as a CUDA graph.
+"""One step of a game, in units of work that run op by op, compiled, or as CUDA graphs.
 
-What a unit reads and changes lies still in memory: the networks, the optimizers' state, the fade, the learning rate and
+What a unit reads and changes lies still in memory: the networks, the optimizers' state, the fade, the learning rates,
 the counters. All else comes in with the batch, random numbers included. So a unit can be captured and replayed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from train.engine.compiled import Compiled
-from train.engine.cuda_graphs import Cuda, Graphs
+from train.engine.cuda_graphs import Captured, Cuda, Inputs
 from train.engine.ema import average
+from train.engine.game import Batch, Game, Move, Stats, Update
+from train.engine.gradients import gradients_of
 from train.engine.player import Player
 from train.engine.precision import Autocast
-from train.engine.steps import (
-    EAGER,
-    DiscriminatorValues,
-    Losses,
-    Parts,
-    discriminator_gradients,
-    generator_gradients,
-    merged_gradients,
-)
 
 Say = Callable[[str], None]
-Update = Literal["alternating", "joint", "merged"]
-"""How the players move: G against the updated D; both from the same state; the same with one set of latents and one
-backward pass for both (a gradient penalty takes its own)."""
 
 
-class Batch(NamedTuple):
-    """What one step is given. Where D moves S times, what it is shown is S·N images, else N.
+class Step:
+    """Makes the moves of a game on a batch, and moves the averaged networks behind them.
 
-    Attributes:
-        real: images [S·N, C, H, W], channels last.
-        labels: their classes [S·N], int64, and those of D's fakes if these have any.
-        z_for_d: latents of the fakes that D is shown [S·N, latent].
-        weights: the gradient penalty's interpolation weights [S·N].
-        z_for_g: latents that G learns from [N, latent].
-        labels_for_g: their classes [N], int64.
-        noise_for_d: what is added to the fakes that D is shown [S·N, C, H, W].
-        noise_for_g: what is added to those that G learns from [N, C, H, W].
-    """
-
-    real: Tensor
-    labels: Tensor | None
-    z_for_d: Tensor
-    weights: Tensor
-    z_for_g: Tensor
-    labels_for_g: Tensor | None
-    noise_for_d: Tensor | None = None
-    noise_for_g: Tensor | None = None
-
-
-class WholeStep:
-    """Moves both players by one batch, and the averaged generator behind them.
-
-    Compiling and capturing go together or alone. Where either fails, the reason is said once and the step runs
-    without it. What is compiled are the gradients; averaging them over processes, Adam and the average follow op by op,
-    few calls on all parameters at once. What is captured is all of a unit.
+    Compiling and capturing go together or alone. Where either fails, the reason is said once and the unit runs without
+    it. What is compiled are the gradients of one microbatch; averaging them over processes, Adam and the moving average
+    follow op by op, few calls on all parameters at once. What is captured is all of a unit.
 
     The networks must not grow while it is in use: after :meth:`release` a new one takes over.
 
     Args:
-        half_life: of the averaged generator, in images.
-        microbatch: images to handle at once; divides the batch.
-        update: how the players move. "merged" uses D's latents and labels for G too.
-        d_steps: S, D's moves for each of G's; 1 unless they alternate.
-        report_d: is called with D's values and its gradients' norm, ``report_g`` with G's loss and norm: 0-d tensors
-            that hold their values until the next step.
+        moves: of the phase. Where the update is not alternating, those of every step are one unit, and the lazy ones
+            follow.
+        players: by role.
+        averages: the averaged networks by name.
+        weight: by which a step moves these, see :func:`train.engine.ema.average`.
+        batch: rows of the batch; a role's columns have so many for each repeat of its move.
+        microbatch: rows to handle at once; divides the batch.
+        report: takes the 0-d values of a move: what its loss reported, and its gradients' norm. They hold until the
+            next step.
         compile: compile the gradients' computation.
         cuda: capture the units as CUDA graphs on this device.
         say: where to say what did not work.
@@ -79,106 +51,244 @@ class WholeStep:
 
     def __init__(
         self,
-        discriminator: Player,
-        generator: Player,
-        ema: nn.Module,
-        losses: Losses,
+        game: Game,
+        moves: Sequence[Move],
+        players: Mapping[str, Player],
+        averages: Mapping[str, nn.Module],
         autocast: Autocast,
         *,
-        half_life: float,
+        batch: int,
+        weight: float | Tensor,
         microbatch: int | None = None,
         update: Update = "alternating",
-        d_steps: int = 1,
-        report_d: Callable[..., None] = lambda *_: None,
-        report_g: Callable[..., None] = lambda *_: None,
+        report: Callable[[Stats], None] = lambda stats: None,
         compile: bool = False,
         cuda: Cuda | None = None,
         say: Say = print,
     ) -> None:
-        self._discriminator, self._generator, self._ema = discriminator, generator, ema
-        self._half_life, self._report_d, self._report_g = half_life, report_d, report_g
-        self._compiled = [Compiled(part, say) for part in EAGER] if compile else []
-        parts = Parts(*self._compiled) if compile else EAGER
-        self._settings = {"losses": losses, "autocast": autocast, "microbatch": microbatch, "parts": parts}
-        self._d_steps = d_steps
-        units = {
-            "alternating": [self._discriminator_half, self._generator_half],
-            "joint": [self._both],
-            "merged": [self._merged],
-        }[update]
-        self._graphs = None if cuda is None else Graphs(units, cuda, say)
-        self._units = units
+        check_moves(moves, game, update)
+        self._game, self._players, self._averages = game, players, averages
+        self._autocast, self._weight, self._report = autocast, weight, report
+        self._batch, self._microbatch = batch, microbatch or batch
+        if batch % self._microbatch:
+            raise ValueError(f"microbatch={microbatch} does not divide the batch of {batch}")
+        self._zero = torch.zeros((), device=autocast.device, requires_grad=True)
+        self._cuda, self._say = cuda, say
+        self._units = [_Unit(unit, update) for unit in _units(moves, update)]
+        self._functions: dict[tuple[Move, ...], Callable[..., Any]] = {
+            graph: Compiled(gradients_of, _named(graph), say) if compile else gradients_of
+            for unit in self._units
+            for graph in unit.graphs
+        }
+        self._still = {graph: self._parameters_beside(graph) for graph in self._functions}
+        self._buffers = [*game.state.buffers(), *game.own.buffers()]
+        self._ends = bool(self._buffers) or type(game).after is not Game.after
+        self._inputs = Inputs()
+        self._stats: dict[str, Stats] = {}  # of each unit, at its last run
+        self._skipped: dict[str, Tensor] = {}
+        self._captured: dict[str, Captured] = {}
+        self._pool = cuda.new_pool() if cuda else None
 
-    def __call__(self, batch: Batch) -> None:
-        if self._graphs is not None:
-            self._graphs(batch)
-            return
-        for unit in self._units:
-            unit(batch)
+    def __call__(self, batch: Batch, due: frozenset[str] = frozenset()) -> None:
+        """``due`` are the labels of the lazy moves to be made."""
+        if self._cuda is not None:
+            self._inputs.copy(batch)
+            batch = self._inputs.columns
+        ran = [unit for unit in self._units if not unit.lazy or unit.moves[0].label in due]
+        for unit in ran:
+            self._run(unit.name, partial(self._move, unit, batch), unit.lazy)
+        self._run(" after ".join(["end of a step", *sorted(due)]), partial(self._end, ran), bool(due))
+        if self._cuda is None:
+            self._stats, self._skipped = {}, {}
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether steps are replays of CUDA graphs by now."""
+        return bool(self._captured) and all(unit.is_captured for unit in self._captured.values())
 
     def release(self) -> None:
         """Lets go of compiled code and captured graphs."""
-        if self._graphs is not None:
-            self._graphs.release()
-        for part in self._compiled:
-            part.release()
+        for unit in self._captured.values():
+            unit.release()
+        for function in self._functions.values():
+            if isinstance(function, Compiled):
+                function.release()
+        self._captured, self._stats, self._skipped, self._inputs = {}, {}, {}, Inputs()
 
-    def _discriminator_half(self, batch: Batch) -> None:
-        count = len(batch.real) // self._d_steps
-        for step in range(self._d_steps):
-            self._move_discriminator(*self._discriminator_gradients(batch, slice(step * count, (step + 1) * count)))
+    def _run(self, name: str, work: Callable[[], None], lazy: bool) -> None:
+        if self._cuda is None:
+            work()
+            return
+        if name not in self._captured:
+            # Graphs that share memory are replayed in the order of their capture; lazy ones are not.
+            pool = self._cuda.new_pool() if lazy else self._pool
+            self._captured[name] = Captured(work, name, self._cuda, pool, self._say)
+        self._captured[name]()
 
-    def _generator_half(self, batch: Batch) -> None:
-        self._move_generator(*self._generator_gradients(batch), len(batch.real))
+    def _move(self, unit: _Unit, batch: Batch) -> None:
+        """Gradients of the moves of a unit, then their updates."""
+        batch = dict(batch)
+        for before in self._units[: self._units.index(unit)]:
+            if not before.lazy:
+                batch |= _columns(self._stats[before.name])
+        stats: Stats = {}
+        skipped: list[Tensor] = []
+        for repeat in range(unit.moves[0].times):
+            gradients: list[Tensor] = []
+            for graph in unit.graphs:
+                some, reported = self._gradients(graph, batch, repeat)
+                gradients += some
+                stats |= reported
+                batch |= _columns(reported)
+            for move in unit.moves:
+                player = self._players[move.role]
+                own, gradients = gradients[: len(player.active)], gradients[len(player.active) :]
+                norm, bad = player.update(own, averaging=move.every == 1)
+                stats[f"{move.label.lower()}_norm"] = norm
+                skipped.append(bad)
+            self._report({name: value for name, value in stats.items() if value.dim() == 0})
+        self._stats[unit.name] = stats
+        self._skipped[unit.name] = torch.stack(skipped).amax()
 
-    def _both(self, batch: Batch) -> None:
-        for_d, for_g = self._discriminator_gradients(batch, slice(None)), self._generator_gradients(batch)
-        self._move_discriminator(*for_d)
-        self._move_generator(*for_g, len(batch.real))
+    def _gradients(self, graph: tuple[Move, ...], batch: Batch, repeat: int) -> tuple[list[Tensor], Stats]:
+        """Means over the microbatches, and what the losses reported."""
+        total = _Mean()
+        size, function = self._microbatch, self._functions[graph]
+        with frozen(self._still[graph]):
+            for start in range(0, self._batch, size):
+                columns = self._rows(batch, graph, repeat, start)
+                given = (graph, self._players, self._game.networks, self._autocast, self._zero, columns)
+                total.add(*function(*given), size / self._batch)
+        return total.gradients, total.stats
 
-    def _merged(self, batch: Batch) -> None:
-        gradients, values, of_generator, loss = merged_gradients(
-            self._discriminator,
-            self._generator,
-            batch.real,
-            batch.z_for_d,
-            batch.labels,
-            weights=batch.weights,
-            noise=batch.noise_for_d,
-            **self._settings,
-        )
-        self._move_discriminator(gradients, values)
-        self._move_generator(of_generator, loss, len(batch.real))
+    def _parameters_beside(self, graph: tuple[Move, ...]) -> list[nn.Parameter]:
+        """Those of roles that do not move."""
+        moving = {id(p) for move in graph for p in self._players[move.role].active}
+        return [p for player in self._players.values() for p in player.active if id(p) not in moving]
 
-    def _discriminator_gradients(self, batch: Batch, part: slice) -> tuple[list[Tensor], DiscriminatorValues]:
-        return discriminator_gradients(
-            self._discriminator,
-            self._generator,
-            batch.real[part],
-            batch.z_for_d[part],
-            None if batch.labels is None else batch.labels[part],
-            weights=batch.weights[part],
-            noise=None if batch.noise_for_d is None else batch.noise_for_d[part],
-            **self._settings,
-        )
+    def _rows(self, batch: Batch, graph: tuple[Move, ...], repeat: int, start: int) -> Batch:
+        """What the losses of one graph see of the batch: a microbatch of the columns that are theirs or everybody's."""
+        times = {move.role: move.times for move in graph}
+        rows: Batch = {}
+        for name, column in batch.items():
+            role = name.partition("/")[0] if "/" in name else None
+            if role in self._players and role not in times:
+                continue
+            of_role = role in times
+            if len(column) != self._batch * (times[role] if of_role else 1):
+                raise ValueError(f"column {name!r} has {len(column)} rows, in a step with a batch of {self._batch}")
+            begin = start + (repeat * self._batch if of_role else 0)
+            rows[name] = column[begin : begin + self._microbatch]
+        return rows
 
-    def _generator_gradients(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
-        matching = self._settings["losses"].feature_matching
-        return generator_gradients(
-            self._generator,
-            self._discriminator,
-            batch.z_for_g,
-            batch.labels_for_g,
-            noise=batch.noise_for_g,
-            real=batch.real[-len(batch.z_for_g) :] if matching else None,
-            **self._settings,
-        )
+    def _end(self, ran: Sequence[_Unit]) -> None:
+        """Moves the averages, and what the game remembers."""
+        for name, ema in self._averages.items():
+            average(ema, self._game.networks[name], self._weight)
+        if not self._ends:
+            return
+        stats: Stats = {}
+        for unit in ran:
+            stats |= self._stats[unit.name]
+        skipped = torch.stack([self._skipped[unit.name] for unit in ran]).amax().bool()
+        before = [buffer.clone() for buffer in self._buffers]
+        with torch.no_grad():
+            self._game.after(stats)
+        for buffer, old in zip(self._buffers, before, strict=True):
+            buffer.copy_(torch.where(skipped, old, buffer))
 
-    def _move_discriminator(self, gradients: list[Tensor], values: DiscriminatorValues) -> None:
-        norm, _ = self._discriminator.update(gradients)
-        self._report_d(*values, norm)
 
-    def _move_generator(self, gradients: list[Tensor], loss: Tensor, shown: int) -> None:
-        norm, _ = self._generator.update(gradients)
-        average(self._ema, self._generator.network, shown, self._half_life)
-        self._report_g(loss, norm)
+class _Unit:
+    """Moves that are made as one.
+
+    Attributes:
+        graphs: the moves whose gradients are taken from one graph, for each graph.
+        lazy: whether it is not part of every step.
+    """
+
+    def __init__(self, moves: tuple[Move, ...], update: Update) -> None:
+        self.moves, self.name, self.lazy = moves, _named(moves), moves[0].every > 1
+        self.graphs = [moves] if update == "merged" else [(move,) for move in moves]
+
+
+def _units(moves: Sequence[Move], update: Update) -> list[tuple[Move, ...]]:
+    """The moves of each unit, in their order."""
+    if update == "alternating":
+        return [(move,) for move in moves]
+    main = tuple(move for move in moves if move.every == 1)
+    return [main, *((move,) for move in moves if move.every > 1)]
+
+
+def _named(moves: Sequence[Move]) -> str:
+    """``"D move"``, ``"D and G moves"``."""
+    return " and ".join(move.label for move in moves) + (" move" if len(moves) == 1 else " moves")
+
+
+def check_moves(moves: Sequence[Move], game: Game, update: Update) -> None:
+    """ValueError for moves that cannot be made."""
+    if update not in game.updates:
+        raise ValueError(f"update={update!r} is not one of {', '.join(game.updates)}, which this game knows")
+    main = [move for move in moves if move.every == 1]
+    if not main:
+        raise ValueError("no move is made at every step")
+    labels = [move.label for move in moves]
+    for move in moves:
+        if move.role not in game.roles:
+            raise ValueError(f"move {move.label!r} is of role {move.role!r}: there are {', '.join(game.roles)}")
+        if move.times < 1 or move.every < 1:
+            raise ValueError(f"move {move.label!r} has times={move.times}, every={move.every}: at least 1 each")
+        if move.times > 1 and (move.every > 1 or update != "alternating"):
+            raise ValueError(f"move {move.label!r} has times={move.times}: only alternating moves of every step repeat")
+        if labels.count(move.label) > 1:
+            raise ValueError(f"two moves are called {move.label!r}: name one of them")
+    if update != "alternating" and len({move.role for move in main}) < len(main):
+        raise ValueError(f"update={update!r}: a role has two moves, of which neither can come first")
+
+
+@contextlib.contextmanager
+def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Within, the parameters are constants."""
+    parameters = list(parameters)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def _columns(stats: Stats) -> Batch:
+    return {name: value for name, value in stats.items() if value.dim()}
+
+
+class _Mean:
+    """The mean of gradients and reports that come one after another, without keeping the gradients of all; columns are
+    joined."""
+
+    def __init__(self) -> None:
+        self._tensors: list[Tensor] = []
+        self._columns: list[Batch] = []
+        self._count = 0
+        self._names: list[str] = []
+
+    def add(self, gradients: list[Tensor], stats: Stats, share: float) -> None:
+        scalars = {name: value for name, value in stats.items() if value.dim() == 0}
+        self._count, self._names = len(gradients), list(scalars)
+        tensors = [*gradients, *scalars.values()]
+        if share == 1:
+            self._tensors = tensors
+        elif not self._tensors:
+            self._tensors = list(torch._foreach_mul(tensors, share))
+        else:
+            torch._foreach_add_(self._tensors, tensors, alpha=share)
+        self._columns.append(_columns(stats))
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        return self._tensors[: self._count]
+
+    @property
+    def stats(self) -> Stats:
+        joined = {name: torch.cat([some[name] for some in self._columns]) for name in self._columns[0]}
+        return dict(zip(self._names, self._tensors[self._count :], strict=True)) | joined

@@ -1,10 +1,8 @@
-"""From a command line, options and networks to what trains them: the same for all network families."""
+"""From options and networks to what trains a game of a generator and a discriminator on images."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -15,44 +13,48 @@ from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.base.tables import parse_table
 from train.data import ImageSet, to_float
+from train.data.sources import Images
 from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Schedule
-from train.engine.trainer import Game, Trainer
-from train.gan.config import GanConfig
-from train.gan.options import losses_of
-from train.run.folder import run_name
-from train.run.init_from import open_origin
-from train.run.options import option_value, parse_command_line
-from train.run.session import train
+from train.engine.trainer import Trainer
+from train.gan.augmentation import InstanceNoise
+from train.gan.conditioning import Conditioning
+from train.gan.game import Gan
+from train.gan.options import GanConfig
 
-Config = TypeVar("Config", bound=GanConfig)
 FIRST_IMAGES = 64
 """Real images that minibatch discrimination is scaled to."""
+AnyGan = TypeVar("AnyGan", bound=Gan)
 
 
-def train_as_told(
-    args: Sequence[str],
-    presets: Mapping[str, Config],
-    schedule_of: Callable[[Config], Schedule],
+def new_game(
+    kind: Callable[..., AnyGan],
+    config: GanConfig,
+    networks: tuple[nn.Module, nn.Module],
+    schedule: Schedule,
+    images: ImageSet,
+    device: torch.device,
     *,
-    program: str,
-    description: str,
-    family: str,
-    build: Callable[[Config, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]],
-) -> int:
-    """A family's whole program: what the arguments say is checked, and then done by :func:`train.run.session.train`."""
-    # A run that is resumed has its networks already, and does not need those that it began with.
-    source = None if option_value(args, "--resume") else option_value(args, "--init-from")
-    origin = open_origin(Path(source), family, type(next(iter(presets.values())))) if source else None
-    inherited = origin.sizes if origin else {}
-    config, run = parse_command_line(presets, args, prog=program, description=description, inherited=inherited)
-    if origin:
-        config = dataclasses.replace(config, init_from=str(origin.path)).begun_at(origin.reached)
-    schedule = schedule_of(config)
-    losses_of(config, class_weight=config.class_weight)  # only to say at once what is wrong with them
-    parse_table(config.ema_kimg, float, "ema_kimg")
-    name = run_name(config, presets.get(config.preset, config))
-    return train(config, run, schedule, program=program, family=family, name=name, build=build, origin=origin)
+    betas: tuple[float, float],
+    conditioning: Conditioning,
+    fit: Callable[[], None],
+) -> AnyGan:
+    """The game of a generator and a discriminator that the options describe."""
+    generator, discriminator = (network.to(device, memory_format=torch.channels_last) for network in networks)
+    return kind(
+        generator,
+        discriminator,
+        config.roles(betas),
+        config.objective(),
+        latent=config.latent,
+        penalties=config.penalties(),
+        conditioning=conditioning,
+        augmentation=InstanceNoise(config.instance_noise, 1000 * config.instance_noise_kimg or schedule.total),
+        d_steps=config.d_steps,
+        shared_latents=config.update == "merged",
+        labels=images.labels.to(device) if conditioning.generates else None,
+        fit=fit,
+    )
 
 
 def fit_minibatch(discriminator: nn.Module, config: GanConfig, images: ImageSet, resolution: int, labels: bool) -> None:
@@ -67,15 +69,16 @@ def fit_minibatch(discriminator: nn.Module, config: GanConfig, images: ImageSet,
     some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
     device = next(discriminator.parameters()).device
     x = to_float(images.batch(some, resolution)).to(device)
+    given: Mapping[str, Any] = {"labels": images.labels[some].to(device)} if labels else {}
     try:
-        discriminator.fit_minibatch(x, images.labels[some].to(device) if labels else None)
+        discriminator.fit_minibatch(x, **given)
     except ValueError as error:
         raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None
 
 
 def new_trainer(
     config: GanConfig,
-    game: Game,
+    game: Gan,
     schedule: Schedule,
     images: ImageSet,
     device: torch.device,
@@ -90,18 +93,13 @@ def new_trainer(
     return Trainer(
         game,
         schedule,
-        images,
+        Images(images, device, mirror=config.mirror, seed=config.seed),
         device=device,
         autocast=Autocast(device, DTYPES[config.precision]),
         ema_kimg=parse_table(config.ema_kimg, float, "ema_kimg"),
         seed=config.seed,
         update=config.update,
-        d_steps=config.d_steps,
-        ttur=config.ttur,
-        instance_noise=config.instance_noise,
-        instance_noise_images=1000 * config.instance_noise_kimg or None,
         reset_optimizer=reset_optimizer,
-        mirror=config.mirror,
         compile=config.compile,
         cuda_graphs=config.cuda_graphs,
     )

@@ -23,8 +23,8 @@ def draw(generator: nn.Module, z: Tensor, labels: Tensor | None = None, batch: i
         if isinstance(module, ReferenceSequential):
             module.forget_statistics()  # a replayed CUDA graph changes parameters without a trace
     for start in range(0, len(z), batch):
-        part = slice(start, start + batch)
-        yield to_uint8(generator(z[part], None if labels is None else labels[part]).float()).cpu()
+        given = [tensor[start : start + batch] for tensor in (z, labels) if tensor is not None]
+        yield to_uint8(generator(*given).float()).cpu()
 
 
 def latents(count: int, length: int, seed: int) -> Tensor:

@@ -14,7 +14,7 @@ from train.base.errors import CheckpointError, UsageError, is_out_of_memory
 from train.base.files import TEMPORARY, first_line, read_torch, write_atomically
 from train.run.divergence import divergence, streak
 
-FORMAT = 1
+FORMAT = 2
 
 
 def path_for(folder: Path, images: int) -> Path:
@@ -52,6 +52,11 @@ def load(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"checkpoint {path} {error}") from error
     found = state.get("format") if isinstance(state, dict) else None
+    if found == 1:
+        raise CheckpointError(
+            f"checkpoint {path} is of format 1, of a version before this one, and cannot be continued or read here;"
+            f" this program reads format {FORMAT}"
+        )
     if not isinstance(found, int) or found != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {found}; this program reads format {FORMAT}")
     return state
@@ -126,6 +131,12 @@ def prune(folder: Path, keep: int, spare: Path | None = None) -> None:
     for path in checkpoints(folder)[: -max(keep, 1)]:
         if path != spare:
             path.unlink()
+
+
+def check_system(state: Mapping[str, Any], name: str, path: Path, option: str = "") -> None:
+    """CheckpointError, beginning with ``option``, if a checkpoint is not of this system."""
+    if state["system"] != name:
+        raise CheckpointError(f"{option}checkpoint {path} is of a run of train.{state['system']}, not of train.{name}")
 
 
 def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: Path) -> None:

@@ -13,21 +13,23 @@ them, and has settled long before that."""
 
 
 def streak(state: Mapping[str, Any]) -> int:
-    """How many updates in a row had been skipped when a trainer's state was taken: the larger count of both players."""
-    return max(int(state[player]["streak"]) for player in ("generator", "discriminator"))
+    """How many updates in a row had been skipped when a trainer's state was taken: the largest count of all roles."""
+    return max(int(player["streak"]) for player in state["players"].values())
 
 
 def divergence(state: Mapping[str, Any]) -> str | None:
     """Why no run can go on from a trainer's state, in words; None if it can.
 
-    Checks all saved tensors of the networks, the averaged generator and the optimizers. D's running statistics do not
-    count: D is always in training mode and never reads them.
+    Checks all saved tensors of the networks, the averaged ones, the optimizers and what the game remembers. Running
+    statistics count where a network is averaged: the others are always in training mode and never read them.
     """
     if (skipped := streak(state)) >= SKIPPED_IN_A_ROW:
         return f"the last {skipped} updates in a row had non-finite gradients"
-    for part in ("generator", "discriminator", "ema"):
+    for part in ("networks", "averages", "players", "state", "own"):
         for name, tensor in _tensors(state[part], part):
-            unread = part == "discriminator" and name.endswith((".running_mean", ".running_var"))
+            network = name.split(".")[1]
+            unread = part == "networks" and network not in state["averages"]
+            unread = unread and name.endswith((".running_mean", ".running_var"))
             if not unread and not bool(torch.isfinite(tensor).all()):
                 return f"{name} is not finite"
     return None

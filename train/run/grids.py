@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from train.base.seeds import stream_seed
 from train.data import ImageSet
@@ -11,9 +11,10 @@ from train.measure.pictures import grid, latents, row_labels
 from train.run.cadence import Cadence
 
 
-def fixed_inputs(latent: int, num_classes: int, cadence: Cadence, seed: int) -> tuple[Tensor, Tensor | None]:
+def fixed_inputs(generator: nn.Module, cadence: Cadence, seed: int) -> tuple[Tensor, Tensor | None]:
     """Latents [N, latent] and, with classes, labels [N] of a run's grids."""
-    z = latents(cadence.rows * cadence.columns, latent, stream_seed(seed, "grid"))
+    z = latents(cadence.rows * cadence.columns, generator.latent_dim, stream_seed(seed, "grid"))
+    num_classes = generator.num_classes
     labels = row_labels(cadence.rows, cadence.columns, list(range(num_classes))) if num_classes else None
     return z, labels
 

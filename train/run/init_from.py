@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from train.base.errors import CheckpointError, UsageError, listed
-from train.engine.trainer import Game
-from train.gan.config import GanConfig
+from train.engine.trainer import Trainer
 from train.run import checkpoint
 from train.run.divergence import divergence
 from train.run.options import from_dict
+from train.run.system import System
 
 SHOWN = 6  # tensors in a line of the log
 
@@ -28,7 +28,7 @@ class Origin:
         path: the checkpoint.
         reached: resolution that they had reached there.
         sizes: the options that decide on the networks' shapes.
-        networks: tensors of "generator", "discriminator" and "ema", by name.
+        networks, averages: tensors of the networks and of the averaged ones, by the name of each.
         warnings: of newer checkpoints that were passed over.
     """
 
@@ -36,38 +36,38 @@ class Origin:
     reached: int
     sizes: Mapping[str, Any]
     networks: Mapping[str, Mapping[str, Tensor]]
+    averages: Mapping[str, Mapping[str, Tensor]]
     warnings: Sequence[str]
 
 
-def open_origin(source: Path, family: str, kind: type[GanConfig]) -> Origin:
-    """Reads a checkpoint, or the newest one of a run's folder; ``kind`` are the family's options.
+def open_origin(source: Path, system: System) -> Origin:
+    """Reads a checkpoint, or the newest one of a run's folder.
 
     Raises:
-        CheckpointError: if there is none that can be read, or it is not of the family, or has diverged.
+        CheckpointError: if there is none that can be read, or it is not of the system, or has diverged.
     """
     path, state, warnings = checkpoint.find(source)
     with checkpoint.reading(path):
-        if state["family"] != family:
-            raise CheckpointError(f"--init-from: checkpoint {path} is of a {state['family']}, not of a {family}")
+        checkpoint.check_system(state, system.name, path, "--init-from: ")
         if why := divergence(state["trainer"]):
             raise CheckpointError(f"--init-from: checkpoint {path} is of a run that has diverged: {why}")
-        saved = {
-            "generator": state["trainer"]["generator"]["network"],
-            "discriminator": state["trainer"]["discriminator"]["network"],
-            "ema": state["trainer"]["ema"],
-        }
-        networks = {name: dict(_tensors(tensors)) for name, tensors in saved.items()}
+        networks, averages = (
+            {name: dict(_tensors(tensors)) for name, tensors in state["trainer"][part].items()}
+            for part in ("networks", "averages")
+        )
         # What a growing network has reached is part of its state; others know one resolution only.
-        grown = saved["generator"].get("_extra_state", state["generator_options"])
+        (sampler, *_) = state["trainer"]["averages"].values()
+        reached = sampler.get("_extra_state", state["generator_options"])["resolution"]
+        kind = system.options
         options = from_dict(kind, {name: state["config"][name] for name in kind.SIZES}, f"checkpoint {path}")
         sizes = {name: getattr(options, name) for name in kind.SIZES}
-        return Origin(path, int(grown["resolution"]), sizes, networks, warnings)
+        return Origin(path, int(reached), sizes, networks, averages, warnings)
 
 
-def take_over(game: Game, origin: Origin) -> list[str]:
-    """Fills a new game's networks with all tensors of ``origin`` that have the same name and shape.
+def take_over(trainer: Trainer, origin: Origin) -> list[str]:
+    """Fills a new run's networks with all tensors of ``origin`` that have the same name and shape.
 
-    The averaged generator is filled from the averaged one. Optimizers and counts stay new.
+    The averaged networks are filled from the averaged ones. Optimizers and counts stay new.
 
     Returns:
         Lines for the log: for each network what was taken, and by name and shape what was not.
@@ -76,18 +76,19 @@ def take_over(game: Game, origin: Origin) -> list[str]:
         UsageError: if nothing fits.
     """
     lines, taken = [f"networks from {origin.path}, at {origin.reached}x{origin.reached}"], 0
-    for name, player in (("generator", game.generator), ("discriminator", game.discriminator)):
-        theirs = origin.networks[name]
-        fitting = _fitting(player.network, theirs)
+    networks = trainer.game.networks
+    fitting = {name: _fitting(network, origin.networks.get(name, {})) for name, network in networks.items()}
+    for player in trainer.players.values():
+        player.begin_with({name: fitting[name] for name in player.networks})
+    for name, network in networks.items():
         # Biases of a few colours or of one score fit any network: they alone are nothing.
-        taken += sum(key in fitting and p.dim() > 1 for key, p in player.network.named_parameters())
-        player.begin_with(fitting)
-        lines.append(f"{name}: {_account(player.network, theirs, fitting)}")
+        taken += sum(key in fitting[name] and p.dim() > 1 for key, p in network.named_parameters())
+        lines.append(f"{name}: {_account(network, origin.networks.get(name, {}), fitting[name])}")
     if not taken:
         raise UsageError(f"--init-from: nothing of {origin.path} fits; {lines[1]}")
-    if "minibatch.weight" not in _fitting(game.discriminator.network, origin.networks["discriminator"]):
-        game.fit()  # new ones were scaled to what D was before
-    game.ema.load_state_dict({**game.ema.state_dict(), **_fitting(game.ema, origin.networks["ema"])})
+    trainer.game.taken_over(fitting)
+    for name, ema in trainer.averages.items():
+        ema.load_state_dict({**ema.state_dict(), **_fitting(ema, origin.averages.get(name, {}))})
     return [*(f"warning: {warning}" for warning in origin.warnings), *lines]
 
 

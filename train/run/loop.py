@@ -7,23 +7,26 @@ import math
 import shlex
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from train.base.errors import CheckpointError, TrainingError, UsageError
+from train.base.errors import CheckpointError, TrainingError
 from train.base.interrupt import StopSignals
+from train.data import ImageSet
 from train.engine.schedule import Position
 from train.engine.trainer import Trainer
 from train.measure.metric_names import is_lower_better
 from train.measure.pictures import draw, grid, save_png
 from train.run import checkpoint
-from train.run.cadence import Cadence, due, time_left
+from train.run.cadence import Cadence, due
 from train.run.divergence import divergence, streak
 from train.run.grids import fixed_inputs, real_grid
 from train.run.logs import STATS, RunLog, duration, peak_memory
+from train.run.pace import Pace, time_left
+from train.run.restoring import Diverged, check_continues
 
 
 class Loop:
@@ -31,32 +34,37 @@ class Loop:
 
     Args:
         trainer: what trains.
+        images: what it learns from, for the grid of real ones.
         folder: the run's folder, which exists.
         cadence: how often to write what.
         evaluate: measures the averaged generator, as :class:`train.measure.evaluator.Evaluator` does.
         description: plain types that go into every checkpoint: what is needed to rebuild the networks.
+        fixed: options that a resumed run must keep.
         resume_command: what to type before a folder or a checkpoint to go on with it.
     """
 
     def __init__(
         self,
         trainer: Trainer,
+        images: ImageSet,
         folder: Path,
         cadence: Cadence,
         *,
         evaluate: Callable[[torch.nn.Module], dict[str, Any]] | None = None,
         description: Mapping[str, Any],
+        fixed: Sequence[str] = (),
         seed: int = 0,
         tensorboard: bool = True,
         resume_command: str = "--resume",
     ) -> None:
         self.trainer, self.folder, self.cadence = trainer, folder, cadence
+        self._images, self._fixed = images, fixed
         self._evaluator = evaluate
         self._best: dict[str, Any] | None = None
         self._description, self._seed, self._tensorboard = dict(description), seed, tensorboard
         self._resume_command = resume_command
         self._seconds = 0.0
-        self._rates: dict[int, float] = {}
+        self._pace = Pace()
         self._sizes: dict[str, int] | None = None
         self._last_saved = -1
 
@@ -71,32 +79,15 @@ class Loop:
             self._take_over(path, state)
 
     def _take_over(self, path: Path, state: Mapping[str, Any]) -> None:
-        saved, game = state["trainer"], self.trainer.game
-        for name, network, tensors in (
-            ("generator", game.generator.network, saved["generator"]["network"]),
-            ("discriminator", game.discriminator.network, saved["discriminator"]["network"]),
-            ("ema", game.ema, saved["ema"]),
-        ):
-            checkpoint.check_shapes(name, network, tensors, path)
-        if why := divergence(saved):
+        try:
+            check_continues(state, path, self.trainer, self._description, self._fixed)
+        except Diverged as error:
             healthy = checkpoint.newest_healthy(path.parent)
             advice = f"; continue from before that: {self._resuming(healthy[0])}" if healthy else ""
-            raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{advice}")
-        if saved["order"]["length"] != len(self.trainer.data):
-            raise UsageError(
-                f"checkpoint {path} was trained on {saved['order']['length']} images, but data now has"
-                f" {len(self.trainer.data)}: restore the old ones, or start a new run with --init-from {path}"
-            )
-        # Some norms have states of one shape, so that nothing else would tell.
-        was, now = state.get("config", {}), self._description.get("config", {})
-        for name in ("g_norm", "d_norm"):
-            if name in was and was[name] != now.get(name):
-                raise UsageError(
-                    f"{name}={now.get(name)!r}: the networks of checkpoint {path} were trained with {was[name]!r}"
-                )
-        self.trainer.load_state_dict(saved)
+            raise CheckpointError(f"{error}{advice}") from None
+        self.trainer.load_state_dict(state["trainer"])
         self._seconds = float(state["seconds"])
-        self._rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
+        self._pace.rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
         self._sizes = {str(name): int(size) for name, size in state["log_sizes"].items()}
         kinds = {"metric": str, "value": float, "images": int}
         best = state.get("best")
@@ -114,19 +105,14 @@ class Loop:
             OSError: when something cannot be written; the checkpoints written before stay.
         """
         trainer = self.trainer
-        resumed = self._sizes is not None
-        self._log = RunLog(
-            self.folder,
-            sizes=self._sizes,
-            purge_step=trainer.images if resumed else None,
-            tensorboard=self._tensorboard,
-        )
+        purge = None if self._sizes is None else trainer.images
+        self._log = RunLog(self.folder, sizes=self._sizes, purge_step=purge, tensorboard=self._tensorboard)
         trainer.say = self._say
         try:
             for note in notes:
                 self._log.line(note)
             if not (self.folder / "reals.png").exists():
-                save_png(self.folder / "reals.png", real_grid(trainer.data, self.cadence, self._seed))
+                save_png(self.folder / "reals.png", real_grid(self._images, self.cadence, self._seed))
             return self._train()
         finally:
             self._log.close()
@@ -134,7 +120,7 @@ class Loop:
     def _train(self) -> int:
         trainer, cadence = self.trainer, self.cadence
         if trainer.done and self._evaluator and not self._is_evaluated():  # it failed, or was not asked for then
-            self._restart_tick()
+            self._pace.restart(self.trainer.images)
             self._last_saved = -1  # the checkpoint is to hold what comes of it
             self._evaluate()
             self._save()
@@ -144,12 +130,12 @@ class Loop:
             return 0
         start = time.perf_counter()
         before_start = self._seconds
-        self._restart_tick()
+        self._pace.restart(self.trainer.images)
         position, owed = trainer.position, False
         with StopSignals() as stop:
             while not trainer.done and stop.received is None:
                 if trainer.position.resolution != position.resolution:
-                    self._restart_tick()  # else its speed is a mixture
+                    self._pace.restart(self.trainer.images)  # else its speed is a mixture
                 before = trainer.images
                 position = trainer.step()
                 after, resolution = trainer.images, position.resolution
@@ -179,28 +165,23 @@ class Loop:
 
     def _say(self, line: str) -> None:
         self._log.line(line)
-        self._restart_tick()  # compiling is not the speed of training
-
-    def _restart_tick(self) -> None:
-        self._tick_time, self._tick_images = time.perf_counter(), self.trainer.images
+        self._pace.restart(self.trainer.images)  # compiling is not the speed of training
 
     def _tick(self, position: Position) -> None:
         """Reads the meters and says how training goes."""
         trainer = self.trainer
         values = trainer.measurements()  # waits for the device
         skipped, in_a_row = trainer.skipped()
-        per_image = (time.perf_counter() - self._tick_time) / (trainer.images - self._tick_images)
-        self._restart_tick()
-        smooth = self._rates.get(position.resolution, per_image)
-        self._rates[position.resolution] = 0.7 * smooth + 0.3 * per_image
-        left = time_left(trainer.schedule, trainer.images, self._rates)
+        per_image = self._pace.measure(trainer.images, position.resolution)
+        left = time_left(trainer.schedule, trainer.images, self._pace.rates)
         memory = peak_memory(trainer.device)
 
+        losses = "  ".join(f"{role} {values.get(f'{role.lower()}_loss', math.nan):.3f}" for role in trainer.players)
         kimg, total = trainer.images / 1000, trainer.schedule.total / 1000
         self._log.progress(
             f"{position.resolution}x{position.resolution}  fade {position.fade:.2f}  kimg {kimg:.1f}/{total:g}"
             f"  {1000 * per_image:.2f} s/kimg  {1 / per_image:.0f} img/s  {memory / 2**30:.2f} GB"
-            f"  left {duration(left)}  D {values['d_loss']:.3f}  G {values['g_loss']:.3f}  skipped {skipped}"
+            f"  left {duration(left)}  {losses}  skipped {skipped}"
         )
         self._log.stats(
             trainer.images,
@@ -247,16 +228,20 @@ class Loop:
             advice = f"to continue from before that with another learning rate: {self._resuming(path)} --lr {lower}"
         return TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
 
+    @property
+    def _sampler(self) -> torch.nn.Module:
+        """The averaged network that draws."""
+        return self.trainer.averages[self.trainer.game.sampler]
+
     def _resuming(self, path: Path) -> str:
         return f"{self._resume_command} {shlex.quote(str(path))}"
 
     def _save_grid(self, position: Position) -> None:
         """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
-        game, cadence, device = self.trainer.game, self.cadence, self.trainer.device
-        num_classes = self.trainer.data.num_classes if game.generates_classes else 0
-        z, labels = fixed_inputs(game.latent, num_classes, cadence, self._seed)
-        fakes = draw(game.ema, z.to(device), None if labels is None else labels.to(device))
-        picture = grid(torch.cat(list(fakes)), cadence.columns, self.trainer.data.resolution)
+        cadence, device = self.cadence, self.trainer.device
+        z, labels = fixed_inputs(self._sampler, cadence, self._seed)
+        fakes = draw(self._sampler, z.to(device), None if labels is None else labels.to(device))
+        picture = grid(torch.cat(list(fakes)), cadence.columns, self._images.resolution)
         save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
         self._log.image("fakes", picture, self.trainer.images)
 
@@ -264,7 +249,7 @@ class Loop:
         """Measures the averaged generator; if it is the best so far, its checkpoint is written and stays."""
         start = time.perf_counter()
         images = self.trainer.images
-        evaluation = self._evaluator(self.trainer.game.ema)
+        evaluation = self._evaluator(self._sampler)
         values = evaluation.pop("metrics")
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._log.stats(images, {"kimg": images / 1000, **finite, "evaluation": evaluation})
@@ -274,7 +259,7 @@ class Loop:
         if math.isfinite(value) and self._is_best(leading, value) and self._settled():
             self._best = {"metric": leading, "value": value, "images": images}
             self._save()
-        self._tick_time += time.perf_counter() - start  # the next line's speed is that of training
+        self._pace.leave_out(time.perf_counter() - start)  # the next line's speed is that of training
         if self.trainer.done and self._best:
             metric, best, at = self._best.values()
             where = f"at {at / 1000:g} kimg, in {checkpoint.path_for(self.folder, at).name}"
@@ -299,9 +284,10 @@ class Loop:
             raise self._diverged(why)
         state = {
             **self._description,
+            "sampler": self.trainer.game.sampler,
             "trainer": trainer,
             "seconds": self._seconds,
-            "rates": dict(self._rates),
+            "rates": dict(self._pace.rates),
             "log_sizes": self._log.sizes(),
             "best": self._best,
         }

@@ -16,15 +16,18 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import tyro
 
 from train.base.errors import UsageError
+from train.base.tables import parse_table
 from train.base.values import Range, Seed, check_values
+from train.engine.schedule import Schedule
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
-# One value, or values by resolution: see train.engine.schedule.parse_table.
+Config = TypeVar("Config", bound="TrainConfig")
+# One value, or values by resolution: see train.base.tables.parse_table.
 Table = Annotated[str, tyro.conf.arg(metavar="TABLE")]
 
 
@@ -50,6 +53,16 @@ class TrainConfig:
     """Final height and width of the images, a power of two."""
     kimg: float = 0.0
     """Thousands of images to train on; extends the last phase or ends the run early (0: the sum of the phases)."""
+    batch: Table = "16"
+    """Images in a step."""
+    microbatch: Table = "0"
+    """Images to process at once; gradients are summed; batch statistics are of these only (0: the whole batch)."""
+    lr: Table = "0.002"
+    """Learning rate of all networks."""
+    ema_kimg: Table = "1"
+    """Half-life of the averaged generator, in thousands of images."""
+    init_from: str = ""
+    """Run folder or checkpoint to start from: a new run takes the weights whose names and shapes match."""
     seed: Seed = 0
     """Seed of all random numbers."""
     device: str = "auto"
@@ -85,6 +98,24 @@ class TrainConfig:
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
 
+    SIZES: ClassVar[tuple[str, ...]] = ()
+    """Options that decide on the shapes of the networks' tensors."""
+    FIXED: ClassVar[tuple[str, ...]] = ()
+    """Options that a resumed run must keep, although all shapes would fit."""
+
+    def check(self) -> None:
+        """UsageError for an option out of range and for two that exclude each other, with the reason."""
+        check_values(self)
+        parse_table(self.ema_kimg, float, "ema_kimg")
+
+    def schedule(self) -> Schedule:
+        """The phases that the options describe; UsageError as in :meth:`check`, which it calls."""
+        raise NotImplementedError
+
+    def begun_at(self: Config, resolution: int) -> Config:
+        """The options for networks that have reached a resolution already."""
+        return self
+
 
 @dataclass(frozen=True)
 class RunOptions:
@@ -96,9 +127,6 @@ class RunOptions:
     """Run folder or checkpoint to continue; other options given here change the run's own."""
     dry_run: bool = False
     """Print the resolved options and the schedule, then stop."""
-
-
-Config = TypeVar("Config", bound=TrainConfig)
 
 
 def to_dict(config: TrainConfig) -> dict[str, Any]:
@@ -115,7 +143,8 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
     if not isinstance(values, Mapping):
         raise UsageError(f"{source} is damaged: it is not an object that holds options")
     hints = typing.get_type_hints(kind)
-    if unknown := [name for name in values if name not in hints]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    if unknown := [name for name in values if name not in names]:
         raise UsageError(f"{source}: unknown option {unknown[0]!r}")
     config = kind(**{k: Path(v) if hints[k] is Path and isinstance(v, str) else v for k, v in values.items()})
     check_values(config, source)

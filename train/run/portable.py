@@ -123,7 +123,7 @@ def _encode_safetensors(generator: nn.Module, description: dict[str, Any]) -> by
     tensors = {name: value.contiguous() for name, value in state.items() if isinstance(value, Tensor)}
     rest = {name: value for name, value in state.items() if name not in tensors}
     metadata = {
-        "family": description["family"],
+        "system": description["system"],
         "generator_options": json.dumps(description["generator_options"]),
         "state": json.dumps(rest),
     }
@@ -143,7 +143,12 @@ def load_safetensors(path: Path | str, device: torch.device | str = "cpu") -> nn
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
         options, rest = json.loads(about["generator_options"]), json.loads(about["state"])
-        state = {"family": about["family"], "generator_options": options, "trainer": {"ema": tensors | rest}}
+        state = {
+            "system": about["system"],
+            "generator_options": options,
+            "sampler": "G",
+            "trainer": {"averages": {"G": tensors | rest}},
+        }
     except (OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} holds no generator that train.export has written: {error}") from error
     return build_generator(Path(path), state, torch.device(device))

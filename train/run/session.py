@@ -6,27 +6,23 @@ import contextlib
 import dataclasses
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from train.base.device import describe, resolve_device, resolve_precision, set_determinism
 from train.base.errors import UsageError
 from train.base.lock import locked
 from train.base.memory import keep_freed_memory
 from train.data import NAMES, ImageSet, load_images
-from train.engine.schedule import Schedule
-from train.engine.trainer import Trainer
 from train.measure.evaluator import follow
 from train.measure.metric_names import parse_metrics
 from train.run import checkpoint, image_names
 from train.run.cadence import Cadence
-from train.run.folder import new_folder, write_config
-from train.run.init_from import Origin, take_over
+from train.run.folder import new_folder, run_name, write_config
+from train.run.init_from import open_origin, take_over
 from train.run.loop import Loop
-from train.run.options import Config, RunOptions, TrainConfig, to_dict
+from train.run.options import TrainConfig, option_value, parse_command_line, to_dict
+from train.run.system import System
 
 
 def training_images(config: TrainConfig) -> ImageSet:
@@ -42,31 +38,23 @@ def training_images(config: TrainConfig) -> ImageSet:
     )
 
 
-def train(
-    config: Config,
-    run: RunOptions,
-    schedule: Schedule,
-    *,
-    program: str,
-    family: str,
-    name: str,
-    build: Callable[[Config, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]],
-    origin: Origin | None = None,
-) -> int:
-    """Prints (``--dry-run``), starts or resumes a run; returns the exit code.
-
-    Args:
-        schedule: made from ``config``, and so checked, before anything is loaded or written.
-        program: the command to type, for messages.
-        family: of the networks, as :mod:`train.generate` knows it.
-        name: of the run, for a folder nobody named.
-        build: makes the trainer, and the generator's arguments that go into the checkpoints.
-        origin: whose networks a new run starts with.
+def train_as_told(system: System, args: Sequence[str]) -> int:
+    """A system's whole program: what the arguments say is checked, and then done; returns the exit code.
 
     Raises:
         UsageError, DataError: what the user can mend, another training in the folder included; exit code 2.
         TrainingError, OSError: what failed on the way; exit code 1.
     """
+    # A run that is resumed has its networks already, and does not need those that it began with.
+    source = None if option_value(args, "--resume") else option_value(args, "--init-from")
+    origin = open_origin(Path(source), system) if source else None
+    inherited = origin.sizes if origin else {}
+    config, run = parse_command_line(
+        system.presets, args, prog=system.program, description=system.about, inherited=inherited
+    )
+    if origin:
+        config = dataclasses.replace(config, init_from=str(origin.path)).begun_at(origin.reached)
+    schedule = config.schedule()  # checks the options before anything is loaded or written
     cadence, device = Cadence.of(config), resolve_device(config.device)
     if config.cuda_graphs == "on" and device.type != "cuda":
         raise UsageError(f"cuda_graphs='on' needs a GPU, and the device is {device}")
@@ -87,23 +75,25 @@ def train(
         images = training_images(config)
         notes = [describe(device)]
         if run.resume:
-            notes += _changed_images(folder, images, config, program)
+            notes += _changed_images(folder, images, config, system.program)
         set_determinism(config.deterministic)
         evaluate, left_out = follow(config, images, device) if config.metrics else (None, [])
-        trainer, generator_options = build(config, images, device)
-        origins = take_over(trainer.game, origin) if origin else []
+        trainer, generator_options = system.build(config, images, device)
+        origins = take_over(trainer, origin) if origin else []
         if not run.resume:
-            folder = new_folder(run.out, name)
+            folder = new_folder(run.out, run_name(config, system.presets.get(config.preset, config)))
             held.enter_context(locked(folder, "training"))
         loop = Loop(
             trainer,
+            images,
             folder,
             cadence,
             evaluate=evaluate,
-            description={"family": family, "config": to_dict(config), "generator_options": generator_options},
+            description={"system": system.name, "config": to_dict(config), "generator_options": generator_options},
+            fixed=system.options.FIXED,
             seed=config.seed,
             tensorboard=config.tensorboard,
-            resume_command=f"{program} --resume",
+            resume_command=f"{system.program} --resume",
         )
         notes += [f"{len(images)} images of {images.name} for {folder}"]
         notes += [f"labels: {images.describe_labels()}", *left_out, *origins]

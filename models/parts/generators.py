@@ -27,17 +27,11 @@ class LatentGenerator(nn.Module):
             self.layers = gnn.ReferenceSequential(*layers)
             self.layers.set_reference(reference)
 
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """What the layers make of z; ``labels`` is there for the steps' sake and must be None."""
-        if labels is not None:
-            raise ValueError("labels were given to a generator that knows no classes")
+    def forward(self, z: Tensor) -> Tensor:
+        """What the layers make of z."""
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
         return self.layers(z)
-
-    def active_parameters(self) -> list[nn.Parameter]:
-        """All parameters: the network does not grow."""
-        return list(self.parameters())
 
 
 def doubling(inputs: int, outputs: int, kernel_size: int, bias: bool) -> nn.ConvTranspose2d:

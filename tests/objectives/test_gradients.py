@@ -1,4 +1,4 @@
-"""The penalty object: values, derivatives, behaviour at zero and at the ends of float32, the critic's gradient."""
+"""The critic's gradient, and the penalty of its norm: values, derivatives, zero, the ends of float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from gan_ops.objectives import GradientPenalty, score_gradient
+from gan_ops.objectives import GradientPenalty, Scores, gradient_of, score_gradient
 
 EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
@@ -82,7 +82,7 @@ def test_target_zero_is_the_squared_norm():
 
 def test_points_take_one_weight_a_sample():
     real, fake = torch.zeros(64, 3, 2, 2), torch.ones(64, 3, 2, 2)
-    weights = GradientPenalty().points(real, fake, None).flatten(1)
+    weights = GradientPenalty().points(real, fake).flatten(1)
     assert torch.equal(weights, weights[:, :1].expand_as(weights))
     assert weights[:, 0].unique().numel() == 64
     assert (weights >= 0).all()
@@ -92,21 +92,21 @@ def test_points_take_one_weight_a_sample():
 @EVERYWHERE
 def test_points_lie_between_real_and_fake():
     real, fake = torch.randn(2, 8, 3, 4, 4)
-    x = GradientPenalty().points(real, fake, None)
+    x = GradientPenalty().points(real, fake)
     u = (x - real) / (fake - real)
     torch.testing.assert_close(u, u[:, :1, :1, :1].expand_as(u), rtol=1e-2, atol=1e-3)
 
 
 def test_points_repeat_with_the_generator():
     real, fake = torch.randn(2, 8, 3, 4, 4)
-    draws = [GradientPenalty().points(real, fake, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    draws = [GradientPenalty().points(real, fake, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
 
 
 def test_points_want_equal_shapes():
     with pytest.raises(ValueError, match=r"real is \[2, 3\] but fake is \[1, 3\]"):
-        GradientPenalty().points(torch.zeros(2, 3), torch.zeros(1, 3), None)
+        GradientPenalty().points(torch.zeros(2, 3), torch.zeros(1, 3))
 
 
 @pytest.mark.parametrize("bad", [{"weight": -1.0}, {"target": -1.0}, {"target": float("nan")}])
@@ -131,11 +131,27 @@ def test_the_score_gradient_is_each_sample_s_own_and_differentiable():
     assert critic[0].weight.grad.any()
 
 
-def test_scores_may_be_an_attribute():
-    class Scores:
-        def __init__(self, score):
-            self.score = score
+@EVERYWHERE
+@pytest.mark.parametrize("scale", [None, 64.0])
+def test_the_gradient_of_a_pass_that_has_been_made_is_the_same(scale):
+    critic, x = small_critic(), torch.randn(5, 3, 4, 4)
+    points = x + torch.zeros_like(x).requires_grad_()
+    scores = critic(points)
+    expected = score_gradient(critic, x, scale)
+    for given in (scores, Scores(scores)):
+        gradient = gradient_of(given, points, scale)
+        assert torch.equal(gradient, expected)
+    gradient.square().sum().backward()
+    assert critic[0].weight.grad.any()
 
+
+def test_points_must_have_required_a_gradient():
+    critic, x = small_critic(), torch.randn(5, 3, 4, 4)
+    with pytest.raises(ValueError, match="points must require a gradient before scores are computed from them"):
+        gradient_of(critic(x), x)
+
+
+def test_scores_may_be_an_attribute():
     critic, x = small_critic(), torch.randn(5, 3, 4, 4)
     assert torch.equal(score_gradient(lambda x: Scores(critic(x)), x), score_gradient(critic, x))
 

@@ -1,9 +1,8 @@
-"""A penalty on the norm of the scores' gradient, as an object: where the gradient is taken and what it costs."""
+"""The gradient of a critic's scores with respect to what it was shown, with a graph: what penalties are taken of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,57 +10,13 @@ from torch import Tensor
 from torch.autograd.graph import Node
 
 from gan_ops._types import accumulable
-from gan_ops.ops import gradient_penalty, interpolate
+from gan_ops.objectives.scores import Scores, score_of
 
-__all__ = ["Critic", "GradientPenalty", "gradient_at", "score_gradient"]
+__all__ = ["Critic", "gradient_at", "gradient_of", "score_gradient"]
 
 Critic = Callable[[Tensor], Any]
 """Takes a batch [N, *] and gives scores [N], or an object that has them as ``score``. One that needs labels is a
 closure over them: ``lambda x: discriminator(x, labels)``."""
-
-
-@dataclass(frozen=True)
-class GradientPenalty:
-    """weight·E[(‖∇D(x̂)‖ − target)² / target²] at points x̂ between real and generated samples.
-
-    Gulrajani et al. 2017, eq. 3, with the target of Karras et al. 2018, appendix A.1 and D (750 for CIFAR-10). The norm
-    is taken per sample over all its axes; ``one_sided`` counts only what exceeds the target (Petzka et al. 2018),
-    and target 0 stands for weight·E‖∇D(x̂)‖². :mod:`gan_ops.objectives.penalties` has the usual ones as functions.
-    Their parts::
-
-        points = penalty.points(real, fake, generator)
-        loss = penalty.loss(score_gradient(discriminator, points))
-    """
-
-    weight: float = 10.0
-    target: float = 1.0
-    one_sided: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.weight >= 0:
-            raise ValueError(f"weight={self.weight} must not be negative")
-        if not self.target >= 0:
-            raise ValueError(f"target={self.target} must not be negative")
-
-    def points(
-        self, real: Tensor, fake: Tensor, generator: torch.Generator | None = None, weights: Tensor | None = None
-    ) -> Tensor:
-        """x̂ = real + u·(fake − real) [N, *], with one u ~ U[0, 1) a sample.
-
-        The u are drawn from ``generator``, or beforehand and given as ``weights`` [N].
-        """
-        if real.shape != fake.shape:
-            raise ValueError(f"real is {list(real.shape)} but fake is {list(fake.shape)}")
-        if weights is None:
-            weights = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
-        return interpolate(real, fake.to(real.dtype), weights)
-
-    def loss(self, gradient: Tensor) -> Tensor:
-        """The penalty of ``gradient`` [N, *], the scores' gradient at the points: a scalar, float32 (or float64).
-
-        See :func:`gan_ops.gradient_penalty`. A gradient taken from a scaled loss must be unscaled first.
-        """
-        return self.weight * gradient_penalty(gradient, self.target, self.one_sided).mean()
 
 
 def score_gradient(critic: Critic, points: Tensor, scale: float | Tensor | None = None) -> Tensor:
@@ -88,8 +43,24 @@ def gradient_at(critic: Critic, points: Tensor, scale: float | Tensor | None = N
 
     It compiles with every torch that can compile gradients at all: 2.11 lets no tensor begin to require one in a graph.
     """
-    scores = critic(points)
-    scores = getattr(scores, "score", scores)
+    return gradient_of(critic(points), points, scale)
+
+
+def gradient_of(scores: Scores | Tensor, points: Tensor, scale: float | Tensor | None = None) -> Tensor:
+    """:func:`score_gradient` where the critic has run already: one pass gives scores and gradient.
+
+    Args:
+        scores: [N], or an object that has them as ``score``; each computed from its own point alone.
+        points: [N, *], what the scores were computed from; required a gradient then.
+        scale: as there.
+
+    Raises:
+        ValueError: the points require no gradient.
+        RuntimeError: as there.
+    """
+    if not points.requires_grad:
+        raise ValueError("points must require a gradient before scores are computed from them")
+    scores = score_of(scores)
     if not (torch.compiler.is_compiling() and torch._dynamo.config.trace_autograd_ops):
         _check_not_compiled(scores, points)
     with torch.autocast(points.device.type, enabled=False):

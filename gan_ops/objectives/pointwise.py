@@ -1,0 +1,140 @@
+"""Objectives that judge each sample by its own score: losses are means of functions of one score."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from gan_ops.objectives.objective import Objective, Stats, check_not_negative
+from gan_ops.objectives.penalties import WganGP
+from gan_ops.objectives.scores import Scores, score_of
+
+__all__ = ["ClippedWasserstein", "Hinge", "LeastSquares", "Minimax", "NonSaturating", "Wasserstein", "WassersteinGP"]
+
+
+@dataclass(frozen=True)
+class Wasserstein(Objective):
+    """L_D = E[D(G(z))] − E[D(x)] + drift·E[D(x)²], L_G = −E[D(G(z))].
+
+    Arjovsky et al. 2017, eq. 2; the drift term keeps the scores, which are only determined up to a constant, near zero
+    (Karras et al. 2018, appendix A.1: 0.001). Something has to keep the critic Lipschitz: clipped weights
+    (:class:`ClippedWasserstein`), a penalty (:class:`WassersteinGP`) or spectral norm.
+    """
+
+    drift: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_not_negative(self, "drift")
+
+    def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
+        real, fake = score_of(real), score_of(fake)
+        loss = fake.mean() - real.mean()
+        return loss + self.drift * real.square().mean() if self.drift else loss
+
+    def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
+        return -score_of(fake).mean()
+
+
+@dataclass(frozen=True)
+class ClippedWasserstein(Wasserstein):
+    """:class:`Wasserstein` for a critic whose weights the trainer clips to ±``clip`` after each update.
+
+    Arjovsky et al. 2017, algorithm 1.
+    """
+
+    clip: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.clip < math.inf:
+            raise ValueError(f"clip={self.clip} is not a finite number above 0")
+
+
+@dataclass(frozen=True)
+class WassersteinGP(Wasserstein):
+    """:class:`Wasserstein` with the gradient penalty :attr:`penalty`, which the trainer adds to the critic's loss.
+
+    Gulrajani et al. 2017, eq. 3, with the target of Karras et al. 2018, appendix A.1 and D (750 for CIFAR-10).
+    """
+
+    weight: float = 10.0
+    target: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_not_negative(self, "weight", "target")
+
+    @property
+    def penalty(self) -> WganGP:
+        """weight·E[(‖∇D(x̂)‖ − target)²/target²] between real and generated samples."""
+        return WganGP(self.weight, self.target)
+
+
+@dataclass(frozen=True)
+class Minimax(Objective):
+    """L_D = −E[log D(x)] − E[log(1 − D(G(z)))], L_G = E[log(1 − D(G(z)))], where D is the sigmoid of the score.
+
+    Goodfellow et al. 2014, eq. 1. With ``label_smoothing`` s, D's target for real samples is 1 − s, that for generated
+    ones stays 0 (one-sided, Salimans et al. 2016, §3.4, where s is 0.1).
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_smoothing(self.label_smoothing)
+
+    def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
+        real, fake = score_of(real), score_of(fake)
+        loss = F.softplus(-real).mean() + F.softplus(fake).mean()
+        # Cross-entropy is linear in its target: −(1 − s) log D − s log(1 − D) = −log D + s·score.
+        return loss + self.label_smoothing * real.mean() if self.label_smoothing else loss
+
+    def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
+        return -F.softplus(score_of(fake)).mean()
+
+
+@dataclass(frozen=True)
+class NonSaturating(Minimax):
+    """The discriminator's loss of :class:`Minimax`; L_G = −E[log D(G(z))] (Goodfellow et al. 2014, §3)."""
+
+    def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
+        return F.softplus(-score_of(fake)).mean()
+
+
+@dataclass(frozen=True)
+class Hinge(Objective):
+    """L_D = E[max(0, 1 − D(x))] + E[max(0, 1 + D(G(z)))], L_G = −E[D(G(z))] (Miyato et al. 2018, eq. 16 and 17)."""
+
+    def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
+        return F.relu(1 - score_of(real)).mean() + F.relu(1 + score_of(fake)).mean()
+
+    def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
+        return -score_of(fake).mean()
+
+
+@dataclass(frozen=True)
+class LeastSquares(Objective):
+    """L_D = ½E[(D(x) − 1 + s)²] + ½E[D(G(z))²], L_G = ½E[(D(G(z)) − 1)²] (Mao et al. 2017, eq. 9).
+
+    ``label_smoothing`` s is 0 there; see :class:`Minimax`.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_smoothing(self.label_smoothing)
+
+    def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
+        real, fake = score_of(real), score_of(fake)
+        return 0.5 * ((real - (1 - self.label_smoothing)).square().mean() + fake.square().mean())
+
+    def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
+        return 0.5 * (score_of(fake) - 1).square().mean()
+
+
+def _check_smoothing(label_smoothing: float) -> None:
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing={label_smoothing} must be at least 0 and below 1")

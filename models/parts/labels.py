@@ -1,0 +1,28 @@
+"""Labels as inputs of networks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["one_hot"]
+
+
+def one_hot(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
+    """labels int64 [N] → [N, num_classes] in the type and on the device of ``like`` [N, …].
+
+    The range is checked on CPU alone, since reading labels on the host waits for the device; on CUDA a label out of
+    range trips the device's own assertion.
+    """
+    if labels is None:
+        raise ValueError(f"labels are needed by a network with num_classes={num_classes}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels are {labels.dtype}, not torch.int64")
+    n = like.shape[0]
+    if labels.shape != (n,):
+        raise ValueError(f"labels are {list(labels.shape)}, not [{n}]")
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and n:
+        low, high = torch.aminmax(labels)
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"labels reach from {int(low)} to {int(high)}, outside 0 to {num_classes - 1}")
+    return like.new_zeros(n, num_classes).scatter_(1, labels[:, None], 1.0)

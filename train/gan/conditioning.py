@@ -1,0 +1,84 @@
+"""How labels enter a game of a generator and a discriminator: what each network is given, and terms of the losses.
+
+The base class has no labels. Labels are int64 [N].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gan_ops.objectives import Scores, semi_supervised
+
+Network = Callable[..., object]
+
+
+class Conditioning:
+    """No labels.
+
+    Attributes:
+        labels: whether real images come with labels.
+        generates: whether the generator is given labels.
+    """
+
+    labels = False
+    generates = False
+
+    def generate(self, generator: Network, z: Tensor, labels: Tensor | None) -> Tensor:
+        """Images [N, C, H, W] of latents z [N, L]."""
+        return generator(z)
+
+    def judge(self, discriminator: Network, x: Tensor, labels: Tensor | None, **minibatches: int) -> Scores:
+        """Scores of images x [N, C, H, W]."""
+        return discriminator(x, **minibatches)
+
+    def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
+        """A term of the discriminator's loss; the fakes have the labels of the reals, if any."""
+        return None
+
+    def g(self, fake: Scores, labels: Tensor | None) -> Tensor | None:
+        """A term of the generator's loss."""
+        return None
+
+
+class Concat(Conditioning):
+    """Both networks take labels beside their inputs (Mirza and Osindero 2014)."""
+
+    labels = generates = True
+
+    def generate(self, generator: Network, z: Tensor, labels: Tensor | None) -> Tensor:
+        return generator(z, labels)
+
+    def judge(self, discriminator: Network, x: Tensor, labels: Tensor | None, **minibatches: int) -> Scores:
+        return discriminator(x, labels, **minibatches)
+
+
+@dataclass(frozen=True)
+class AuxiliaryClassifier(Conditioning):
+    """The generator takes labels, and the discriminator tells the classes of all images apart (AC-GAN, Odena et al.
+    2017, equation 3)."""
+
+    weight: float = 1.0
+    labels = generates = True
+
+    def generate(self, generator: Network, z: Tensor, labels: Tensor | None) -> Tensor:
+        return generator(z, labels)
+
+    def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
+        return self.weight * semi_supervised.classification_loss(fake.logits, labels, real.logits, labels)
+
+    def g(self, fake: Scores, labels: Tensor | None) -> Tensor | None:
+        return self.weight * semi_supervised.classification_loss(fake.logits, labels)
+
+
+@dataclass(frozen=True)
+class KPlusOne(Conditioning):
+    """D learns the classes of real images; "generated" is one more (Salimans et al. 2016, section 5)."""
+
+    weight: float = 1.0
+    labels = True
+
+    def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
+        return self.weight * semi_supervised.labelled_loss(real.logits, labels)

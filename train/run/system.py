@@ -1,0 +1,74 @@
+"""The systems that can be trained: one file each in the folder ``train``, with a ``SYSTEM`` that says how."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from train.base.errors import UsageError
+from train.data import ImageSet
+from train.engine.trainer import Trainer
+from train.run.options import TrainConfig
+
+FOLDER = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class System:
+    """What the programs need to know of a system.
+
+    Attributes:
+        name: of its module in ``train``, which checkpoints hold.
+        about: what ``--help`` says first.
+        presets: options by name; the first is the default.
+        build: from options and data to what trains, and the arguments of ``generator`` that go into checkpoints.
+        generator: makes the network that draws images.
+    """
+
+    name: str
+    about: str
+    presets: Mapping[str, TrainConfig]
+    build: Callable[[Any, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]]
+    generator: Callable[..., nn.Module]
+
+    @property
+    def program(self) -> str:
+        """What to type."""
+        return f"python -m train.{self.name}"
+
+    @property
+    def options(self) -> type[TrainConfig]:
+        return type(next(iter(self.presets.values())))
+
+
+def system(name: str) -> System:
+    """The system of a name; UsageError if there is none."""
+    if name not in {entry.name for entry in catalogue()}:
+        raise UsageError(f"there is no system {name!r}")
+    return importlib.import_module(f"train.{name}").SYSTEM
+
+
+class Entry(NamedTuple):
+    """A line of the catalogue."""
+
+    name: str
+    line: str  # what it is and its paper: the first line of its file
+
+
+def catalogue() -> list[Entry]:
+    """All systems, by name; nothing is imported."""
+    entries = []
+    for path in sorted(FOLDER.glob("*.py")):
+        module = ast.parse(path.read_text())
+        names = {target.id for node in module.body if isinstance(node, ast.Assign) for target in node.targets}
+        if "SYSTEM" in names:
+            line = (ast.get_docstring(module) or "").splitlines()[0]
+            entries.append(Entry(path.stem, line.rstrip(".")))
+    return entries
