@@ -10,25 +10,26 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.mixture import Discriminator, DNorm, Generator, GNorm
 from train.base.errors import TrainingError, UsageError, run_program
 from train.base.seeds import stream_seed
-from train.base.values import Range, Seed, check_values
+from train.base.values import Range, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
-from train.engine.ema import averaged_copy
-from train.engine.player import Player
+from train.engine.game import Batch
 from train.engine.precision import Autocast
-from train.engine.step import Batch, WholeStep
-from train.engine.trainer import instance_noise_deviation
-from train.gan.options import Techniques, check_norms, losses_of, new_players
+from train.engine.schedule import Phase, Position, Schedule
+from train.engine.trainer import Trainer
+from train.gan.augmentation import InstanceNoise
+from train.gan.game import Gan
+from train.gan.options import Techniques
 from train.measure.pictures import save_png
 from train.measure.points import page, strip
 from train.run.options import check_at_least, parse_options
@@ -71,6 +72,30 @@ class MixtureConfig(Techniques):
     ema_kimg: float = 0.0
     """Half-life of the averaged generator, which is evaluated, in thousands of points (0: no average)."""
 
+    def check(self) -> None:
+        super().check()
+        if self.feature_matching not in (0, 4):
+            raise UsageError(
+                f"feature_matching={self.feature_matching} is neither 0 nor 4: 4 stands for D's last hidden layer,"
+                " and there is no other to match"
+            )
+        self.objective()
+        self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
+        check_at_least(self, 1, "steps")
+        for name in ("g_norm", "d_norm"):
+            norm = getattr(self, name)
+            if (self.width < 2 and norm == "layer") or (self.width % 2 and norm == "group"):
+                raise UsageError(
+                    f"width={self.width} cannot be combined with {name}={norm!r}: a unit that is normalised"
+                    " alone is always 0"
+                )
+        if not 0 < self.lr < math.inf:
+            raise UsageError(f"lr={self.lr:g} is not a positive number")
+        if not 0 <= self.beta1 < 1:
+            raise UsageError(f"beta1={self.beta1} must be at least 0 and below 1")
+        if not 0 <= self.ema_kimg < math.inf:
+            raise UsageError(f"ema_kimg={self.ema_kimg:g} is not a finite number of at least 0")
+
 
 @dataclass(frozen=True)
 class Options(MixtureConfig):
@@ -82,32 +107,6 @@ class Options(MixtureConfig):
     """PNG to write: samples over time."""
     json: bool = False
     """Print JSON instead of lines."""
-
-
-def check_config(config: MixtureConfig) -> None:
-    """UsageError for an option out of range and for two that exclude each other, with the reason."""
-    if config.feature_matching not in (0, 4):
-        raise UsageError(
-            f"feature_matching={config.feature_matching} is neither 0 nor 4: 4 stands for D's last hidden layer,"
-            " and there is no other to match"
-        )
-    losses_of(config)
-    check_norms(config, config.g_norm, config.d_norm, config.weight_norm)
-    check_at_least(config, 1, "steps")
-    check_values(config)
-    for name in ("g_norm", "d_norm"):
-        norm = getattr(config, name)
-        if (config.width < 2 and norm == "layer") or (config.width % 2 and norm == "group"):
-            raise UsageError(
-                f"width={config.width} cannot be combined with {name}={norm!r}: a unit that is normalised"
-                " alone is always 0"
-            )
-    if not 0 < config.lr < math.inf:
-        raise UsageError(f"lr={config.lr:g} is not a positive number")
-    if not 0 <= config.beta1 < 1:
-        raise UsageError(f"beta1={config.beta1} must be at least 0 and below 1")
-    if not 0 <= config.ema_kimg < math.inf:
-        raise UsageError(f"ema_kimg={config.ema_kimg:g} is not a finite number of at least 0")
 
 
 class Outcome(NamedTuple):
@@ -123,6 +122,53 @@ def moments(steps: int) -> list[int]:
     return sorted({round(i * steps / (MOMENTS - 1)) for i in range(MOMENTS)})
 
 
+class Points:
+    """A mixture as a list of images [N, 2, 1, 1] without an end."""
+
+    lists: ClassVar[Mapping[str, int]] = {"images": sys.maxsize}
+
+    def __init__(self, mixture: Mixture) -> None:
+        self._mixture = mixture
+
+    def columns(self, counts: Mapping[str, int], at: Position, random: torch.Generator) -> Batch:
+        points = self._mixture.sample(counts["images"], random)
+        return {"images": points[:, :, None, None].contiguous(memory_format=torch.channels_last)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+def new_trainer(config: MixtureConfig, seed: int) -> Trainer:
+    """What trains; positions of its schedule count points."""
+    shown = config.batch * config.d_steps * config.steps
+    phase = Phase(1, False, 0, shown, shown, config.batch, config.batch, config.lr)
+    torch.manual_seed(stream_seed(seed, "weights"))
+    game = Gan(
+        *_networks(config, seed),
+        config.roles((config.beta1, 0.999)),
+        config.objective(),
+        latent=config.latent,
+        penalties=config.penalties(),
+        augmentation=InstanceNoise(config.instance_noise, 1000 * config.instance_noise_kimg or shown),
+        d_steps=config.d_steps,
+        shared_latents=config.update == "merged",
+    )
+    device = torch.device("cpu")
+    return Trainer(
+        game,
+        Schedule((phase,)),
+        Points(MIXTURES[config.data]()),
+        device=device,
+        autocast=Autocast(device),
+        ema_kimg={1: config.ema_kimg},
+        seed=seed,
+        update=config.update,
+    )
+
+
 def train_run(config: MixtureConfig, seed: int) -> Outcome:
     """Trains with the options, on one thread; the same seed gives the same samples to the bit.
 
@@ -130,25 +176,18 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
         TrainingError: if a gradient or the samples are not finite: to the judge that would look like lost modes.
     """
     with _one_thread(), torch.random.fork_rng(devices=[]):
-        mixture = MIXTURES[config.data]()
-        torch.manual_seed(stream_seed(seed, "weights"))
-        generator, discriminator = _networks(config, seed)
-        ema = averaged_copy(generator)
-        players = _players(config, discriminator, generator)
-        step = _step_for(config, players, ema)
-        random = torch.Generator().manual_seed(stream_seed(seed, "steps"))
+        trainer, mixture = new_trainer(config, seed), MIXTURES[config.data]()
         z = torch.randn(SAMPLES, config.latent, generator=torch.Generator().manual_seed(stream_seed(seed, "samples")))
         outcome = Outcome(moments(config.steps), [], [])
-        for done in range(config.steps + 1):
-            if done in outcome.steps:
-                with torch.no_grad():
-                    points = ema(z).flatten(1)
-                if any(player.skipped for player in players) or not points.isfinite().all():
-                    raise TrainingError(f"diverged by step {done} of {config.steps}: {_told(config, seed)}")
-                outcome.samples.append(points)
-                outcome.quality.append(mixture.judge(points))
-            if done < config.steps:
-                step(_batch(config, mixture, done, random))
+        for done in outcome.steps:
+            while trainer.steps < done:
+                trainer.step()
+            with torch.no_grad():
+                points = trainer.averages["G"](z).flatten(1)
+            if trainer.skipped()[0] or not points.isfinite().all():
+                raise TrainingError(f"diverged by step {done} of {config.steps}: {_told(config, seed)}")
+            outcome.samples.append(points)
+            outcome.quality.append(mixture.judge(points))
         return outcome
 
 
@@ -173,47 +212,6 @@ def _networks(config: MixtureConfig, seed: int) -> tuple[Generator, Discriminato
     return generator, discriminator
 
 
-def _players(config: MixtureConfig, discriminator: Discriminator, generator: Generator) -> tuple[Player, Player]:
-    g_player, d_player = new_players(config, generator, discriminator, betas=(config.beta1, 0.999))
-    d_player.set_lr(config.lr * config.ttur)
-    g_player.set_lr(config.lr)
-    return d_player, g_player
-
-
-def _step_for(config: MixtureConfig, players: tuple[Player, Player], ema: nn.Module) -> WholeStep:
-    return WholeStep(
-        *players,
-        ema,
-        losses_of(config),
-        Autocast(torch.device("cpu")),
-        half_life=1000 * config.ema_kimg,
-        update=config.update,
-        d_steps=config.d_steps,
-    )
-
-
-def _batch(config: MixtureConfig, mixture: Mixture, done: int, random: torch.Generator) -> Batch:
-    """What the step after ``done`` others is given."""
-    count, shown = config.batch, config.batch * config.d_steps
-    real = _as_images(mixture.sample(shown, random))
-    z_for_d = torch.randn(shown, config.latent, generator=random)
-    weights = torch.rand(shown, generator=random)
-    z_for_g = torch.randn(count, config.latent, generator=random)
-    noise_for_d = noise_for_g = None
-    if config.instance_noise:
-        over = 1000 * config.instance_noise_kimg or shown * config.steps
-        deviation = instance_noise_deviation(config.instance_noise, done * shown, over)
-        noise = deviation * torch.randn(2 * shown + count, 2, 1, 1, generator=random)
-        more, noise_for_d, noise_for_g = noise.split([shown, shown, count])
-        real = real + more
-    return Batch(real, None, z_for_d, weights, z_for_g, None, noise_for_d, noise_for_g)
-
-
-def _as_images(points: Tensor) -> Tensor:
-    """[N, 2] → [N, 2, 1, 1], channels last."""
-    return points[:, :, None, None].contiguous(memory_format=torch.channels_last)
-
-
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """Networks as small as these gain nothing from more threads, and runs beside each other lose by them."""
@@ -228,7 +226,7 @@ def _one_thread() -> Iterator[None]:
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     config = MixtureConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(MixtureConfig)})
-    check_config(config)
+    config.check()
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise UsageError(f"picture={options.picture} does not end in .png")
     if options.picture is not None and not options.picture.parent.is_dir():

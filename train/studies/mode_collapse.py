@@ -20,7 +20,7 @@ from train.base.values import Runs, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
 from train.measure.pictures import read_picture, save_png
 from train.measure.points import page, strip
-from train.mixture import SAMPLES, MixtureConfig, check_config, describe, moments, train_run
+from train.mixture import SAMPLES, MixtureConfig, describe, moments, train_run
 from train.run.options import parse_options
 from train.studies.processes import in_processes
 from train.studies.study import flags, opened, spread, table
@@ -37,14 +37,14 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "feature matching": {"feature_matching": 4},
     "minibatch discrimination": {"minibatch_discrimination": 10},
     "historical averaging": {"historical_averaging": 0.1},
-    "label smoothing": {"label_smoothing": 0.1},
+    "label smoothing": {"loss": "non-saturating(label_smoothing=0.1)"},
     "instance noise": {"instance_noise": 0.1},
     "virtual batch norm": {"g_norm": "virtual"},
     "spectral norm": {"d_norm": "spectral"},
     "together": {
         "ttur": 1.0,
         "minibatch_discrimination": 10,
-        "label_smoothing": 0.1,
+        "loss": "non-saturating(label_smoothing=0.1)",
         "instance_noise": 0.1,
         "ema_kimg": 5.0,
     },
@@ -94,7 +94,7 @@ def main(args: Sequence[str] | None = None) -> int:
         for name in names
     ]
     for task in tasks:
-        check_config(config_of(task, options.steps))
+        config_of(task, options.steps).check()
 
     def train(missing: Sequence[Task]) -> Iterator[tuple[int, Quality | Exception]]:
         (options.out / "strips").mkdir(exist_ok=True)
