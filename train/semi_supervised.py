@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -19,17 +19,18 @@ from torch import Tensor, nn
 from tqdm import trange
 
 from gan_ops.objectives import NonSaturating, feature_matching
-from gan_ops.objectives.semi_supervised import labelled_loss, real_score, unlabelled_loss
+from gan_ops.objectives.semi_supervised import labelled_loss, unlabelled_loss
 from models.semi_supervised import Classifier
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import TrainingError, UsageError, run_program
 from train.base.seeds import stream_seed
 from train.base.values import Seed
-from train.data import ShuffledOrder
-from train.data.few_labels import SemiData, balanced_labels, load_semi_data
-from train.engine.ema import averaged_copy
-from train.engine.steps import frozen
+from train.data.few_labels import PoolLists, SemiData, balanced_labels, load_semi_data
+from train.engine.game import Batch, Game, Move, Networks, Role, Stats
+from train.engine.precision import Autocast
+from train.engine.schedule import Phase, Position, Schedule
+from train.engine.trainer import Trainer
 from train.run.options import check_at_least, option_value, parse_options
 from train.semi_supervised_networks import NETWORKS, probabilities
 
@@ -102,12 +103,10 @@ def parse_command_line(presets: Mapping[str, Options], args: Sequence[str], prog
         ("lr", 0 < options.lr < math.inf),
         ("lr_decay", 0 <= options.lr_decay <= 1),
         ("averaging", 0 < options.averaging <= 1),
-        ("unlabelled_weight", 0 < options.unlabelled_weight < math.inf),
+        ("unlabelled_weight", 0 < options.unlabelled_weight < math.inf),  # without it there is no GAN
     ):
         if not fits:
-            alone = ": without it there is no GAN; train.studies.few_labels --baselines has the network on labels alone"
-            reason = alone if name == "unlabelled_weight" else ""
-            raise UsageError(f"{name}={getattr(options, name)} is out of range{reason}")
+            raise UsageError(f"{name}={getattr(options, name)} is out of range")
     if options.batch == 1:
         raise UsageError("batch=1: batch norm in the generator needs at least 2 images")
     if options.download and options.preset in ("digits", "glyphs"):
@@ -131,10 +130,8 @@ def main(args: Sequence[str] | None = None) -> int:
     tested, _ = train_and_test(options, data, adversary=True, progress=f"{options.labels} labels, seed {options.seed}")
     wrong = int((tested.argmax(1) != data.test_labels).sum())
     result = {"labels": options.labels, "seed": options.seed, "wrong": wrong, "tested": len(tested)}
-    if options.json:
-        print(json.dumps({**result, "error": wrong / len(tested)}))
-    else:
-        print(f"{options.labels} labels: {wrong} of {len(tested)} test images wrong, {wrong / len(tested):.2%}")
+    line = f"{options.labels} labels: {wrong} of {len(tested)} test images wrong, {wrong / len(tested):.2%}"
+    print(json.dumps({**result, "error": wrong / len(tested)}) if options.json else line)
     return 0
 
 
@@ -180,119 +177,120 @@ def train_classifier(
         adversary: whether it is also a GAN's discriminator on the whole pool. If not, the same network takes as many
             steps on as many labelled images, without minibatch discrimination.
         progress: name of a progress bar on stderr, or None for none.
+
+    Raises:
+        TrainingError: if a gradient is not finite.
     """
+    trainer = new_trainer(options, data, labelled, seed, adversary=adversary)
+    quiet = None if progress else True
+    for _ in trange(options.epochs, desc=progress, unit="epoch", delay=3, leave=False, disable=quiet):
+        for _ in range(trainer.schedule.total // options.batch // options.epochs):
+            trainer.step()
+    if trainer.skipped()[0]:
+        raise TrainingError("the network diverged, its gradients are not finite")
+    return trainer.averages["D"]
+
+
+def new_trainer(options: SemiOptions, data: SemiData, labelled: Tensor, seed: int, *, adversary: bool) -> Trainer:
+    """What trains it; see :func:`train_classifier`."""
     torch.manual_seed(seed)
     device, networks = resolve_device(options.device), NETWORKS[options.preset]
-    shape = tuple(data.pool.shape[1:])
     compare_batch = adversary and options.generator_loss == "adversarial"
-    classifier, generator = networks.build(shape, data.num_classes, compare_batch)
-    pool, classes = networks.input_of(data.pool).to(device), data.pool_labels.to(device)
-    steps_per_epoch = max(1, len(pool) // options.batch)
+    classifier, generator = networks.build(tuple(data.pool.shape[1:]), data.num_classes, compare_batch)
+    pool = networks.input_of(data.pool).to(device)
     seen = pool if adversary else pool[labelled]
     classifier.to(device).fit_scale(seen[torch.randperm(len(seen))[:FITTED]])
-    learner = Learner(classifier, options, steps_per_epoch * options.epochs)
-    forger = Optimized(generator.to(device), options, steps_per_epoch * options.epochs) if adversary else None
-
-    with_labels = _batches(labelled, options.batch, stream_seed(seed, "labelled"))
-    for_critic, for_generator = (
-        _batches(torch.arange(len(pool)), options.batch, stream_seed(seed, part)) for part in ("critic", "generator")
+    game = SemiSupervised(classifier, generator.to(device), options) if adversary else Supervised(classifier)
+    shown = options.batch * max(1, len(pool) // options.batch) * options.epochs
+    # Of an average that moves by the rate in each step.
+    half_life = options.batch * math.log(0.5) / math.log1p(-options.averaging) if options.averaging < 1 else 0.0
+    phase = Phase(1, False, 0, shown, shown, options.batch, options.batch, options.lr)
+    return Trainer(
+        game,
+        Decaying((phase,), lr_decay=options.lr_decay),
+        PoolLists(pool, data.pool_labels.to(device), labelled, seed),
+        device=device,
+        autocast=Autocast(device),
+        ema_kimg={1: half_life / 1000},
+        ema_ramp=True,
+        seed=seed,
     )
-    epochs = trange(
-        options.epochs, desc=progress, unit="epoch", delay=3, leave=False, disable=None if progress else True
-    )
-    for _ in epochs:
-        for _ in range(steps_per_epoch):
-            batch = next(with_labels)
-            images, labels = pool[batch], classes[batch]
-            if forger is None:
-                learner.step(labelled_loss(learner.network(images).logits, labels))
-                continue
-            unlabelled = pool[next(for_critic)]
-            learner.step(discriminator_loss(learner.network, forger.network, images, labels, unlabelled, options))
-            real = pool[next(for_generator)]
-            with frozen(learner.parameters):
-                forger.step(generator_loss(learner.network, forger.network, real, options))
-    return learner.average
 
 
-def discriminator_loss(
-    classifier: Classifier,
-    generator: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    unlabelled: Tensor,
-    options: SemiOptions,
-) -> Tensor:
-    """§5's loss of D: labelled images [N, C, H, W] by their classes, unlabelled and generated ones as such."""
-    with torch.no_grad():
-        fake = generator(_latents(generator, unlabelled))
-    both = torch.stack([images, unlabelled, fake], 1).flatten(0, 1)  # [3N, C, H, W], three minibatches interleaved
-    logits, real, generated = classifier(both, batches=3).logits.unflatten(0, (-1, 3)).unbind(1)  # 3 × [N, K]
-    return labelled_loss(logits, labels) + options.unlabelled_weight * unlabelled_loss(real, generated)
+@dataclass(frozen=True)
+class Decaying(Schedule):
+    """Its learning rate falls to 0 over the last ``lr_decay`` of it."""
+
+    lr_decay: float = 0.0
+
+    def position(self, images: int) -> Position:
+        at, decay = super().position(images), self.lr_decay * self.total
+        return replace(at, lr=at.lr * min(1.0, (self.total - images) / decay)) if decay else at
 
 
-def generator_loss(classifier: Classifier, generator: nn.Module, real: Tensor, options: SemiOptions) -> Tensor:
-    """G's loss; real images [N, C, H, W] are what its features are to match."""
-    fake = classifier(generator(_latents(generator, real)))
-    if options.generator_loss == "adversarial":
-        return NonSaturating().generator_loss(real_score(fake.logits))
-    with torch.no_grad():
-        features = classifier(real).features
-    return feature_matching(features, fake.features)
+class Supervised(Game):
+    """A classifier that learns from images with labels alone."""
+
+    averaged = ("D",)
+    sampler = ""
+
+    def __init__(self, classifier: Classifier) -> None:
+        super().__init__({"D": classifier})
+        self.roles = {"D": Role(("D",), betas=BETAS)}
+
+    def takes(self, count: int, at: Position) -> dict[str, int]:
+        return {"labelled": count}
+
+    def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
+        return {"D/images": seen["labelled"], "D/labels": seen["classes"]}
+
+    def moves(self, at: Position) -> list[Move]:
+        return [Move("D", self.d)]
+
+    def d(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
+        yield labelled_loss(nets.D(b["D/images"]).logits, b["D/labels"])
 
 
-class Optimized:
-    """A network and its optimizer; ``steps`` is the length of the whole training, for the learning rate."""
+class SemiSupervised(Supervised):
+    """The classifier is a GAN's discriminator too (Salimans et al. 2016, §5)."""
 
-    def __init__(self, network: nn.Module, options: SemiOptions, steps: int) -> None:
-        self.network = network.train()
-        self.parameters = [p for p in network.parameters() if p.requires_grad]
-        self._optimizer = torch.optim.Adam(self.parameters, options.lr, BETAS, fused=True)
-        decay = options.lr_decay * steps
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: min(1.0, (steps - step) / decay) if decay else 1.0
-        )
+    updates = ("alternating",)
 
-    def step(self, loss: Tensor) -> None:
-        """Down the gradient of a loss."""
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._optimizer.step()
-        self._schedule.step()
+    def __init__(self, classifier: Classifier, generator: nn.Module, options: SemiOptions) -> None:
+        super().__init__(classifier)
+        self.networks["G"] = generator
+        self.roles["G"] = Role(("G",), betas=BETAS)
+        self._weight, self._loss = options.unlabelled_weight, options.generator_loss
 
+    def takes(self, count: int, at: Position) -> dict[str, int]:
+        return {"labelled": count, "critic": count, "generator": count}
 
-class Learner(Optimized):
-    """A network whose weights are averaged.
+    def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
+        # Uniform on [0, 1), as in the authors' code.
+        z = [torch.rand(count, self.networks["G"].latent_dim, generator=random, device=random.device) for _ in "DG"]
+        unlabelled = {"D/unlabelled": seen["critic"], "G/real": seen["generator"]}
+        return {**super().draw(seen, count, at, random), **unlabelled, "D/z": z[0], "G/z": z[1]}
 
-    Attributes:
-        average: the network with averaged weights, in evaluation mode. Until the average is 1/rate steps long it is
-            over all steps so far, so that nothing of the random start stays in it.
-    """
+    def moves(self, at: Position) -> list[Move]:
+        return [Move("D", self.d), Move("G", self.g)]
 
-    def __init__(self, network: nn.Module, options: SemiOptions, steps: int) -> None:
-        super().__init__(network, options, steps)
-        self.average = averaged_copy(network)
-        self._rate = options.averaging
-        self._steps = 0
-
-    def step(self, loss: Tensor) -> None:
-        super().step(loss)
-        self._steps += 1
+    def d(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
+        """§5's loss: labelled images by their classes, unlabelled and generated ones as such."""
         with torch.no_grad():
-            rate = max(self._rate, 1 / self._steps)
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), rate)
+            fake = nets.G(b["D/z"])
+        three = torch.stack([b["D/images"], b["D/unlabelled"], fake], 1).flatten(0, 1)  # [3N, C, H, W], interleaved
+        logits, real, generated = nets.D(three, batches=3).logits.unflatten(0, (-1, 3)).unbind(1)  # 3 × [N, K]
+        yield labelled_loss(logits, b["D/labels"]) + self._weight * unlabelled_loss(real, generated)
 
-
-def _batches(items: Tensor, size: int, seed: int) -> Iterator[Tensor]:
-    """Endless batches of the items, each epoch over them in an order of its own."""
-    order = ShuffledOrder(len(items), seed)
-    while True:
-        yield items[order.next(size)]
-
-
-def _latents(generator: nn.Module, like: Tensor) -> Tensor:
-    """Uniform on [0, 1), as in the authors' code: [N, latent_dim] for images [N, …]."""
-    return torch.rand(len(like), generator.latent_dim, device=like.device)
+    def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
+        """Distance of mean features (§3.1), or the non-saturating loss."""
+        fake = nets.D(nets.G(b["G/z"]))
+        if self._loss == "adversarial":
+            yield NonSaturating().g(fake)
+            return
+        with torch.no_grad():
+            (features,) = nets.D(b["G/real"]).maps
+        yield feature_matching(features, fake.maps[0])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from train.base.device import resolve_device
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
 from train.base.values import Range, Runs
-from train.dcgan_config import PRESETS, DcganConfig
+from train.dcgan import SYSTEM, DcganConfig
 from train.run.checkpoint import checkpoints
 from train.run.options import RunOptions, check_at_least, parse_command_line, parse_options, read_config
 from train.run.record import read_run
@@ -43,7 +43,7 @@ GRID = "2x16"
 ALL_METHODS = {
     "g_norm": "virtual",
     "minibatch_discrimination": 100,
-    "label_smoothing": 0.1,
+    "loss": "non-saturating(label_smoothing=0.1)",
     "labels": True,
     "historical_averaging": 0.0,
 }
@@ -74,7 +74,7 @@ METHODS = (
     Method("all methods", 8.09),
     Method("−VBN +BN", 7.54, {"g_norm": "batch"}),
     Method("−labels +HA", 6.86, {"labels": False, "historical_averaging": HISTORICAL_AVERAGING}),
-    Method("−label smoothing", 6.83, {"label_smoothing": 0.0}),
+    Method("−label smoothing", 6.83, {"loss": "non-saturating"}),
     Method("−labels", 4.36, {"labels": False}),
     Method("−minibatch features", 3.87, {"minibatch_discrimination": 0}),
 )
@@ -144,7 +144,7 @@ def check_given(options: Options, given: Sequence[str]) -> torch.device:
     )
     if taken := [name for name in names(given) if name in reserved]:
         raise UsageError(f"--{taken[0]} cannot be given to the trainings: the ablation sets it")
-    config, _ = parse_command_line(PRESETS, given, prog=dcgan.PROG, description=dcgan.DESCRIPTION)
+    config, _ = parse_command_line(SYSTEM.presets, given, prog=SYSTEM.program, description=SYSTEM.about)
     for method in METHODS:
         with contextlib.redirect_stdout(io.StringIO()):
             dcgan.main([*words(Task(method.name, 1), options, given), "--dry-run"])

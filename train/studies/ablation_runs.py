@@ -17,7 +17,7 @@ from train.base.device import resolve_device
 from train.base.errors import TrainingError, UsageError
 from train.base.interrupt import StopSignals
 from train.data import ImageSet
-from train.dcgan_config import DcganConfig
+from train.dcgan import DcganConfig
 from train.measure.evaluator import Evaluator, real_images
 from train.measure.measurable import plan
 from train.measure.metric_names import qualified
