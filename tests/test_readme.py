@@ -23,15 +23,26 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
+OPS, STEP = blocks("python")
+
+
 def test_the_ops_example_runs_as_it_stands(capsys: pytest.CaptureFixture) -> None:
-    (example,) = blocks("python")
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(OPS, "README.md", "exec"), {})
     assert capsys.readouterr().out == "torch.Size([64, 64, 3, 3])\n"
 
 
-def test_the_ops_example_has_eight_lines() -> None:
-    (example,) = blocks("python")
-    assert len([line for line in example.splitlines() if line]) == 8
+def test_the_step_example_trains_both_networks() -> None:
+    names: dict = {}
+    exec(compile(STEP, "README.md", "exec"), names)
+    for network, adam in (("generator", "g_adam"), ("critic", "d_adam")):
+        state = names[adam].state_dict()["state"]
+        assert len(state) == len(list(names[network].parameters()))
+        assert all(of["step"] == 10 and of["exp_avg"].any() for of in state.values())
+
+
+@pytest.mark.parametrize(("example", "lines"), [(OPS, 8), (STEP, 16)])
+def test_the_examples_are_short(example: str, lines: int) -> None:
+    assert len([line for line in example.splitlines() if line]) == lines
 
 
 TABLES = re.findall(r"^## (PGGAN|DCGAN|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)

@@ -7,12 +7,12 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from gan_ops.objectives import Objective, WassersteinGP
+from gan_ops.objectives import WassersteinGP
 from models.pggan import Discriminator, Generator, fade_reals
 from train.base.capacity import check_networks
 from train.base.errors import UsageError, run_program
@@ -25,12 +25,14 @@ from train.engine.trainer import Trainer
 from train.gan.build import fit_minibatch, new_game, new_trainer
 from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning
 from train.gan.game import Gan
-from train.gan.options import LOSSES, GanConfig, Loss
+from train.gan.options import LOSSES, GanConfig, loss_option
 from train.run.options import Table, check_at_least
 from train.run.session import train_as_told
 from train.run.system import System
 
 BETAS = 0.0, 0.99
+PGGAN_LOSSES = {**LOSSES, "wgan-gp": WassersteinGP(drift=0.001)}  # Karras et al. 2018, appendix A.1
+Loss = loss_option(PGGAN_LOSSES)
 
 
 class Pggan(Gan):
@@ -72,10 +74,7 @@ class PgganConfig(GanConfig):
     """Images in a group of the minibatch standard deviation (0: the whole batch)."""
 
     SIZES = (*GanConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
-    LOSSES: ClassVar[Mapping[str, Objective]] = {
-        **LOSSES,
-        "wgan-gp": WassersteinGP(drift=0.001),
-    }  # Karras et al. 2018, appendix A.1
+    LOSSES = PGGAN_LOSSES
 
     @property
     def first_resolution(self) -> int:

@@ -44,8 +44,11 @@ def score_of(value: Scores | Tensor) -> Tensor:
 def interleave(*batches: Tensor) -> Tensor:
     """k × [n, C, H, W] → [k·n, C, H, W]: the first of each, the second of each, …; channels last.
 
-    Layers that compare the samples of a minibatch take the number k and keep the minibatches apart.
+    Layers that compare the samples of a minibatch take the number k and keep the minibatches apart. ValueError unless
+    all have the shape of the first, whose type and device the result has.
     """
+    if any(batch.shape != batches[0].shape for batch in batches):
+        raise ValueError(f"batches must have one shape, but are {', '.join(str(list(b.shape)) for b in batches)}")
     n, c, h, w = batches[0].shape
     k, like = len(batches), batches[0]
     both = torch.empty(k * n, c, h, w, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The penalty object: values, derivatives, behaviour at zero and at the ends of float32, the critic's gradient."""
+"""The critic's gradient, and the penalty of its norm: values, derivatives, zero, the ends of float32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.autograd import gradcheck, gradgradcheck
 
-from gan_ops.objectives import GradientPenalty, score_gradient
+from gan_ops.objectives import GradientPenalty, Scores, gradient_of, score_gradient
 
 EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
@@ -131,11 +131,27 @@ def test_the_score_gradient_is_each_sample_s_own_and_differentiable():
     assert critic[0].weight.grad.any()
 
 
-def test_scores_may_be_an_attribute():
-    class Scores:
-        def __init__(self, score):
-            self.score = score
+@EVERYWHERE
+@pytest.mark.parametrize("scale", [None, 64.0])
+def test_the_gradient_of_a_pass_that_has_been_made_is_the_same(scale):
+    critic, x = small_critic(), torch.randn(5, 3, 4, 4)
+    points = x + torch.zeros_like(x).requires_grad_()
+    scores = critic(points)
+    expected = score_gradient(critic, x, scale)
+    for given in (scores, Scores(scores)):
+        gradient = gradient_of(given, points, scale)
+        assert torch.equal(gradient, expected)
+    gradient.square().sum().backward()
+    assert critic[0].weight.grad.any()
 
+
+def test_points_must_have_required_a_gradient():
+    critic, x = small_critic(), torch.randn(5, 3, 4, 4)
+    with pytest.raises(ValueError, match="points must require a gradient before scores are computed from them"):
+        gradient_of(critic(x), x)
+
+
+def test_scores_may_be_an_attribute():
     critic, x = small_critic(), torch.randn(5, 3, 4, 4)
     assert torch.equal(score_gradient(lambda x: Scores(critic(x)), x), score_gradient(critic, x))
 

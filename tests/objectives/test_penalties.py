@@ -9,7 +9,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gan_ops.objectives import penalties
+from gan_ops.objectives import (
+    R1,
+    R2,
+    Dragan,
+    GradientPenalty,
+    NonSaturating,
+    Penalty,
+    WganGP,
+    WganLP,
+    gradient_of,
+    penalties,
+    score_gradient,
+)
 from gan_ops.objectives.penalties import dragan, r1, r2, wgan_gp, wgan_lp
 
 W = torch.tensor([3.0, 4.0])  # a linear critic's gradient, of norm 5, wherever it is taken
@@ -197,6 +209,24 @@ def test_a_step_compiled_with_its_gradients_has_those_of_eager_mode() -> None:
     torch.testing.assert_close(actual, expected)
 
 
+def one_pass(critic, parameters: list[Tensor], zeros: Tensor) -> tuple[Tensor, ...]:
+    """A critic's step with R1 and R2, whose gradients come from the scores' own pass."""
+    real, fake = REAL + zeros, FAKE + zeros
+    of_real, of_fake = critic(real), critic(fake)
+    penalty = R1().loss(gradient_of(of_real, real)) + R2().loss(gradient_of(of_fake, fake))
+    return torch.autograd.grad(NonSaturating().d(of_real, of_fake) + penalty, parameters)
+
+
+def test_a_compiled_step_takes_gradients_from_the_scores_own_pass() -> None:
+    critic, zeros = curved(), torch.zeros_like(REAL).requires_grad_()
+    parameters = list(critic.parameters())
+    loss = NonSaturating().d(critic(REAL), critic(FAKE)) + r1(critic, REAL) + r2(critic, FAKE)
+    expected = torch.autograd.grad(loss, parameters)
+    torch.testing.assert_close(one_pass(critic, parameters, zeros), expected)
+    with torch._dynamo.config.patch(trace_autograd_ops=True):
+        torch.testing.assert_close(compiled(one_pass)(critic, parameters, zeros), expected)
+
+
 AUTOCAST = pytest.mark.parametrize("autocast", [False, True])  # there torch alone leaves the penalties out silently
 
 
@@ -235,11 +265,49 @@ def _seeded() -> torch.Generator:
         ("r1", {"gamma": -2.0}, "gamma=-2"),
         ("r2", {"gamma": float("nan")}, "gamma=nan"),
         ("dragan", {"noise": -0.5}, "noise=-0.5"),
+        ("dragan", {"target": float("inf")}, "target=inf is not a finite number of at least 0"),
     ],
 )
 def test_bad_settings_are_named(name: str, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         penalty_of(name, linear, **options)
+
+
+CLASSES = {"wgan_gp": WganGP, "wgan_lp": WganLP, "r1": R1, "r2": R2, "dragan": Dragan}
+
+
+def points_of(penalty: Penalty) -> Tensor:
+    """What a trainer does."""
+    match penalty.at:
+        case "between":
+            return penalty.points(REAL, FAKE, torch.rand(4, generator=_seeded()))
+        case "around":
+            return penalty.points(REAL, torch.rand(4, 2, generator=_seeded()))
+        case "real" | "fake":
+            return {"real": REAL, "fake": FAKE}[penalty.at]
+
+
+@ALL
+def test_the_classes_are_the_functions_in_parts(name: str) -> None:
+    critic, penalty = curved(), CLASSES[name](3.0)
+    options = {"gamma": 3.0} if name in ("r1", "r2") else {"weight": 3.0, "generator": _seeded()}
+    assert torch.equal(penalty.loss(score_gradient(critic, points_of(penalty))), penalty_of(name, critic, **options))
+
+
+def test_the_classes_differ_in_where_they_look_and_in_sides() -> None:
+    places = {name: kind().at for name, kind in CLASSES.items()}
+    assert places == {"wgan_gp": "between", "wgan_lp": "between", "r1": "real", "r2": "fake", "dragan": "around"}
+    gradient = torch.tensor([[0.0, 0.5], [3.0, 4.0]])
+    assert torch.equal(GradientPenalty(2.0, 3.0, True).loss(gradient), WganLP(2.0, 3.0).loss(gradient))
+    assert torch.equal(GradientPenalty(2.0, 3.0).loss(gradient), WganGP(2.0, 3.0).loss(gradient))
+
+
+@ALL
+@pytest.mark.parametrize("every", [0, -1, 1.5])
+def test_an_interval_is_a_whole_number_from_1_on(name: str, every: float) -> None:
+    assert CLASSES[name]().every == 1 and CLASSES[name](every=16).every == 16
+    with pytest.raises(ValueError, match=f"every={every} is not a whole number of at least 1"):
+        CLASSES[name](every=every)
 
 
 def test_real_and_fake_have_one_shape() -> None:

@@ -10,17 +10,28 @@ import torch
 from torch import tensor
 
 from gan_ops.objectives import (
+    ClippedWasserstein,
     Hinge,
     LeastSquares,
     Minimax,
     NonSaturating,
     Objective,
+    Scores,
     Wasserstein,
-    classification_loss,
+    WassersteinGP,
+    WganGP,
 )
 
 REAL, FAKE = tensor([1.0, 3.0]), tensor([-1.0, 0.0])
-OBJECTIVES = [Wasserstein(), LeastSquares(), Minimax(), NonSaturating(), Hinge()]
+OBJECTIVES = [
+    Wasserstein(drift=0.1),
+    ClippedWasserstein(),
+    WassersteinGP(),
+    LeastSquares(),
+    Minimax(),
+    NonSaturating(label_smoothing=0.1),
+    Hinge(),
+]
 
 
 def mean_log(*probabilities: float) -> float:
@@ -46,6 +57,8 @@ G_MINIMAX, G_NON_SATURATING = mean_log(1 - sigmoid(-1), 1 - sigmoid(0)), -mean_l
         (Wasserstein(), -0.5 - 2.0, 0.5),
         (Wasserstein(drift=0.001), -0.5 - 2.0 + 0.001 * 5.0, 0.5),
         (Wasserstein(drift=0.1), -0.5 - 2.0 + 0.1 * 5.0, 0.5),
+        (ClippedWasserstein(drift=0.1), -0.5 - 2.0 + 0.1 * 5.0, 0.5),
+        (WassersteinGP(drift=0.1), -0.5 - 2.0 + 0.1 * 5.0, 0.5),
         (LeastSquares(), 0.5 * 2.0 + 0.5 * 0.5, 0.5 * 2.5),
         (LeastSquares(label_smoothing=0.5), 0.5 * 3.25 + 0.5 * 0.5, 0.5 * 2.5),
         (Minimax(), D_CROSS_ENTROPY, G_MINIMAX),
@@ -69,15 +82,46 @@ def test_losses_are_means_and_not_sums(objective):
     torch.testing.assert_close(twice, once)
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+def test_scores_and_plain_tensors_give_the_same(objective):
+    real, fake = Scores(REAL, logits=REAL[:, None], maps=(REAL,), x=REAL), Scores(FAKE)
+    assert torch.equal(objective.d(real, fake, {}), objective.d(REAL, FAKE))
+    assert torch.equal(objective.g(fake, real, {}), objective.g(FAKE))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+def test_each_sample_is_judged_alone_and_nothing_is_remembered(objective):
+    stats: dict = {}
+    before = objective.d(REAL, FAKE, stats)
+    objective.after(stats)
+    assert not objective.compares and not stats and torch.equal(objective.d(REAL, FAKE), before)
+
+
 def test_drift_acts_on_real_scores_alone():
     fake = FAKE.clone().requires_grad_()
     Wasserstein(drift=7.0).d(REAL, fake).backward()
     torch.testing.assert_close(fake.grad, tensor([0.5, 0.5]))
 
 
-def test_drift_must_not_be_negative():
-    with pytest.raises(ValueError, match=r"drift=-1\.0"):
-        Wasserstein(drift=-1.0)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Wasserstein(drift=-1.0), "drift=-1.0 is not a finite number of at least 0"),
+        (lambda: WassersteinGP(drift=math.nan), "drift=nan"),
+        (lambda: WassersteinGP(weight=math.inf), "weight=inf"),
+        (lambda: WassersteinGP(target=-2.0), "target=-2.0"),
+        (lambda: ClippedWasserstein(drift=-1.0), "drift=-1.0"),
+        (lambda: ClippedWasserstein(0.0), "clip=0.0 is not a finite number above 0"),
+        (lambda: ClippedWasserstein(math.inf), "clip=inf"),
+    ],
+)
+def test_impossible_values_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_penalty_of_wgan_gp_has_its_weight_and_target():
+    assert WassersteinGP(2.0, 750.0, drift=0.001).penalty == WganGP(2.0, 750.0)
 
 
 @pytest.mark.parametrize("objective", [Minimax(), NonSaturating()], ids=str)
@@ -93,7 +137,7 @@ def test_smoothing_moves_the_best_score_of_real_samples_to_the_logit_of_its_targ
 
 
 @pytest.mark.parametrize("kind", [Minimax, NonSaturating, LeastSquares])
-@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, math.nan])
 def test_smoothing_is_a_share(kind, smoothing):
     with pytest.raises(ValueError, match=f"label_smoothing={smoothing}"):
         kind(label_smoothing=smoothing)
@@ -103,21 +147,3 @@ def test_smoothing_is_a_share(kind, smoothing):
 def test_objectives_are_frozen(objective):
     with pytest.raises(dataclasses.FrozenInstanceError):
         objective.drift = 1.0
-
-
-LOGITS = tensor([[math.log(3.0), 0.0], [0.0, 0.0]])  # P(class 0) = 3/4, 1/2
-
-
-def test_class_term_of_the_generator_is_the_cross_entropy_of_fakes():
-    loss = classification_loss(LOGITS, tensor([0, 1]))
-    assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
-
-
-def test_class_term_of_the_discriminator_adds_that_of_reals():
-    loss = classification_loss(LOGITS, tensor([0, 1]), LOGITS[:1], tensor([1]))
-    assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2 + math.log(4))
-
-
-def test_class_term_wants_real_labels_with_real_logits():
-    with pytest.raises(ValueError, match="real_logits and real_labels"):
-        classification_loss(LOGITS, tensor([0, 1]), LOGITS)

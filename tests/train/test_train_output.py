@@ -8,17 +8,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
+from train.pggan_config import PRESETS, PgganConfig
 
 from train import pggan
 from train.base.errors import UsageError, run_program
 from train.engine.schedule import Phase, Schedule
 from train.measure.pictures import grid
-from train.pggan_config import PRESETS, PgganConfig
 from train.run import checkpoint
-from train.run.cadence import Cadence, due, time_left
+from train.run.cadence import Cadence, due
 from train.run.folder import new_folder, run_name
 from train.run.logs import RunLog, duration
 from train.run.loop import Loop
+from train.run.pace import time_left
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import dataclasses
 
 import pytest
-from train.dcgan_config import PRESETS, schedule_of
 
 from gan_ops.objectives import GradientPenalty, Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from train.base.errors import UsageError
+from train.dcgan_config import PRESETS, schedule_of
 from train.gan.options import Techniques, losses_of, player_options
 
 
@@ -18,14 +18,10 @@ from train.gan.options import Techniques, losses_of, player_options
         ({"label_smoothing": 0.25}, NonSaturating(0.25), None),
         ({"loss": "lsgan", "label_smoothing": 0.1}, LeastSquares(0.1), None),
         ({"loss": "hinge"}, Hinge(), None),
-        ({"loss": "wgan"}, Wasserstein(drift=0.0), None),
+        ({"loss": "wgan"}, Wasserstein(), None),
         ({"loss": "wgan-gp", "drift": 0.001}, Wasserstein(drift=0.001), GradientPenalty()),
-        (
-            {"loss": "wgan-gp", "gp_weight": 5.0, "gp_target": 750.0},
-            Wasserstein(drift=0.0),
-            GradientPenalty(5.0, 750.0),
-        ),
-        ({"loss": "wgan-gp", "gp_weight": 0.0}, Wasserstein(drift=0.0), None),
+        ({"loss": "wgan-gp", "gp_weight": 5.0, "gp_target": 750.0}, Wasserstein(), GradientPenalty(5.0, 750.0)),
+        ({"loss": "wgan-gp", "gp_weight": 0.0}, Wasserstein(), None),
     ],
     ids=str,
 )

@@ -45,7 +45,7 @@ class Images:
         return self._labels
 
     def columns(self, counts: Mapping[str, int], at: Any, random: torch.Generator) -> dict[str, Tensor]:
-        """Images float32 [n, C, R, R] in [−1, 1], channels last, R being the position's resolution; labels int64 [n]."""
+        """Images float32 [n, C, R, R] in [−1, 1], channels last, at the position's resolution; labels int64 [n]."""
         indices = self._order.next(counts["images"])
         pixels = self.images.batch(indices, at.resolution).to(self._device, non_blocking=True)
         if self._mirror:

@@ -80,6 +80,7 @@ class Step:
             for unit in self._units
             for graph in unit.graphs
         }
+        self._still = {graph: self._parameters_beside(graph) for graph in self._functions}
         self._buffers = [*game.state.buffers(), *game.own.buffers()]
         self._ends = bool(self._buffers) or type(game).after is not Game.after
         self._inputs = Inputs()
@@ -152,15 +153,18 @@ class Step:
     def _gradients(self, graph: tuple[Move, ...], batch: Batch, repeat: int) -> tuple[list[Tensor], Stats]:
         """Means over the microbatches, and what the losses reported."""
         total = _Mean()
-        moving = {id(p) for move in graph for p in self._players[move.role].active}
-        still = [p for player in self._players.values() for p in player.active if id(p) not in moving]
         size, function = self._microbatch, self._functions[graph]
-        with frozen(still):
+        with frozen(self._still[graph]):
             for start in range(0, self._batch, size):
                 columns = self._rows(batch, graph, repeat, start)
                 given = (graph, self._players, self._game.networks, self._autocast, self._zero, columns)
                 total.add(*function(*given), size / self._batch)
         return total.gradients, total.stats
+
+    def _parameters_beside(self, graph: tuple[Move, ...]) -> list[nn.Parameter]:
+        """Those of roles that do not move."""
+        moving = {id(p) for move in graph for p in self._players[move.role].active}
+        return [p for player in self._players.values() for p in player.active if id(p) not in moving]
 
     def _rows(self, batch: Batch, graph: tuple[Move, ...], repeat: int, start: int) -> Batch:
         """What the losses of one graph see of the batch: a microbatch of the columns that are theirs or everybody's."""

@@ -19,8 +19,8 @@ class Gan(Game):
     """Two players with any objective, penalties, conditioning and augmentation.
 
     ``G(z)`` gives images [N, C, H, W] of latents [N, latent]; ``D(x)`` gives :class:`gan_ops.objectives.Scores`. A
-    discriminator that compares the samples of a minibatch says so by ``sees_batch`` and takes ``batches``, the number of
-    minibatches that are interleaved.
+    discriminator that compares the samples of a minibatch says so by ``sees_batch`` and takes ``batches``, the number
+    of minibatches that are interleaved.
 
     Args:
         roles: "G" and "D".
@@ -88,7 +88,7 @@ class Gan(Game):
             seen_by_d["G/fake"] = real[:count]
         batch |= self.augmentation.draw(seen_by_d, at, random)
         for i, penalty in enumerate(self.penalties):
-            if penalty.at == "around":
+            if penalty.at == "around" and (penalty.every == 1 or _label(penalty) in at.due):
                 batch[f"D/around {i}"] = torch.empty_like(real).uniform_(generator=random)
         if self.shared_latents:
             for name in ("z", "labels", "fake noise"):
@@ -109,7 +109,7 @@ class Gan(Game):
 
     def moves(self, at: Position) -> list[Move]:
         lazy = [
-            Move("D", partial(self.lazy_penalty, i), every=penalty.every, name=f"D_{type(penalty).__name__}")
+            Move("D", partial(self.lazy_penalty, i), every=penalty.every, name=_label(penalty))
             for i, penalty in enumerate(self.penalties)
             if penalty.every > 1
         ]
@@ -127,15 +127,7 @@ class Gan(Game):
 
     def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         fake = nets.once("fake", lambda: self.generate(nets, b, "G"))
-        scores = self.critic(nets, self.augmentation(fake, b, "G/fake"), b.get("G/labels"))
-        real = None
-        if self.objective.compares:
-            with torch.no_grad():
-                real = self.critic(nets, self.augmentation(b["G/real"], b, "G/real"), b.get("G/real labels"))
-        loss = self.objective.g(scores, real, stats)
-        if (classes := self.conditioning.g(scores, b.get("G/labels"))) is not None:
-            loss = loss + classes
-        yield loss
+        yield self._deceived(nets, b, fake, stats)
 
     def lazy_penalty(self, index: int, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         """A penalty of every n-th step, by itself."""
@@ -195,6 +187,17 @@ class Gan(Game):
             loss = loss + value
         return loss
 
+    def _deceived(self, nets: Networks, b: Batch, fake: Tensor, stats: Stats) -> Tensor:
+        """G's loss of its images."""
+        scores = self.critic(nets, self.augmentation(fake, b, "G/fake"), b.get("G/labels"))
+        real = None
+        if self.objective.compares:
+            with torch.no_grad():
+                real = self.critic(nets, self.augmentation(b["G/real"], b, "G/real"), b.get("G/real labels"))
+        loss = self.objective.g(scores, real, stats)
+        classes = self.conditioning.g(scores, b.get("G/labels"))
+        return loss if classes is None else loss + classes
+
     def _seen(self, nets: Networks, b: Batch, name: str, x: Tensor) -> Scores:
         """D's scores of the images of a column, or of the fakes."""
         return self.critic(nets, self.augmentation(x, b, name), b.get("D/labels"))
@@ -221,6 +224,11 @@ class Gan(Game):
 
     def after(self, stats: Stats) -> None:
         self.objective.after(stats)
+
+
+def _label(penalty: Penalty) -> str:
+    """Of the move that a lazy penalty is."""
+    return f"D_{type(penalty).__name__}"
 
 
 def wide(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -50,18 +50,22 @@ PENALTIES: Mapping[str, Penalty] = {
     "wgan-lp": WganLP(),
     "dragan": Dragan(),
 }
-Loss = Annotated[
-    str,
-    tyro.conf.arg(
-        metavar="LOSS",
-        help="What G and D minimise, a name or name(value=…): " + listing(LOSSES),
-    ),
-]
+
+
+def loss_option(losses: Mapping[str, Objective]) -> Any:
+    """The type of the option ``loss`` for these choices."""
+    papers = "Goodfellow 2014, lsgan: Mao 2017, hinge: Miyato 2018, wgan: Arjovsky 2017, wgan-gp: Gulrajani 2017"
+    help_line = f"What G and D minimise, a name or name(value=…): {listing(losses)} ({papers})."
+    return Annotated[str, tyro.conf.arg(metavar="LOSS", help=help_line)]
+
+
+Loss = loss_option(LOSSES)
 Penalties = Annotated[
     str,
     tyro.conf.arg(
         metavar="PENALTIES",
-        help="Penalties on D's gradient, separated by commas; every=n: at every n-th step: " + listing(PENALTIES),
+        help=f"Penalties on D's gradient, separated by commas; every=n: at each n-th step: {listing(PENALTIES)}"
+        " (r1, r2: Mescheder 2018, wgan-gp: Gulrajani 2017, wgan-lp: Petzka 2018, dragan: Kodali 2017).",
     ),
 ]
 
@@ -120,7 +124,9 @@ class Techniques:
         for name in ("historical_averaging", "instance_noise", "instance_noise_kimg", "ttur"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name}={getattr(self, name)} is not a finite number of at least 0")
-        self.penalties()
+        kinds = [type(penalty) for penalty in self.penalties()]
+        if len(set(kinds)) < len(kinds):
+            raise UsageError(f"penalty={self.penalty!r} with loss={self.loss!r} has the same penalty twice")
         if self.clip() and self.minibatch_discrimination:
             raise UsageError(
                 f"loss={self.loss!r} cannot be combined with minibatch_discrimination={self.minibatch_discrimination}:"
@@ -176,6 +182,7 @@ class GanConfig(Techniques, TrainConfig):
     SIZES = ("latent", "minibatch_discrimination", "minibatch_dim")
 
     def check(self) -> None:
-        super().check()
+        Techniques.check(self)
+        TrainConfig.check(self)
         if not 0 <= self.class_weight < math.inf:
             raise UsageError(f"class_weight={self.class_weight} is not a finite number of at least 0")

@@ -1,4 +1,4 @@
-"""How often a run logs, draws, measures and saves, and how long it still takes."""
+"""How often a run logs, draws, measures and saves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from train.base.capacity import check_fits
 from train.base.errors import UsageError
 from train.base.tables import lookup, parse_grid, parse_table
-from train.engine.schedule import Schedule
 from train.run.options import TrainConfig
 
 
@@ -44,22 +43,3 @@ def due(table: Mapping[int, float], before: int, after: int, resolution: int) ->
     """Whether the step from ``before`` to ``after`` images reached a multiple of the table's interval (0: never)."""
     every = round(1000 * lookup(dict(table), resolution))
     return every > 0 and before // every != after // every
-
-
-def time_left(schedule: Schedule, images: int, seconds_per_image: Mapping[int, float]) -> float:
-    """Seconds to the schedule's end, judged from the resolutions seen so far.
-
-    A resolution not yet seen is taken to cost so many times the one before as the last one seen did, at most 4 times,
-    as its pixels; twice where only one was seen.
-    """
-    seen = sorted(seconds_per_image)
-    here = seconds_per_image[seen[-1]]
-    growth = 2.0
-    if len(seen) > 1:
-        growth = min(max(here / seconds_per_image[seen[-2]], 1.0), 4.0)
-    total = 0.0
-    for phase in schedule.phases:
-        doublings = (phase.resolution // seen[-1]).bit_length() - 1 if phase.resolution > seen[-1] else 0
-        cost = seconds_per_image.get(phase.resolution, here * growth**doublings)
-        total += max(phase.end - max(phase.start, images), 0) * cost
-    return total

@@ -21,10 +21,11 @@ from train.engine.trainer import Trainer
 from train.measure.metric_names import is_lower_better
 from train.measure.pictures import draw, grid, save_png
 from train.run import checkpoint
-from train.run.cadence import Cadence, due, time_left
+from train.run.cadence import Cadence, due
 from train.run.divergence import divergence, streak
 from train.run.grids import fixed_inputs, real_grid
 from train.run.logs import STATS, RunLog, duration, peak_memory
+from train.run.pace import Pace, time_left
 from train.run.restoring import Diverged, check_continues
 
 
@@ -63,7 +64,7 @@ class Loop:
         self._description, self._seed, self._tensorboard = dict(description), seed, tensorboard
         self._resume_command = resume_command
         self._seconds = 0.0
-        self._rates: dict[int, float] = {}
+        self._pace = Pace()
         self._sizes: dict[str, int] | None = None
         self._last_saved = -1
 
@@ -86,7 +87,7 @@ class Loop:
             raise CheckpointError(f"{error}{advice}") from None
         self.trainer.load_state_dict(state["trainer"])
         self._seconds = float(state["seconds"])
-        self._rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
+        self._pace.rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
         self._sizes = {str(name): int(size) for name, size in state["log_sizes"].items()}
         kinds = {"metric": str, "value": float, "images": int}
         best = state.get("best")
@@ -104,13 +105,8 @@ class Loop:
             OSError: when something cannot be written; the checkpoints written before stay.
         """
         trainer = self.trainer
-        resumed = self._sizes is not None
-        self._log = RunLog(
-            self.folder,
-            sizes=self._sizes,
-            purge_step=trainer.images if resumed else None,
-            tensorboard=self._tensorboard,
-        )
+        purge = None if self._sizes is None else trainer.images
+        self._log = RunLog(self.folder, sizes=self._sizes, purge_step=purge, tensorboard=self._tensorboard)
         trainer.say = self._say
         try:
             for note in notes:
@@ -124,7 +120,7 @@ class Loop:
     def _train(self) -> int:
         trainer, cadence = self.trainer, self.cadence
         if trainer.done and self._evaluator and not self._is_evaluated():  # it failed, or was not asked for then
-            self._restart_tick()
+            self._pace.restart(self.trainer.images)
             self._last_saved = -1  # the checkpoint is to hold what comes of it
             self._evaluate()
             self._save()
@@ -134,12 +130,12 @@ class Loop:
             return 0
         start = time.perf_counter()
         before_start = self._seconds
-        self._restart_tick()
+        self._pace.restart(self.trainer.images)
         position, owed = trainer.position, False
         with StopSignals() as stop:
             while not trainer.done and stop.received is None:
                 if trainer.position.resolution != position.resolution:
-                    self._restart_tick()  # else its speed is a mixture
+                    self._pace.restart(self.trainer.images)  # else its speed is a mixture
                 before = trainer.images
                 position = trainer.step()
                 after, resolution = trainer.images, position.resolution
@@ -169,21 +165,15 @@ class Loop:
 
     def _say(self, line: str) -> None:
         self._log.line(line)
-        self._restart_tick()  # compiling is not the speed of training
-
-    def _restart_tick(self) -> None:
-        self._tick_time, self._tick_images = time.perf_counter(), self.trainer.images
+        self._pace.restart(self.trainer.images)  # compiling is not the speed of training
 
     def _tick(self, position: Position) -> None:
         """Reads the meters and says how training goes."""
         trainer = self.trainer
         values = trainer.measurements()  # waits for the device
         skipped, in_a_row = trainer.skipped()
-        per_image = (time.perf_counter() - self._tick_time) / (trainer.images - self._tick_images)
-        self._restart_tick()
-        smooth = self._rates.get(position.resolution, per_image)
-        self._rates[position.resolution] = 0.7 * smooth + 0.3 * per_image
-        left = time_left(trainer.schedule, trainer.images, self._rates)
+        per_image = self._pace.measure(trainer.images, position.resolution)
+        left = time_left(trainer.schedule, trainer.images, self._pace.rates)
         memory = peak_memory(trainer.device)
 
         losses = "  ".join(f"{role} {values.get(f'{role.lower()}_loss', math.nan):.3f}" for role in trainer.players)
@@ -269,7 +259,7 @@ class Loop:
         if math.isfinite(value) and self._is_best(leading, value) and self._settled():
             self._best = {"metric": leading, "value": value, "images": images}
             self._save()
-        self._tick_time += time.perf_counter() - start  # the next line's speed is that of training
+        self._pace.leave_out(time.perf_counter() - start)  # the next line's speed is that of training
         if self.trainer.done and self._best:
             metric, best, at = self._best.values()
             where = f"at {at / 1000:g} kimg, in {checkpoint.path_for(self.folder, at).name}"
@@ -297,7 +287,7 @@ class Loop:
             "sampler": self.trainer.game.sampler,
             "trainer": trainer,
             "seconds": self._seconds,
-            "rates": dict(self._rates),
+            "rates": dict(self._pace.rates),
             "log_sizes": self._log.sizes(),
             "best": self._best,
         }
