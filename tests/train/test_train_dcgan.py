@@ -5,13 +5,12 @@ import json
 
 import pytest
 import torch
-from train.dcgan import DcganConfig
 
 from models.parts.norms import D_NORMS, G_NORMS
 from train import dcgan, generate, pggan
 from train.base.errors import UsageError, run_program
 from train.data import ImageSet
-from train.dcgan import build_trainer
+from train.dcgan import DcganConfig, build_trainer
 from train.measure.pictures import draw
 from train.run import checkpoint
 

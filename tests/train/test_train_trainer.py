@@ -170,7 +170,10 @@ def test_d_learns_so_many_times_as_fast_as_g(tiny_trainer):
         ({"loss": "wgan-gp(weight=1)"}, {}),
         ({"loss": "wgan-gp(target=5)"}, {}),
         ({"loss": "wgan-gp(drift=0.5)"}, {}),
-        *(({"penalty": penalty}, {"loss": "hinge"}) for penalty in ("r1", "r2", "wgan-gp", "wgan-lp(target=0.01)", "dragan")),
+        *(
+            ({"penalty": penalty}, {"loss": "hinge"})
+            for penalty in ("r1", "r2", "wgan-gp", "wgan-lp(target=0.01)", "dragan")
+        ),
         ({"penalty": "r1(gamma=1)"}, {"penalty": "r1"}),
         ({"penalty": "r1(every=2)"}, {"penalty": "r1"}),
         ({"group_size": 2}, {}),
