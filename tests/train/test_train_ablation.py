@@ -87,7 +87,7 @@ def study(shared, inside, capsys):
 
 
 def config_of(run):
-    config, _ = parse_command_line(PRESETS, command(run, Options(), ())[3:], prog="p", description="")
+    config, _ = parse_command_line(dcgan.PRESETS, command(run, Options(), ())[3:], prog="p", description="")
     return config
 
 
