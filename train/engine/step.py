@@ -123,7 +123,12 @@ class Step:
             # Graphs that share memory are replayed in the order of their capture; lazy ones are not.
             pool = self._cuda.new_pool() if lazy else self._pool
             self._captured[name] = Captured(work, name, self._cuda, pool, self._say)
-        self._captured[name]()
+        unit = self._captured[name]
+        # A graph reads what units before it report where that lay at its capture; op by op it comes to lie elsewhere.
+        if unit.is_captured or not any(other.failed for other in self._captured.values()):
+            unit()
+        else:
+            work()
 
     def _move(self, unit: _Unit, batch: Batch) -> None:
         """Gradients of the moves of a unit, then their updates."""
