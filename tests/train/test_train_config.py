@@ -9,11 +9,12 @@ import pytest
 
 from train import pggan
 from train.base.errors import UsageError, run_program
-from train.dcgan_config import DcganConfig
-from train.mixture_config import MixtureConfig
-from train.pggan_config import PRESETS, PgganConfig
+from train.dcgan import DcganConfig
+from train.mixture import MixtureConfig
+from train.pggan import PRESETS, PgganConfig
 from train.run.options import RunOptions, from_dict, parse_command_line, to_dict
-from train.studies.few_labels_options import SemiOptions
+from train.semi_supervised import SemiOptions
+from train.studies import few_labels
 
 
 def parse(*args: str):
@@ -60,7 +61,7 @@ def test_help_explains_every_option_and_shows_the_presets_values(capsys):
 
 
 def test_every_option_has_a_help_text_in_its_class_on_one_line():  # --help would break it where the source does
-    for kind in (*PgganConfig.__mro__[:-1], DcganConfig, MixtureConfig, SemiOptions, RunOptions):
+    for kind in (*PgganConfig.__mro__[:-1], DcganConfig, MixtureConfig, SemiOptions, few_labels.Options, RunOptions):
         source = Path(__import__(kind.__module__, fromlist=["_"]).__file__).read_text()
         for name in kind.__annotations__:
             assert re.search(rf'\n    {name}: [^\n]*\n    """[^"\n]+\.\)?"""\n', source), name
