@@ -15,8 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.machine import DEVICE
 from benchmarks.race import race
 from train.data import ImageSet, load_images
-from train.pggan import build_trainer
-from train.pggan_config import PgganConfig, schedule_of
+from train.pggan import PgganConfig, build_trainer
 
 RESOLUTION, BATCH, STEPS_PER_PHASE = 64, 16, 2
 PHASE_KIMG = STEPS_PER_PHASE * BATCH / 1000
@@ -31,7 +30,7 @@ GROWING = PgganConfig(
     fmap_base=512,
     fmap_max=32,
 )
-IMAGES = schedule_of(GROWING).total
+IMAGES = GROWING.schedule().total
 FULL = replace(GROWING, start_resolution=RESOLUTION, stable_kimg=f"{IMAGES / 1000}")
 
 
@@ -49,7 +48,7 @@ def run_of(config: PgganConfig, images: ImageSet) -> Callable[[], None]:
 
 def test_growing(benchmark: BenchmarkFixture) -> None:
     images = load_images(GROWING.data, RESOLUTION, data_root=None, size=GROWING.data_size)
-    assert schedule_of(FULL).total == IMAGES
+    assert FULL.schedule().total == IMAGES
     race(
         benchmark,
         "growing",

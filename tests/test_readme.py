@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("tyro")  # and what else programs need
 
-from train import dcgan_config, pggan_config
+from train import dcgan, pggan
 from train.run.options import parse_command_line
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def test_the_examples_are_short(example: str, lines: int) -> None:
 
 
 TABLES = re.findall(r"^## (PGGAN|DCGAN|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)
-PROGRAMS = {"PGGAN": [pggan_config.PRESETS], "DCGAN": [dcgan_config.PRESETS]}
+PROGRAMS = {"PGGAN": [pggan.PRESETS], "DCGAN": [dcgan.PRESETS]}
 PROGRAMS["Techniques"] = PROGRAMS["PGGAN"] + PROGRAMS["DCGAN"]
 
 
@@ -63,7 +63,7 @@ def test_an_option_that_the_page_on_training_explains_exists(section: str, optio
             assert re.search(rf"{name}\b", printed)
 
 
-@pytest.mark.parametrize("preset", sorted({*pggan_config.PRESETS, *dcgan_config.PRESETS}))
+@pytest.mark.parametrize("preset", sorted({*pggan.PRESETS, *dcgan.PRESETS}))
 def test_the_page_on_training_names_every_preset(preset: str) -> None:
     assert f"`{preset}`" in TRAINING
 

@@ -1,6 +1,6 @@
-"""``python -m train.mixture``: small networks learn Gaussians in the plane, and the modes that they find are counted.
+"""Mixtures of Gaussians in the plane: which modes do small networks find? (Metz et al. 2017, arXiv 1611.02163).
 
-The data and the sizes are those of Metz et al. 2017 (section 3.1) and Srivastava et al. 2017, or smaller.
+The data and the sizes are those of its section 3.1 and of Srivastava et al. 2017, or smaller.
 """
 
 from __future__ import annotations

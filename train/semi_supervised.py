@@ -1,4 +1,4 @@
-"""``python -m train.semi_supervised``: a GAN that classifies, from few labels (Salimans et al. 2016, §5).
+"""Semi-supervised GAN: the discriminator classifies, from few labels (Salimans et al. 2016, arXiv 1606.03498).
 
 The discriminator tells apart the K classes of the data and one more, "generated", whose logit is always 0. It learns
 classes from a few images with labels, and what images look like from all of them.

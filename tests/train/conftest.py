@@ -9,27 +9,9 @@ from train import evaluate
 from train.base.errors import run_program
 from train.data import ImageSet, load_images
 from train.measure.pictures import save_png
-from train.pggan import build_trainer
-from train.pggan_config import PgganConfig
+from train.pggan import PgganConfig, build_trainer
 
-# 4x4, a fade to 8x8 and 8x8: 48 images, 12 steps.
-TINY = {
-    "resolution": 8,
-    "fade_kimg": "0.016",
-    "stable_kimg": "0.016",
-    "batch": "4",
-    "latent": 6,
-    "fmap_base": 16,
-    "fmap_max": 6,
-    "ema_kimg": "0.02",
-    "log_kimg": "0.008",
-    "image_kimg": "0.016",
-    "checkpoint_kimg": "0.016",
-    "grid": "2x3",
-    "tensorboard": False,
-    "device": "cpu",
-    "data_size": 40,
-}
+from .runs import TINY, flags
 
 
 @pytest.fixture
@@ -74,14 +56,7 @@ def tiny_options():
     """Command-line options for a tiny run; a change to None leaves an option out."""
 
     def make(*more: str, **changes) -> list[str]:
-        options = []
-        for name, value in {**TINY, **changes}.items():
-            dashed = name.replace("_", "-")
-            if isinstance(value, bool):
-                options.append(f"--{dashed}" if value else f"--no-{dashed}")
-            elif value is not None:
-                options += [f"--{dashed}", str(value)]
-        return [*options, *more]
+        return [*flags({**TINY, **changes}), *more]
 
     return make
 

@@ -20,7 +20,7 @@ from PIL import Image
 import train
 from train.base.errors import LONGEST, run_program
 
-from .conftest import TINY
+from .runs import TINY, flags
 
 
 class Accepted(BaseException):
@@ -45,17 +45,10 @@ WORK = (
 TRAINING = {**TINY, "data": "pictures", "data_size": 0}
 
 
-def flags(options: dict[str, Any]) -> list[str]:
-    return [
-        f"--{'' if value is not False else 'no-'}{name.replace('_', '-')}" + ("" if value is False else f"={value}")
-        for name, value in options.items()
-    ]
-
-
 def programs() -> list[str]:
-    """Modules of :mod:`train` that are started with ``python -m``."""
+    """Modules of :mod:`train` that are started with ``python -m``: systems, tools and studies."""
     names = [module.name for module in pkgutil.walk_packages(train.__path__, "train.")]
-    return [name for name in names if hasattr(importlib.import_module(name), "PROG")]
+    return [name for name in names if vars(importlib.import_module(name)).keys() & {"SYSTEM", "PROG"}]
 
 
 def main_of(program: str) -> Callable[[Sequence[str]], int]:

@@ -18,6 +18,8 @@ from torch._dynamo.utils import counters
 from train.engine.compiled import Compiled
 from train.engine.trainer import Trainer
 
+from .runs import assert_same, steps, to_the_end
+
 
 @pytest.fixture(autouse=True)
 def no_compiled_code():
@@ -25,12 +27,6 @@ def no_compiled_code():
     counters.clear()
     yield
     torch.compiler.reset()
-
-
-def to_the_end(trainer: Trainer) -> Trainer:
-    while not trainer.done:
-        trainer.step()
-    return trainer
 
 
 @pytest.mark.parametrize(
@@ -60,8 +56,8 @@ def test_every_kind_of_step_compiles_once(tiny_trainer, without_code_generation,
 
 
 def code_in_use(trainer: Trainer) -> list[weakref.ref]:
-    used = [part._compiled for part in trainer._whole_step._compiled if part._compiled is not None]
-    assert len(used) == 2  # D's part and G's
+    used = [function._compiled for function in trainer._step._functions.values()]
+    assert len(used) == 2 and None not in used  # D's move and G's
     return [weakref.ref(code) for code in used]
 
 
@@ -70,7 +66,7 @@ def test_each_phase_compiles_anew_and_leaves_no_code_and_a_run_no_networks_behin
 ) -> None:
     trainer = tiny_trainer(compile=True)
     trainer.say = lambda _: None
-    networks = [weakref.ref(p.network) for p in (trainer.game.generator, trainer.game.discriminator)]
+    networks = [weakref.ref(network) for network in trainer.game.networks.values()]
     trainer.step()
     old = code_in_use(trainer)
     while trainer.position.phase == 0:
@@ -83,7 +79,7 @@ def test_each_phase_compiles_anew_and_leaves_no_code_and_a_run_no_networks_behin
     to_the_end(trainer)
     assert counters["stats"]["unique_graphs"] == 2 * 3
 
-    trainer._whole_step.release()
+    trainer._step.release()
     del trainer
     gc.collect()
     assert [network() for network in networks] == [None, None]
@@ -94,16 +90,13 @@ def test_a_compiled_run_resumes_bitwise(tiny_trainer) -> None:
     uninterrupted, resumed = tiny_trainer(**options), tiny_trainer(**options)
     for trainer in (uninterrupted, resumed):
         trainer.say = lambda _: None
-    uninterrupted.step()
-    uninterrupted.step()
-    state = copy.deepcopy(uninterrupted.state_dict())
+    state = copy.deepcopy(steps(uninterrupted, 2).state_dict())
     to_the_end(uninterrupted)
 
     torch.compiler.reset()
     resumed.load_state_dict(state)
     to_the_end(resumed)
-    mine, expected = (trainer.game.ema.parameters() for trainer in (resumed, uninterrupted))
-    assert all(torch.equal(a, b) for a, b in zip(mine, expected, strict=True))
+    assert_same(resumed.averages["G"].state_dict(), uninterrupted.averages["G"].state_dict())
     assert resumed.measurements() == uninterrupted.measurements()
 
 
@@ -118,17 +111,14 @@ def test_what_cannot_be_compiled_says_why_once_and_runs_eagerly(tiny_trainer, mo
     trainer.say = said.append
     to_the_end(trainer)
     assert len(said) == 6  # two players, three phases
-    assert said[0].startswith("4x4: the discriminator part runs without being compiled: ")
+    assert said[0].startswith("4x4: the D move runs without being compiled: ")
     assert "no compiler in sight" in said[0]
-    for mine, expected in zip(
-        trainer.game.generator.network.parameters(), eager.game.generator.network.parameters(), strict=True
-    ):
-        assert torch.equal(mine, expected)
+    assert_same(trainer.game.networks["G"].state_dict(), eager.game.networks["G"].state_dict())
 
 
 def test_want_of_memory_is_not_taken_for_a_failure_to_compile() -> None:
     said: list[str] = []
-    compiled = Compiled(lambda: None, said.append)
+    compiled = Compiled(lambda: None, "function", said.append)
 
     def out_of_memory(_):
         raise torch.OutOfMemoryError("too much")
@@ -144,4 +134,4 @@ def test_an_error_of_the_function_itself_is_not_hidden() -> None:
         raise ValueError(f"x={x.shape} is wrong")
 
     with pytest.raises(ValueError, match="is wrong"):
-        Compiled(faulty, lambda _: None)(torch.ones(3))
+        Compiled(faulty, "function", lambda _: None)(torch.ones(3))

@@ -9,9 +9,9 @@ import pytest
 
 from train import pggan
 from train.base.errors import UsageError, run_program
-from train.dcgan_config import DcganConfig
+from train.dcgan import DcganConfig
 from train.mixture import MixtureConfig
-from train.pggan_config import PRESETS, PgganConfig
+from train.pggan import PRESETS, PgganConfig
 from train.run.options import RunOptions, from_dict, parse_command_line, to_dict
 from train.semi_supervised import SemiOptions
 from train.studies import few_labels

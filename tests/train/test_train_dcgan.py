@@ -5,13 +5,12 @@ import json
 
 import pytest
 import torch
-from train.dcgan_config import DcganConfig
 
 from models.parts.norms import D_NORMS, G_NORMS
 from train import dcgan, generate, pggan
 from train.base.errors import UsageError, run_program
 from train.data import ImageSet
-from train.dcgan import build_trainer
+from train.dcgan import DcganConfig, build_trainer
 from train.measure.pictures import draw
 from train.run import checkpoint
 
@@ -100,7 +99,7 @@ def drawn(made) -> torch.Tensor:
     """What the trained generator makes of fixed latents."""
     z = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return made.game.generator.network(z)
+        return made.game.networks["G"](z)
 
 
 def flat(state) -> list:
@@ -209,12 +208,12 @@ def test_steps_compile(images, without_code_generation, options):
 
 def test_the_reference_batch_survives_checkpoints(images, tmp_path):
     first = steps(trainer(images, g_norm="virtual"), 2)
-    reference = first.game.generator.network.layers.reference.clone()
+    reference = first.game.networks["G"].layers.reference.clone()
     checkpoint.save(tmp_path / "c.pt", {"trainer": first.state_dict()})
     other = trainer(images, g_norm="virtual", seed=5)
-    assert not torch.equal(other.game.generator.network.layers.reference, reference)
+    assert not torch.equal(other.game.networks["G"].layers.reference, reference)
     other.load_state_dict(checkpoint.load(tmp_path / "c.pt")["trainer"])
-    for network in (other.game.generator.network, other.game.ema):
+    for network in (other.game.networks["G"], other.averages["G"]):
         assert torch.equal(network.layers.reference, reference)
 
 
@@ -222,7 +221,7 @@ def test_labels_are_those_of_the_real_images_and_generated_ones_have_none(images
     made = trainer(images, labels=True)
     batch = made._batch(made.position)
     assert batch.labels.shape == (4,) and batch.labels_for_g is None
-    assert made.game.discriminator.network.num_classes == images.num_classes
+    assert made.game.networks["D"].num_classes == images.num_classes
 
 
 def test_labels_are_refused_where_the_data_has_none(images):

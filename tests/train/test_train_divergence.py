@@ -31,7 +31,7 @@ def spoil(monkeypatch, first: int, last: float = math.inf):
         seen.append(1)
         return to_float(pixels) * (math.nan if first <= len(seen) <= last else 1)
 
-    monkeypatch.setattr("train.engine.trainer.to_float", batch)
+    monkeypatch.setattr("train.data.sources.to_float", batch)
 
 
 @pytest.fixture

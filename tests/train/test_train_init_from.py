@@ -9,7 +9,7 @@ import torch
 from train import dcgan, pggan
 from train.base.errors import CheckpointError, UsageError, run_program
 from train.data import ImageSet
-from train.pggan_config import PgganConfig, schedule_of
+from train.pggan import PgganConfig, schedule_of
 from train.run import checkpoint
 from train.run.init_from import open_origin, take_over
 
@@ -108,7 +108,7 @@ def test_nothing_that_fits_is_an_error(old, tiny_trainer):
 def test_the_past_of_historical_averaging_begins_with_the_networks_taken(old, tiny_trainer):
     trainer = tiny_trainer(historical_averaging=0.1)
     take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
-    for player in (trainer.game.generator, trainer.game.discriminator):
+    for player in (trainer.players["G"], trainer.players["D"]):
         state = player.state_dict()
         assert all(torch.equal(average, state["network"][name]) for name, average in state["averages"].items())
 
@@ -117,13 +117,13 @@ def test_new_kernels_of_minibatch_discrimination_are_scaled_to_the_networks_take
     options = {"minibatch_discrimination": 5, "start_resolution": 8}
     taken_over, whole = tiny_trainer(**options), tiny_trainer(**options)
     take_over(taken_over.game, open_origin(old, "pggan", PgganConfig))
-    discriminator = whole.game.discriminator.network
+    discriminator = whole.game.networks["D"]
     before = discriminator.minibatch.weight.clone()
     saved = newest(old)["trainer"]["discriminator"]["network"]
     without = ("out.", "_extra_state")
     discriminator.load_state_dict({k: v for k, v in saved.items() if not k.startswith(without)}, strict=False)
     whole.game.fit()
-    assert torch.equal(taken_over.game.discriminator.network.minibatch.weight, discriminator.minibatch.weight)
+    assert torch.equal(taken_over.game.networks["D"].minibatch.weight, discriminator.minibatch.weight)
     assert not torch.allclose(before, discriminator.minibatch.weight, rtol=0.1)
 
 

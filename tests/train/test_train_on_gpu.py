@@ -16,7 +16,7 @@ def test_a_run_ends_at_the_last_resolution_with_finite_weights(tiny_config, tiny
     trainer, _ = build_trainer(tiny_config(device="cuda", precision=precision), tiny_images, device)
     while not trainer.done:
         trainer.step()
-    for player in (trainer.game.generator, trainer.game.discriminator):
+    for player in (trainer.players["G"], trainer.players["D"]):
         assert player.network.resolution == 8
         for parameter in player.network.parameters():
             assert parameter.device.type == "cuda" and parameter.isfinite().all()

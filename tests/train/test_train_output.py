@@ -8,18 +8,20 @@ from types import SimpleNamespace
 import pytest
 import torch
 from PIL import Image
-from train.pggan_config import PRESETS, PgganConfig
 
 from train import pggan
 from train.base.errors import UsageError, run_program
 from train.engine.schedule import Phase, Schedule
 from train.measure.pictures import grid
+from train.pggan import PRESETS, PgganConfig
 from train.run import checkpoint
 from train.run.cadence import Cadence, due
 from train.run.folder import new_folder, run_name
 from train.run.logs import RunLog, duration
 from train.run.loop import Loop
 from train.run.pace import time_left
+
+from .runs import to_the_end, weights
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +87,11 @@ def test_only_the_newest_checkpoints_stay(finished, tiny_options):
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_trainer):
-    def weights(seed):
-        trainer = tiny_trainer(seed=seed)
-        while not trainer.done:
-            trainer.step()
-        return torch.cat([p.flatten() for p in trainer.game.generator.network.parameters()])
+    def trained(seed):
+        return weights(to_the_end(tiny_trainer(seed=seed)).game.networks["G"])
 
-    assert torch.equal(weights(1), weights(1))
-    assert not torch.equal(weights(1), weights(2))
+    assert torch.equal(trained(1), trained(1))
+    assert not torch.equal(trained(1), trained(2))
 
 
 def test_a_folder_with_something_in_it_is_not_overwritten(tmp_path, tiny_options, capsys):
@@ -154,9 +153,12 @@ def test_time_left_counts_coming_resolutions_at_the_growth_seen_so_far():
     assert time_left(schedule, 400, {4: 1.0, 8: 3.0, 16: 6.0, 32: 9.0}) == 0
 
 
-def test_compiling_does_not_count_as_the_speed_of_training(tiny_trainer, tiny_config, tmp_path, monkeypatch):
+def test_compiling_does_not_count_as_the_speed_of_training(
+    tiny_trainer, tiny_config, tiny_images, tmp_path, monkeypatch
+):
     now = [0.0]
-    monkeypatch.setattr("train.run.loop.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    for module in ("loop", "pace"):
+        monkeypatch.setattr(f"train.run.{module}.time", SimpleNamespace(perf_counter=lambda: now[0]))
     trainer = tiny_trainer()
     step = trainer.step
 
@@ -168,7 +170,7 @@ def test_compiling_does_not_count_as_the_speed_of_training(tiny_trainer, tiny_co
         return step()
 
     monkeypatch.setattr(trainer, "step", slow_step)
-    Loop(trainer, tmp_path, Cadence.of(tiny_config()), description={}, tensorboard=False).run()
+    Loop(trainer, tiny_images, tmp_path, Cadence.of(tiny_config()), description={}, tensorboard=False).run()
     lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert {line["images_per_second"] for line in lines} == {4.0}
 

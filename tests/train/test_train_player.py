@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.engine.player import Player
+from train.engine.player import Player, Role
 from train.engine.precision import LossScale
 
 
@@ -20,8 +20,14 @@ class Weights(nn.Module):
         return [self.used]
 
 
-def player(**options) -> Player:
-    made = Player(Weights(), **options)
+def player(network: nn.Module | None = None, *, loss_scaling=False, average_gradients=None, pace=1.0, **role) -> Player:
+    made = Player(
+        {"N": network or Weights()},
+        Role(("N",), **role),
+        pace=pace,
+        loss_scaling=loss_scaling,
+        average_gradients=average_gradients,
+    )
     made.set_lr(0.1)
     return made
 
@@ -35,12 +41,12 @@ def step(p: Player, *gradient: float):
 def test_an_update_with_a_non_finite_gradient_is_skipped_and_counted(loss_scaling, bad):
     p = player(loss_scaling=loss_scaling)
     step(p, 1.0, 1.0)
-    before = p.network.used.clone()
-    moments = {k: v.clone() for k, v in p.optimizer.state[p.network.used].items()}
+    before = p.networks["N"].used.clone()
+    moments = {k: v.clone() for k, v in p.optimizer.state[p.networks["N"].used].items()}
     _, skipped = step(p, 1.0, bad)
     assert skipped == 1
-    assert torch.equal(p.network.used, before)
-    assert all(torch.equal(v, moments[k]) for k, v in p.optimizer.state[p.network.used].items())
+    assert torch.equal(p.networks["N"].used, before)
+    assert all(torch.equal(v, moments[k]) for k, v in p.optimizer.state[p.networks["N"].used].items())
     assert (p.skipped, p.streak) == (1, 1)
 
 
@@ -56,7 +62,7 @@ def test_a_first_step_that_is_skipped_leaves_adam_at_its_start():
     step(p, float("nan"), 1.0)
     step(p, 1.0, 2.0)
     step(q, 1.0, 2.0)
-    assert torch.equal(p.network.used, q.network.used)
+    assert torch.equal(p.networks["N"].used, q.networks["N"].used)
 
 
 def test_loss_scaling_changes_neither_step_nor_norm():
@@ -65,13 +71,13 @@ def test_loss_scaling_changes_neither_step_nor_norm():
         norm_p, _ = step(p, *gradient)
         norm_q, _ = step(q, *gradient)
         assert norm_p == norm_q
-    assert torch.equal(p.network.used, q.network.used)
+    assert torch.equal(p.networks["N"].used, q.networks["N"].used)
 
 
 def test_gradients_are_gone_after_an_update():
     p = player()
     step(p, 1.0, 1.0)
-    assert p.network.used.grad is None
+    assert p.networks["N"].used.grad is None
 
 
 def test_a_gradient_in_another_memory_layout_moves_the_same_weights():
@@ -84,20 +90,19 @@ def test_a_gradient_in_another_memory_layout_moves_the_same_weights():
         def active_parameters(self):
             return [self.weight]
 
-    p, q = Player(Convolution()), Player(Convolution())
+    p, q = player(Convolution()), player(Convolution())
     gradient = torch.randn(2, 3, 4, 5)
     for each, laid_out in ((p, gradient), (q, gradient.contiguous(memory_format=torch.channels_last))):
-        each.set_lr(0.1)
         each.update([laid_out])
         each.update([laid_out.square()])
-    assert torch.equal(p.network.weight, q.network.weight)
+    assert torch.equal(p.networks["N"].weight, q.networks["N"].weight)
 
 
 def test_parameters_not_in_use_are_left_alone():
     p = player()
     step(p, 1.0, 1.0)
-    assert torch.equal(p.network.later, torch.tensor([3.0]))
-    assert p.network.later not in p.optimizer.state
+    assert torch.equal(p.networks["N"].later, torch.tensor([3.0]))
+    assert p.networks["N"].later not in p.optimizer.state
 
 
 def test_the_loss_scale_halves_after_a_bad_step_and_doubles_after_enough_good_ones():
@@ -132,19 +137,19 @@ def test_the_learning_rate_reaches_adam_also_after_loading():
     q.load_state_dict(p.state_dict())
     for each in (p, q):
         each.set_lr(0.5)
-        before = each.network.used.clone()
+        before = each.networks["N"].used.clone()
         step(each, 1.0, 1.0)
-        assert torch.allclose(before - each.network.used, torch.tensor(0.5), rtol=1e-3)
-    assert torch.equal(p.network.used, q.network.used)
+        assert torch.allclose(before - each.networks["N"].used, torch.tensor(0.5), rtol=1e-3)
+    assert torch.equal(p.networks["N"].used, q.networks["N"].used)
 
 
 def test_resetting_the_optimizer_makes_the_next_step_like_a_first_one():
     p = player()
     step(p, 100.0, 100.0)
     p.reset_optimizer()
-    before = p.network.used.clone()
+    before = p.networks["N"].used.clone()
     step(p, 1.0, 1.0)
-    assert torch.allclose(before - p.network.used, torch.tensor(0.1), rtol=1e-3)
+    assert torch.allclose(before - p.networks["N"].used, torch.tensor(0.1), rtol=1e-3)
 
 
 def test_historical_averaging_pulls_to_the_mean_of_the_past():
@@ -152,7 +157,7 @@ def test_historical_averaging_pulls_to_the_mean_of_the_past():
     p = player(historical_averaging=weight, betas=(0.0, 0.0), eps=1e6)  # steps of lr·g/(|g| + eps): gradient descent
     past = []
     for t in range(1, 6):
-        theta = p.network.used.detach().clone()
+        theta = p.networks["N"].used.detach().clone()
         past.append(theta)
         mean = torch.stack(past).mean(0)
         gradient = torch.tensor([1.0, -2.0])
@@ -160,7 +165,7 @@ def test_historical_averaging_pulls_to_the_mean_of_the_past():
         p.set_lr(lr * 1e6)
         norm, _ = step(p, *gradient.tolist())
         assert norm == pytest.approx(expected.norm().item(), rel=1e-4)
-        torch.testing.assert_close(p.network.used.detach(), theta - lr * expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(p.networks["N"].used.detach(), theta - lr * expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("loss_scaling", [False, True])
@@ -173,28 +178,45 @@ def test_the_past_comes_back_with_a_checkpoint(loss_scaling):
     for p in (first, second):
         p.set_lr(0.1)
         step(p, 1.0, 1.0)
-    assert torch.equal(first.network.used, second.network.used)
+    assert torch.equal(first.networks["N"].used, second.networks["N"].used)
 
 
 def test_averaging_that_begins_with_a_resumed_run_has_that_start_as_its_past():
     plain, averaging = player(), player(historical_averaging=0.5)
     step(plain, 1.0, -2.0)
     averaging.load_state_dict(plain.state_dict())
-    assert torch.equal(averaging.state_dict()["averages"]["used"], plain.network.used)
+    assert torch.equal(averaging.state_dict()["averages"]["N.used"], plain.networks["N"].used)
 
 
 def test_a_parameter_that_comes_into_use_later_has_its_start_as_its_past():
     p = player(historical_averaging=0.5)
     for _ in range(3):
         step(p, 1.0, -2.0)
-    p.network.active_parameters = lambda: [p.network.used, p.network.later]
+    p.networks["N"].active_parameters = lambda: [p.networks["N"].used, p.networks["N"].later]
     p.refresh()
     p.update([torch.zeros(2), torch.zeros(1)])
-    assert p.network.later.item() == 3.0  # nothing has pulled it anywhere
-    assert p.state_dict()["averages"]["later"].item() == 3.0
+    assert p.networks["N"].later.item() == 3.0  # nothing has pulled it anywhere
+    assert p.state_dict()["averages"]["N.later"].item() == 3.0
 
 
 def test_clipping_bounds_the_parameters_in_use():
     p = player(clip=0.5)
     step(p, 1.0, -1.0)
-    assert p.network.used.tolist() == [0.5, 0.5] and p.network.later.tolist() == [3.0]
+    assert p.networks["N"].used.tolist() == [0.5, 0.5] and p.networks["N"].later.tolist() == [3.0]
+
+
+def test_a_role_with_lazy_moves_is_slowed_down_in_proportion():
+    p, q = player(pace=0.8, betas=(0.5, 0.9)), player(betas=(0.5**0.8, 0.9**0.8))
+    q.set_lr(0.08)
+    for gradient in ((3.0, 4.0), (-1.0, 0.5)):
+        step(p, *gradient)
+        step(q, *gradient)
+    assert torch.equal(p.networks["N"].used, q.networks["N"].used)
+
+
+def test_the_learning_rate_is_so_many_times_the_schedules():
+    p, q = player(lr=4.0), player()
+    q.set_lr(0.4)
+    for each in (p, q):
+        step(each, 1.0, -2.0)
+    assert torch.equal(p.networks["N"].used, q.networks["N"].used)

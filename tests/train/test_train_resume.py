@@ -69,7 +69,7 @@ def test_the_middle_interruption_is_in_mid_fade(tiny_trainer):
 def test_fade_and_resolution_come_back_with_a_checkpoint(tiny_trainer):
     first, second = steps(tiny_trainer(), 6), tiny_trainer()
     second.load_state_dict(first.state_dict())
-    for network in (second.game.generator.network, second.game.discriminator.network, second.game.ema):
+    for network in (second.game.networks["G"], second.game.networks["D"], second.averages["G"]):
         assert (network.resolution, network.fade) == (8, 0.75)  # of the last step
 
 
@@ -87,7 +87,7 @@ def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT):
             os.kill(os.getpid(), number)
         return to_float(pixels)
 
-    monkeypatch.setattr("train.engine.trainer.to_float", send)
+    monkeypatch.setattr("train.data.sources.to_float", send)
 
 
 def newest(folder):
@@ -143,7 +143,7 @@ def test_after_a_kill_logs_are_cut_back_to_the_checkpoint(reference_run, tiny_op
             raise SystemExit
         return to_float(pixels)
 
-    monkeypatch.setattr("train.engine.trainer.to_float", die)
+    monkeypatch.setattr("train.data.sources.to_float", die)
     with pytest.raises(SystemExit):
         train(*tiny_options(out=run))
     monkeypatch.undo()

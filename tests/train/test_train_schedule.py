@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from train.base.errors import UsageError
 from train.base.tables import lookup, parse_table
 from train.engine.schedule import Schedule, growing_schedule
-from train.pggan_config import PRESETS, PgganConfig, schedule_of
+from train.pggan import PRESETS, PgganConfig
 
 
 def grow(first=4, last=16, fade=1.0, stable=2.0, batch=8, microbatch=0, lr=0.001, lr_ramp=0.0, total=0.0) -> Schedule:
@@ -93,7 +93,7 @@ def test_a_table_s_values_are_numbers_from_0_up(text):
 
 def test_features_higher_than_the_images_are_refused():
     with pytest.raises(UsageError, match="feature_matching=64: D's maps have heights 4 to 32"):
-        schedule_of(PgganConfig(feature_matching=64))
+        PgganConfig(feature_matching=64).schedule()
 
 
 @pytest.mark.parametrize(
@@ -119,17 +119,17 @@ def test_an_impossible_schedule_is_an_error_that_says_why(changes, message):
 @pytest.mark.parametrize("options", [{"batch": "6"}, {"batch": "16", "microbatch": "6"}, {"batch": "4:8,32:6"}])
 def test_the_deviation_group_must_divide_every_batch(options):
     with pytest.raises(UsageError, match=r"does not divide the (micro)?batch of 6|microbatch=6"):
-        schedule_of(PgganConfig(**options, group_size=4))
+        PgganConfig(**options, group_size=4).schedule()
 
 
 def test_a_whole_batch_group_takes_any_batch():
-    assert schedule_of(PgganConfig(batch="7", group_size=0)).phases
+    assert PgganConfig(batch="7", group_size=0).schedule().phases
 
 
 def rows(preset: str) -> dict[int, tuple]:
     """batch, lr, fade and stabilise images of each resolution."""
     found: dict[int, list] = {}
-    for p in schedule_of(PRESETS[preset]).phases:
+    for p in PRESETS[preset].schedule().phases:
         found.setdefault(p.resolution, [p.batch, p.lr]).append(p.length)
     return {resolution: tuple(values) for resolution, values in found.items()}
 
@@ -138,7 +138,7 @@ def test_celebahq_has_the_second_versions_one_gpu_settings():
     expected = {2**i: (batch, 0.001, 600_000, 600_000) for i, batch in enumerate([128, 128, 64, 32, 16, 8, 4], start=3)}
     expected |= {4: (128, 0.001, 600_000), 1024: (4, 0.0015, 600_000, 600_000)}
     assert rows("celebahq-1024") == expected
-    assert schedule_of(PRESETS["celebahq-1024"]).total == 12_000_000
+    assert PRESETS["celebahq-1024"].schedule().total == 12_000_000
     assert PRESETS["celebahq-1024"].group_size == 4
 
 

@@ -29,6 +29,8 @@ Size = Annotated[int, Range(1, 2**20)]
 Runs = Annotated[int, Range(1, 10_000)]
 """How many trainings a study has, or has at once."""
 LARGEST = torch.finfo(torch.float32).max
+LARGEST_RESOLUTION = 16384
+"""Beyond it the sums of image pyramids would not fit uint32."""
 
 
 def check_values(options: Any, source: str = "") -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from train.base.errors import DataError
+from train.base.values import LARGEST_RESOLUTION
 
 SMALLEST = 4  # PGGAN starts at 4 x 4
-LARGEST = 16384  # beyond it the sums of `box_pyramid` would not fit uint32
 
 
 def check_resolution(resolution: int) -> None:
@@ -15,8 +15,8 @@ def check_resolution(resolution: int) -> None:
     whole = isinstance(resolution, int) and not isinstance(resolution, bool)
     if not whole or resolution < SMALLEST or resolution & (resolution - 1):
         raise DataError(f"resolution={resolution} is not a power of two of at least {SMALLEST}")
-    if resolution > LARGEST:
-        raise DataError(f"resolution={resolution} is more than {LARGEST}")
+    if resolution > LARGEST_RESOLUTION:
+        raise DataError(f"resolution={resolution} is more than {LARGEST_RESOLUTION}")
 
 
 def resolutions(resolution: int) -> list[int]:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 
 from train.base.errors import UsageError
 from train.base.tables import lookup
-from train.base.values import LARGEST
-from train.data.pyramid import LARGEST as LARGEST_RESOLUTION
+from train.base.values import LARGEST, LARGEST_RESOLUTION
 
 
 @dataclass(frozen=True)

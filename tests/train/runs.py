@@ -1,0 +1,133 @@
+"""Tiny runs of the trainers, and what tests ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from train.base.errors import run_program
+from train.engine.game import Batch, Move, Networks, Stats
+from train.engine.trainer import Trainer
+from train.run import checkpoint
+
+OUTPUT = {"grid": "2x3", "tensorboard": False, "device": "cpu", "data_size": 40, "log_kimg": "0.008"}
+# 4x4, a fade to 8x8 and 8x8: 48 images, 12 steps.
+TINY = {
+    "resolution": 8,
+    "fade_kimg": "0.016",
+    "stable_kimg": "0.016",
+    "batch": "4",
+    "latent": 6,
+    "fmap_base": 16,
+    "fmap_max": 6,
+    "ema_kimg": "0.02",
+    "image_kimg": "0.016",
+    "checkpoint_kimg": "0.016",
+    **OUTPUT,
+}
+# 16x16: 24 images, 6 steps.
+TINY_DCGAN = {
+    "resolution": 16,
+    "kimg": 0.024,
+    "batch": "4",
+    "latent": 6,
+    "g_width": 4,
+    "d_width": 4,
+    "kernel_size": 4,
+    "reference_batch": 5,
+    "ema_kimg": "0.02",
+    "image_kimg": "0.012",
+    "checkpoint_kimg": "0.012",
+    **OUTPUT,
+}
+
+
+def flags(options: Mapping[str, Any]) -> list[str]:
+    """A command line; None leaves an option out."""
+
+    def flag(name: str, value: Any) -> str:
+        dashed = name.replace("_", "-")
+        if isinstance(value, bool):
+            return f"--{dashed}" if value else f"--no-{dashed}"
+        return f"--{dashed}={value}"
+
+    return [flag(name, value) for name, value in options.items() if value is not None]
+
+
+def error_of(main: Callable[[Sequence[str]], int], args: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line by which a program refuses its options, with exit code 2."""
+    capsys.readouterr()
+    assert run_program(lambda: main(list(args))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def steps(trainer: Trainer, count: int) -> Trainer:
+    for _ in range(count):
+        trainer.step()
+    return trainer
+
+
+def to_the_end(trainer: Trainer) -> Trainer:
+    while not trainer.done:
+        trainer.step()
+    return trainer
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    """What a run's newest checkpoint holds."""
+    return checkpoint.load_newest(folder)[1]
+
+
+def assert_same(a: Any, b: Any, where: str = "state") -> None:
+    """Bitwise equality of nested states."""
+    assert type(a) is type(b), where
+    if isinstance(a, dict):
+        assert list(a) == list(b), where
+        for key in a:
+            assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, Tensor):
+        assert torch.equal(a, b), where
+    else:
+        assert a == b, where
+
+
+def weights(network: torch.nn.Module) -> Tensor:
+    """A copy of all parameters as one vector."""
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def of_an_older_version(run: Path) -> None:
+    """Makes a run's checkpoints those that the version before this one wrote, as far as others look at them."""
+    for path in checkpoint.checkpoints(run):
+        state = checkpoint.load(path)
+        networks, averages = (state["trainer"][part] for part in ("networks", "averages"))
+        trainer = {"generator": {"network": networks["G"]}, "ema": averages["G"]}
+        torch.save({"format": 1, "family": state["system"], "trainer": trainer, "config": state["config"]}, path)
+
+
+def batch_of(trainer: Trainer) -> Batch:
+    """What the losses of the step to come would be given."""
+    at, game, random = trainer.position, trainer.game, trainer._random
+    seen = trainer.source.columns(game.takes(at.batch, at), at, random)
+    return game.draw(seen, at.batch, at, random)
+
+
+def watch(trainer: Trainer, role: str, look: Callable[[Batch], None]) -> None:
+    """Calls ``look`` with the columns that the losses of a role's moves are given, before each."""
+    moves = trainer.game.moves
+
+    def watched(move: Move) -> Move:
+        def loss(nets: Networks, batch: Batch, stats: Stats) -> Iterator[Tensor]:
+            look(batch)
+            yield from move.loss(nets, batch, stats)
+
+        return replace(move, loss=loss) if move.role == role else move
+
+    trainer.game.moves = lambda at: [watched(move) for move in moves(at)]
