@@ -15,8 +15,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.machine import DEVICE
 from benchmarks.race import race
 from train.data import ImageSet, load_images
-from train.pggan import build_trainer
-from train.pggan import PgganConfig
+from train.pggan import PgganConfig, build_trainer
 
 RESOLUTION, BATCH, STEPS_PER_PHASE = 64, 16, 2
 PHASE_KIMG = STEPS_PER_PHASE * BATCH / 1000

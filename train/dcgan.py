@@ -12,15 +12,13 @@ import torch
 
 from models.dcgan import Discriminator, Generator
 from models.parts.norms import DNorm, GNorm
-from train.base.capacity import check_networks
 from train.base.errors import UsageError, run_program
-from train.base.seeds import stream_seed
 from train.base.tables import parse_table
 from train.base.values import Size
 from train.data import ImageSet
 from train.engine.schedule import Schedule, growing_schedule
 from train.engine.trainer import Trainer
-from train.gan.build import fit_minibatch, new_game, new_trainer
+from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning, KPlusOne
 from train.gan.game import Gan
 from train.gan.options import GanConfig
@@ -151,7 +149,7 @@ def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -
     Raises:
         UsageError: if the options contradict each other or the data.
     """
-    schedule = config.schedule()
+    config.check()
     if config.labels and not images.num_classes:
         raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
     options = generator_options(config, images.channels)
@@ -169,18 +167,18 @@ def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -
             minibatch_dim=config.minibatch_dim,
         )
 
-    check_networks(networks, device, f"latent={config.latent}, g_width={config.g_width}, d_width={config.d_width}")
-    torch.manual_seed(stream_seed(config.seed, "weights"))
-    made = networks()
-
-    def fit() -> None:
-        fit_minibatch(made[1], config, images, config.resolution, labels=False)
-
-    fit()
-    conditioning = KPlusOne(config.class_weight) if config.labels else Conditioning()
-    betas = config.beta1, 0.999
-    game = new_game(Gan, config, made, schedule, images, device, betas=betas, conditioning=conditioning, fit=fit)
-    return new_trainer(config, game, schedule, images, device), options
+    trainer = build_gan(
+        Gan,
+        config,
+        config.schedule(),
+        images,
+        device,
+        networks,
+        sizes=f"latent={config.latent}, g_width={config.g_width}, d_width={config.d_width}",
+        betas=(config.beta1, 0.999),
+        conditioning=KPlusOne(config.class_weight) if config.labels else Conditioning(),
+    )
+    return trainer, options
 
 
 SYSTEM = System(

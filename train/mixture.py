@@ -1,26 +1,100 @@
-"""``python -m train.mixture``: trains small networks on Gaussians in the plane and counts the modes that they find."""
+"""Mixtures of Gaussians in the plane: which modes do small networks find? (Metz et al. 2017, arXiv 1611.02163).
+
+The data and the sizes are those of its section 3.1 and of Srivastava et al. 2017, or smaller.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from train.base.errors import UsageError, run_program
-from train.base.values import Runs, Seed
+import torch
+from torch import Tensor
+
+from models.mixture import Discriminator, DNorm, Generator, GNorm
+from train.base.errors import TrainingError, UsageError, run_program
+from train.base.seeds import stream_seed
+from train.base.values import Range, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
+from train.engine.game import Batch
+from train.engine.precision import Autocast
+from train.engine.schedule import Phase, Position, Schedule
+from train.engine.trainer import Trainer
+from train.gan.augmentation import InstanceNoise
+from train.gan.game import Gan
+from train.gan.options import Techniques
 from train.measure.pictures import save_png
-from train.mixture_config import MixtureConfig, check_config
-from train.run.options import parse_options
-from train.studies.mixture_picture import page, strip
-from train.studies.mixture_run import SAMPLES, Outcome, train_all
+from train.measure.points import page, strip
+from train.run.options import check_at_least, parse_options
 
 PROG = "python -m train.mixture"
+SAMPLES = 2500  # judged (Srivastava et al. 2017)
+MOMENTS = 8  # at which samples are drawn, the start and the end among them
+
+Width = Annotated[int, Range(1, 2**14)]
+
+
+@dataclass(frozen=True)
+class MixtureConfig(Techniques):
+    """Options of a run on a mixture of Gaussians; images are points here."""
+
+    data: Literal["ring", "grid"] = "ring"
+    """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
+    steps: int = 10000
+    """Updates of G."""
+    batch: Annotated[int, Range(2, 2**20)] = 64
+    """Points in a step."""
+    lr: float = 0.001
+    """Learning rate of G."""
+    ttur: float = 0.2
+    """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
+    beta1: float = 0.5
+    """Adam's beta1, the decay rate of the mean gradient."""
+    latent: Width = 16
+    """Length of the latent vector."""
+    width: Width = 64
+    """Units of each hidden layer (Metz et al. 2017: 128)."""
+    feature_matching: int = 0
+    """4: G matches means of D's last hidden layer instead of its loss (Salimans et al. 2016, 3.1); 0: off."""
+    g_norm: GNorm = "none"
+    """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; others: see d-norm."""
+    d_norm: DNorm = "none"
+    """Norm of D; batch: Ioffe 2015; layer: Ba 2016; group: Wu 2018. Not virtual: too costly (Salimans 2016, 3.5)."""
+    weight_norm: bool = False
+    """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
+    ema_kimg: float = 0.0
+    """Half-life of the averaged generator, which is evaluated, in thousands of points (0: no average)."""
+
+    def check(self) -> None:
+        super().check()
+        if self.feature_matching not in (0, 4):
+            raise UsageError(
+                f"feature_matching={self.feature_matching} is neither 0 nor 4: 4 stands for D's last hidden layer,"
+                " and there is no other to match"
+            )
+        self.objective()
+        self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
+        check_at_least(self, 1, "steps")
+        for name in ("g_norm", "d_norm"):
+            norm = getattr(self, name)
+            if (self.width < 2 and norm == "layer") or (self.width % 2 and norm == "group"):
+                raise UsageError(
+                    f"width={self.width} cannot be combined with {name}={norm!r}: a unit that is normalised"
+                    " alone is always 0"
+                )
+        if not 0 < self.lr < math.inf:
+            raise UsageError(f"lr={self.lr:g} is not a positive number")
+        if not 0 <= self.beta1 < 1:
+            raise UsageError(f"beta1={self.beta1} must be at least 0 and below 1")
+        if not 0 <= self.ema_kimg < math.inf:
+            raise UsageError(f"ema_kimg={self.ema_kimg:g} is not a finite number of at least 0")
 
 
 @dataclass(frozen=True)
@@ -28,92 +102,154 @@ class Options(MixtureConfig):
     """Trains small networks on Gaussians in the plane, with any of the techniques, and counts the modes found."""
 
     seed: Seed = 0
-    """Seed of the first run."""
-    seeds: Runs = 1
-    """Number of runs; each has the next seed."""
-    jobs: Runs = 1
-    """Runs to train at once, each on one core."""
+    """Seed of all random numbers."""
     picture: Path | None = None
-    """PNG to write: samples over time, a row for each run."""
+    """PNG to write: samples over time."""
     json: bool = False
-    """Print JSON, with the quality over time, instead of a table."""
+    """Print JSON instead of lines."""
+
+
+class Outcome(NamedTuple):
+    """What came of a run: a generator's samples [SAMPLES, 2] and their quality after each of ``steps``."""
+
+    steps: list[int]
+    samples: list[Tensor]
+    quality: list[Quality]
+
+
+def moments(steps: int) -> list[int]:
+    """Numbers of steps after which samples are drawn, evenly over a run."""
+    return sorted({round(i * steps / (MOMENTS - 1)) for i in range(MOMENTS)})
+
+
+class Points:
+    """A mixture as a list of images [N, 2, 1, 1] without an end."""
+
+    lists: ClassVar[Mapping[str, int]] = {"images": sys.maxsize}
+
+    def __init__(self, mixture: Mixture) -> None:
+        self._mixture = mixture
+
+    def columns(self, counts: Mapping[str, int], at: Position, random: torch.Generator) -> Batch:
+        points = self._mixture.sample(counts["images"], random)
+        return {"images": points[:, :, None, None].contiguous(memory_format=torch.channels_last)}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        pass
+
+
+def new_trainer(config: MixtureConfig, seed: int) -> Trainer:
+    """What trains; positions of its schedule count points."""
+    shown = config.batch * config.d_steps * config.steps
+    phase = Phase(1, False, 0, shown, shown, config.batch, config.batch, config.lr)
+    torch.manual_seed(stream_seed(seed, "weights"))
+    game = Gan(
+        *_networks(config, seed),
+        config.roles((config.beta1, 0.999)),
+        config.objective(),
+        latent=config.latent,
+        penalties=config.penalties(),
+        augmentation=InstanceNoise(config.instance_noise, 1000 * config.instance_noise_kimg or shown),
+        d_steps=config.d_steps,
+        shared_latents=config.update == "merged",
+    )
+    device = torch.device("cpu")
+    return Trainer(
+        game,
+        Schedule((phase,)),
+        Points(MIXTURES[config.data]()),
+        device=device,
+        autocast=Autocast(device),
+        ema_kimg={1: config.ema_kimg},
+        seed=seed,
+        update=config.update,
+    )
+
+
+def train_run(config: MixtureConfig, seed: int) -> Outcome:
+    """Trains with the options, on one thread; the same seed gives the same samples to the bit.
+
+    Raises:
+        TrainingError: if a gradient or the samples are not finite: to the judge that would look like lost modes.
+    """
+    with _one_thread(), torch.random.fork_rng(devices=[]):
+        trainer, mixture = new_trainer(config, seed), MIXTURES[config.data]()
+        z = torch.randn(SAMPLES, config.latent, generator=torch.Generator().manual_seed(stream_seed(seed, "samples")))
+        outcome = Outcome(moments(config.steps), [], [])
+        for done in outcome.steps:
+            while trainer.steps < done:
+                trainer.step()
+            with torch.no_grad():
+                points = trainer.averages["G"](z).flatten(1)
+            if trainer.skipped()[0] or not points.isfinite().all():
+                raise TrainingError(f"diverged by step {done} of {config.steps}: {_told(config, seed)}")
+            outcome.samples.append(points)
+            outcome.quality.append(mixture.judge(points))
+        return outcome
+
+
+def _told(config: MixtureConfig, seed: int) -> str:
+    """The seed and the options that are not the defaults."""
+    usual = dataclasses.asdict(MixtureConfig())
+    told = {name: value for name, value in dataclasses.asdict(config).items() if value != usual[name]}
+    return ", ".join(f"{name}={value}" for name, value in {"seed": seed, **told}.items())
+
+
+def _networks(config: MixtureConfig, seed: int) -> tuple[Generator, Discriminator]:
+    random = torch.Generator().manual_seed(stream_seed(seed, "first batch"))
+    reference = torch.randn(config.batch, config.latent, generator=random) if config.g_norm == "virtual" else None
+    shape = {"width": config.width, "weight_norm": config.weight_norm}
+    generator = Generator(config.latent, norm=config.g_norm, reference=reference, **shape)
+    discriminator = Discriminator(
+        norm=config.d_norm,
+        minibatch_kernels=config.minibatch_discrimination,
+        minibatch_dim=config.minibatch_dim,
+        **shape,
+    )
+    return generator, discriminator
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Networks as small as these gain nothing from more threads, and runs beside each other lose by them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     config = MixtureConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(MixtureConfig)})
-    check_config(config)
+    config.check()
     if options.picture is not None and options.picture.suffix.lower() != ".png":
         raise UsageError(f"picture={options.picture} does not end in .png")
     if options.picture is not None and not options.picture.parent.is_dir():
         raise UsageError(f"picture={options.picture}: there is no folder {options.picture.parent}")
-    seeds = range(options.seed, options.seed + options.seeds)
-    outcomes: dict[int, Outcome] = {}
-    try:
-        for index, outcome in train_all([(config, seed) for seed in seeds], options.jobs):
-            outcomes[seeds[index]] = outcome
-            print(f"seed {seeds[index]}: {describe(config, outcome.quality[-1])}", file=sys.stderr, flush=True)
-    except KeyboardInterrupt:
-        print(f"interrupted after {len(outcomes)} of {len(seeds)} runs", file=sys.stderr)
-        return 130
-    ordered = {seed: outcomes[seed] for seed in seeds}
+    outcome = train_run(config, options.seed)
+    mixture = MIXTURES[config.data]()
     if options.picture is not None:
-        mixture = MIXTURES[config.data]()
-        strips = {f"seed {seed}": strip(mixture, outcome.samples) for seed, outcome in ordered.items()}
-        save_png(options.picture, page(strips, outcomes[options.seed].steps))
-    print(json.dumps(as_json(config, ordered), indent=2) if options.json else table(config, ordered))
+        row = strip(mixture, outcome.samples)
+        save_png(options.picture, page({f"seed {options.seed}": row}, outcome.steps))
+    over_time = list(zip(outcome.steps, outcome.quality, strict=True))
+    if options.json:
+        moments = [{"step": step, **quality._asdict()} for step, quality in over_time]
+        about = {"options": dataclasses.asdict(config), "seed": options.seed, "samples": SAMPLES}
+        print(json.dumps({**about, **outcome.quality[-1]._asdict(), "over_time": moments}, indent=2))
+    else:
+        print("\n".join(f"step {step}: {describe(mixture, quality)}" for step, quality in over_time))
     return 0
 
 
-def describe(config: MixtureConfig, quality: Quality) -> str:
+def describe(mixture: Mixture, quality: Quality) -> str:
     """One line for people."""
-    modes, good, divergence = cells([quality])
-    count = len(MIXTURES[config.data]().centres)
-    return f"{modes} of {count} modes, {good} % good samples, divergence {divergence}"
-
-
-def columns(mixture: Mixture) -> tuple[str, str, str]:
-    """What heads :func:`cells` in a table."""
-    return f"modes of {len(mixture.centres)}", "good %", "divergence"
-
-
-def cells(qualities: Sequence[Quality]) -> tuple[str, str, str]:
-    """Modes, % of good samples and divergence: of one run, or means ± deviations over several."""
-    modes, good, divergence = zip(*qualities, strict=True)
-    places = 1 if len(qualities) > 1 else 0
-    return spread(modes, places), spread([100 * share for share in good], 1), spread(divergence, 3)
-
-
-def spread(values: Sequence[float], places: int) -> str:
-    """Mean ± deviation; of one value itself."""
-    deviation = f" ± {stdev(values):.{places}f}" if len(values) > 1 else ""
-    return f"{mean(values):.{places}f}{deviation}"
-
-
-def table(config: MixtureConfig, outcomes: dict[int, Outcome]) -> str:
-    """Results for people."""
-    last = {seed: outcome.quality[-1] for seed, outcome in outcomes.items()}
-    rows = [(str(seed), *cells([quality])) for seed, quality in last.items()]
-    if len(rows) > 1:
-        rows.append(("all", *cells(list(last.values()))))
-    heading = ("seed", *columns(MIXTURES[config.data]()))
-    widths = [max(len(row[i]) for row in (heading, *rows)) for i in range(len(heading))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (heading, *rows)]
-    return "\n".join([f"{config.data}, {SAMPLES} samples of each generator", *lines])
-
-
-def as_json(config: MixtureConfig, outcomes: dict[int, Outcome]) -> dict[str, Any]:
-    """Results for programs."""
-    runs = [{"seed": seed, **as_dict(outcome)} for seed, outcome in outcomes.items()]
-    return {"options": dataclasses.asdict(config), "samples": SAMPLES, "runs": runs}
-
-
-def as_dict(outcome: Outcome) -> dict[str, Any]:
-    """The quality at the end and over time."""
-    over_time = [
-        {"step": step, **quality._asdict()} for step, quality in zip(outcome.steps, outcome.quality, strict=True)
-    ]
-    return {**outcome.quality[-1]._asdict(), "over_time": over_time}
+    found = f"{quality.modes} of {len(mixture.centres)} modes, {100 * quality.good:.1f} % good samples"
+    return f"{found}, divergence {quality.divergence:.3f}"
 
 
 if __name__ == "__main__":

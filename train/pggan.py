@@ -14,15 +14,13 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import WassersteinGP
 from models.pggan import Discriminator, Generator, fade_reals
-from train.base.capacity import check_networks
 from train.base.errors import UsageError, run_program
-from train.base.seeds import stream_seed
 from train.base.tables import parse_table
 from train.base.values import Size
 from train.data import ImageSet
 from train.engine.schedule import Position, Schedule, growing_schedule
 from train.engine.trainer import Trainer
-from train.gan.build import fit_minibatch, new_game, new_trainer
+from train.gan.build import build_gan
 from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning
 from train.gan.game import Gan
 from train.gan.options import LOSSES, GanConfig, loss_option
@@ -30,7 +28,6 @@ from train.run.options import Table, check_at_least
 from train.run.session import train_as_told
 from train.run.system import System
 
-BETAS = 0.0, 0.99
 PGGAN_LOSSES = {**LOSSES, "wgan-gp": WassersteinGP(drift=0.001)}  # Karras et al. 2018, appendix A.1
 Loss = loss_option(PGGAN_LOSSES)
 
@@ -232,7 +229,7 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     """
     if config.conditioning == "auto":
         config = dataclasses.replace(config, conditioning="concat" if images.num_classes else "none")
-    schedule = config.schedule()
+    config.check()
     conditioning: Conditioning = {
         "none": Conditioning(),
         "concat": Concat(),
@@ -245,27 +242,32 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     shared = {name: value for name, value in options.items() if name != "latent_dim"}
 
     def networks() -> tuple[Generator, Discriminator]:
-        return Generator(**options), Discriminator(
-            **shared,
-            conditioning=config.conditioning,
-            group_size=config.group_size or None,
-            minibatch_kernels=config.minibatch_discrimination,
-            minibatch_dim=config.minibatch_dim,
+        generator, discriminator = (
+            Generator(**options),
+            Discriminator(
+                **shared,
+                conditioning=config.conditioning,
+                group_size=config.group_size or None,
+                minibatch_kernels=config.minibatch_discrimination,
+                minibatch_dim=config.minibatch_dim,
+            ),
         )
+        discriminator.grow(config.first_resolution)
+        return generator, discriminator
 
     sizes = f"latent={config.latent}, fmap_base={config.fmap_base}, fmap_max={config.fmap_max}"
-    check_networks(networks, device, sizes)
-    torch.manual_seed(stream_seed(config.seed, "weights"))
-    made = networks()
-    first = config.first_resolution
-    made[1].grow(first)
-
-    def fit() -> None:
-        fit_minibatch(made[1], config, images, first, labels=config.conditioning == "concat")
-
-    fit()
-    game = new_game(Pggan, config, made, schedule, images, device, betas=BETAS, conditioning=conditioning, fit=fit)
-    trainer = new_trainer(config, game, schedule, images, device, reset_optimizer=config.reset_optimizer)
+    trainer = build_gan(
+        Pggan,
+        config,
+        config.schedule(),
+        images,
+        device,
+        networks,
+        sizes=sizes,
+        betas=(0.0, 0.99),
+        conditioning=conditioning,
+        reset_optimizer=config.reset_optimizer,
+    )
     return trainer, options
 
 

@@ -34,10 +34,9 @@ def accept(*arguments: Any, **more: Any) -> None:
 
 WORK = (
     "train.run.loop.Loop.run",
-    "train.studies.ablation.train_all",
-    "train.mixture.train_all",
-    "train.studies.mode_collapse.train_all",
-    "train.studies.few_labels.perform_all",
+    "train.mixture.train_run",
+    "train.semi_supervised.train_and_test",
+    "train.studies.study.Study.complete",
     "train.generate.draw",
     "train.run.portable._program",
     "train.evaluate.Evaluator.measure",

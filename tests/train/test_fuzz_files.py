@@ -20,12 +20,11 @@ import torch
 
 from train.data import load_images
 from train.data.cache import Cache
-from train.data.gaussians import MIXTURES
+from train.data.gaussians import MIXTURES, Quality
 from train.measure.cached import cached
-from train.mixture_config import MixtureConfig
-from train.studies.few_labels_options import PRESETS
-from train.studies.few_labels_results import Result, Results
-from train.studies.mode_collapse import Run, strip_file
+from train.mixture import MixtureConfig
+from train.studies import few_labels, mode_collapse
+from train.studies.study import CONFIG, RESULTS, Study, opened
 
 from .fuzzing import TRAINING, WORK, Accepted, accept, attempt, flags, furnish
 
@@ -242,46 +241,41 @@ def test_what_is_cached_is_made_again(place):
     assert Cache(place / "nowhere").entry("a", "b").load() is None
 
 
-@pytest.mark.parametrize("name", ["config.json", "results.jsonl", "probabilities/gan-20-0-0.npy"])
-def test_results_of_the_semi_supervised_study(place, name):
-    pytest.importorskip("sklearn")
-    results = Results(place / "semi", PRESETS["digits"])
-    results.add(Result("gan", 20, 0, 0, 1, 797, 1 / 797, None, None))
-    for kind, content in WRONG.items():
-        path, args = place / "semi" / name, ["--labels=20", "--repeats=1", "--out=semi"]
-        line = with_content(path, content, lambda args=args: attempt("train.studies.few_labels", args, place))
-        assert "semi" in line or name.endswith(".npy") or kind == "empty", (kind, line)
-    shutil.rmtree(place / "semi")
+STUDY = ["--only=baseline", "--seeds=1", "--out=mix"]
 
 
-def test_results_of_the_comparison_on_mixtures(place):
-    (place / "mix").mkdir()
-    path, args = place / "mix" / "runs.jsonl", ["--only=baseline", "--seeds=1", "--out=mix"]
-    for kind, content in WRONG.items():
-        line = with_content(path, content, lambda: attempt("train.studies.mode_collapse", args, place))
-        assert "runs.jsonl" in line or b"\n" not in content, (kind, line)
+@pytest.fixture
+def strips(place) -> Iterator[list[Path]]:
+    """Pictures of a study of one technique, which has its results."""
+    tasks = [mode_collapse.Task(data, "baseline", "", 0) for data in MIXTURES]
+    with opened(place / "mix", mode_collapse.shared(MixtureConfig.steps), mode_collapse.Task, Quality) as study:
+        for task in tasks:
+            study.add(task, Quality(8, 0.5, 0.1))
+    (place / "mix" / "strips").mkdir()
+    yield [mode_collapse.strip_file(place / "mix", task) for task in tasks]
     shutil.rmtree(place / "mix")
 
 
-def test_a_picture_of_the_comparison_on_mixtures(place, monkeypatch):
-    monkeypatch.setattr("train.studies.mode_collapse.train_all", lambda runs, jobs: [])
-    runs = [Run("baseline", MixtureConfig(data=data), 0) for data in MIXTURES]
-    quality = {"modes": 8, "good": 0.5, "divergence": 0.1}
-    (place / "mix" / "strips").mkdir(parents=True)
-    lines = [{"options": vars(run.config), "seed": 0, **quality} for run in runs]
-    (place / "mix" / "runs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+@pytest.mark.parametrize("name", [CONFIG, RESULTS])
+def test_what_a_study_keeps(place, strips, name):
+    for kind, content in WRONG.items():
+        line = with_content(place / "mix" / name, content, lambda: attempt("train.studies.mode_collapse", STUDY, place))
+        assert name in line or "mix holds results" in line or (name == RESULTS and b"\n" not in content), (kind, line)
+
+
+def test_a_picture_of_a_study_of_mixtures(place, strips, monkeypatch):
+    monkeypatch.setattr(Study, "complete", lambda *_: 0)
     for kind in ("empty", "random", "html", "large-png"):
-        for run in runs:
-            strip_file(place / "mix", run).write_bytes(WRONG[kind])
-        line = attempt("train.studies.mode_collapse", ["--only=baseline", "--seeds=1", "--out=mix"], place)
+        for file in strips:
+            file.write_bytes(WRONG[kind])
+        line = attempt("train.studies.mode_collapse", STUDY, place)
         assert "strips" in line and "damaged" in line, (kind, line)
-    shutil.rmtree(place / "mix")
 
 
-def test_what_the_ablation_keeps(place):
-    (place / "abl").mkdir()
-    path, args = place / "abl" / "ablation.json", ["--out=abl", "--seeds=1"]
-    for kind, content in WRONG.items():
-        line = with_content(path, content, lambda: attempt("train.studies.ablation", args, place))
-        assert "abl" in line, (kind, line)
-    shutil.rmtree(place / "abl")
+@pytest.mark.parametrize("content", WRONG.values(), ids=WRONG)
+def test_probabilities_of_a_gan_are_whole_or_not(place, content):
+    task = few_labels.Task("gan", 20, 0)
+    file = few_labels.probabilities_file(place, task)
+    file.parent.mkdir()
+    assert not with_content(file, content, lambda: few_labels.has_probabilities(place, task, (797, 10)))
+    file.parent.rmdir()

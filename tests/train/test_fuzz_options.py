@@ -19,9 +19,10 @@ SMALL_DCGAN = {"resolution": 16, "batch": 4, "latent": 6, "g_width": 4, "d_width
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
-    "train.studies.few_labels": ["--labels", "20"],
-    "train.studies.ablation": [],
     "train.mixture": [],
+    "train.semi_supervised": [],
+    "train.studies.ablation": [],
+    "train.studies.few_labels": ["--labels", "20"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
     "train.generate": ["run"],
     "train.export": ["run"],

@@ -14,12 +14,12 @@ from statistics import fmean, stdev
 import pytest
 import torch
 from PIL import Image
-from train.dcgan_config import PRESETS, DcganConfig
 
 from gan_ops.metrics import inception_score
 from train import dcgan
 from train.base.errors import run_program
 from train.data import load_images
+from train.dcgan import DcganConfig
 from train.measure import classifier
 from train.measure.features import choose_features
 from train.measure.samples import chosen, chosen_indices
@@ -87,7 +87,7 @@ def study(shared, inside, capsys):
 
 
 def config_of(run):
-    config, _ = parse_command_line(PRESETS, command(run, Options(), ())[3:], prog="p", description="")
+    config, _ = parse_command_line(dcgan.PRESETS, command(run, Options(), ())[3:], prog="p", description="")
     return config
 
 

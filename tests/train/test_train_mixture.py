@@ -1,10 +1,10 @@
-"""Mode collapse on Gaussians: the data and its judge, runs, the program and the comparison."""
+"""Mode collapse on Gaussians: the data and its judge, trainings, the program and the study."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,10 +19,11 @@ from train import mixture
 from train.base.errors import TrainingError, UsageError
 from train.data import to_uint8
 from train.data.gaussians import MIXTURES, Mixture
-from train.mixture_config import MixtureConfig, check_config
-from train.studies import mode_collapse as mixture_comparison
-from train.studies.mixture_picture import TILE, page, strip
-from train.studies.mixture_run import SAMPLES, moments, train_all, train_run
+from train.measure.points import TILE, page, strip
+from train.mixture import SAMPLES, MixtureConfig, check_config, describe, moments, train_run
+from train.studies import mode_collapse
+from train.studies.processes import in_processes
+from train.studies.study import spread
 
 TINY = MixtureConfig(steps=4, batch=8, latent=3, width=8)
 TINY_OPTIONS = ["--steps", "4", "--batch", "8", "--latent", "3", "--width", "8"]
@@ -114,7 +115,7 @@ def test_the_seed_decides_a_run_to_the_bit_wherever_it_runs() -> None:
     first = train_run(TINY, 1)
     torch.manual_seed(6)
     runs = [(TINY, 1), (TINY, 2)]
-    beside = dict(train_all(runs, jobs=2))
+    beside = dict(in_processes(2, train_run, runs))
     assert torch.equal(first.samples[-1], beside[0].samples[-1])
     assert not torch.equal(first.samples[-1], beside[1].samples[-1])
 
@@ -200,8 +201,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(changes: dict, reason: s
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--seeds", "0"], "seeds=0"),
-        (["--jobs", "0"], "jobs=0"),
+        (["--seed", "-1"], "seed=-1"),
         (["--picture", "x.jpg"], "picture=x.jpg does not end in .png"),
         (["--picture", "nowhere/x.png"], "picture=nowhere/x.png: there is no folder nowhere"),
         (["--data", "spiral"], "data"),
@@ -214,53 +214,22 @@ def test_the_program_refuses(options: list[str], reason: str) -> None:
         mixture.main(options)
 
 
-def test_the_program_prints_a_table_of_seeds_and_writes_a_picture(tmp_path, capsys) -> None:
+def test_the_program_prints_the_quality_over_time_and_writes_a_picture(tmp_path, capsys) -> None:
     picture = tmp_path / "points.png"
-    assert mixture.main([*TINY_OPTIONS, "--seeds", "2", "--seed", "7", "--picture", str(picture)]) == 0
-    out, err = capsys.readouterr()
-    assert [line.split()[0] for line in out.splitlines()] == ["ring,", "seed", "7", "8", "all"]
-    assert [line.split(":")[0] for line in err.splitlines()] == ["seed 7", "seed 8"]
+    assert mixture.main([*TINY_OPTIONS, "--seed", "7", "--picture", str(picture)]) == 0
+    outcome = train_run(TINY, 7)
+    lines = [f"step {i}: {describe(MIXTURES['ring'](), quality)}" for i, quality in enumerate(outcome.quality)]
+    assert capsys.readouterr().out.splitlines() == lines
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_json_has_the_options_and_the_quality_of_each_seed_over_time(capsys) -> None:
+def test_json_has_the_options_and_the_quality_over_time(capsys) -> None:
     mixture.main([*TINY_OPTIONS, "--data", "grid", "--json"])
     result = json.loads(capsys.readouterr().out)
-    assert MixtureConfig(**result["options"]) == replace(TINY, data="grid")
-    (run,) = result["runs"]
+    assert MixtureConfig(**result["options"]) == replace(TINY, data="grid") and result["seed"] == 0
     last = train_run(replace(TINY, data="grid"), 0).quality[-1]
-    assert run["over_time"][-1] == {"step": 4, **last._asdict()}
-    assert {name: run[name] for name in ("seed", "modes", "good", "divergence")} == {"seed": 0, **last._asdict()}
-
-
-def test_ctrl_c_says_how_many_runs_have_ended(capsys, monkeypatch) -> None:
-    def interrupted(runs, jobs):
-        yield next(train_all(runs, jobs))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(mixture, "train_all", interrupted)
-    assert mixture.main([*TINY_OPTIONS, "--seeds", "3"]) == 130
-    out, err = capsys.readouterr()
-    assert not out and err.splitlines()[-1] == "interrupted after 1 of 3 runs"
-
-
-def test_sigterm_ends_the_program_and_its_processes() -> None:
-    words = [sys.executable, "-m", "train.mixture", *TINY_OPTIONS, "--seeds", "5000", "--jobs", "2"]
-    program = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert program.stderr.readline().startswith("seed ")
-    workers = workers_of(program.pid)
-    assert len(workers) == 2
-    program.terminate()
-    _, err = program.communicate(timeout=60)
-    assert program.returncode == 130
-    assert err.splitlines()[-1].startswith("interrupted after ") and "Traceback" not in err
-    assert not [worker for worker in workers if worker.exists()]
-
-
-def workers_of(process: int) -> list[Path]:
-    """Of its processes those that multiprocessing started to work."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [Path("/proc", child) for child in children if "spawn_main" in Path("/proc", child, "cmdline").read_text()]
+    assert result["over_time"][-1] == {"step": 4, **last._asdict()}
+    assert {name: result[name] for name in last._fields} == last._asdict()
 
 
 def test_help_names_the_paper_of_every_technique(capsys) -> None:
@@ -295,116 +264,86 @@ def test_a_picture_shows_points_where_they_are() -> None:
 
 
 @pytest.fixture
-def tiny_comparison(monkeypatch, tmp_path):
-    """Two techniques of tiny networks; calls the program and gives what it printed on stdout."""
+def study(monkeypatch, tmp_path):
+    """Two techniques of tiny networks; calls the program."""
     sizes = {"batch": 8, "latent": 3, "width": 8}
     both = {"baseline": sizes, "smooth": {**sizes, "label_smoothing": 0.1}}
-    monkeypatch.setattr(mixture_comparison, "TECHNIQUES", both)
+    monkeypatch.setattr(mode_collapse, "TECHNIQUES", both)
 
     def run(*options: str) -> int:
-        return mixture_comparison.main(["--out", str(tmp_path), "--steps", "4", "--jobs", "1", *options])
+        return mode_collapse.main(["--out", str(tmp_path), "--steps", "4", "--jobs", "1", "--seeds", "1", *options])
 
     return run
 
 
-def test_a_comparison_has_a_row_for_each_technique_and_pictures(tiny_comparison, tmp_path, capsys) -> None:
-    assert tiny_comparison("--seeds", "2") == 0
+def test_a_study_has_a_row_for_each_technique_and_pictures(study, tmp_path, capsys) -> None:
+    assert study("--seeds", "2") == 0
     text = capsys.readouterr().out
     assert text == (tmp_path / "table.md").read_text()
-    heading, _, *rows = (line.strip("| ").split(" | ") for line in text.splitlines())
+    heading, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines())
     assert heading[2:] == ["ring: modes of 8", "good %", "divergence", "grid: modes of 25", "good %", "divergence"]
     assert [cells[0] for cells in rows] == ["the data itself", "uniform points", "baseline", "smooth"]
     assert (rows[0][2], rows[0][5]) == ("8.0 ± 0.0", "25.0 ± 0.0")
     assert rows[3][1].endswith("--label-smoothing 0.1`")
     config = replace(TINY, label_smoothing=0.1)
     qualities = [train_run(config, seed).quality[-1] for seed in range(2)]
-    assert rows[3][4] == mixture.spread([q.divergence for q in qualities], 3)
+    assert rows[3][4] == spread([q.divergence for q in qualities], 3)
     assert (tmp_path / "ring.png").exists() and (tmp_path / "grid.png").exists()
 
 
-def test_runs_that_are_there_are_not_trained_again(tiny_comparison, tmp_path, capsys, monkeypatch) -> None:
-    tiny_comparison("--seeds", "1")
+def test_a_study_continues_and_says_the_same(study, tmp_path, capsys, monkeypatch) -> None:
+    study()
     first = capsys.readouterr()
-    assert "0 of 4 runs are already done" in first.err
-    tiny_comparison("--seeds", "2")
-    assert "4 of 8 runs are already done" in capsys.readouterr().err
-    monkeypatch.setattr(mixture_comparison, "train_all", lambda runs, jobs: iter(()) if not runs else pytest.fail())
-    tiny_comparison("--seeds", "1")
-    assert capsys.readouterr().out == first.out
+    assert "0 of 4 results are already done" in first.err
+    (tmp_path / "strips" / "ring-smooth-0.png").unlink()
+    study()
+    again = capsys.readouterr()
+    assert "3 of 4 results are already done" in again.err and again.out == first.out
+    study("--seeds", "2")
+    assert "4 of 8 results are already done" in capsys.readouterr().err
 
 
-def test_an_interrupted_comparison_keeps_what_has_ended(tiny_comparison, capsys, monkeypatch) -> None:
-    def interrupted(runs, jobs):
-        yield next(train_all(runs, jobs))
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(mixture_comparison, "train_all", interrupted)
-        assert tiny_comparison("--seeds", "1") == 130
-    assert "the same command continues" in capsys.readouterr().err
-    assert tiny_comparison("--seeds", "1") == 0
-    assert "1 of 4 runs are already done" in capsys.readouterr().err
+def test_other_options_are_another_study_or_other_runs(study, monkeypatch, capsys) -> None:
+    study("--only", "smooth")
+    with pytest.raises(UsageError, match="holds results with steps=4, not steps=3"):
+        study("--steps", "3")
+    monkeypatch.setitem(mode_collapse.TECHNIQUES["smooth"], "label_smoothing", 0.2)
+    study("--only", "smooth")
+    assert "0 of 2 results are already done" in capsys.readouterr().err.splitlines()[-3]
 
 
-def test_a_run_without_its_picture_is_trained_again(tiny_comparison, tmp_path, capsys) -> None:
-    tiny_comparison("--seeds", "1")
-    (strip_of_smooth,) = (tmp_path / "strips").glob("ring-smooth-0-*.png")
-    strip_of_smooth.unlink()
-    tiny_comparison("--seeds", "1")
-    assert "3 of 4 runs are already done" in capsys.readouterr().err
+def test_runs_that_diverge_are_left_out_of_the_table(study, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(mode_collapse.TECHNIQUES["smooth"], "lr", 1e30)
+    with pytest.raises(TrainingError, match=r"2 trainings failed .* ring, smooth, seed 0: diverged by step"):
+        study()
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[2:]] == ["the", "uniform", "baseline"]
 
 
-def test_other_options_are_other_runs(tiny_comparison, capsys) -> None:
-    tiny_comparison("--seeds", "1", "--only", "smooth")
-    tiny_comparison("--seeds", "1", "--only", "smooth", "--steps", "3")
-    assert "0 of 2 runs are already done" in capsys.readouterr().err.splitlines()[3]
+def test_sigterm_ends_the_study_and_its_processes(tmp_path) -> None:
+    words = ["--only", "baseline", "--steps", "200", "--seeds", "50", "--jobs", "2", "--out", str(tmp_path)]
+    words = [sys.executable, "-m", "train.studies.mode_collapse", *words]
+    program = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert program.stderr.readline().startswith("0 of ") and program.stderr.readline().startswith("[1/")
+    workers = workers_of(program.pid)
+    assert len(workers) == 2
+    program.terminate()
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 128 + signal.SIGTERM
+    assert err.splitlines()[-1].startswith("stopped; the same command continues") and "Traceback" not in err
+    assert not [worker for worker in workers if worker.exists()]
 
 
-def test_pictures_are_of_the_very_options(tiny_comparison, tmp_path) -> None:
-    pictures = []
-    for steps in ("4", "8", "4"):  # the moments of both are as many: the pages are of one size
-        tiny_comparison("--seeds", "1", "--steps", steps, "--only", "baseline")
-        pictures.append((tmp_path / "ring.png").read_bytes())
-    assert pictures[0] == pictures[2] != pictures[1]
+def workers_of(process: int) -> list[Path]:
+    """Of its processes those that multiprocessing started to work."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [Path("/proc", child) for child in children if "spawn_main" in Path("/proc", child, "cmdline").read_text()]
 
 
-def test_half_a_line_of_a_killed_comparison_is_trained_again(tiny_comparison, tmp_path, capsys) -> None:
-    tiny_comparison("--seeds", "1")
-    table = capsys.readouterr().out
-    file = tmp_path / "runs.jsonl"
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-20])
-    tiny_comparison("--seeds", "1")
-    out, err = capsys.readouterr()
-    assert "3 of 4 runs are already done" in err
-    assert out == table and file.read_bytes() == whole
-
-
-@pytest.mark.parametrize(
-    "line",
-    [b"{}", b"[]", b"\xff", b'{"options": {}, "seed": 0}', b'{"options": {}, "seed": 0, "modes": null}'],
-    ids=repr,
-)
-def test_a_damaged_file_of_results_is_named_and_kept(tiny_comparison, tmp_path, line: bytes) -> None:
-    good = b'{"options": {}, "seed": 0, "modes": 1, "good": 0.5, "divergence": 0.1}\n'
-    (tmp_path / "runs.jsonl").write_bytes(good + line + b"\n{")
-    with pytest.raises(UsageError, match=r"runs\.jsonl is damaged in line 2"):
-        tiny_comparison()
-    assert (tmp_path / "runs.jsonl").read_bytes() == good + line + b"\n{"
-
-
-def test_two_comparisons_in_one_folder_are_refused(tiny_comparison, tmp_path) -> None:
-    with open(tmp_path / "lock", "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another comparison is already running"):
-            tiny_comparison()
-
-
-def test_an_unknown_technique_is_refused(tiny_comparison) -> None:
+def test_an_unknown_technique_is_refused(study) -> None:
     with pytest.raises(UsageError, match="'magic' is not one of baseline, smooth"):
-        tiny_comparison("--only", "baseline,magic")
+        study("--only", "baseline,magic")
 
 
-@pytest.mark.parametrize("name", mixture_comparison.TECHNIQUES)
-def test_the_comparisons_techniques_can_be_trained(name: str) -> None:
-    check_config(MixtureConfig(**mixture_comparison.TECHNIQUES[name]))
+@pytest.mark.parametrize("name", mode_collapse.TECHNIQUES)
+def test_the_studys_techniques_can_be_trained(name: str) -> None:
+    check_config(MixtureConfig(**mode_collapse.TECHNIQUES[name]))

@@ -5,26 +5,39 @@ from __future__ import annotations
 import math
 import os
 import signal
-from collections.abc import Iterator
+import threading
+import time
 from multiprocessing import active_children
 from pathlib import Path
 
 import pytest
+import torch
 
-from train.base.errors import TrainingError
-from train.studies.processes import in_processes
+from train.base.errors import TrainingError, UsageError
+from train.studies.processes import Stopped, attempt, in_processes, stoppable
 
 
-def test_each_call_gives_what_it_returns_under_its_index() -> None:
-    assert dict(in_processes(2, math.gcd, [(4, 6), (9, 6), (7, 7)])) == {0: 2, 1: 3, 2: 7}
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_call_gives_what_it_returns_under_its_index(jobs: int) -> None:
+    assert dict(in_processes(jobs, math.gcd, [(4, 6), (9, 6), (7, 7)])) == {0: 2, 1: 3, 2: 7}
     assert not active_children()
 
 
-def test_each_process_is_prepared(tmp_path: Path) -> None:
-    assert dict(in_processes(1, os.getcwd, [()], prepare=os.chdir, given=(tmp_path,))) == {0: str(tmp_path)}
+def test_processes_share_the_threads() -> None:
+    threads = [share for _, share in in_processes(2, torch.get_num_threads, [(), ()])]
+    assert threads == 2 * [max(1, torch.get_num_threads() // 2)]
 
 
-def test_an_error_of_a_call_ends_all() -> None:
+@pytest.mark.parametrize("error", [TrainingError("diverged"), UsageError("lr=0")])
+def test_what_cannot_be_trained_is_given_as_an_error(error: Exception) -> None:
+    def fail() -> None:
+        raise error
+
+    assert attempt(fail) is error
+    assert list(in_processes(1, fail, [()])) == [(0, error)]
+
+
+def test_another_error_of_a_call_ends_all() -> None:
     with pytest.raises(ValueError, match="math domain"):
         list(in_processes(2, math.sqrt, [(-1,), *[(1,)] * 50]))
     assert not active_children()
@@ -37,26 +50,20 @@ def test_a_process_that_is_killed_ends_all_with_an_error() -> None:
     assert not active_children()
 
 
-@pytest.fixture
-def heeding_ctrl_c() -> Iterator[None]:
-    """Also where the tests run in the background of a shell, which has them ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeding_ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_with_calls_cut_off(number: int, tmp_path: Path) -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    slow = f"import time; open({str(tmp_path / 'begun')!r}, 'w'); time.sleep(20); open({str(tmp_path / 'end')!r}, 'w')"
-    wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'begun')!r}): time.sleep(0.01)"
-    results = in_processes(2, exec, [(wait,), (slow,)])
-    assert next(results) == (0, None)
-    with pytest.raises(KeyboardInterrupt):
+    before = [signal.getsignal(either) for either in (signal.SIGTERM, signal.SIGINT)]
+    begun, end = tmp_path / "begun", tmp_path / "end"
+    slow = f"import time; open({str(begun)!r}, 'w'); time.sleep(20); open({str(end)!r}, 'w')"
+
+    def interrupt() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
         os.kill(os.getpid(), number)
-        next(results)
-    results.close()
-    assert not active_children()
-    assert [path.name for path in tmp_path.iterdir()] == ["begun"]
-    assert signal.getsignal(signal.SIGTERM) == before
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(Stopped) as stop, stoppable():
+        list(in_processes(2, exec, [(slow,), (slow,)]))
+    assert stop.value.number == number
+    assert not active_children() and not end.exists()
+    assert [signal.getsignal(either) for either in (signal.SIGTERM, signal.SIGINT)] == before

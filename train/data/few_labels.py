@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from train.base.errors import UsageError
-from train.data import load_images
+from train.base.seeds import stream_seed
+from train.data import ShuffledOrder, load_images
 
 DIGITS_POOL = 1000  # of 1797
 GLYPHS, GLYPHS_POOL = 6000, 5000
@@ -78,3 +81,33 @@ def balanced_labels(labels: Tensor, count: int, num_classes: int, seed: int) -> 
             raise UsageError(f"labels={count} takes {each} images of each class, but class {label} has {len(members)}")
         chosen.append(random.permutation(members)[:each])
     return torch.from_numpy(np.concatenate(chosen))
+
+
+class PoolLists:
+    """The pool as three lists, each in an order of its own: the images with labels, and all of them for either player.
+
+    Args:
+        pool: images float32 [N, C, H, W].
+        classes: theirs, int64 [N].
+        labelled: indices of those with labels.
+    """
+
+    def __init__(self, pool: Tensor, classes: Tensor, labelled: Tensor, seed: int) -> None:
+        self._pool, self._classes = pool, classes
+        everything = torch.arange(len(pool))
+        self._indices = {"labelled": labelled, "critic": everything, "generator": everything}
+        self.lists = {name: len(indices) for name, indices in self._indices.items()}
+        self._orders = {name: ShuffledOrder(n, stream_seed(seed, name)) for name, n in self.lists.items()}
+
+    def columns(self, counts: Mapping[str, int], at: Any, random: torch.Generator) -> dict[str, Tensor]:
+        """Images by the name of the list, and "classes" of those with labels."""
+        chosen = {name: self._indices[name][self._orders[name].next(count)] for name, count in counts.items()}
+        images = {name: self._pool[some] for name, some in chosen.items()}
+        return {**images, "classes": self._classes[chosen["labelled"]]}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: order.state_dict() for name, order in self._orders.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, order in self._orders.items():
+            order.load_state_dict(state[name])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from train.base.capacity import check_fits
+from train.base.capacity import check_fits, check_networks
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.base.tables import parse_table
@@ -18,32 +17,56 @@ from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.augmentation import InstanceNoise
-from train.gan.conditioning import Conditioning
+from train.gan.conditioning import Concat, Conditioning
 from train.gan.game import Gan
 from train.gan.options import GanConfig
 
 FIRST_IMAGES = 64
 """Real images that minibatch discrimination is scaled to."""
-AnyGan = TypeVar("AnyGan", bound=Gan)
 
 
-def new_game(
-    kind: Callable[..., AnyGan],
+def build_gan(
+    kind: type[Gan],
     config: GanConfig,
-    networks: tuple[nn.Module, nn.Module],
     schedule: Schedule,
     images: ImageSet,
     device: torch.device,
+    networks: Callable[[], tuple[nn.Module, nn.Module]],
     *,
+    sizes: str,
     betas: tuple[float, float],
     conditioning: Conditioning,
-    fit: Callable[[], None],
-) -> AnyGan:
-    """The game of a generator and a discriminator that the options describe."""
-    generator, discriminator = (network.to(device, memory_format=torch.channels_last) for network in networks)
-    return kind(
-        generator,
-        discriminator,
+    reset_optimizer: bool = False,
+) -> Trainer:
+    """What plays a game as the options say.
+
+    Args:
+        networks: makes G and D.
+        sizes: the options that their sizes come from, for messages.
+        betas: of both Adams.
+        reset_optimizer: see :class:`train.engine.trainer.Trainer`.
+
+    Raises:
+        UsageError: if networks or batches are larger than the memory, or the images are all alike, so that minibatch
+            discrimination cannot be scaled to them.
+    """
+    for phase in schedule.phases:
+        shown = phase.batch * config.d_steps
+        values = images.channels * phase.resolution**2 + config.latent  # of an image and its latent, float32
+        check_fits(4 * shown * values, device, f"batch={phase.batch} at {phase.resolution}x{phase.resolution}")
+    check_networks(networks, device, sizes)
+    torch.manual_seed(stream_seed(config.seed, "weights"))
+    generator, discriminator = networks()
+
+    def fit() -> None:
+        if config.minibatch_discrimination:
+            _fit_minibatch(discriminator, images, config.seed, conditioning)
+
+    fit()
+    source = Images(images, device, mirror=config.mirror, seed=config.seed)
+    game = kind(
+        generator.to(device, memory_format=torch.channels_last),
+        discriminator.to(device, memory_format=torch.channels_last),
         config.roles(betas),
         config.objective(),
         latent=config.latent,
@@ -52,48 +75,13 @@ def new_game(
         augmentation=InstanceNoise(config.instance_noise, 1000 * config.instance_noise_kimg or schedule.total),
         d_steps=config.d_steps,
         shared_latents=config.update == "merged",
-        labels=images.labels.to(device) if conditioning.generates else None,
+        labels=source.labels,
         fit=fit,
     )
-
-
-def fit_minibatch(discriminator: nn.Module, config: GanConfig, images: ImageSet, resolution: int, labels: bool) -> None:
-    """Scales D's minibatch discrimination, if it has one, to some real images, with their labels if D takes labels.
-
-    Raises:
-        UsageError: if these are all alike, so that no scale parts them.
-    """
-    if not config.minibatch_discrimination:
-        return
-    random = torch.Generator().manual_seed(stream_seed(config.seed, "kernels"))
-    some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
-    device = next(discriminator.parameters()).device
-    x = to_float(images.batch(some, resolution)).to(device)
-    given: Mapping[str, Any] = {"labels": images.labels[some].to(device)} if labels else {}
-    try:
-        discriminator.fit_minibatch(x, **given)
-    except ValueError as error:
-        raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None
-
-
-def new_trainer(
-    config: GanConfig,
-    game: Gan,
-    schedule: Schedule,
-    images: ImageSet,
-    device: torch.device,
-    *,
-    reset_optimizer: bool = False,
-) -> Trainer:
-    """What trains a game as the options say; see :class:`train.engine.trainer.Trainer`."""
-    for phase in schedule.phases:
-        shown = phase.batch * config.d_steps
-        values = images.channels * phase.resolution**2 + config.latent  # of an image and its latent, float32
-        check_fits(4 * shown * values, device, f"batch={phase.batch} at {phase.resolution}x{phase.resolution}")
     return Trainer(
         game,
         schedule,
-        Images(images, device, mirror=config.mirror, seed=config.seed),
+        source,
         device=device,
         autocast=Autocast(device, DTYPES[config.precision]),
         ema_kimg=parse_table(config.ema_kimg, float, "ema_kimg"),
@@ -103,3 +91,17 @@ def new_trainer(
         compile=config.compile,
         cuda_graphs=config.cuda_graphs,
     )
+
+
+def _fit_minibatch(discriminator: nn.Module, images: ImageSet, seed: int, conditioning: Conditioning) -> None:
+    """Scales D's minibatch discrimination to some real images, with their labels if D takes labels."""
+    random = torch.Generator().manual_seed(stream_seed(seed, "kernels"))
+    some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
+    device = next(discriminator.parameters()).device
+    given = [to_float(images.batch(some, discriminator.resolution)).to(device)]
+    if isinstance(conditioning, Concat):
+        given.append(images.labels[some].to(device))
+    try:
+        discriminator.fit_minibatch(*given)
+    except ValueError as error:
+        raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None

@@ -11,44 +11,37 @@ from PIL import Image, ImageDraw, ImageFont
 
 from train.data.glyphs import font_folder
 from train.measure.pictures import read_picture
+from train.studies.study import spread, table
 
 GAP = 4  # pixels between two rows of the picture
 FONT_SIZE = 13
 
 
-def table(results: dict[str, Any]) -> str:
-    """The paper's table in Markdown, with its own numbers in the last column."""
+def summary(results: dict[str, Any]) -> str:
+    """The paper's table, with its own numbers in the last column."""
     score, distance = results["names"]
-    lines = [f"| | `{score}` | each seed | seeds | `{distance}` | paper, CIFAR-10 |"]
-    lines += ["|---|---:|---:|---:|---:|---:|"]
+    rows = [["", f"`{score}`", "each seed", "seeds", f"`{distance}`", "paper, CIFAR-10"]]
     gaps = False
     for row in results["rows"]:
-        by_seed = {result["seed"]: value for result, value in zip(row["results"], row["is"]["values"], strict=True)}
+        by_seed = dict(zip(row["trained"], row["is"]["values"], strict=True))
         each = [by_seed.get(seed) for seed in range(1, results["seeds"] + 1)]
-        count = str(sum(value is not None for value in each))
-        shown = [row["name"], _with_deviation(row["is"]), ", ".join(map(number, each)), count]
-        lines.append(f"| {' | '.join([*shown, _with_deviation(row['fid']), number(row['paper'])])} |")
+        scores, distances = (
+            [value for value in values if value is not None] for values in (each, row["fid"]["values"])
+        )
+        ones = ", ".join(spread([] if value is None else [value], 2) for value in each)
+        rows.append(
+            [row["name"], spread(scores, 2), ones, str(len(scores)), spread(distances, 2), f"{row['paper']:.2f}"]
+        )
         gaps = gaps or None in each or (bool(row["flags"]) and None in row["fid"]["values"])
-    if gaps:
-        lines += ["", "–: not finite, or the training failed. The means leave these out."]
-    return "\n".join(lines)
-
-
-def number(value: float | None) -> str:
-    """A number in the table: two decimals, or a dash for none."""
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _with_deviation(value: dict[str, Any]) -> str:
-    deviation = value["deviation"]
-    return number(value["mean"]) + ("" if deviation is None else f" ± {deviation:.2f}")
+    note = "\n\n–: not finite, or the training failed. The means leave these out."
+    return table(rows) + (note if gaps else "")
 
 
 def page(results: dict[str, Any], command: str, picture: str, pictured: int) -> str:
     """The whole page in Markdown.
 
     Args:
-        results: as :func:`train.studies.ablation.study` gives them.
+        results: as :func:`train.studies.ablation.outcome` gives them.
         command: what gives these results.
         picture: the picture's file, as seen from the page.
         pictured: the seed of the trainings whose samples it shows.
@@ -66,7 +59,7 @@ This page is written by this command:
 {command}
 ```
 
-{table(results)}
+{summary(results)}
 
 The table shows the Inception score (`is`, higher is better) of {results["images"]} samples of the averaged generator
 after {kimg}, and the Fréchet distance (`fid`, lower is better) of these samples from {results["reals"]} real images.

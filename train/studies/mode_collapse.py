@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import re
+import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +16,14 @@ from torch import Tensor
 
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
-from train.base.lock import locked
 from train.base.values import Runs, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
 from train.measure.pictures import read_picture, save_png
-from train.mixture import as_dict, cells, columns, describe
-from train.mixture_config import MixtureConfig, check_config
+from train.measure.points import page, strip
+from train.mixture import SAMPLES, MixtureConfig, describe, moments, train_run
 from train.run.options import parse_options
-from train.studies.mixture_picture import page, strip
-from train.studies.mixture_run import SAMPLES, Outcome, moments, train_all
+from train.studies.processes import in_processes
+from train.studies.study import flags, opened, spread, table
 
 PROG = "python -m train.studies.mode_collapse"
 
@@ -40,14 +37,14 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "feature matching": {"feature_matching": 4},
     "minibatch discrimination": {"minibatch_discrimination": 10},
     "historical averaging": {"historical_averaging": 0.1},
-    "label smoothing": {"label_smoothing": 0.1},
+    "label smoothing": {"loss": "non-saturating(label_smoothing=0.1)"},
     "instance noise": {"instance_noise": 0.1},
     "virtual batch norm": {"g_norm": "virtual"},
     "spectral norm": {"d_norm": "spectral"},
     "together": {
         "ttur": 1.0,
         "minibatch_discrimination": 10,
-        "label_smoothing": 0.1,
+        "loss": "non-saturating(label_smoothing=0.1)",
         "instance_noise": 0.1,
         "ema_kimg": 5.0,
     },
@@ -59,7 +56,7 @@ class Options:
     """Trains the baseline and every technique on both mixtures; runs that are in the folder already are reused."""
 
     out: Path = Path("runs/mixture")
-    """Folder of results (runs.jsonl), and of the table and the pictures made from them."""
+    """Folder of the results, and of the table and the pictures made from them."""
     seed: Seed = 0
     """Seed of the first run of each technique."""
     seeds: Runs = 10
@@ -72,17 +69,17 @@ class Options:
     """Techniques to train, separated by commas (default: all)."""
 
 
-class Run(NamedTuple):
-    """One run of the comparison."""
+class Task(NamedTuple):
+    """One run."""
 
+    data: str
     technique: str
-    config: MixtureConfig
+    options: str
+    """Those of the technique, as one would type them: with others it is another run."""
     seed: int
 
-    @property
-    def key(self) -> str:
-        """What tells it from all other runs: a result is used again only for the very same options."""
-        return json.dumps([dataclasses.asdict(self.config), self.seed], sort_keys=True)
+    def __str__(self) -> str:
+        return f"{self.data}, {self.technique}, seed {self.seed}"
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -90,47 +87,61 @@ def main(args: Sequence[str] | None = None) -> int:
     names = chosen(options.only)
     seeds = range(options.seed, options.seed + options.seeds)
     # Seed by seed: one that is interrupted has all techniques with fewer seeds.
-    runs = [
-        Run(name, MixtureConfig(**{"data": data, "steps": options.steps, **TECHNIQUES[name]}), seed)
+    tasks = [
+        Task(data, name, shlex.join(flags(TECHNIQUES[name])), seed)
         for seed in seeds
         for data in MIXTURES
         for name in names
     ]
-    for run in runs:
-        check_config(run.config)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with locked(options.out, "comparison"):
-        return _complete(options, runs)
+    for task in tasks:
+        config_of(task, options.steps).check()
+
+    def train(missing: Sequence[Task]) -> Iterator[tuple[int, Quality | Exception]]:
+        (options.out / "strips").mkdir(exist_ok=True)
+        yield from in_processes(options.jobs, perform, [(task, options.steps, options.out) for task in missing])
+
+    with opened(options.out, shared(options.steps), Task, Quality) as study:
+        code = study.complete(
+            tasks,
+            train,
+            lambda task, quality: describe(MIXTURES[task.data](), quality),
+            lambda task: strip_file(options.out, task).exists(),
+        )
+        found = {task: study.results[task] for task in tasks if task in study.results}
+        if not code and found:
+            show(found, options, seeds)
+    return code
 
 
-def _complete(options: Options, runs: Sequence[Run]) -> int:
-    """Trains what is missing in the folder, and makes the table and the pictures."""
-    file = options.out / "runs.jsonl"
-    results = read_results(file)
-    (options.out / "strips").mkdir(exist_ok=True)
-    missing = [run for run in runs if run.key not in results or not strip_file(options.out, run).exists()]
-    print(f"{len(runs) - len(missing)} of {len(runs)} runs are already done", file=sys.stderr, flush=True)
-    try:
-        for done, (index, outcome) in enumerate(train_all([(r.config, r.seed) for r in missing], options.jobs), 1):
-            run = missing[index]
-            save_png(strip_file(options.out, run), strip(MIXTURES[run.config.data](), outcome.samples))
-            results[run.key] = keep(file, run, outcome)
-            line = f"{run.config.data}, {run.technique}, seed {run.seed}: {describe(run.config, outcome.quality[-1])}"
-            print(f"{done}/{len(missing)} {line}", file=sys.stderr, flush=True)
-    except KeyboardInterrupt:
-        print(f"interrupted: the same command continues from the runs in {options.out}", file=sys.stderr)
-        return 130
+def shared(steps: int) -> dict[str, Any]:
+    """What all results depend on."""
+    return {name: value for name, value in vars(MixtureConfig(steps=steps)).items() if name != "data"}
+
+
+def perform(task: Task, steps: int, out: Path) -> Quality:
+    """Trains, and leaves a picture in the study's folder."""
+    outcome = train_run(config_of(task, steps), task.seed)
+    save_png(strip_file(out, task), strip(MIXTURES[task.data](), outcome.samples))
+    return outcome.quality[-1]
+
+
+def config_of(task: Task, steps: int) -> MixtureConfig:
+    """The options of a run."""
+    return MixtureConfig(**{"data": task.data, "steps": steps, **TECHNIQUES[task.technique]})
+
+
+def show(found: Mapping[Task, Quality], options: Options, seeds: Sequence[int]) -> None:
+    """Prints the table, and writes it and the pictures of the first seed into the folder."""
     pages = {}
     for data in MIXTURES:
-        first = [run for run in runs if run.config.data == data and run.seed == options.seed]
-        strips = {run.technique: load(strip_file(options.out, run)) for run in first}
+        first = [task for task in found if (task.data, task.seed) == (data, options.seed)]
+        strips = {task.technique: load(strip_file(options.out, task)) for task in first}
         pages[data] = page(strips, moments(options.steps))
-    text = table(runs, results)
-    write_atomically(options.out / "table.md", lambda out: out.write(text.encode()))
+    text = summary(found, seeds)
+    write_atomically(options.out / "table.md", lambda out: out.write(f"{text}\n".encode()))
     for data, picture in pages.items():
         save_png(options.out / f"{data}.png", picture)
-    print(text, end="")
-    return 0
+    print(text)
 
 
 def chosen(only: str) -> list[str]:
@@ -142,87 +153,40 @@ def chosen(only: str) -> list[str]:
     return [name for name in TECHNIQUES if not names or name in names]
 
 
-def read_results(file: Path) -> dict[str, dict[str, Any]]:
-    """Results by the key of their run. Half a line at the end, from a run that was killed, is cut off.
-
-    Raises:
-        UsageError: if another line is no result.
-    """
-    if not file.exists():
-        return {}
-    whole, newline, _ = file.read_bytes().rpartition(b"\n")
-    results = {}
-    for number, line in enumerate(whole.splitlines(), 1):
-        try:
-            result = json.loads(line)
-            quality_of(result)
-            results[json.dumps([result["options"], result["seed"]], sort_keys=True)] = result
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise UsageError(f"{file} is damaged in line {number}: {error!r}") from None
-    write_atomically(file, lambda out: out.write(whole + newline))
-    return results
+def strip_file(folder: Path, task: Task) -> Path:
+    """Where the picture of a run is."""
+    name = re.sub(r"\W+", "-", task.technique)
+    return folder / "strips" / f"{task.data}-{name}-{task.seed}.png"
 
 
-def quality_of(result: Mapping[str, Any]) -> Quality:
-    """That at the end of a run; KeyError, TypeError or ValueError if it is not there as numbers."""
-    return Quality(int(result["modes"]), float(result["good"]), float(result["divergence"]))
-
-
-def keep(file: Path, run: Run, outcome: Outcome) -> dict[str, Any]:
-    """Appends a result to the file, and gives it."""
-    result = {
-        "technique": run.technique,
-        "options": dataclasses.asdict(run.config),
-        "seed": run.seed,
-        **as_dict(outcome),
-    }
-    with open(file, "a") as out:
-        out.write(json.dumps(result) + "\n")
-    return result
-
-
-def strip_file(folder: Path, run: Run) -> Path:
-    """Where the picture of a run is; names say what people look for, and a hash of the key the rest of the options."""
-    name = re.sub(r"\W+", "-", run.technique)
-    short = hashlib.sha256(run.key.encode()).hexdigest()[:8]
-    return folder / "strips" / f"{run.config.data}-{name}-{run.seed}-{short}.png"
-
-
-def table(runs: Sequence[Run], results: Mapping[str, Mapping[str, Any]]) -> str:
-    """Markdown: what to compare with and a row for each technique, means ± deviations over the seeds."""
+def summary(found: Mapping[Task, Quality], seeds: Sequence[int]) -> str:
+    """The table: what to compare with and a row for each technique, means ± deviations over the seeds."""
     heading = ["technique", "options"]
-    for data, mixture in MIXTURES.items():
-        modes, *others = columns(mixture())
-        heading += [f"{data}: {modes}", *others]
-    lines = [row(heading), row(["---", "---"] + ["---:"] * (len(heading) - 2))]
-    seeds = list(dict.fromkeys(run.seed for run in runs))
-    lines += [reference("the data itself", Mixture.sample, seeds), reference("uniform points", Mixture.uniform, seeds)]
-    for name in dict.fromkeys(run.technique for run in runs):
-        line = [name, flags(TECHNIQUES[name])]
+    for data, make in MIXTURES.items():
+        heading += [f"{data}: modes of {len(make().centres)}", "good %", "divergence"]
+    rows = [heading, reference("the data itself", Mixture.sample, seeds)]
+    rows.append(reference("uniform points", Mixture.uniform, seeds))
+    for name, typed in dict.fromkeys((task.technique, task.options) for task in found):
+        row = [name, f"`{typed}`" if typed else ""]
         for data in MIXTURES:
-            of = [results[run.key] for run in runs if run.technique == name and run.config.data == data]
-            line += cells([quality_of(result) for result in of])
-        lines.append(row(line))
-    return "\n".join(lines) + "\n"
+            row += cells([quality for task, quality in found.items() if (task.technique, task.data) == (name, data)])
+        rows.append(row)
+    return table(rows, names=2)
 
 
-def reference(name: str, draw: Callable[[Mixture, int, torch.Generator], Tensor], seeds: Sequence[int]) -> str:
+def reference(name: str, draw: Callable[[Mixture, int, torch.Generator], Tensor], seeds: Sequence[int]) -> list[str]:
     """A row for points that no generator made: how good they are."""
-    line = [name, ""]
+    row = [name, ""]
     for mixture in (make() for make in MIXTURES.values()):
         drawn = [draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds]
-        line += cells([mixture.judge(points) for points in drawn])
-    return row(line)
+        row += cells([mixture.judge(points) for points in drawn])
+    return row
 
 
-def row(line: Sequence[str]) -> str:
-    return "| " + " | ".join(line) + " |"
-
-
-def flags(changes: Mapping[str, Any]) -> str:
-    """Options as one would type them."""
-    typed = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in changes.items()]
-    return f"`{' '.join(typed)}`" if typed else ""
+def cells(qualities: Sequence[Quality]) -> list[str]:
+    """Modes, % of good samples and divergence."""
+    modes, percent = [q.modes for q in qualities], [100 * q.good for q in qualities]
+    return [spread(modes, 1), spread(percent, 1), spread([q.divergence for q in qualities], 3)]
 
 
 def load(path: Path) -> Tensor:

@@ -1,4 +1,4 @@
-"""Trainings in several processes beside each other."""
+"""Trainings in several processes beside each other, and what Ctrl-C and SIGTERM do to them."""
 
 from __future__ import annotations
 
@@ -8,35 +8,68 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context
+from types import FrameType
 from typing import Any
 
-from train.base.errors import TrainingError
+import torch
+
+from train.base.errors import TrainingError, UsageError
 
 
-def in_processes(
-    jobs: int,
-    do: Callable[..., Any],
-    calls: Sequence[tuple[Any, ...]],
-    *,
-    prepare: Callable[..., None] | None = None,
-    given: tuple[Any, ...] = (),
-) -> Iterator[tuple[int, Any]]:
-    """Indices of ``calls``, the arguments of ``do``, and what it returned, as they end; ``jobs`` of them at a time.
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM, within :func:`stoppable`."""
 
-    Each process begins with ``prepare(*given)``. All end with this iterator: when Ctrl-C or SIGTERM, which is a
-    KeyboardInterrupt meanwhile, or any other error ends it early, calls are cut off where they are.
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Within, the first SIGINT or SIGTERM raises :class:`Stopped`; the second acts at once."""
+    before: dict[int, Any] = {}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for either in before:
+            signal.signal(either, signal.SIG_DFL)
+        raise Stopped(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def attempt(do: Callable[..., Any], *call: Any) -> Any:
+    """What ``do`` returns for these arguments, or the error by which it says that this cannot be trained."""
+    try:
+        return do(*call)
+    except (TrainingError, UsageError) as error:
+        return error
+
+
+def in_processes(jobs: int, do: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    """Indices of ``calls``, the arguments of ``do``, and what :func:`attempt` gives, as they end; ``jobs`` at a time.
+
+    A single job runs here; several run in processes that share the CPU threads. These end with this iterator: when
+    :class:`Stopped` or any other error ends it early, calls are cut off where they are.
 
     Raises:
         TrainingError: if one of the processes is killed.
     """
-    others = set(active_children())
+    jobs = min(jobs, len(calls))
+    if jobs < 2:
+        for index, call in enumerate(calls):
+            yield index, attempt(do, *call)
+        return
+    others, threads = set(active_children()), max(1, torch.get_num_threads() // jobs)
     # Not forked: OpenMP's threads do not survive that.
-    with (
-        _sigterm_as_interrupt(),
-        ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=(prepare, given)) as pool,
-    ):
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin, initargs=(threads,)) as pool:
         try:
-            index_of = {pool.submit(do, *call): index for index, call in enumerate(calls)}
+            index_of = {pool.submit(attempt, do, *call): index for index, call in enumerate(calls)}
             for future in as_completed(index_of):
                 yield index_of[future], future.result()
         except BrokenProcessPool:
@@ -48,17 +81,6 @@ def in_processes(
             raise
 
 
-def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+def _begin(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
-    if prepare is not None:
-        prepare(*given)
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """So that the other processes end with this one."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    torch.set_num_threads(threads)

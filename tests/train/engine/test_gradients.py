@@ -1,0 +1,273 @@
+"""The gradients of every game, move by move, are those of a plain formulation, to 1e-10 in float64.
+
+A new system is covered by an entry in GAMES: what makes a trainer of it, and its losses as the textbook has them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gan_ops.objectives import Scores
+from train import dcgan, pggan
+from train.data import ImageSet
+from train.engine.game import Batch, Game, Move, Update
+from train.engine.player import Player
+from train.engine.trainer import Trainer
+from train.gan.game import Gan
+from train.gan.options import LOSSES, PENALTIES, Techniques
+
+from . import textbook
+from .games import BATCH, CPU, TOYS, Lists, toy_trainer, trainer_of
+from .textbook import Plain, TwoPlayers
+
+Make = Callable[..., Trainer]
+"""Takes ``update``, ``microbatch`` and ``compile``; gives a trainer whose next step is the one to look at."""
+
+
+class Generator(nn.Module):
+    """z [N, 2] → [N, 1, 4, 4]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 16), nn.Unflatten(1, (1, 4, 4)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z)
+
+
+class Discriminator(nn.Module):
+    """x [N, 1, 4, 4] → scores, so steep that some gradients are longer than 1 and some are not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(12, 1))
+
+    def forward(self, x: Tensor) -> Scores:
+        return Scores(6 * self.layers(x)[:, 0])
+
+
+def gan(loss: str = "non-saturating", penalty: str = "", d_steps: int = 1) -> Make:
+    """Tiny networks without any statistics of a batch."""
+
+    def make(update: str, **options: Any) -> Trainer:
+        torch.manual_seed(3)
+        techniques = Techniques(loss=loss, penalty=penalty)
+        game = Gan(
+            Generator(),
+            Discriminator(),
+            techniques.roles((0.0, 0.99)),
+            techniques.objective(),
+            latent=2,
+            penalties=techniques.penalties(),
+            d_steps=d_steps,
+            shared_latents=update == "merged",
+        )
+        source = Lists(images=torch.rand(9, 1, 4, 4) * 2 - 1)
+        return trainer_of(game, source=source, update=update, **options)
+
+    return make
+
+
+def images(size: int) -> ImageSet:
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (20, 3, size, size), generator=random).to(torch.uint8)
+    return ImageSet.from_images(pixels, name="noise", labels=torch.arange(20) % 3)
+
+
+def growing(**changes: Any) -> Make:
+    """PGGAN in the middle of its fade to 8x8."""
+
+    def make(update: str, microbatch: int, compile: bool) -> Trainer:
+        config = pggan.PgganConfig(
+            resolution=8,
+            fade_kimg="0.016",
+            stable_kimg="0.016",
+            batch=str(BATCH),
+            microbatch=str(microbatch),
+            latent=3,
+            fmap_base=8,
+            fmap_max=3,
+            group_size=2,
+            update=update,
+            compile=compile,
+            **changes,
+        )
+        trainer = pggan.build_trainer(config, images(8), CPU)[0]
+        trainer.images = 16 + 8
+        return trainer
+
+    return make
+
+
+def convolutional(**changes: Any) -> Make:
+    """DCGAN at 16x16."""
+
+    def make(update: str, microbatch: int, compile: bool) -> Trainer:
+        config = dcgan.DcganConfig(
+            resolution=16,
+            kimg=0.4,
+            batch=str(BATCH),
+            microbatch=str(microbatch),
+            latent=3,
+            g_width=2,
+            d_width=2,
+            kernel_size=4,
+            reference_batch=5,
+            update=update,
+            compile=compile,
+            **changes,
+        )
+        return dcgan.build_trainer(config, images(16), CPU)[0]
+
+    return make
+
+
+@dataclass(frozen=True)
+class Covered:
+    """A game: what makes a trainer of it, and the losses of its moves by their names."""
+
+    make: Make
+    plain: Mapping[str, Plain]
+    updates: tuple[Update, ...] = Game.updates
+
+
+def toy(name: str) -> Covered:
+    return Covered(partial(toy_trainer, name), textbook.TOYS[name], TOYS[name].updates)
+
+
+def two(make: Make, *args: Any, **options: Any) -> Covered:
+    """A game of two players; the rest says what its losses are."""
+    return Covered(make, TwoPlayers(*args, **options).plain())
+
+
+GAMES: dict[str, Covered] = {
+    **{name: toy(name) for name in TOYS},
+    **{loss: two(gan(loss), loss) for loss in LOSSES if loss != "wgan-gp"},
+    "wgan-gp": two(gan("wgan-gp"), "wgan-gp", ("wgan-gp",)),
+    "r1": two(gan(penalty="r1"), "non-saturating", ("r1",)),
+    "r2": two(gan(penalty="r2"), "non-saturating", ("r2",)),
+    "r1,r2": two(gan(penalty="r1,r2"), "non-saturating", ("r1", "r2")),
+    "wgan-lp": two(gan(penalty="wgan-lp"), "non-saturating", ("wgan-lp",)),
+    "wgan-gp,dragan": two(gan(penalty="wgan-gp,dragan"), "non-saturating", ("wgan-gp", "dragan")),
+    **{f"lazy {name}": two(gan(penalty=f"{name}(every=3)"), "non-saturating", lazy=(name,)) for name in PENALTIES},
+    "r1, lazy r2 and dragan": two(gan("hinge", "r1,r2(every=2),dragan(every=3)"), "hinge", ("r1",), ("r2", "dragan")),
+    "three moves of D": Covered(
+        gan("wgan-gp", "r1", d_steps=3), TwoPlayers("wgan-gp", ("wgan-gp", "r1")).plain(), ("alternating",)
+    ),
+    "pggan": two(growing(), "wgan-gp and drift", ("wgan-gp",)),
+    "pggan, concat": two(growing(conditioning="concat"), "wgan-gp and drift", ("wgan-gp",), labels="concat"),
+    "pggan, acgan, noise, r1,r2": two(
+        growing(conditioning="acgan", class_weight=0.7, loss="lsgan", penalty="r1,r2", instance_noise=0.2),
+        "lsgan",
+        ("r1", "r2"),
+        labels="acgan",
+        class_weight=0.7,
+    ),
+    "pggan, feature matching, noise": two(
+        growing(loss="minimax", feature_matching=4, instance_noise=0.2), "minimax", matched=-1
+    ),
+    "pggan, minibatch discrimination": two(
+        growing(loss="non-saturating", minibatch_discrimination=3, minibatch_dim=2, penalty="r2"),
+        "non-saturating",
+        ("r2",),
+    ),
+    "dcgan": two(convolutional(), "non-saturating"),
+    "dcgan, virtual batch norm, K + 1 labels": two(
+        convolutional(g_norm="virtual", labels=True, class_weight=1.5),
+        "non-saturating",
+        labels="real",
+        class_weight=1.5,
+    ),
+}
+INDUCTOR = ("Weighed", "r1,r2")
+"""Games whose code is generated too."""
+
+
+WAYS = ("whole", "microbatches", "compiled")
+RUNS = [
+    pytest.param(game, update, way, id=f"{name}-{update}-{way}")
+    for name, game in GAMES.items()
+    for update in game.updates
+    for way in WAYS
+]
+
+
+class Widened:
+    """A trainer in float64 that keeps the columns of its step."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        for network in (*trainer.game.networks.values(), *trainer.averages.values()):
+            network.double()
+        self.draw, trainer.game.draw = trainer.game.draw, self
+        self.columns: Batch = {}
+
+    def __call__(self, *args: Any) -> Batch:
+        drawn = self.draw(*args)
+        self.columns = {name: x.double() if x.is_floating_point() else x for name, x in drawn.items()}
+        return self.columns
+
+
+def in_their_order(moves: Sequence[Move], update: Update) -> list[list[tuple[Move, int]]]:
+    """The moves with their repeats; those that start from one state together."""
+    if update == "alternating":
+        return [[(move, repeat)] for move in moves for repeat in range(move.times)]
+    lazy = [[(move, 0)] for move in moves if move.every > 1]
+    return [[(move, 0) for move in moves if move.every == 1], *lazy]
+
+
+def parts_of(columns: Batch, move: Move, repeat: int, size: int) -> list[Batch]:
+    """The microbatches that a repeat of a move sees."""
+    begin = {name: repeat * BATCH if name.startswith(f"{move.role}/") else 0 for name in columns}
+    return [
+        {name: x[begin[name] + start : begin[name] + start + size] for name, x in columns.items()}
+        for start in range(0, BATCH, size)
+    ]
+
+
+@pytest.mark.parametrize(("game", "update", "way"), RUNS)
+def test_gradients_are_those_of_the_plain_formulation(
+    game: Covered, update: Update, way: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    compile, size = way == "compiled", BATCH // 2 if way == "microbatches" else BATCH
+    if compile:
+        torch.compiler.reset()
+        if game not in [GAMES[name] for name in INDUCTOR]:
+            request.getfixturevalue("without_code_generation")
+    trainer = game.make(update=update, microbatch=size, compile=compile)
+    said: list[str] = []
+    trainer.say = said.append
+    widened, nets, players = Widened(trainer), trainer.game.networks, trainer.players
+    start = copy.deepcopy(nets)
+    groups = in_their_order(trainer.game.moves(trainer.position), update)
+    assert {move.label for group in groups for move, _ in group} == set(game.plain)
+    to_come = [(move, group if i == 0 else []) for group in groups for i, (move, _) in enumerate(group)]
+    expected: list[list[Tensor]] = []
+    apply = Player.update
+
+    def compared(player: Player, gradients: list[Tensor], **options: Any) -> Any:
+        move, starting = to_come.pop(0)
+        assert player is players[move.role]
+        for each, repeat in starting:
+            parts = parts_of(widened.columns, each, repeat, size)
+            loss, parameters = game.plain[each.label], players[each.role].active
+            some = textbook.gradients(loss, parameters, nets, parts, start)
+            expected.append([each.every * gradient for gradient in some])
+        largest = max(float(gradient.abs().max()) for gradient in expected[0])
+        assert largest > 1e-5
+        torch.testing.assert_close(gradients, expected.pop(0), rtol=1e-10, atol=1e-10 * largest)
+        return apply(player, gradients, **options)
+
+    monkeypatch.setattr(Player, "update", compared)
+    trainer.step()
+    assert to_come == []
+    graphs = {group[0][0].label if update == "merged" else move.label for group in groups for move, _ in group}
+    assert len(said) == (len(graphs) if compile else 0)
+    assert all(": compiled the " in line for line in said), said

@@ -1,0 +1,254 @@
+"""Losses as textbooks have them, for comparison with what games yield: each pass by itself, nothing shared.
+
+A plain loss takes the networks by name, the rows that it sees, and the networks as they were when the step began; it
+gives a number with a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gan_ops.objectives import Scores
+from train.engine.game import Batch
+
+Networks = Mapping[str, nn.Module]
+Plain = Callable[[Networks, Batch, Networks], Tensor]
+
+
+def cross_entropy(score: Tensor, real: bool) -> Tensor:
+    return F.binary_cross_entropy_with_logits(score, torch.full_like(score, float(real)))
+
+
+# ---- the game of two players
+
+D_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "minimax": lambda real, fake: -real.sigmoid().log().mean() - (1 - fake.sigmoid()).log().mean(),
+    "non-saturating": lambda real, fake: cross_entropy(real, True) + cross_entropy(fake, False),
+    "lsgan": lambda real, fake: ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2,
+    "hinge": lambda real, fake: (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean(),
+    "wgan": lambda real, fake: fake.mean() - real.mean(),
+    "wgan-gp": lambda real, fake: fake.mean() - real.mean(),
+    "wgan-gp and drift": lambda real, fake: fake.mean() - real.mean() + 0.001 * (real**2).mean(),
+}
+G_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "minimax": lambda fake: (1 - fake.sigmoid()).log().mean(),
+    "non-saturating": lambda fake: cross_entropy(fake, True),
+    "lsgan": lambda fake: ((fake - 1) ** 2).mean() / 2,
+    "hinge": lambda fake: -fake.mean(),
+    "wgan": lambda fake: -fake.mean(),
+    "wgan-gp": lambda fake: -fake.mean(),
+    "wgan-gp and drift": lambda fake: -fake.mean(),
+}
+
+
+class TwoPlayers:
+    """The losses of "D" and "G", and of the lazy penalties, each by the name of its move.
+
+    Args:
+        loss: a key of the tables above.
+        penalties: of every step, by name, in their order; the lazy ones come after.
+        lazy: penalties that are moves of their own.
+        labels: "" for none, "concat", "acgan" or "real", which are of real images alone.
+        class_weight: of the classification loss.
+        matched: index of the map whose means G matches.
+    """
+
+    def __init__(
+        self,
+        loss: str,
+        penalties: tuple[str, ...] = (),
+        lazy: tuple[str, ...] = (),
+        *,
+        labels: str = "",
+        class_weight: float = 1.0,
+        matched: int | None = None,
+    ) -> None:
+        self.loss, self.penalties, self.lazy = loss, penalties, lazy
+        self.labels, self.class_weight, self.matched = labels, class_weight, matched
+
+    def plain(self) -> dict[str, Plain]:
+        def alone(i: int, name: str) -> Plain:
+            return lambda nets, b, start: self.penalty(name, len(self.penalties) + i, nets, b)
+
+        lazy = {f"D_{CLASSES[name]}": alone(i, name) for i, name in enumerate(self.lazy)}
+        return {"D": self.d, "G": self.g, **lazy}
+
+    def generated(self, nets: Networks, b: Batch, role: str) -> Tensor:
+        given = [b[f"{role}/labels"]] if self.labels in ("concat", "acgan") else []
+        return nets["G"](b[f"{role}/z"], *given) + b.get(f"{role}/fake noise", 0)
+
+    def judged(self, nets: Networks, x: Tensor, labels: Tensor | None) -> Scores:
+        return nets["D"](x, *([labels] if self.labels == "concat" else []))
+
+    def real(self, b: Batch, role: str) -> Tensor:
+        return b[f"{role}/real"] + b.get(f"{role}/real noise", 0)
+
+    def d(self, nets: Networks, b: Batch, start: Networks) -> Tensor:
+        labels = b.get("D/labels")
+        fake = self.judged(nets, self.generated(nets, b, "D").detach(), labels)
+        real = self.judged(nets, self.real(b, "D"), labels)
+        loss = D_LOSSES[self.loss](real.score, fake.score)
+        if self.labels in ("acgan", "real"):
+            loss = loss + self.class_weight * F.cross_entropy(real.logits, labels)
+        if self.labels == "acgan":
+            loss = loss + self.class_weight * F.cross_entropy(fake.logits, labels)
+        for i, name in enumerate(self.penalties):
+            loss = loss + self.penalty(name, i, nets, b)
+        return loss
+
+    def g(self, nets: Networks, b: Batch, start: Networks) -> Tensor:
+        labels = b.get("G/labels")
+        fake = self.judged(nets, self.generated(nets, b, "G"), labels)
+        if self.matched is not None:
+            real = self.judged(nets, self.real(b, "G"), labels)
+            means = [scores.maps[self.matched].mean(0) for scores in (real, fake)]
+            return ((means[0] - means[1]) ** 2).sum()
+        loss = G_LOSSES[self.loss](fake.score)
+        return loss + self.class_weight * F.cross_entropy(fake.logits, labels) if self.labels == "acgan" else loss
+
+    def penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
+        real = self.real(b, "D")
+        fake = self.generated(nets, b, "D").detach()
+        if name in ("wgan-gp", "wgan-lp"):
+            u = b["D/between"].view(-1, 1, 1, 1)
+            x = (1 - u) * real + u * fake
+        elif name == "dragan":
+            x = real + 0.5 * real.std(unbiased=False) * b[f"D/around {i}"]
+        else:
+            x = real if name == "r1" else fake
+        x = x.detach().requires_grad_()
+        score = self.judged(nets, x, b.get("D/labels")).score
+        norm = torch.autograd.grad(score.sum(), x, create_graph=True)[0].flatten(1).norm(dim=1)
+        if name in ("r1", "r2"):
+            return 10 / 2 * (norm**2).mean()
+        return 10 * ((norm - 1).clamp(min=0) if name == "wgan-lp" else norm - 1).square().mean()
+
+
+CLASSES = {"r1": "R1", "r2": "R2", "wgan-gp": "WganGP", "wgan-lp": "WganLP", "dragan": "Dragan"}
+
+
+# ---- the toys
+
+
+def _d(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    real, fake = (nets["D"](x).score for x in (b["real"], nets["G"](b["z"]).detach()))
+    return D_LOSSES["non-saturating"](real, fake)
+
+
+def _g(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    return G_LOSSES["non-saturating"](nets["D"](nets["G"](b["z"])).score)
+
+
+def _failure(nets: Networks, x: Tensor) -> Tensor:
+    return F.l1_loss(nets["D"](x), x)
+
+
+def _flat(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    x = b["real"].detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(nets["D"](x).score.sum(), x, create_graph=True)
+    return (gradient**2).sum(1).mean()
+
+
+def _again(nets: Networks, b: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    mean, log_variance = nets["E"](b["real"]).chunk(2, 1)
+    return nets["G"](mean + (log_variance / 2).exp() * b["noise"]), mean, log_variance
+
+
+def _features_apart(nets: Networks, b: Batch) -> Tensor:
+    return F.mse_loss(nets["D"](_again(nets, b)[0]).maps[0], nets["D"](b["real"]).maps[0])
+
+
+def _encoder(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    _, mean, log_variance = _again(nets, b)
+    unit = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+    divergence = torch.distributions.kl_divergence(posterior, unit).sum(1).mean()
+    return divergence + _features_apart(nets, b)
+
+
+def _decoder(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    again, drawn = nets["D"](_again(nets, b)[0]).score, nets["D"](nets["G"](b["z"])).score
+    return _features_apart(nets, b) + cross_entropy(again, True) + cross_entropy(drawn, True)
+
+
+def _three_way_critic(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    fakes = (_again(nets, b)[0], nets["G"](b["z"]))
+    false = sum(cross_entropy(nets["D"](x.detach()).score, False) for x in fakes)
+    return cross_entropy(nets["D"](b["real"]).score, True) + false
+
+
+def _translators(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    ab, ba = nets["AB"](b["a"]), nets["BA"](b["b"])
+    cycle = F.l1_loss(nets["BA"](ab), b["a"]) + F.l1_loss(nets["AB"](ba), b["b"])
+    return cross_entropy(nets["DB"](ab), True) + cross_entropy(nets["DA"](ba), True) + 10 * cycle
+
+
+def _critics(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    with torch.no_grad():
+        ab, ba = start["AB"](b["a"]), start["BA"](b["b"])
+    true = cross_entropy(nets["DA"](b["a"]), True) + cross_entropy(nets["DB"](b["b"]), True)
+    return true + cross_entropy(nets["DA"](ba), False) + cross_entropy(nets["DB"](ab), False)
+
+
+def _normalised(nets: Networks, x: Tensor) -> Tensor:
+    score = nets["D"](x).score
+    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    return score / (gradient.square().sum(1).sqrt() + score.abs())
+
+
+def _normalised_d(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    real, fake = (x.detach().requires_grad_() for x in (b["real"], nets["G"](b["z"])))
+    return cross_entropy(_normalised(nets, real), True) + cross_entropy(_normalised(nets, fake), False)
+
+
+def _pooled_d(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    with torch.no_grad():
+        new = start["G"](b["z"])
+    fake = b["old"] * b["of_pool"] + ~b["old"] * new
+    return cross_entropy(nets["D"](b["real"]).score, True) + cross_entropy(nets["D"](fake).score, False)
+
+
+def _weighed_g(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    last = nets["G"][2].weight
+    norms = [torch.autograd.grad(x, last)[0].norm() for x in ((nets["G"](b["z"]) ** 2).mean(), _g(nets, b, start))]
+    return (nets["G"](b["z"]) ** 2).mean() + norms[0] / (norms[1] + 1e-4) * _g(nets, b, start)
+
+
+TOYS: dict[str, dict[str, Plain]] = {
+    "Toy": {"D": _d, "G": _g},
+    "Balanced": {
+        "D": lambda nets, b, start: _failure(nets, b["real"]) - 0.25 * _failure(nets, nets["G"](b["z"]).detach()),
+        "G": lambda nets, b, start: F.l1_loss(nets["D"](nets["G"](b["z"])), nets["G"](b["z"])),
+    },
+    "Lazy": {"D": _d, "Flat": _flat, "G": _g},
+    "ThreeRoles": {"E": _encoder, "G": _decoder, "D": _three_way_critic},
+    "TwoLists": {"translators": _translators, "critics": _critics},
+    "Normalised": {
+        "D": _normalised_d,
+        "G": lambda nets, b, start: cross_entropy(_normalised(nets, nets["G"](b["z"])), True),
+    },
+    "Pooled": {"G": _g, "D": _pooled_d},
+    "Often": {
+        "D": lambda nets, b, start: D_LOSSES["wgan"](
+            nets["D"](b["D/real"]).score, nets["D"](nets["G"](b["D/z"]).detach()).score
+        ),
+        "G": lambda nets, b, start: G_LOSSES["wgan"](nets["D"](nets["G"](b["G/z"])).score),
+    },
+    "Weighed": {"D": _d, "G": _weighed_g},
+}
+
+
+def gradients(
+    loss: Plain, parameters: list[nn.Parameter], nets: Networks, parts: list[Batch], start: Networks
+) -> list[Tensor]:
+    """The mean of the loss's gradients over parts of a batch; 0 where it does not depend on a parameter."""
+    sums = [torch.zeros_like(p) for p in parameters]
+    for part in parts:
+        some: tuple[Any, ...] = torch.autograd.grad(loss(nets, part, start), parameters, allow_unused=True)
+        sums = [total if one is None else total + one / len(parts) for total, one in zip(sums, some, strict=True)]
+    return sums
