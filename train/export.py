@@ -16,7 +16,7 @@ from gan_ops.doctor import float32_proper
 from train.base.device import resolve_device
 from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.files import write_atomically
-from train.generate import build_generator, find_checkpoint
+from train.run.generators import build_generator, find_checkpoint
 from train.run.options import parse_options
 from train.run.portable import FORMATS, Draw, inputs
 

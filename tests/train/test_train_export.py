@@ -11,9 +11,10 @@ import safetensors.torch
 import torch
 
 from models.parts.norms import G_NORMS
-from train import export, generate
+from train import export
 from train.base.errors import CheckpointError
 from train.run import checkpoint
+from train.run.generators import build_generator, find_checkpoint
 from train.run.portable import FORMATS, inputs, load_safetensors
 from train.run.system import system
 
@@ -62,7 +63,7 @@ def fails(capsys, *args: str) -> str:
 
 
 def assert_draws_the_same(out: Path, name: str, run: Path) -> None:
-    generator = generate.build_generator(*generate.find_checkpoint(run), CPU)
+    generator = build_generator(*find_checkpoint(run), CPU)
     draw = FORMATS[name].load(out, CPU)
     with torch.no_grad():
         for count in (1, 3, 16):

@@ -54,7 +54,8 @@ PENALTIES: Mapping[str, Penalty] = {
 
 def loss_option(losses: Mapping[str, Objective]) -> Any:
     """The type of the option ``loss`` for these choices."""
-    papers = "Goodfellow 2014, lsgan: Mao 2017, hinge: Miyato 2018, wgan: Arjovsky 2017, wgan-gp: Gulrajani 2017"
+    papers = "Goodfellow 2014, lsgan: Mao 2017, hinge: Miyato 2018, wgan: Arjovsky 2017, wgan-gp: Gulrajani 2017;"
+    papers += " label_smoothing: Salimans et al. 2016, 3.4"
     help_line = f"What G and D minimise, a name or name(value=…): {listing(losses)} ({papers})."
     return Annotated[str, tyro.conf.arg(metavar="LOSS", help=help_line)]
 

@@ -24,6 +24,7 @@ from train.base.errors import UsageError
 from train.base.tables import parse_table
 from train.base.values import Range, Seed, check_values
 from train.engine.schedule import Schedule
+from train.measure.metric_names import KID_SUBSET
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Config = TypeVar("Config", bound="TrainConfig")
@@ -93,7 +94,7 @@ class TrainConfig:
     """Thousands of images between evaluations."""
     metrics_images: int = 2000
     """Generated images of an evaluation, and the maximum number of real ones."""
-    kid_subset: Annotated[int, Range(2)] = 1000
+    kid_subset: Annotated[int, Range(2)] = KID_SUBSET
     """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
@@ -151,14 +152,25 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
     return config
 
 
-def read_config(kind: type[Config], path: Path) -> Config:
-    """The options in a ``config.json``."""
+def read_config(kind: type[Config], path: Path, program: str) -> Config:
+    """The options in the ``config.json`` of a run of a program, such as ``python -m train.pggan``.
+
+    Raises:
+        UsageError: if there is none, or it is damaged, of another program or of an older version of this one.
+    """
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: --resume takes the folder of a run") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: {error}") from None
+    if isinstance(values, Mapping):
+        whose = values.get("program")
+        if whose is None:
+            raise UsageError(f"{path} is of a version before this one, and its run cannot be continued here")
+        if whose != program:
+            raise UsageError(f"{path} is of a run of {whose}, not of {program}")
+        values = {name: value for name, value in values.items() if name != "program"}
     return from_dict(kind, values, str(path))
 
 
@@ -178,7 +190,7 @@ def parse_command_line(
     Raises:
         UsageError: for an unknown option, a bad value or an unknown preset.
     """
-    start = dataclasses.replace(_starting_point(presets, args), **inherited)
+    start = dataclasses.replace(_starting_point(presets, args, prog), **inherited)
     kind = type(start)
     # One flat class of both kinds of options makes a flat command line.
     command = dataclasses.make_dataclass("Options", [], bases=(RunOptions, kind), frozen=True)
@@ -228,7 +240,7 @@ def check_at_least(options: Any, least: int, *names: str) -> None:
             raise UsageError(f"{name}={getattr(options, name)} is less than {least}")
 
 
-def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Config:
+def _starting_point(presets: Mapping[str, Config], args: Sequence[str], prog: str) -> Config:
     """The defaults that ``--preset`` or ``--resume`` in ``args`` asks for."""
     preset, resume = option_value(args, "--preset"), option_value(args, "--resume")
     first = next(iter(presets))
@@ -244,7 +256,7 @@ def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Confi
     run = Path(resume)
     if not run.exists():
         raise UsageError(f"--resume {run} does not exist")
-    return read_config(type(presets[first]), (run if run.is_dir() else run.parent) / "config.json")
+    return read_config(type(presets[first]), (run if run.is_dir() else run.parent) / "config.json", prog)
 
 
 def option_value(args: Sequence[str], option: str) -> str | None:

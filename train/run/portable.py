@@ -22,8 +22,8 @@ from torch.nn.utils import parametrize
 import gan_ops
 from gan_ops.nn import ReferenceSequential
 from train.base.errors import CheckpointError
-from train.generate import build_generator
 from train.measure.pictures import latents
+from train.run.generators import build_generator
 
 __all__ = ["FORMATS", "Draw", "Format", "inputs", "load_safetensors"]
 

@@ -14,13 +14,13 @@ from train.base.errors import UsageError
 from train.base.lock import locked
 from train.base.memory import keep_freed_memory
 from train.data import NAMES, ImageSet, load_images
-from train.measure.evaluator import follow
 from train.measure.metric_names import parse_metrics
 from train.run import checkpoint, image_names
 from train.run.cadence import Cadence
 from train.run.folder import new_folder, run_name, write_config
 from train.run.init_from import open_origin, take_over
 from train.run.loop import Loop
+from train.run.measuring import follow
 from train.run.options import TrainConfig, option_value, parse_command_line, to_dict
 from train.run.system import System
 
@@ -106,7 +106,8 @@ def train_as_told(system: System, args: Sequence[str]) -> int:
         last = schedule.phases[-1].resolution
         if last < config.resolution:
             notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
-        write_config(folder, config)  # the first file of a run: whoever finds others alone cannot tell whose they are
+        # The first file of a run: whoever finds others alone cannot tell whose they are.
+        write_config(folder, config, system.program)
         if not run.resume and _are_own(config, images):
             image_names.write(folder, images.files)
         return loop.run(*notes)

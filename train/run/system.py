@@ -66,10 +66,10 @@ class Entry(NamedTuple):
 
 def catalogue() -> list[Entry]:
     """All systems, by name: the files whose first line names a paper. Nothing is imported."""
-    entries = []
-    for path in sorted(FOLDER.glob("*.py")):
-        module = ast.parse(path.read_text())
-        line, *_ = (ast.get_docstring(module) or "").splitlines() or [""]
-        if "arXiv" in line:
-            entries.append(Entry(path.stem, line.rstrip(".")))
-    return entries
+    lines = {path.stem: first_line(path) for path in sorted(FOLDER.glob("*.py"))}
+    return [Entry(name, line) for name, line in lines.items() if "arXiv" in line]
+
+
+def first_line(path: Path) -> str:
+    """What a file says of itself first, without the full stop; the file is not imported."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0].rstrip(".")
