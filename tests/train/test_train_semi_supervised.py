@@ -1,9 +1,8 @@
-"""Learning from few labels: splits, losses, averaging, results that stay, the table, presets, and what is refused."""
+"""Learning from few labels: splits, losses, trainings, presets, the program, and the study of them."""
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import gzip
 import hashlib
 import json
@@ -19,25 +18,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import datasets
 
+from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train.base.errors import UsageError, run_program
+from train import semi_supervised, semi_supervised_networks
+from train.base.errors import TrainingError, UsageError, run_program
 from train.data import load_images
 from train.data.few_labels import SemiData, balanced_labels, load_semi_data
-from train.studies import few_labels as semi_supervised
-from train.studies.few_labels_options import NETWORKS, PRESETS, Dense, SemiOptions
-from train.studies.few_labels_results import Results, Task, summary
-from train.studies.few_labels_training import (
-    Learner,
-    as_input,
-    discriminator_loss,
-    generator_loss,
-    probabilities,
-    train_classifier,
-)
+from train.engine.networks import Networks
+from train.engine.precision import Autocast
+from train.semi_supervised import PRESETS, SemiOptions, SemiSupervised, new_trainer, train_classifier
+from train.semi_supervised_networks import NETWORKS, Convolutional, Dense, probabilities
+from train.studies import few_labels
+from train.studies.few_labels import STUDIES, Errors, Task
+from train.studies.processes import in_processes
 
-CPU = torch.device("cpu")
-TINY = Dense(hidden=(12, 8), generator_hidden=(6,))
+CPU, DIGITS = torch.device("cpu"), NETWORKS["digits"]
 OPTIONS = dataclasses.replace(PRESETS["digits"], epochs=2, batch=8, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def _small_networks(monkeypatch):
+    """Of the papers' kinds."""
+    small = {"digits": Dense((12, 8), (6,)), "mnist": Dense((12, 8), (6,))}
+    small |= {name: Convolutional(4, 8) for name in ("glyphs", "svhn", "cifar10")}
+    for name, networks in small.items():
+        monkeypatch.setitem(semi_supervised_networks.NETWORKS, name, networks)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def blobs() -> SemiData:
 
 def train(data: SemiData, labelled: Tensor, *, adversary: bool = True, **changes) -> nn.Module:
     options = dataclasses.replace(OPTIONS, **changes)
-    return train_classifier(options, TINY, data, labelled, 0, adversary=adversary, device=CPU)
+    return train_classifier(options, data, labelled, 0, adversary=adversary)
 
 
 def weights(network: nn.Module) -> Tensor:
@@ -100,44 +105,36 @@ class TestLosses:
         self.classifier = DenseClassifier(4, 3, hidden=(6, 5)).double().eval()
         self.generator = DenseGenerator((1, 2, 2), hidden=(6,)).double()
         self.images, self.unlabelled = torch.rand(2, 8, 1, 2, 2, dtype=torch.float64)
-        self.labels = torch.arange(8) % 3
+        self.labels, self.z = torch.arange(8) % 3, torch.rand(8, 100).double()
 
-    def fake(self) -> Tensor:
-        """What the generator draws next."""
-        with torch.random.fork_rng(devices=[]):
-            return self.generator(torch.rand(8, 100).double())
-
-    @pytest.fixture(autouse=True)
-    def _float64(self, monkeypatch):
-        monkeypatch.setattr(
-            "train.studies.few_labels_training._latents", lambda generator, like: torch.rand(8, 100).double()
-        )
+    def found(self, role: str, **changes) -> Tensor:
+        """The loss of a role."""
+        game = SemiSupervised(self.classifier, self.generator, dataclasses.replace(OPTIONS, **changes))
+        batch = {"D/images": self.images, "D/labels": self.labels, "D/unlabelled": self.unlabelled, "D/z": self.z}
+        batch |= {"G/real": self.unlabelled, "G/z": self.z}
+        nets = Networks(game.networks, Autocast(CPU), None, torch.zeros(()), {})
+        (loss,) = (game.d if role == "D" else game.g)(nets, batch, {})
+        return loss
 
     def log_p(self, x: Tensor) -> Tensor:
         """Logarithms of the probabilities of the classes and of "generated", whose logit is 0: [N, 4]."""
         return F.log_softmax(F.pad(self.classifier(x).logits, (0, 1)), dim=1)
 
     def test_discriminator_loss_is_that_of_four_classes(self):
-        loss = discriminator_loss
         labelled = self.log_p(self.images)
         given_real = labelled[:, :3] - labelled[:, 3:].exp().mul(-1).log1p()
         wanted = -given_real[torch.arange(8), self.labels].mean()
         wanted = wanted - 0.7 * 0.5 * self.log_p(self.unlabelled)[:, 3].exp().mul(-1).log1p().mean()
-        wanted = wanted - 0.7 * 0.5 * self.log_p(self.fake())[:, 3].mean()
-        options = dataclasses.replace(OPTIONS, unlabelled_weight=0.7)
-        found = loss(self.classifier, self.generator, self.images, self.labels, self.unlabelled, options)
-        torch.testing.assert_close(found, wanted)
+        wanted = wanted - 0.7 * 0.5 * self.log_p(self.generator(self.z))[:, 3].mean()
+        torch.testing.assert_close(self.found("D", unlabelled_weight=0.7), wanted)
 
     def test_generator_matches_mean_features(self):
-        features = (self.classifier(x).features.mean(0) for x in (self.unlabelled, self.fake()))
-        wanted = F.mse_loss(*features, reduction="sum")
-        torch.testing.assert_close(generator_loss(self.classifier, self.generator, self.unlabelled, OPTIONS), wanted)
+        features = (self.classifier(x).maps[0].mean(0) for x in (self.unlabelled, self.generator(self.z)))
+        torch.testing.assert_close(self.found("G"), F.mse_loss(*features, reduction="sum"))
 
     def test_adversarial_generator_wants_to_be_taken_for_real(self):
-        wanted = -self.log_p(self.fake())[:, 3].exp().mul(-1).log1p().mean()
-        options = dataclasses.replace(OPTIONS, generator_loss="adversarial")
-        found = generator_loss(self.classifier, self.generator, self.unlabelled, options)
-        torch.testing.assert_close(found, wanted)
+        wanted = -self.log_p(self.generator(self.z))[:, 3].exp().mul(-1).log1p().mean()
+        torch.testing.assert_close(self.found("G", generator_loss="adversarial"), wanted)
 
 
 class TestTraining:
@@ -161,36 +158,44 @@ class TestTraining:
         before, after = (weights(train(data, labelled, adversary=adversary)) for data in (blobs, changed))
         assert torch.equal(before, after) == (not adversary)
 
-    def test_both_take_a_step_for_each_batch_of_the_pool(self, blobs, monkeypatch):
-        steps = []
-        monkeypatch.setattr(Learner, "step", lambda self, loss: steps.append(loss.item()))
+    @pytest.mark.parametrize("adversary", [True, False])
+    def test_a_training_has_a_step_for_each_batch_of_the_pool_and_can_be_resumed(self, blobs, adversary):
         labelled = balanced_labels(blobs.pool_labels, 6, 3, 0)
-        for adversary in (True, False):
-            steps.clear()
-            train(blobs, labelled, adversary=adversary)
-            assert len(steps) == 2 * (30 // 8)
+        half, whole = (new_trainer(OPTIONS, blobs, labelled, 0, adversary=adversary) for _ in range(2))
+        for trainer, steps in ((half, 3), (whole, 6)):
+            torch.manual_seed(0)
+            for _ in range(steps):
+                trainer.step()
+        assert whole.done and whole.steps == 2 * (30 // 8)
+        resumed = new_trainer(OPTIONS, blobs, labelled, 1, adversary=adversary)
+        state = half.state_dict()
+        torch.manual_seed(9)
+        resumed.load_state_dict(state)
+        while not resumed.done:
+            resumed.step()
+        assert torch.equal(weights(resumed.averages["D"]), weights(whole.averages["D"]))
 
-    def test_weights_are_averaged_over_all_steps_until_the_rate_is_reached(self):
-        network = nn.Linear(1, 1, bias=False)
-        learner = Learner(network, dataclasses.replace(OPTIONS, averaging=0.25, lr_decay=0.0), 10)
+    def test_weights_are_averaged_over_all_steps_until_the_rate_is_reached(self, blobs):
+        options = dataclasses.replace(OPTIONS, averaging=0.25, lr_decay=0.0)
+        trainer = new_trainer(options, blobs, torch.arange(6), 0, adversary=True)
         seen = []
         for _ in range(6):
-            learner.step(network.weight.sum())
-            seen.append(network.weight.detach().clone())
+            trainer.step()
+            seen.append(weights(trainer.game.networks["D"]))
         expected = torch.stack(seen[:4]).mean(0)
         for weight in seen[4:]:
             expected = 0.75 * expected + 0.25 * weight
-        torch.testing.assert_close(learner.average.weight.detach(), expected)
+        torch.testing.assert_close(weights(trainer.averages["D"]), expected)
 
-    def test_the_learning_rate_falls_to_0_over_the_last_part(self):
-        network = nn.Linear(1, 1, bias=False)
-        learner = Learner(network, dataclasses.replace(OPTIONS, lr=0.1, lr_decay=0.5), 8)
-        moves = []
-        for _ in range(8):
-            before = network.weight.item()
-            learner.step(network.weight.sum())
-            moves.append(before - network.weight.item())
-        assert moves == pytest.approx([0.1] * 5 + [0.075, 0.05, 0.025], rel=1e-3)
+    def test_the_learning_rate_falls_to_0_over_the_last_part(self, blobs):
+        options = dataclasses.replace(OPTIONS, epochs=8, batch=30, lr=0.1, lr_decay=0.5)
+        schedule = new_trainer(options, blobs, torch.arange(6), 0, adversary=False).schedule
+        assert [schedule.position(30 * i).lr for i in range(8)] == pytest.approx([0.1] * 5 + [0.075, 0.05, 0.025])
+        assert schedule.total == 240
+
+    def test_a_training_that_diverges_is_an_error(self, blobs):
+        with pytest.raises(TrainingError, match="the network diverged"):
+            train(blobs, torch.arange(6), lr=1e30)
 
     def test_batches_to_test_are_all_of_one_size(self, blobs):
         sizes = []
@@ -198,34 +203,35 @@ class TestTraining:
         class Network(nn.Linear):
             def forward(self, x):
                 sizes.append(len(x))
-                return type("Classified", (), {"logits": super().forward(x.flatten(1))})
+                return Scores(None, super().forward(x.flatten(1)))
 
         network = Network(4, 3)
-        images = as_input(blobs.test, TINY)
+        images = NETWORKS["digits"].input_of(blobs.test)
         found = probabilities(network, images, 5)
         assert sizes == [5, 5, 5]
         torch.testing.assert_close(found, network(images).logits.softmax(1).detach())
 
-    def test_images_are_in_the_networks_range(self, blobs):
+    def test_images_are_in_the_networks_range(self):
         pixels = torch.tensor([0, 255], dtype=torch.uint8)
-        assert as_input(pixels, NETWORKS["mnist"]).tolist() == [0, 1]
-        assert as_input(pixels, NETWORKS["cifar10"]).tolist() == [-1, 1]
+        assert NETWORKS["mnist"].input_of(pixels).tolist() == [0, 1]
+        assert NETWORKS["cifar10"].input_of(pixels).tolist() == [-1, 1]
 
 
 @pytest.fixture
 def run(tmp_path, capsys):
-    """run(options…) → exit code, what it printed, and the last line on stderr; the folder is tmp_path / "out"."""
+    """run(options…) → exit code, what the study printed, the last line on stderr; the folder is tmp_path / "out"."""
 
     def start(*args: str) -> tuple[int, str, str]:
         quick = ("--device", "cpu", "--out", str(tmp_path / "out"))
-        code = run_program(lambda: semi_supervised.main([*quick, *args]))
+        code = run_program(lambda: few_labels.main([*quick, *args]))
         captured = capsys.readouterr()
         return code, captured.out, captured.err.strip().split("\n")[-1]
 
     return start
 
 
-QUICK = ("--labels", "20", "100", "--repeats", "2", "--epochs", "1")
+QUICK = ("--labels", "20", "100", "--repeats", "2", "--epochs", "1", "--batch", "100")
+ONE = ("--labels", "20", "--repeats", "1", "--epochs", "1", "--batch", "100")
 
 
 @pytest.fixture
@@ -233,21 +239,37 @@ def trainings(monkeypatch) -> list[int]:
     """The labels of each network that is trained."""
     calls: list[int] = []
 
-    def counted(options, networks, data, labelled, *args, **more):
-        calls.append(len(labelled))
-        return train_classifier(options, networks, data, labelled, *args, **more)
+    def counted(options, *args, **more):
+        calls.append(options.labels)
+        return train_and_test(options, *args, **more)
 
-    monkeypatch.setattr(semi_supervised, "train_classifier", counted)
+    train_and_test = few_labels.train_and_test
+    monkeypatch.setattr(few_labels, "train_and_test", counted)
     return calls
 
 
 class TestProgram:
-    def test_twelve_epochs_beat_chance_by_far(self, run):
-        code, out, _ = run("--labels", "100", "--repeats", "1", "--epochs", "12", "--json")
-        (result,) = json.loads(out)["results"]
-        assert code == 0 and result["error"] < 0.2
+    def test_a_training_gives_the_error_that_the_study_has_of_it(self, run, capsys):
+        assert (
+            semi_supervised.main(["--device", "cpu", "--epochs", "1", "--batch", "100", "--seed", "3", "--json"]) == 0
+        )
+        alone = json.loads(capsys.readouterr().out)
+        (studied,) = json.loads(run(*ONE, "--labels", "100", "--seed", "3", "--json")[1])["results"]
+        assert alone == {name: studied[name] for name in ("labels", "seed", "wrong", "tested", "error")}
 
-    def test_json_has_every_error(self, run):
+    def test_a_line_says_how_many_are_wrong(self, capsys):
+        semi_supervised.main(["--device", "cpu", "--epochs", "1", "--labels", "20"])
+        out = capsys.readouterr().out
+        assert out.startswith("20 labels: ") and "of 797 test images wrong" in out
+
+    def test_the_presets_training_beats_chance_by_far(self, monkeypatch, capsys):
+        monkeypatch.setitem(NETWORKS, "digits", Dense((100, 50), (50,), input_noise=0.2, noise=0.15))
+        semi_supervised.main(["--device", "cpu", "--epochs", "12", "--json"])
+        assert json.loads(capsys.readouterr().out)["error"] < 0.25
+
+
+class TestStudy:
+    def test_json_and_table_have_every_error(self, run, trainings):
         _, out, _ = run(*QUICK, "--baselines", "--ensemble", "2", "--json")
         report = json.loads(out)
         assert (report["pool"], report["test"], report["ensemble"]) == (1000, 797, 2)
@@ -268,8 +290,10 @@ class TestProgram:
             assert row["repeats"] == 2
             assert row["mean"] == pytest.approx(np.mean(errors))
             assert row["deviation"] == pytest.approx(np.std(errors, ddof=1))
+        means = {(row["method"], row["labels"]): row["mean"] for row in report["summary"]}
+        assert means["label-spreading", 100] < 0.06 < means["logistic-regression", 100] < 0.14
 
-    def test_the_table_has_a_row_for_each_method_and_a_column_for_each_number(self, run):
+        trainings.clear()
         _, out, _ = run(*QUICK, "--baselines", "--ensemble", "2")
         lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in out.strip().split("\n")]
         assert [line[0] for line in lines[:1] + lines[2:]] == [
@@ -281,60 +305,36 @@ class TestProgram:
             "LogisticRegression",
         ]
         assert lines[0][1:] == ["20", "100"]
-        assert all(" ± " in cell for line in lines[2:] for cell in line[1:])
-
-    def test_baselines_are_far_better_than_chance(self, run):
-        _, out, _ = run(*QUICK, "--baselines", "--json")
-        means = {(row["method"], row["labels"]): row["mean"] for row in json.loads(out)["summary"]}
-        assert means["label-spreading", 100] < 0.06 < means["logistic-regression", 100] < 0.14
-
-    def test_what_is_finished_is_not_done_again(self, run, trainings):
-        first = run(*QUICK, "--baselines")
-        assert trainings == [20, 20, 100, 100] * 2
-        trainings.clear()
-        assert run(*QUICK, "--baselines")[1] == first[1]
+        mean, deviation = ([row[name] for row in report["summary"]] for name in ("mean", "deviation"))
+        cells = [f"{100 * m:.2f} ± {100 * d:.2f}" for m, d in zip(mean, deviation, strict=True)]
+        assert [cell for line in lines[2:] for cell in line[1:]] == cells
         assert trainings == []
-        run("--labels", "20", "--repeats", "3", "--epochs", "1")
-        assert trainings == [20]
-
-    def test_a_run_that_was_interrupted_goes_on(self, run, trainings, monkeypatch, tmp_path):
-        counted = semi_supervised.train_classifier
-
-        def interrupted(*args, **more):
-            if len(trainings) == 2:
-                raise KeyboardInterrupt
-            return counted(*args, **more)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(semi_supervised, "train_classifier", interrupted)
-            code, out, message = run(*QUICK)
-        assert (code, out, message) == (130, "", "interrupted: the same command continues from here")
-        assert len((tmp_path / "out" / "results.jsonl").read_text().splitlines()) == 2
-        assert run(*QUICK)[0] == 0
-        assert len(trainings) == 4
-
-    def test_results_do_not_depend_on_where_a_run_was_interrupted(self, run, tmp_path):
-        whole = run(*QUICK)[1]
-        path = tmp_path / "out" / "results.jsonl"
-        path.write_text(path.read_text().splitlines(keepends=True)[1])
-        assert run(*QUICK)[1] == whole
 
     def test_an_ensembles_members_know_the_same_labels_and_their_probabilities_are_averaged(self, run, tmp_path):
-        _, out, _ = run("--labels", "20", "--repeats", "1", "--epochs", "1", "--ensemble", "3", "--json")
+        _, out, _ = run(*ONE, "--ensemble", "3", "--json")
         members = [np.load(tmp_path / "out" / "probabilities" / f"gan-20-0-{member}.npy") for member in range(3)]
         assert members[0].shape == (797, 10) and not np.array_equal(members[0], members[1])
         truth = load_semi_data("digits", Path("data"), False).test_labels.numpy()
         (result,) = [r for r in json.loads(out)["results"] if r["method"] == "ensemble"]
         assert result["wrong"] == (np.mean(members, axis=0).argmax(1) != truth).sum()
 
-    def test_several_jobs_give_the_same_results_with_as_many_threads_each(self, run, tmp_path, one_thread):
-        serial = json.loads(run(*QUICK, "--json")[1])["results"]
-        parallel = json.loads(run(*QUICK, "--json", "--jobs", "2", "--out", str(tmp_path / "other"))[1])["results"]
-        assert [{**result, "seconds": None} for result in parallel] == [
-            {**result, "seconds": None} for result in serial
-        ]
-        for file in (tmp_path / "out" / "probabilities").iterdir():
-            assert file.read_bytes() == (tmp_path / "other" / "probabilities" / file.name).read_bytes()
+    def test_an_ensemble_that_lacks_a_member_is_left_out(self, tmp_path):
+        found = {Task("gan", 20, seed, member): Errors(1, 2, 0.5, None, None) for seed in (0, 1) for member in (0, 1)}
+        del found[Task("gan", 20, 1, 1)]
+        (tmp_path / "probabilities").mkdir()
+        for task, rows in zip(found, ([[0.9, 0.1], [0.6, 0.4]], [[0.9, 0.1], [0.1, 0.9]], [[1, 0]]), strict=True):
+            np.save(few_labels.probabilities_file(tmp_path, task), np.float32(rows))
+        ensembles = few_labels.ensembles(tmp_path, found, 2, torch.tensor([0, 0]))
+        assert ensembles == {Task("ensemble", 20, 0): Errors(1, 2, 0.5, None, None)}
+
+    def test_several_jobs_give_the_same_results_with_as_many_threads_each(self, tmp_path, one_thread, monkeypatch):
+        monkeypatch.setitem(NETWORKS, "digits", DIGITS)  # what other processes have
+        options = dataclasses.replace(STUDIES["digits"], epochs=1, batch=500, device="cpu")
+        calls = [(Task(method, 20, 0), options, tmp_path, False) for method in ("gan", "supervised")]
+        (tmp_path / "probabilities").mkdir()
+        found = [dict(in_processes(jobs, few_labels.perform, calls)) for jobs in (1, 2)]
+        serial, beside = ([errors._replace(seconds=None) for _, errors in sorted(some.items())] for some in found)
+        assert serial == beside
 
     @pytest.mark.parametrize(
         "damage",
@@ -350,17 +350,28 @@ class TestProgram:
         ],
         ids=["gone", "empty", "truncated", "other bytes", "header", "other length", "other classes", "not a number"],
     )
-    def test_a_gan_whose_probabilities_are_lost_is_trained_again(self, run, trainings, tmp_path, damage):
-        ensemble = ("--labels", "20", "--repeats", "1", "--epochs", "1", "--ensemble", "2")
-        first = run(*ensemble)[1]
-        damage(tmp_path / "out" / "probabilities" / "gan-20-0-1.npy")
-        trainings.clear()
-        assert run(*ensemble)[:2] == (0, first)
-        assert trainings == [20]
+    def test_a_gan_whose_probabilities_are_lost_has_no_result(self, tmp_path, damage):
+        task = Task("gan", 20, 0, 1)
+        file = few_labels.probabilities_file(tmp_path, task)
+        file.parent.mkdir()
+        np.save(file, np.full((7, 10), 0.1, np.float32))
+        assert few_labels.has_probabilities(tmp_path, task, (7, 10))
+        damage(file)
+        assert not few_labels.has_probabilities(tmp_path, task, (7, 10))
+
+    def test_what_is_missing_is_trained_and_the_table_is_the_same(self, run, trainings, tmp_path):
+        first = run(*ONE, "--ensemble", "2", "--baselines")
+        assert trainings == [20, 20, 20]
+        (tmp_path / "out" / "probabilities" / "gan-20-0-1.npy").unlink()
+        assert run(*ONE, "--ensemble", "2", "--baselines")[:2] == first[:2]
+        assert trainings == [20] * 4
+        run(*ONE, "--repeats", "2")
+        assert trainings == [20] * 5
 
     def test_a_network_that_diverged_is_no_result_but_an_error_with_its_name(self, run, tmp_path):
-        code, _, message = run("--labels", "20", "--repeats", "1", "--epochs", "1", "--lr", "1e30")
-        assert code == 1 and message.startswith("error: gan, 20 labels, seed 0: the network diverged")
+        code, out, message = run(*ONE, "--lr", "1e30")
+        assert code == 1 and message.startswith("error: 1 training failed") and not out
+        assert "gan, 20 labels, seed 0: the network diverged" in message
         assert not (tmp_path / "out" / "results.jsonl").exists()
 
     def test_missing_scikit_learn_is_said_before_anything_is_trained(self, run, trainings, monkeypatch, tmp_path):
@@ -369,49 +380,15 @@ class TestProgram:
         assert code == 2 and "baselines need scikit-learn" in message
         assert trainings == [] and not (tmp_path / "out").exists()
 
-    def test_two_at_work_in_one_folder_are_refused(self, run, tmp_path):
-        (tmp_path / "out").mkdir()
-        with open(tmp_path / "out" / "lock", "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            assert run(*QUICK)[::2] == (2, f"error: another training is already running in {tmp_path / 'out'}")
-        assert run(*QUICK, "--repeats", "1")[0] == 0
-
     def test_adversarial_generator_with_minibatch_discrimination(self, run):
-        code, out, _ = run(*QUICK, "--repeats", "1", "--generator-loss", "adversarial", "--json")
+        code, out, _ = run(*ONE, "--labels", "100", "--epochs", "2", "--generator-loss", "adversarial", "--json")
         assert code == 0
-        assert all(result["error"] < 0.7 for result in json.loads(out)["results"])
+        assert all(result["error"] < 0.85 for result in json.loads(out)["results"])
 
     def test_results_of_other_options_are_refused(self, run):
-        run(*QUICK, "--repeats", "1")
-        code, _, message = run(*QUICK, "--lr", "0.1")
+        run(*ONE)
+        code, _, message = run(*ONE, "--lr", "0.1")
         assert code == 2 and "holds results with lr=0.003, not lr=0.1: choose another --out" in message
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            (lambda options: options.update(dropout=None), "results with dropout=None, not no dropout"),
-            (lambda options: options.pop("lr"), "results with no lr, not lr=0.003"),
-        ],
-    )
-    def test_results_of_an_option_more_or_less_are_refused(self, run, tmp_path, change, message):
-        run(*QUICK, "--repeats", "1")
-        path = tmp_path / "out" / "config.json"
-        options = json.loads(path.read_text())
-        change(options)
-        path.write_text(json.dumps(options))
-        code, _, line = run(*QUICK)
-        assert code == 2 and message in line
-
-    def test_a_folder_of_other_things_is_refused(self, run, tmp_path):
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "letter.txt").write_text("dear")
-        assert run(*QUICK)[2].endswith("is not empty and holds no results: choose another folder")
-
-    def test_damaged_results_are_named(self, run, tmp_path):
-        run(*QUICK, "--repeats", "1")
-        (tmp_path / "out" / "results.jsonl").write_text('{"method": "gan"}\n')
-        code, _, message = run(*QUICK)
-        assert code == 2 and message.startswith(f"error: the results in {tmp_path / 'out'} are damaged")
 
     @pytest.mark.parametrize(
         ("args", "message"),
@@ -426,7 +403,7 @@ class TestProgram:
             (["--jobs", "0"], "jobs=0"),
             (["--batch", "1"], "batch=1: batch norm in the generator needs at least 2 images"),
             (["--ensemble", "1"], "ensemble=1: an ensemble has at least 2 members"),
-            (["--unlabelled-weight", "0"], "--baselines has the network on the labels alone"),
+            (["--unlabelled-weight", "0"], "unlabelled_weight=0.0 is out of range"),
             (["--unlabelled-weight", "inf"], "unlabelled_weight=inf is not a finite number"),
             (["--lr", "inf"], "lr=inf is not a finite number"),
             (["--lr", "nan"], "lr=nan is not a finite number"),
@@ -443,13 +420,16 @@ class TestProgram:
         code, _, line = run(*args)
         assert code == 2 and message in line
 
-    def test_help_names_the_papers_section_for_every_choice_of_the_method(self, capsys):
+    @pytest.mark.parametrize(
+        ("main", "kind"), [(semi_supervised.main, SemiOptions), (few_labels.main, few_labels.Options)]
+    )
+    def test_help_names_the_papers_section_for_every_choice_of_the_method(self, main, kind, capsys):
         with pytest.raises(SystemExit):
-            semi_supervised.main(["--preset", "cifar10", "--help"])
+            main(["--preset", "cifar10", "--help"])
         text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-        for field in dataclasses.fields(SemiOptions):
+        for field in dataclasses.fields(kind):
             assert f"--{field.name.replace('_', '-')} " in text.replace(",", " ")
-        assert "1000 2000 4000 8000" in text
+        assert ("1000 2000 4000 8000" in text) == (kind is few_labels.Options)
         for section in ("§3.1", "§3.2", "§5", "§6.1", "§6.2", "§6.3"):
             assert section in text
 
@@ -513,16 +493,24 @@ class TestPapersPresets:
         assert data.pool_labels.bincount().tolist() == [4] * 10 and data.test_labels.bincount().tolist() == [2] * 10
 
     @pytest.mark.parametrize("loss", ["feature-matching", "adversarial"])
-    def test_a_run_on_files_in_the_real_format(self, name, loss, run, tmp_path, monkeypatch):
-        root = tmp_path / "data"
-        root.mkdir()
-        FAKES[name](root, monkeypatch)
-        few = ("--labels", "10", "--repeats", "1", "--epochs", "1", "--batch", "20", "--generator-loss", loss)
+    def test_a_training_on_files_in_the_real_format(self, name, loss, tmp_path, monkeypatch, capsys):
+        FAKES[name](tmp_path, monkeypatch)
+        few = (
+            "--labels",
+            "10",
+            "--epochs",
+            "1",
+            "--batch",
+            "20",
+            "--generator-loss",
+            loss,
+            "--device",
+            "cpu",
+            "--json",
+        )
         download = ["--download"] if name == "mnist" else []
-        code, out, line = run("--preset", name, "--data-root", str(root), *download, *few, "--json")
-        assert code == 0, line
-        (result,) = json.loads(out)["results"]
-        assert result["tested"] == 20
+        assert semi_supervised.main(["--preset", name, "--data-root", str(tmp_path), *download, *few]) == 0
+        assert json.loads(capsys.readouterr().out)["tested"] == 20
 
 
 @pytest.mark.parametrize(
@@ -534,19 +522,10 @@ class TestPapersPresets:
     ],
 )
 def test_the_papers_settings(preset, expected):
-    options = PRESETS[preset]
+    options = STUDIES[preset]
     assert (options.lr, options.lr_decay, options.epochs, options.labels) == expected
     assert (options.batch, options.averaging, options.unlabelled_weight, options.repeats) == (100, 0.0001, 1, 10)
 
 
 def test_glyphs_have_36_classes_for_the_labels_to_be_shared_by():
-    assert all(labels % 36 == 0 for labels in PRESETS["glyphs"].labels)
-
-
-def test_a_summary_of_one_repeat_has_no_deviation(tmp_path):
-    results = Results(tmp_path / "new", OPTIONS)
-    truth = torch.tensor([0, 1, 1])
-    np.save(results.probabilities_file(Task("gan", 20, 0, 0)), np.float32([[0.9, 0.1], [0.6, 0.4], [0.6, 0.4]]))
-    np.save(results.probabilities_file(Task("gan", 20, 0, 1)), np.float32([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4]]))
-    (row,) = summary([results.ensemble(Task("gan", 20, 0), 2, truth)])
-    assert row == {"method": "ensemble", "labels": 20, "repeats": 1, "mean": pytest.approx(1 / 3), "deviation": None}
+    assert all(labels % 36 == 0 for labels in (*STUDIES["glyphs"].labels, PRESETS["glyphs"].labels))

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
 
 from train.base.errors import TrainingError, UsageError
 from train.base.files import write_atomically
 from train.base.lock import LOCK, locked
-from train.base.values import check_values
+from train.base.values import complaint
 from train.studies.processes import Stopped, stoppable
 
 CONFIG, RESULTS = "config.json", "results.jsonl"
@@ -54,9 +54,11 @@ class Study(Generic[Task, Result]):
         names = [*task._fields, *result._fields]
         if not isinstance(values, dict) or values.keys() != set(names):
             raise ValueError(f"it has not the values {', '.join(names)}")
+        for kind in (task, result):
+            for name, of in get_type_hints(kind).items():
+                if wrong := complaint(values[name], of):
+                    raise ValueError(f"{name}={values[name]!r} {wrong}")
         key, found = (kind(**{name: values[name] for name in kind._fields}) for kind in (task, result))
-        check_values(key)
-        check_values(found)
         self.results[key] = found
 
     def add(self, task: Task, result: Result) -> None:
