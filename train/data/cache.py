@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from train.base.errors import DataError
+from train.base.files import sync_folder
 
 from .pyramid import resolutions
 
@@ -86,7 +87,7 @@ class Entry:
                         yield writer
                     shutil.rmtree(self.path, ignore_errors=True)  # an entry that is not whole
                     part.rename(self.path)
-                    _flush_folder(self.path.parent)
+                    sync_folder(self.path.parent)
                 finally:
                     shutil.rmtree(part, ignore_errors=True)
         except OSError as error:
@@ -138,7 +139,7 @@ class Writer:
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-        _flush_folder(self.folder)
+        sync_folder(self.folder)
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
@@ -150,11 +151,3 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,4 +17,4 @@ def open_digits(resolution: int) -> ArraySource:
         raise DataError("digits come with scikit-learn, which is not installed: pip install scikit-learn") from error
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # ink is counted from 0 to 16
-    return ArraySource("digits", images[:, None], resolution, labels=digits.target, num_classes=10, mirror=False)
+    return ArraySource("digits", images[:, None], resolution, digits.target, 10, mirror=False)
