@@ -39,7 +39,7 @@ WORK = (
     "train.studies.mode_collapse.train_all",
     "train.studies.few_labels.perform_all",
     "train.generate.draw",
-    "train.run.portable._program",
+    "train.export._program",
     "train.evaluate.Evaluator.measure",
 )
 """What takes long, and comes when all is checked."""

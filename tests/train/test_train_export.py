@@ -13,8 +13,8 @@ import torch
 from models.parts.norms import G_NORMS
 from train import export, generate
 from train.base.errors import CheckpointError, run_program
+from train.export import FORMATS, inputs, load_safetensors
 from train.run import checkpoint
-from train.run.portable import FORMATS, inputs, load_safetensors
 
 PGGAN = {"resolution": 16, "latent_dim": 6, "fmap_base": 32, "fmap_max": 8}
 DCGAN = {"resolution": 8, "latent_dim": 6, "width": 4}

@@ -13,7 +13,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,7 +83,7 @@ class Entry:
                 shutil.rmtree(part, ignore_errors=True)  # what a killed process left
                 part.mkdir()
                 try:
-                    with Writer(part) as writer:
+                    with closing(Writer(part)) as writer:
                         yield writer
                     shutil.rmtree(self.path, ignore_errors=True)  # an entry that is not whole
                     part.rename(self.path)
@@ -108,10 +108,7 @@ class Writer:
         self.folder = folder
         self._files: dict = {}
 
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         for file in self._files.values():
             file.close()
 
@@ -128,13 +125,13 @@ class Writer:
         """More images, resolution → uint8 [n, C, r, r]."""
         for r, images in levels.items():
             if r not in self._files:
-                self._files[r] = open(Entry._file(self.folder, r), "wb")  # noqa: SIM115 closed in __exit__
+                self._files[r] = open(Entry._file(self.folder, r), "wb")  # noqa: SIM115 closed in close
             self._files[r].write(np.ascontiguousarray(images).data)
 
     def finish(self, length: int, channels: int, resolution: int, skipped: list) -> None:
         """Say what has been written, and see it to the disk."""
         meta = {"length": length, "channels": channels, "resolution": resolution, "skipped": skipped}
-        self._files["meta"] = open(self.folder / "meta.json", "w")  # noqa: SIM115 closed in __exit__
+        self._files["meta"] = open(self.folder / "meta.json", "w")  # noqa: SIM115 closed in close
         json.dump(meta, self._files["meta"])
         for file in self._files.values():
             file.flush()

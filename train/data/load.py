@@ -7,20 +7,19 @@ from pathlib import Path
 
 from train.base.errors import DataError
 
-from .digits import open_digits
 from .folder import open_path
 from .glyphs import Glyphs
 from .image_set import ImageSet
+from .known_sets import IN_DATA_ROOT, TEST_PARTS, open_digits
 from .pyramid import check_resolution
 from .source import at_most
 from .store import store
-from .torchvision_sets import TEST_PARTS, TORCHVISION_SETS
 
 MEMORY_LIMIT = 4 * 2**30
 UNREADABLE_LIMIT = 100
 GLYPHS = 20_000  # images in the default set
 
-NAMES = ("glyphs", "digits", *TORCHVISION_SETS)
+NAMES = ("glyphs", "digits", *IN_DATA_ROOT)
 
 
 def load_images(
@@ -60,11 +59,11 @@ def load_images(
         source = Glyphs(resolution, GLYPHS if size is None else size, seed)
     elif spec == "digits":
         source = open_digits(resolution)
-    elif spec in TORCHVISION_SETS:
+    elif spec in IN_DATA_ROOT:
         if data_root is None:
             raise DataError(f"{spec} needs --data-root: the folder of its files, also for --download")
         options = {"test": test} if spec in TEST_PARTS else {"resize": resize}
-        source = TORCHVISION_SETS[spec](Path(data_root), resolution, download=download, **options)
+        source = IN_DATA_ROOT[spec](Path(data_root), resolution, download=download, **options)
     else:
         path = os.path.expanduser(spec)
         if not os.path.exists(path):

@@ -15,24 +15,19 @@ from train.base.capacity import check_fits
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.data import ImageSet
-from train.measure.pictures import draw, latents
+from train.measure.pictures import draw, enlarged, latents
 
 BATCH = 100  # images handed over at once
 
 
 @dataclass(frozen=True)
 class Samples:
-    """So many images.
-
-    Attributes:
-        size: height and width that they came in; what is handed over has been enlarged.
-        batches: called, hands them over as uint8 [n, C, R, R].
-    """
+    """So many images."""
 
     name: str
     count: int
-    size: int
-    batches: Callable[[], Iterator[Tensor]]
+    size: int  # height and width that they came in; what is handed over has been enlarged
+    batches: Callable[[], Iterator[Tensor]]  # hands them over as uint8 [n, C, R, R]
 
 
 class Labelled(Protocol):
@@ -90,15 +85,9 @@ def drawn(
             random = torch.Generator().manual_seed(stream_seed(seed, "labels"))
             labels = like.labels[torch.randint(len(like.labels), (count,), generator=random)].to(device)
         for part in draw(generator, z.to(device), labels, BATCH):
-            yield enlarged(part, resolution)
+            yield enlarged(part, resolution // generator.resolution)
 
     return Samples(name, count, generator.resolution, batches)
-
-
-def enlarged(pixels: Tensor, resolution: int) -> Tensor:
-    """Images [N, C, r, r] with each pixel repeated → [N, C, resolution, resolution]."""
-    repeat = resolution // pixels.shape[-1]
-    return pixels if repeat == 1 else pixels.repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
 
 
 def batches_of(samples: Samples) -> Iterator[Tensor]:

@@ -1,4 +1,4 @@
-"""The sets that torchvision knows how to find, check and download: mnist, cifar10, svhn, celeba; and lsun."""
+"""Sets with names: scikit-learn's digits; mnist, cifar10, svhn and celeba by way of torchvision; and lsun."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from train.base.errors import DataError
 
 from .folder import read_file, stamp_file
 from .source import ArraySource, FileSource, Source
+
+
+def open_digits(resolution: int) -> ArraySource:
+    """1797 handwritten digits, grey 8 x 8; enlarged smoothly (Lanczos) beyond. DataError without scikit-learn."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError("digits come with scikit-learn, which is not installed: pip install scikit-learn") from error
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # ink is counted from 0 to 16
+    return ArraySource("digits", images[:, None], resolution, digits.target, 10, mirror=False)
 
 
 def open_mnist(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
@@ -97,7 +108,8 @@ def open_lsun(root: Path, resolution: int, *, download: bool = False, resize: bo
 TEST_PARTS = ("mnist", "cifar10", "svhn")
 """Sets that have test images."""
 
-TORCHVISION_SETS: dict[str, Callable[..., Source]] = {
+# From torchvision's folder, or downloaded to it.
+IN_DATA_ROOT: dict[str, Callable[..., Source]] = {
     "mnist": open_mnist,
     "cifar10": open_cifar10,
     "svhn": open_svhn,
