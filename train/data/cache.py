@@ -38,30 +38,19 @@ class Stored(NamedTuple):
     skipped: list[list]  # what the builder said of images left out
 
 
-class Cache:
-    """A folder of entries."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def entry(self, name: str, fingerprint: str) -> Entry:
-        readable = re.sub(r"[^A-Za-z0-9]+", "_", name)[:40]
-        return Entry(self.folder, f"{readable}-{fingerprint[:32]}")
-
-
 class Entry:
     """One set of images at one resolution with one set of options."""
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.path = folder / f"v{VERSION}-{key}"
+    def __init__(self, cache: Path, name: str, fingerprint: str) -> None:
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", name)[:40]
+        self.path = cache / f"v{VERSION}-{readable}-{fingerprint[:32]}"
 
     def load(self) -> Stored | None:
         """What is stored, or None if it is not, or not whole."""
         try:
             meta = json.loads((self.path / "meta.json").read_text())
-            levels = {}
-            for r in resolutions(meta["resolution"]):
-                levels[r] = _mapped(self._file(self.path, r), (meta["length"], meta["channels"], r, r))
+            count, channels, sizes = meta["length"], meta["channels"], resolutions(meta["resolution"])
+            levels = {r: _mapped(self._file(self.path, r), (count, channels, r, r)) for r in sizes}
             if any([type(part) for part in one] != [int, str, str] for one in meta["skipped"]):
                 return None
             return Stored(levels, meta["skipped"])

@@ -51,7 +51,6 @@ class Glyphs:
 
     def __init__(self, resolution: int, length: int, seed: int) -> None:
         self.resolution = resolution
-        self.length = length
         self.seed = seed % 2**64
         self.labels = np.arange(length, dtype=np.int64) % len(CHARACTERS)
         # Drawn larger and averaged: 4 times at 32 px; where pixels are plenty, twice is enough.
@@ -61,7 +60,7 @@ class Glyphs:
         self._colours = colour_pairs()
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.labels)
 
     def channels(self) -> int:
         return 3
@@ -69,7 +68,7 @@ class Glyphs:
     def fingerprint(self) -> str:
         # The cache's version stands for this file; the faces and what draws them have versions of their own.
         versions = [version(package) for package in ("pillow", "matplotlib")]
-        return digest([self.name, self.resolution, self.length, self.seed, *versions])
+        return digest([self.name, self.resolution, len(self), self.seed, *versions])
 
     def describe(self, index: int) -> str:
         return f"{self.name}[{index}]"

@@ -48,8 +48,7 @@ def open_svhn(root: Path, resolution: int, *, download: bool = False, test: bool
     """73 257 training or 26 032 test house numbers, RGB 32 x 32, labelled with their middle digit. Needs scipy."""
     from torchvision.datasets import SVHN
 
-    part = "test" if test else "train"
-    data = _open("svhn", root, download, lambda: SVHN(root, split=part, download=download))
+    data = _open("svhn", root, download, lambda: SVHN(root, split="test" if test else "train", download=download))
     return ArraySource("svhn", data.data, resolution, data.labels, 10, mirror=False)
 
 

@@ -66,13 +66,10 @@ def save_png(path: Path, image: Tensor) -> None:
     write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
-def save_gif(path: Path, frames: Tensor, milliseconds: int = 60) -> None:
-    """Writes frames uint8 [N, C, H, W] as an endless loop."""
-    first, *rest = [to_pillow(frame) for frame in frames]
-    write_atomically(
-        path,
-        lambda file: first.save(file, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0),
-    )
+def save_gif(path: Path, frames: Tensor) -> None:
+    """Writes frames uint8 [N, C, H, W] as an endless loop, 60 ms each."""
+    first, *rest = map(to_pillow, frames)
+    write_atomically(path, lambda file: first.save(file, "GIF", save_all=True, append_images=rest, duration=60, loop=0))
 
 
 def to_pillow(image: Tensor) -> Image.Image:

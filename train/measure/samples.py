@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +30,6 @@ class Samples:
     batches: Callable[[], Iterator[Tensor]]  # hands them over as uint8 [n, C, R, R]
 
 
-class Labelled(Protocol):
-    """Classes to draw from."""
-
-    name: str
-    labels: Tensor | None  # int64 [M]
-    num_classes: int
-
-
 def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
     """``count`` of the images, or all of them if there are no more, in random order; none of those ``besides``."""
     indices = chosen_indices(images, len(images), seed)
@@ -59,11 +51,11 @@ def chosen_indices(images: ImageSet, count: int, seed: int) -> Tensor:
 
 
 def drawn(
-    generator: nn.Module, name: str, count: int, resolution: int, seed: int, like: Labelled, device: torch.device
+    generator: nn.Module, name: str, count: int, resolution: int, seed: int, like: Any, device: torch.device
 ) -> Samples:
     """Images of a generator at the resolution that it has reached, pixels repeated up to ``resolution``.
 
-    A generator with labels gets those of ``like``, as frequent as there.
+    A generator with labels gets those of ``like``, an image set or a real side, as frequent as there.
 
     Raises:
         UsageError: if its classes are not those of ``like``, or its images are larger than ``resolution``.
