@@ -1,11 +1,12 @@
 """Networks of a few hundred weights and a handful of images, so that a whole run takes a second."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from train import evaluate
+from train import evaluate, pggan
 from train.base.errors import run_program
 from train.data import ImageSet, load_images
 from train.measure.pictures import save_png
@@ -75,6 +76,18 @@ def quick_measurements(monkeypatch):
 def shared(tmp_path_factory):
     """A folder for what several tests of a file use."""
     return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture
+def shared_run(shared, tiny_options):
+    """shared_run(name, **changes) → the folder of a finished run of PGGAN, made when a test of the file first asks."""
+
+    def make(name: str, **changes) -> Path:
+        if not (shared / name).exists():
+            assert pggan.main(tiny_options(out=shared / name, **changes)) == 0
+        return shared / name
+
+    return make
 
 
 @pytest.fixture

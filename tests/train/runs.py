@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from train import pggan
 from train.base.errors import run_program
 from train.engine.game import Batch, Move, Networks, Stats
 from train.engine.trainer import Trainer
@@ -58,6 +59,11 @@ def flags(options: Mapping[str, Any]) -> list[str]:
         return f"--{dashed}={value}"
 
     return [flag(name, value) for name, value in options.items() if value is not None]
+
+
+def train(*args: str) -> int:
+    """What a start of ``python -m train.pggan`` ends with."""
+    return run_program(lambda: pggan.main(args))
 
 
 def error_of(main: Callable[[Sequence[str]], int], args: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -51,7 +51,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="truncated or damaged"):
         checkpoint.load(path)
     torch.save({"format": 99}, path)
-    with pytest.raises(CheckpointError, match="has format 99; this program reads format 1"):
+    with pytest.raises(CheckpointError, match="has format 99; this program reads format 2"):
         checkpoint.load(path)
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         checkpoint.load(tmp_path / "none.pt")
@@ -63,7 +63,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
             return os.mkdir, (str(tmp_path / "trapped"),)
 
     path = tmp_path / "checkpoint_000000001.pt"
-    torch.save({"format": 1, "trap": Trap()}, path)
+    torch.save({"format": checkpoint.FORMAT, "trap": Trap()}, path)
     with pytest.raises(CheckpointError):
         checkpoint.load(path)
     assert not (tmp_path / "trapped").exists()

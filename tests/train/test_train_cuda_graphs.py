@@ -3,19 +3,21 @@ tests alone; the others put a stand-in in the place of torch.cuda."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
 
 import pytest
 import torch
-from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from train.engine.cuda_graphs import AUTO_UP_TO, WARM_UP, Graphs, wanted
-from train.engine.step import WholeStep
+from train.engine.cuda_graphs import AUTO_UP_TO, WARM_UP, Captured, Inputs, wanted
+from train.engine.step import Step
 from train.engine.trainer import Trainer
 from train.pggan import build_trainer
+
+from .runs import assert_same, steps, to_the_end
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -67,79 +69,80 @@ class FakeCuda:
         return sum(graph.unit is not None for graph, _ in self.captured)
 
 
-class Numbers(NamedTuple):
-    a: Tensor
-    b: Tensor | None
-
-
 class Sums:
     """Two units that notice what they are given, and where it lies."""
 
-    def __init__(self) -> None:
+    def __init__(self, cuda: FakeCuda, said: list[str] | None = None) -> None:
         self.calls: list[str] = []
         self.total = 0.0
         self.places: set[int] = set()
-        self.units = [lambda batch: self._see("first", batch), lambda batch: self._see("second", batch)]
+        self.inputs = Inputs()
+        say, pool = ([] if said is None else said).append, cuda.new_pool()
+        self.units = [Captured(partial(self._see, name), name, cuda, pool, say) for name in ("first", "second")]
 
-    def _see(self, name: str, batch: Numbers) -> None:
+    def _see(self, name: str) -> None:
+        a = self.inputs.columns["a"]
         self.calls.append(name)
-        self.total += float(batch.a.sum())
-        self.places.add(batch.a.data_ptr())
-        assert batch.b is None
+        self.total += float(a.sum())
+        self.places.add(a.data_ptr())
+
+    def run(self, calls: int) -> None:
+        for value in range(calls):
+            self.inputs.copy({"a": torch.full((2, 3), float(value))})
+            for unit in self.units:
+                unit()
 
 
-def run(graphs: Graphs, calls: int) -> None:
-    for value in range(calls):
-        graphs(Numbers(torch.full((2, 3), float(value)), None))
+CALLS = WARM_UP + 4
 
 
-def test_steps_warm_up_aside_are_captured_once_and_then_replayed() -> None:
-    sums, cuda = Sums(), FakeCuda()
-    run(Graphs(sums.units, cuda, print), WARM_UP + 4)
-    assert cuda.runs_aside == WARM_UP
+def test_units_warm_up_aside_are_captured_once_and_then_replayed() -> None:
+    cuda = FakeCuda()
+    Sums(cuda).run(CALLS)
+    assert cuda.runs_aside == 2 * WARM_UP
     assert [graph.replays for graph, _ in cuda.captured] == [4, 4]
 
 
 def test_every_batch_is_seen_once_by_every_unit_in_its_order() -> None:
-    sums = Sums()
-    calls = WARM_UP + 4
-    run(Graphs(sums.units, FakeCuda(), print), calls)
-    assert sums.calls == ["first", "second"] * calls
-    assert sums.total == 2 * 6 * sum(range(calls))
+    sums = Sums(FakeCuda())
+    sums.run(CALLS)
+    assert sums.calls == ["first", "second"] * CALLS
+    assert sums.total == 2 * 6 * sum(range(CALLS))
 
 
 def test_units_find_their_input_in_one_place() -> None:
-    sums = Sums()
-    run(Graphs(sums.units, FakeCuda(), print), WARM_UP + 4)
+    sums = Sums(FakeCuda())
+    sums.run(CALLS)
     assert len(sums.places) == 1
 
 
-def test_inputs_keep_their_memory_layout() -> None:
-    seen = []
-    graphs = Graphs([lambda batch: seen.append(batch.a.stride())], FakeCuda(), print)
+def test_inputs_keep_their_memory_layout_and_columns_that_are_not_given() -> None:
+    inputs = Inputs()
     image = torch.randn(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
-    graphs(Numbers(image, None))
-    assert seen == [image.stride()]
+    inputs.copy({"a": image})
+    inputs.copy({"b": image + 1})
+    assert inputs.columns["a"].stride() == image.stride()
+    assert torch.equal(inputs.columns["a"], image) and torch.equal(inputs.columns["b"], image + 1)
 
 
-def test_graphs_of_one_step_share_their_memory_and_release_frees_them() -> None:
+def test_release_frees_a_graph() -> None:
     cuda = FakeCuda()
-    graphs = Graphs(Sums().units, cuda, print)
-    run(graphs, WARM_UP + 1)
-    (_, first), (_, second) = cuda.captured
-    assert first is second and cuda.held == 2
-    graphs.release()
+    sums = Sums(cuda)
+    sums.run(WARM_UP + 1)
+    assert cuda.held == 2 and all(unit.is_captured for unit in sums.units)
+    for unit in sums.units:
+        unit.release()
     assert cuda.held == 0
 
 
-def test_a_step_that_cannot_be_captured_says_why_once_and_runs_op_by_op() -> None:
-    sums, cuda, said = Sums(), FakeCuda(error="operation not permitted\nwhen stream is capturing"), []
-    calls = WARM_UP + 4
-    run(Graphs(sums.units, cuda, said.append), calls)
-    assert said == ["the step runs without CUDA graphs: operation not permitted when stream is capturing"]
-    assert cuda.held == 0
-    assert sums.calls == ["first", "second"] * calls
-    assert sums.total == 2 * 6 * sum(range(calls))
+def test_a_unit_that_cannot_be_captured_says_why_once_and_runs_op_by_op() -> None:
+    cuda, said = FakeCuda(error="operation not permitted\nwhen stream is capturing"), []
+    sums = Sums(cuda, said)
+    sums.run(CALLS)
+    assert said == ["the second runs without CUDA graphs: operation not permitted when stream is capturing"]
+    assert cuda.held == 1
+    assert sums.calls == ["first", "second"] * CALLS
+    assert sums.total == 2 * 6 * sum(range(CALLS))
 
 
 @pytest.mark.parametrize(
@@ -172,20 +175,27 @@ class Transfers(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"update": "joint", "precision": "fp16"}, {"microbatch": "2", "group_size": 2}, {"loss": "lsgan"}],
+    [
+        {},
+        {"update": "joint", "precision": "fp16"},
+        {"microbatch": "2", "group_size": 2},
+        {"loss": "lsgan", "penalty": "r1(every=2)"},
+        {"update": "merged", "historical_averaging": 0.1},
+    ],
     ids=lambda options: "+".join(options) or "default",
 )
 def test_a_step_moves_nothing_between_host_and_device(tiny_trainer, monkeypatch, options) -> None:
     seen = set()
 
-    def watched(step: WholeStep, batch: object) -> None:
+    def watched(step: Step, *given: object) -> None:
         with Transfers() as transfers:
-            run_step(step, batch)
+            run_step(step, *given)
         seen.update(transfers.seen)
 
-    run_step = WholeStep.__call__
-    monkeypatch.setattr(WholeStep, "__call__", watched)
-    to_the_end(tiny_trainer(**options))
+    run_step = Step.__call__
+    trainer = steps(tiny_trainer(**options), 1)  # the first, long before a capture, makes the meters
+    monkeypatch.setattr(Step, "__call__", watched)
+    to_the_end(trainer)
     assert seen == set()
 
 
@@ -197,78 +207,90 @@ def test_transfers_are_noticed() -> None:
         assert transfers.seen
 
 
-def to_the_end(trainer: Trainer) -> Trainer:
-    while not trainer.done:
-        trainer.step()
-    return trainer
-
-
-def tensors(state: object) -> list[Tensor]:
-    """All tensors in a nested state, in its order."""
-    if isinstance(state, Tensor):
-        return [state]
-    return [tensor for value in state.values() for tensor in tensors(value)] if isinstance(state, dict) else []
-
-
-@pytest.mark.parametrize(
+KINDS = pytest.mark.parametrize(
     "options",
-    [{}, {"update": "joint", "conditioning": "acgan"}, {"microbatch": "2", "group_size": 2}, {"precision": "fp16"}],
+    [
+        {},
+        {"update": "joint", "conditioning": "acgan"},
+        {"microbatch": "2", "group_size": 2},
+        {"precision": "fp16"},
+        {"update": "merged", "loss": "non-saturating", "penalty": "r1"},
+        {"d_steps": 2},
+    ],
     ids=lambda options: "+".join(options) or "default",
 )
-def test_replayed_steps_train_to_the_same_bits(tiny_trainer, monkeypatch, options) -> None:
-    """The captured units read everything that changes, fade and learning rate included, from where it lies."""
-    options = {"fade_kimg": "0.024", "stable_kimg": "0.024", "lr_ramp_kimg": 0.02, **options}  # 6 steps a phase
-    eager = to_the_end(tiny_trainer(**options))
+LONGER = {"fade_kimg": "0.024", "stable_kimg": "0.024", "lr_ramp_kimg": 0.02}  # 6 steps a phase
 
+
+@pytest.fixture
+def captured_trainer(tiny_trainer, monkeypatch):
+    """captured_trainer(**options) → a trainer that captures with a stand-in, and this."""
     monkeypatch.setattr("train.engine.trainer.wanted", lambda *_: True)
-    cuda, trainer = FakeCuda(), tiny_trainer(**options)
-    trainer._cuda = cuda
+
+    def make(**options) -> tuple[Trainer, FakeCuda]:
+        cuda, trainer = FakeCuda(), tiny_trainer(**options)
+        trainer._cuda = cuda
+        return trainer, cuda
+
+    return make
+
+
+@KINDS
+def test_replayed_steps_train_to_the_same_bits(tiny_trainer, captured_trainer, options) -> None:
+    """The captured units read everything that changes, fade and learning rate included, from where it lies."""
+    options = {**LONGER, **options}
+    if "d_steps" in options:
+        options |= {"fade_kimg": "0.048", "stable_kimg": "0.048"}
+    eager = to_the_end(tiny_trainer(**options))
+    trainer, cuda = captured_trainer(**options)
     to_the_end(trainer)
 
-    units = 1 if options.get("update") else 2
+    units = 2 if options.get("update") else 3  # D's and G's moves, and the end of the step
     assert [graph.replays for graph, _ in cuda.captured] == [6 - WARM_UP] * units * 3
     assert len({id(pool) for _, pool in cuda.captured}) == 3, "one pool a phase"
     assert cuda.held == units, "the last phase's"
-    for mine, expected in zip(tensors(trainer.state_dict()), tensors(eager.state_dict()), strict=True):
-        assert torch.equal(mine, expected)
+    assert_same(trainer.state_dict(), eager.state_dict())
 
 
-def test_a_loaded_checkpoint_ends_the_graphs_that_know_the_old_state(tiny_trainer, monkeypatch) -> None:
-    monkeypatch.setattr("train.engine.trainer.wanted", lambda *_: True)
+def test_lazy_moves_are_replayed_when_due_from_memory_of_their_own(tiny_trainer, captured_trainer) -> None:
+    options = {"start_resolution": 8, "stable_kimg": "0.08", "loss": "non-saturating", "penalty": "r1(every=2)"}
+    eager = to_the_end(tiny_trainer(**options))
+    trainer, cuda = captured_trainer(**options)
+    to_the_end(trainer)  # 20 steps, in 10 of which the penalty is due
+    replays = sorted(graph.replays for graph, _ in cuda.captured)
+    # The penalty, and the ends of steps with it and without; D's and G's moves.
+    assert replays == [10 - WARM_UP] * 3 + [20 - WARM_UP] * 2
+    pools = [id(pool) for _, pool in cuda.captured]
+    assert sorted(pools.count(pool) for pool in set(pools)) == [1, 1, 3]
+    assert_same(trainer.state_dict(), eager.state_dict())
+
+
+def test_a_loaded_checkpoint_ends_the_graphs_that_know_the_old_state(tiny_trainer, captured_trainer) -> None:
     options = {"start_resolution": 8, "stable_kimg": "0.08"}
-    eager, trainer = tiny_trainer(**options), tiny_trainer(**options)
-    trainer._cuda = cuda = FakeCuda()
+    trainer, cuda = captured_trainer(**options)
+    eager = tiny_trainer(**options)
     for each in (eager, trainer):
-        for _ in range(WARM_UP + 2):
-            each.step()
-        state = each.state_dict()
+        steps(each, WARM_UP + 2)
+        state = copy.deepcopy(each.state_dict())
         each.step()
         each.load_state_dict(state)
-        for _ in range(WARM_UP + 2):
-            each.step()
-    assert len(cuda.captured) == 4 and cuda.held == 2
-    for mine, expected in zip(tensors(trainer.state_dict()), tensors(eager.state_dict()), strict=True):
-        assert torch.equal(mine, expected)
+        steps(each, WARM_UP + 2)
+    assert len(cuda.captured) == 6 and cuda.held == 3
+    assert_same(trainer.state_dict(), eager.state_dict())
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"update": "joint", "conditioning": "acgan"}, {"microbatch": "2", "group_size": 2}, {"precision": "fp16"}],
-    ids=lambda options: "+".join(options) or "default",
-)
+@KINDS
 def test_captured_steps_train_as_eager_ones_on_a_gpu(tiny_config, tiny_images, monkeypatch, options) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
-    options = {"fade_kimg": "0.024", "stable_kimg": "0.024", "lr_ramp_kimg": 0.02, **options}
     states, said = [], []
     for graphs in ("off", "on"):
-        trainer = build_trainer(tiny_config(cuda_graphs=graphs, **options), tiny_images, GPU)[0]
+        trainer = build_trainer(tiny_config(cuda_graphs=graphs, **{**LONGER, **options}), tiny_images, GPU)[0]
         trainer.say = said.append
-        states.append(tensors(to_the_end(trainer).state_dict()))
+        states.append(to_the_end(trainer).state_dict())
     assert said == []
-    for mine, expected in zip(*states, strict=True):
-        # The same kernels in the same order: a graph changes who launches them, and nothing else.
-        assert torch.equal(mine, expected)
+    # The same kernels in the same order: a graph changes who launches them, and nothing else.
+    assert_same(*states)
 
 
 @pytest.mark.gpu
@@ -279,8 +301,8 @@ def test_compiled_steps_can_be_captured_on_a_gpu(tiny_config, tiny_images) -> No
     trainer.say = said.append
     to_the_end(trainer)
     assert [line.split(" in ")[0] for line in said] == [
-        "8x8: compiled the discriminator part",
-        "8x8: compiled the generator part",
+        "8x8: compiled the D move",
+        "8x8: compiled the G move",
     ]
     assert trainer.skipped() == (0, 0)
 
@@ -289,7 +311,7 @@ def test_compiled_steps_can_be_captured_on_a_gpu(tiny_config, tiny_images) -> No
 def test_phases_leave_no_memory_behind_on_a_gpu(tiny_config, tiny_images) -> None:
     def after_a_run(graphs: str) -> int:
         trainer = to_the_end(build_trainer(tiny_config(cuda_graphs=graphs), tiny_images, GPU)[0])
-        trainer._whole_step.release()
+        trainer._step.release()
         torch.cuda.synchronize()
         return torch.cuda.memory_allocated() - before
 

@@ -7,15 +7,11 @@ import shlex
 import pytest
 import torch
 
-from train import pggan
-from train.base.errors import run_program
 from train.data import to_float
 from train.run import checkpoint
 from train.run.divergence import SKIPPED_IN_A_ROW, divergence, streak
 
-
-def train(*args: str) -> int:
-    return run_program(lambda: pggan.main(args))
+from .runs import train
 
 
 def images(folder) -> list[int]:
@@ -129,16 +125,17 @@ def test_too_high_a_learning_rate_diverges(tiny_options, tmp_path, capsys):
 
 
 def _broken(state: dict) -> list[tuple[str, torch.Tensor]]:
-    trained = state["generator"]["network"]
-    moment = next(iter(state["discriminator"]["optimizer"].values()))["exp_avg_sq"]
+    moment = next(iter(state["players"]["D"]["optimizer"].values()))["exp_avg_sq"]
     return [
-        ("generator.network.conv.weight", trained["conv.weight"]),
-        ("ema.dense.bias", state["ema"]["dense.bias"]),
-        (r"discriminator.optimizer.\d+.exp_avg_sq", moment),
+        ("networks.G.conv.weight", state["networks"]["G"]["conv.weight"]),
+        ("averages.G.dense.bias", state["averages"]["G"]["dense.bias"]),
+        (r"players.D.optimizer.\d+.exp_avg_sq", moment),
+        ("state.kept", state["state"].setdefault("kept", torch.ones(2))),
+        ("own.kept", state["own"].setdefault("kept", torch.ones(2))),
     ]
 
 
-@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("which", range(5))
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_whatever_is_saved_and_not_finite_is_named(tiny_trainer, which, value):
     trainer = tiny_trainer()
@@ -153,23 +150,23 @@ def test_whatever_is_saved_and_not_finite_is_named(tiny_trainer, which, value):
 
 def test_running_statistics_count_only_where_they_are_read(tiny_trainer):
     state = tiny_trainer().state_dict()
-    state["discriminator"]["network"]["norm.running_mean"] = torch.tensor([math.inf])
+    state["networks"]["D"]["norm.running_mean"] = torch.tensor([math.inf])
     assert divergence(state) is None
-    state["ema"]["norm.running_mean"] = torch.tensor([math.inf])
-    assert divergence(state) == "ema.norm.running_mean is not finite"
+    state["averages"]["G"]["norm.running_mean"] = torch.tensor([math.inf])
+    assert divergence(state) == "averages.G.norm.running_mean is not finite"
 
 
 def test_so_many_skipped_in_a_row_are_a_divergence(tiny_trainer):
     state = tiny_trainer().state_dict()
     for count, diverged in ((SKIPPED_IN_A_ROW - 1, False), (SKIPPED_IN_A_ROW, True)):
-        state["discriminator"]["streak"].fill_(count)
+        state["players"]["D"]["streak"].fill_(count)
         assert streak(state) == count and (divergence(state) is not None) == diverged
 
 
 def spoil_file(path, value: float = math.nan):
     """What an earlier version would have saved."""
     state = checkpoint.load(path)
-    state["trainer"]["ema"]["dense.weight"].fill_(value)
+    state["trainer"]["averages"]["G"]["dense.weight"].fill_(value)
     checkpoint.save(path, state)
 
 
@@ -186,7 +183,9 @@ def test_a_broken_checkpoint_in_the_folder_is_passed_over(broken_newest, capsys)
     run, older, newest = broken_newest
     assert train("--resume", str(run)) == 0
     printed = capsys.readouterr().out
-    assert f"warning: checkpoint {newest} is of a run that has diverged: ema.dense.weight is not finite" in printed
+    assert (
+        f"warning: checkpoint {newest} is of a run that has diverged: averages.G.dense.weight is not finite" in printed
+    )
     assert f"resumed from {older}" in printed
     assert divergence(checkpoint.load(newest)["trainer"]) is None  # written anew
 

@@ -2,17 +2,19 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from train import evaluate, pggan
-from train.base.errors import run_program
+from train import evaluate
 from train.measure import classifier
 from train.measure.metric_names import better, is_lower_better, parse_metrics, qualified
 from train.measure.pictures import save_png
 from train.run import checkpoint
+
+from .runs import assert_same, newest, train
 
 FEW = ("--images", "60")
 LABEL = "[digits-classifier-v1@16]"  # of the folder's images
@@ -42,12 +44,9 @@ RUN = {"resolution": 16, "data": "digits", "data_size": None, "kimg": 0.04, "con
 
 
 @pytest.fixture
-def run(shared, tiny_options):
+def run(shared_run):
     """A run on digits that has come to 8x8 of 16x16."""
-    path = shared / "run"
-    if not path.exists():
-        assert pggan.main(tiny_options(out=path, **RUN)) == 0
-    return str(path)
+    return str(shared_run("run", **RUN))
 
 
 def test_a_result_says_what_it_was_measured_with(folder, measured):
@@ -173,10 +172,6 @@ def test_images_need_something_to_be_compared_with_at_some_size(folder, tmp_path
 # While training
 
 
-def follow(*args) -> int:
-    return run_program(lambda: pggan.main(args))
-
-
 def lines(folder) -> list[dict]:
     return [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
 
@@ -185,30 +180,12 @@ MEASURED = {**RUN, "metrics": "msssim,fid", "metrics_images": 20, "metrics_every
 
 
 def test_a_run_that_is_measured_is_the_run_that_is_not(run, tiny_options, tmp_path):
-    assert follow(*tiny_options(out=tmp_path / "run", **MEASURED)) == 0
-    first, second = (checkpoint.load_newest(folder)[1]["trainer"] for folder in (shared_path(run), tmp_path / "run"))
-    assert_same(first, second)
-
-
-def shared_path(run: str):
-    from pathlib import Path
-
-    return Path(run)
-
-
-def assert_same(a, b):
-    if isinstance(a, dict):
-        assert list(a) == list(b)
-        for key in a:
-            assert_same(a[key], b[key])
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b)
-    else:
-        assert a == b
+    assert train(*tiny_options(out=tmp_path / "run", **MEASURED)) == 0
+    assert_same(newest(Path(run))["trainer"], newest(tmp_path / "run")["trainer"])
 
 
 def test_metrics_on_the_way_are_those_of_evaluate(tiny_options, tmp_path, measured):
-    assert follow(*tiny_options(out=tmp_path, **{**MEASURED, "seed": 5})) == 0
+    assert train(*tiny_options(out=tmp_path, **{**MEASURED, "seed": 5})) == 0
     found = [line for line in lines(tmp_path) if "evaluation" in line]
     assert [line["images"] for line in found] == [16, 32, 40]
     result = measured(str(tmp_path), "--images", "20", "--metrics", "msssim,fid")
@@ -238,7 +215,7 @@ SCRIPTED = {"metrics": "fid", "metrics_every": "0.008", "checkpoint_kimg": "0.01
 @pytest.mark.parametrize(("metric", "best"), [("fid[x]", 16), ("is[x]", 32)])
 def test_the_best_checkpoint_stays_and_is_reported(tiny_options, tmp_path, monkeypatch, capsys, metric, best):
     scripted(monkeypatch, [3, 1, 2, 4, float("nan"), 1.5], metric)
-    assert follow(*tiny_options(out=tmp_path, **SCRIPTED)) == 0
+    assert train(*tiny_options(out=tmp_path, **SCRIPTED)) == 0
     assert names(tmp_path) == [best, 48]
     text = capsys.readouterr().out
     value = {16: 1, 32: 4}[best]
@@ -248,9 +225,9 @@ def test_the_best_checkpoint_stays_and_is_reported(tiny_options, tmp_path, monke
 
 def test_a_resumed_run_remembers_its_best(tiny_options, tmp_path, monkeypatch):
     scripted(monkeypatch, [3, 1, 2, 4])
-    assert follow(*tiny_options(out=tmp_path, **SCRIPTED, kimg=0.032)) == 0
+    assert train(*tiny_options(out=tmp_path, **SCRIPTED, kimg=0.032)) == 0
     scripted(monkeypatch, [2, 5, 6])
-    assert follow("--resume", str(tmp_path), "--kimg", "0.048") == 0
+    assert train("--resume", str(tmp_path), "--kimg", "0.048") == 0
     assert names(tmp_path) == [16, 48]
 
 
@@ -259,21 +236,21 @@ def test_an_evaluation_missing_at_the_end_is_made_up_for_once(tiny_options, tmp_
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("train.run.session.follow", lambda *_: (failing, []))
-    assert follow(*tiny_options(out=tmp_path, metrics="fid", metrics_every="0")) == 1
+    assert train(*tiny_options(out=tmp_path, metrics="fid", metrics_every="0")) == 1
     scripted(monkeypatch, [3])
     for _ in range(2):
-        assert follow("--resume", str(tmp_path)) == 0
+        assert train("--resume", str(tmp_path)) == 0
     (line,) = [line for line in lines(tmp_path) if "evaluation" in line]
     assert (line["images"], line["fid[x]"]) == (48, 3)
-    assert checkpoint.load_newest(tmp_path)[1]["best"] == {"metric": "fid[x]", "value": 3, "images": 48}
+    assert newest(tmp_path)["best"] == {"metric": "fid[x]", "value": 3, "images": 48}
     assert "nothing left to do" in capsys.readouterr().out
 
 
 def test_another_leading_metric_starts_a_new_best(tiny_options, tmp_path, monkeypatch):
     scripted(monkeypatch, [3, 1, 2, 4])
-    assert follow(*tiny_options(out=tmp_path, **SCRIPTED, kimg=0.032)) == 0
+    assert train(*tiny_options(out=tmp_path, **SCRIPTED, kimg=0.032)) == 0
     scripted(monkeypatch, [10, 20], "swd")
-    assert follow("--resume", str(tmp_path), "--kimg", "0.048", "--metrics", "swd") == 0
+    assert train("--resume", str(tmp_path), "--kimg", "0.048", "--metrics", "swd") == 0
     assert names(tmp_path) == [40, 48]
 
 
@@ -294,7 +271,7 @@ def test_tensorboard_gets_the_metrics(tiny_options, tmp_path, monkeypatch):
 
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", Writer)
     scripted(monkeypatch, [3, 1, 2, 4, 5, 6])
-    assert follow(*tiny_options(out=tmp_path, **{**SCRIPTED, "tensorboard": True})) == 0
+    assert train(*tiny_options(out=tmp_path, **{**SCRIPTED, "tensorboard": True})) == 0
     assert seen["fid/x"] == [3, 1, 2, 4, 5, 6]
 
 
@@ -307,7 +284,7 @@ def test_tensorboard_gets_the_metrics(tiny_options, tmp_path, monkeypatch):
     ],
 )
 def test_a_run_that_could_not_be_measured_does_not_begin(tiny_options, tmp_path, capsys, options, message):
-    assert follow(*tiny_options(out=tmp_path / "run", **options)) == 2
+    assert train(*tiny_options(out=tmp_path / "run", **options)) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 

@@ -12,9 +12,12 @@ import torch
 
 from models.parts.norms import G_NORMS
 from train import export, generate
-from train.base.errors import CheckpointError, run_program
+from train.base.errors import CheckpointError
 from train.run import checkpoint
 from train.run.portable import FORMATS, inputs, load_safetensors
+from train.run.system import system
+
+from .runs import error_of
 
 PGGAN = {"resolution": 16, "latent_dim": 6, "fmap_base": 32, "fmap_max": 8}
 DCGAN = {"resolution": 8, "latent_dim": 6, "width": 4}
@@ -26,9 +29,9 @@ CPU = torch.device("cpu")
 def save(tmp_path):
     """``save("pggan", PGGAN, grow=(16, 0.3))``: the folder of a run whose newest checkpoint has such a generator."""
 
-    def make(family: str, options: dict, *, grow=None, spoil=False) -> Path:
+    def make(name: str, options: dict, *, grow=None, spoil=False) -> Path:
         torch.manual_seed(0)
-        network = generate.FAMILIES[family](**options)
+        network = system(name).generator(**options)
         if grow:
             network.grow(*grow)
         with torch.no_grad():
@@ -38,7 +41,8 @@ def save(tmp_path):
                 network(*inputs(network, 16, seed))
             if spoil:
                 parameter.fill_(float("nan"))
-        state = {"family": family, "generator_options": options, "trainer": {"ema": network.state_dict()}}
+        trainer = {"averages": {"G": network.state_dict()}}
+        state = {"system": name, "generator_options": options, "sampler": "G", "trainer": trainer}
         folder = tmp_path / "run"
         folder.mkdir()
         checkpoint.save(checkpoint.path_for(folder, 1), state)
@@ -54,9 +58,7 @@ def export_to(tmp_path: Path, run: Path, name: str, *more: str) -> Path:
 
 
 def fails(capsys, *args: str) -> str:
-    assert run_program(lambda: export.main(args)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+    return error_of(export.main, args, capsys)
 
 
 def assert_draws_the_same(out: Path, name: str, run: Path) -> None:
@@ -137,7 +139,7 @@ def test_safetensors_say_how_to_rebuild_the_network(save, tmp_path):
     out = export_to(tmp_path, save("pggan", PGGAN, grow=(8, 0.3)), "safetensors")
     with safetensors.safe_open(out, "pt") as file:
         metadata = file.metadata()
-    assert metadata["family"] == "pggan"
+    assert metadata["system"] == "pggan"
     assert json.loads(metadata["generator_options"]) == PGGAN
     assert json.loads(metadata["state"]) == {"_extra_state": {"resolution": 8, "fade": 0.3}}
 
@@ -154,7 +156,7 @@ def other_safetensors(**metadata: str) -> bytes:
         b"\xff" * 100,
         other_safetensors(),
         other_safetensors(generator_options="{}", state="{}"),
-        other_safetensors(family="pggan", generator_options="{}", state="[]"),
+        other_safetensors(system="pggan", generator_options="{}", state="[]"),
     ],
 )
 def test_another_safetensors_file_is_refused_in_a_line(tmp_path, content):

@@ -6,36 +6,26 @@ import pytest
 import torch
 from PIL import Image
 
-from train import generate, pggan
-from train.base.errors import run_program
+from train import generate
 from train.generate import closed_walk, slerp
 from train.measure.pictures import latents
+from train.run import checkpoint
 
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Folders of a finished run without labels and of one with; made when first used."""
-    return tmp_path_factory.mktemp("generate")
+from .runs import error_of
 
 
 @pytest.fixture
-def run(runs, tiny_options):
-    if not (runs / "plain").exists():
-        assert pggan.main(tiny_options(out=runs / "plain")) == 0
-    return str(runs / "plain")
+def run(shared_run):
+    return str(shared_run("plain"))
 
 
 @pytest.fixture
-def labelled_run(runs, tiny_options):
-    if not (runs / "labelled").exists():
-        assert pggan.main(tiny_options(out=runs / "labelled", conditioning="concat", kimg=0.02)) == 0
-    return str(runs / "labelled")
+def labelled_run(shared_run):
+    return str(shared_run("labelled", conditioning="concat", kimg=0.02))
 
 
 def fails(capsys, *args: str) -> str:
-    assert run_program(lambda: generate.main(args)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+    return error_of(generate.main, args, capsys)
 
 
 def test_a_grid(run, tmp_path):
@@ -66,8 +56,7 @@ def test_an_interpolation_as_a_grid_and_as_a_loop(run, tmp_path):
 
 
 def test_a_checkpoint_file_will_do(run, tmp_path):
-    checkpoint = sorted(tmp_path.parent.glob("nothing")) or run + "/checkpoint_000000048.pt"
-    assert generate.main([checkpoint, "--out", str(tmp_path / "g.png")]) == 0
+    assert generate.main([run + "/checkpoint_000000048.pt", "--out", str(tmp_path / "g.png")]) == 0
 
 
 def test_classes_choose_what_is_drawn(labelled_run, tmp_path):
@@ -131,8 +120,8 @@ def test_a_wrong_option_is_one_line(run, capsys, options, message):
 def test_a_missing_or_foreign_checkpoint_is_one_line(capsys, tmp_path):
     assert "there is no checkpoint" in fails(capsys, str(tmp_path / "none"))
     assert "holds no checkpoint" in fails(capsys, str(tmp_path))
-    torch.save({"format": 1, "family": "diffusion"}, tmp_path / "a.pt")
-    assert "is of an unknown family, 'diffusion'" in fails(capsys, str(tmp_path / "a.pt"))
+    torch.save({"format": checkpoint.FORMAT, "system": "diffusion"}, tmp_path / "a.pt")
+    assert "cannot be drawn from: there is no system 'diffusion'" in fails(capsys, str(tmp_path / "a.pt"))
 
 
 def test_latents_do_not_depend_on_how_many_are_drawn():

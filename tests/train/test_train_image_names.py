@@ -5,14 +5,11 @@ import json
 import pytest
 from PIL import Image
 
-from train import pggan
-from train.base.errors import UsageError, run_program
+from train.base.errors import UsageError
 from train.data import load_images
 from train.run import image_names
 
-
-def train(*args: str) -> int:
-    return run_program(lambda: pggan.main(args))
+from .runs import train
 
 
 def paint(folder, *names: str):

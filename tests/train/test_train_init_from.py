@@ -9,40 +9,23 @@ import torch
 from train import dcgan, pggan
 from train.base.errors import CheckpointError, UsageError, run_program
 from train.data import ImageSet
-from train.pggan import PgganConfig, schedule_of
+from train.pggan import PgganConfig
 from train.run import checkpoint
 from train.run.init_from import open_origin, take_over
 
-
-def train(*args: str) -> int:
-    return run_program(lambda: pggan.main(args))
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    return tmp_path_factory.mktemp("init_from")
+from .runs import assert_same, newest, train
 
 
 @pytest.fixture
-def old(folders, tiny_options):
-    """The folder of a finished run at 8x8; made when first used."""
-    if not (folders / "old").exists():
-        assert train(*tiny_options(out=folders / "old")) == 0
-    return folders / "old"
+def old(shared_run):
+    """The folder of a finished run at 8x8."""
+    return shared_run("old")
 
 
-def newest(folder) -> dict:
-    return checkpoint.load_newest(folder)[1]
-
-
-def taken(trainer, old_trainer: dict) -> dict[str, list[str]]:
+def not_taken(trainer, old_trainer: dict) -> dict[str, list[str]]:
     """Names of the new networks' tensors that are not those of the old run's state, by network."""
-    game = trainer.game
-    pairs = {
-        "generator": (game.generator.network, old_trainer["generator"]["network"]),
-        "discriminator": (game.discriminator.network, old_trainer["discriminator"]["network"]),
-        "ema": (game.ema, old_trainer["ema"]),
-    }
+    pairs = {name: (network, old_trainer["networks"][name]) for name, network in trainer.game.networks.items()}
+    pairs["averaged G"] = trainer.averages["G"], old_trainer["averages"]["G"]
     return {
         name: [
             key
@@ -56,16 +39,16 @@ def taken(trainer, old_trainer: dict) -> dict[str, list[str]]:
 def test_networks_of_the_same_kind_are_taken_whole_and_all_else_begins(old, tiny_trainer):
     trainer = tiny_trainer(seed=7)
     fresh = tiny_trainer(seed=7).state_dict()
-    lines = take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
-    assert taken(trainer, newest(old)["trainer"]) == {"generator": [], "discriminator": [], "ema": []}
+    lines = take_over(trainer, open_origin(old, pggan.SYSTEM))
+    assert not_taken(trainer, newest(old)["trainer"]) == {"G": [], "D": [], "averaged G": []}
     state = trainer.state_dict()
     assert state["images"] == state["steps"] == 0
-    assert state["generator"]["optimizer"] == state["discriminator"]["optimizer"] == {}
-    assert torch.equal(state["random"], fresh["random"]) and state["order"] == fresh["order"]
+    assert state["players"]["G"]["optimizer"] == state["players"]["D"]["optimizer"] == {}
+    assert torch.equal(state["random"], fresh["random"]) and state["source"] == fresh["source"]
     assert lines[0].endswith("checkpoint_000000048.pt, at 8x8")
     assert lines[1:] == [
-        "generator: 12 of 12 tensors taken, 100.0% of the values",
-        "discriminator: 14 of 14 tensors taken, 100.0% of the values",
+        "G: 12 of 12 tensors taken, 100.0% of the values",
+        "D: 14 of 14 tensors taken, 100.0% of the values",
     ]
 
 
@@ -73,11 +56,11 @@ def test_at_a_higher_resolution_the_grown_blocks_are_there_and_the_new_ones_are_
     random = torch.Generator().manual_seed(0)
     images = ImageSet.from_images(torch.randint(0, 256, (8, 3, 16, 16), generator=random).to(torch.uint8))
     trainer, _ = pggan.build_trainer(tiny_config(resolution=16), images, torch.device("cpu"))
-    _, generator, discriminator = take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
-    new = taken(trainer, newest(old)["trainer"])
-    assert all(key.startswith(("blocks.16.", "to_rgb.16.")) for key in new["generator"])
-    assert all(key.startswith(("blocks.16.", "from_rgb.16.")) for key in new["discriminator"])
-    assert new["ema"] == new["generator"] and len(new["ema"]) == 6
+    _, generator, discriminator = take_over(trainer, open_origin(old, pggan.SYSTEM))
+    new = not_taken(trainer, newest(old)["trainer"])
+    assert all(key.startswith(("blocks.16.", "to_rgb.16.")) for key in new["G"])
+    assert all(key.startswith(("blocks.16.", "from_rgb.16.")) for key in new["D"])
+    assert new["averaged G"] == new["G"] and len(new["G"]) == 6
     assert "12 of 18 tensors taken" in generator
     assert "new: blocks.16.conv0.weight [2, 4, 3, 3], blocks.16.conv0.bias [2]" in generator
     assert "from_rgb.16.weight" in discriminator
@@ -85,44 +68,44 @@ def test_at_a_higher_resolution_the_grown_blocks_are_there_and_the_new_ones_are_
 
 def test_tensors_of_another_shape_and_those_that_are_not_there_any_more_are_listed(old, tiny_trainer):
     trainer = tiny_trainer(latent=9, conditioning="acgan")
-    _, generator, discriminator = take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
-    assert taken(trainer, newest(old)["trainer"])["generator"] == ["dense.weight"]
+    _, generator, discriminator = take_over(trainer, open_origin(old, pggan.SYSTEM))
+    assert not_taken(trainer, newest(old)["trainer"])["G"] == ["dense.weight"]
     assert "of another shape, so new: dense.weight [12, 96] (there [6, 96])" in generator
     assert "out.weight [4, 6] (there [1, 6]), out.bias [4] (there [1])" in discriminator
     smaller = tiny_trainer(resolution=4)
-    _, generator, _ = take_over(smaller.game, open_origin(old, "pggan", PgganConfig))
+    _, generator, _ = take_over(smaller, open_origin(old, pggan.SYSTEM))
     assert "not used: blocks.8.conv0.weight" in generator
 
 
 def test_long_lists_are_cut(old, tiny_trainer):
-    *_, discriminator = take_over(tiny_trainer(fmap_max=5).game, open_origin(old, "pggan", PgganConfig))
+    *_, discriminator = take_over(tiny_trainer(fmap_max=5), open_origin(old, pggan.SYSTEM))
     assert discriminator.count("(there") == 6 and discriminator.endswith("(there [6]) and 3 more")
 
 
 def test_nothing_that_fits_is_an_error(old, tiny_trainer):
     # Biases of three colours and of one score fit any network: they alone are nothing.
-    with pytest.raises(UsageError, match=r"--init-from: nothing of .*checkpoint_000000048\.pt fits; generator: 2 of"):
-        take_over(tiny_trainer(fmap_max=3).game, open_origin(old, "pggan", PgganConfig))
+    with pytest.raises(UsageError, match=r"--init-from: nothing of .*checkpoint_000000048\.pt fits; G: 2 of"):
+        take_over(tiny_trainer(fmap_max=3), open_origin(old, pggan.SYSTEM))
 
 
 def test_the_past_of_historical_averaging_begins_with_the_networks_taken(old, tiny_trainer):
     trainer = tiny_trainer(historical_averaging=0.1)
-    take_over(trainer.game, open_origin(old, "pggan", PgganConfig))
-    for player in (trainer.players["G"], trainer.players["D"]):
-        state = player.state_dict()
-        assert all(torch.equal(average, state["network"][name]) for name, average in state["averages"].items())
+    take_over(trainer, open_origin(old, pggan.SYSTEM))
+    for name, player in trainer.players.items():
+        network, averages = trainer.game.networks[name].state_dict(), player.state_dict()["averages"]
+        assert averages and all(torch.equal(average, network[key[2:]]) for key, average in averages.items())
 
 
 def test_new_kernels_of_minibatch_discrimination_are_scaled_to_the_networks_taken(old, tiny_trainer):
     options = {"minibatch_discrimination": 5, "start_resolution": 8}
     taken_over, whole = tiny_trainer(**options), tiny_trainer(**options)
-    take_over(taken_over.game, open_origin(old, "pggan", PgganConfig))
+    take_over(taken_over, open_origin(old, pggan.SYSTEM))
     discriminator = whole.game.networks["D"]
     before = discriminator.minibatch.weight.clone()
-    saved = newest(old)["trainer"]["discriminator"]["network"]
+    saved = newest(old)["trainer"]["networks"]["D"]
     without = ("out.", "_extra_state")
     discriminator.load_state_dict({k: v for k, v in saved.items() if not k.startswith(without)}, strict=False)
-    whole.game.fit()
+    whole.game._fit()
     assert torch.equal(taken_over.game.networks["D"].minibatch.weight, discriminator.minibatch.weight)
     assert not torch.allclose(before, discriminator.minibatch.weight, rtol=0.1)
 
@@ -138,7 +121,7 @@ def test_new_kernels_of_minibatch_discrimination_are_scaled_to_the_networks_take
     ],
 )
 def test_growing_starts_where_the_networks_have_come_to_unless_told(tiny_config, options, start):
-    schedule = schedule_of(tiny_config(**options).begun_at(8))
+    schedule = tiny_config(**options).begun_at(8).schedule()
     assert (schedule.phases[0].resolution, schedule.phases[0].fading) == (start, False)
 
 
@@ -151,12 +134,12 @@ def test_the_networks_have_the_old_sizes_unless_others_are_given(old, tiny_optio
 
 
 def test_without_networks_growing_starts_at_4():
-    assert schedule_of(PgganConfig()).phases[0].resolution == 4
+    assert PgganConfig().schedule().phases[0].resolution == 4
 
 
 def test_what_a_run_in_mid_growth_has_reached_is_where_the_new_one_starts(tiny_options, tmp_path):
     assert train(*tiny_options(out=tmp_path / "old", resolution=16, kimg=0.03)) == 0
-    origin = open_origin(tmp_path / "old", "pggan", PgganConfig)
+    origin = open_origin(tmp_path / "old", pggan.SYSTEM)
     assert origin.reached == 8
     new = tiny_options("--init-from", str(tmp_path / "old"), out=tmp_path / "new", resolution=16, kimg=0.012)
     assert train(*new) == 0
@@ -183,10 +166,8 @@ def test_a_run_from_a_run_is_recorded_and_resumes_bitwise_without_the_old_one(
     assert train("--resume", str(tmp_path / "halves"), "--kimg", "0") == 0
     whole, halves = (newest(tmp_path / name)["trainer"] for name in ("whole", "halves"))
     assert whole["images"] == halves["images"] == 48
-    for network in ("generator", "discriminator"):
-        for key, tensor in whole[network]["network"].items():
-            assert not isinstance(tensor, torch.Tensor) or torch.equal(tensor, halves[network]["network"][key])
-    assert all(torch.equal(whole["ema"][key], halves["ema"][key]) for key in whole["ema"] if key != "_extra_state")
+    for part in ("networks", "averages"):
+        assert_same(whole[part], halves[part])
 
 
 def test_a_dcgan_starts_from_a_dcgan(tmp_path, capsys):
@@ -202,7 +183,7 @@ def test_a_dcgan_starts_from_a_dcgan(tmp_path, capsys):
     larger = ["--resolution", "32", "--g-width", "4", "--init-from", str(tmp_path / "old")]
     assert run(*larger, "--out", str(tmp_path / "new")) == 0
     lines = capsys.readouterr().out.splitlines()
-    (generator,) = [line for line in lines if line.startswith("generator: ")]
+    (generator,) = [line for line in lines if line.startswith("G: ")]
     assert "of 20 tensors taken" in generator and "[5, 16, 4, 4]" not in generator
     assert json.loads((tmp_path / "new" / "config.json").read_text())["init_from"].endswith("checkpoint_000000016.pt")
 
@@ -210,14 +191,14 @@ def test_a_dcgan_starts_from_a_dcgan(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"family": "dcgan"}, "is of a dcgan, not of a pggan"),
-        ({}, "lacks 'family'"),
-        ({"family": "pggan", "trainer": []}, "is damaged: "),
-        ({"family": "pggan", "trainer": {"generator": {"streak": "x"}}}, "is damaged: "),
+        ({"system": "dcgan"}, "is of a run of train.dcgan, not of train.pggan"),
+        ({}, "lacks 'system'"),
+        ({"system": "pggan", "trainer": []}, "is damaged: "),
+        ({"system": "pggan", "trainer": {"players": {"G": {"streak": "x"}}}}, "is damaged: "),
     ],
 )
-def test_what_is_no_checkpoint_of_the_family_is_refused_in_one_line(tiny_options, tmp_path, capsys, content, message):
-    torch.save({"format": 1, **content}, tmp_path / "a.pt")
+def test_what_is_no_checkpoint_of_the_system_is_refused_in_one_line(tiny_options, tmp_path, capsys, content, message):
+    torch.save({"format": checkpoint.FORMAT, **content}, tmp_path / "a.pt")
     assert train(*tiny_options("--init-from", str(tmp_path / "a.pt"), out=tmp_path / "run")) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert f"checkpoint {tmp_path / 'a.pt'} {message}" in line
@@ -226,10 +207,10 @@ def test_what_is_no_checkpoint_of_the_family_is_refused_in_one_line(tiny_options
 
 def test_a_checkpoint_that_has_diverged_is_refused(old, tmp_path):
     state = newest(old)
-    state["trainer"]["ema"]["dense.weight"].fill_(float("nan"))
+    state["trainer"]["averages"]["G"]["dense.weight"].fill_(float("nan"))
     checkpoint.save(tmp_path / "checkpoint_000000001.pt", state)
-    with pytest.raises(CheckpointError, match=r"has diverged: ema\.dense\.weight is not finite"):
-        open_origin(tmp_path / "checkpoint_000000001.pt", "pggan", PgganConfig)
+    with pytest.raises(CheckpointError, match=r"has diverged: averages\.G\.dense\.weight is not finite"):
+        open_origin(tmp_path / "checkpoint_000000001.pt", pggan.SYSTEM)
 
 
 def test_init_from_and_resume_exclude_each_other(old, capsys):

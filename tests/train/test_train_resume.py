@@ -7,30 +7,10 @@ import signal
 import pytest
 import torch
 
-from train import pggan
-from train.base.errors import run_program
 from train.data import to_float
-from train.engine.trainer import Trainer
 from train.run import checkpoint
 
-
-def assert_same(a, b, where="state"):
-    """Bitwise equality of nested states."""
-    assert type(a) is type(b), where
-    if isinstance(a, dict):
-        assert list(a) == list(b), where
-        for key in a:
-            assert_same(a[key], b[key], f"{where}.{key}")
-    elif isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), where
-    else:
-        assert a == b, where
-
-
-def steps(trainer: Trainer, count: int) -> Trainer:
-    for _ in range(count):
-        trainer.step()
-    return trainer
+from .runs import assert_same, newest, steps, train
 
 
 @pytest.mark.parametrize(
@@ -44,6 +24,7 @@ def steps(trainer: Trainer, count: int) -> Trainer:
         {"precision": "fp16"},
         {"update": "merged", "historical_averaging": 0.1, "instance_noise": 0.2, "minibatch_discrimination": 4},
         {"d_steps": 2, "batch": "2", "group_size": 2, "ttur": 2.0, "feature_matching": 8, "loss": "hinge"},
+        {"loss": "non-saturating", "penalty": "r1(every=3), r2(every=2)", "microbatch": "2", "group_size": 2},
     ],
     ids=lambda options: "+".join(options) or "default",
 )
@@ -73,10 +54,6 @@ def test_fade_and_resolution_come_back_with_a_checkpoint(tiny_trainer):
         assert (network.resolution, network.fade) == (8, 0.75)  # of the last step
 
 
-def train(*args: str) -> int:
-    return run_program(lambda: pggan.main(args))
-
-
 def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT):
     """Sends this process a signal while the step of that number computes."""
     seen = []
@@ -90,10 +67,6 @@ def interrupt_after(monkeypatch, count: int, number: int = signal.SIGINT):
     monkeypatch.setattr("train.data.sources.to_float", send)
 
 
-def newest(folder):
-    return checkpoint.load_newest(folder)[1]
-
-
 TIMING = ("seconds", "seconds_per_kimg", "images_per_second", "memory_bytes", "seconds_left")
 
 
@@ -102,17 +75,10 @@ def stats(folder) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in TIMING} for line in lines]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, request):
-    """The folder of a run that nothing disturbed."""
-    return tmp_path_factory.mktemp("runs") / "uninterrupted"
-
-
 @pytest.fixture
-def reference_run(uninterrupted, tiny_options):
-    if not uninterrupted.exists():
-        assert train(*tiny_options(out=uninterrupted)) == 0
-    return uninterrupted
+def reference_run(shared_run):
+    """The folder of a run that nothing disturbed."""
+    return shared_run("uninterrupted")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -215,7 +181,7 @@ def test_a_finished_run_goes_on_with_a_larger_kimg(tiny_options, tmp_path, capsy
     [
         (
             ["--fmap-max", "4"],
-            "has another shape: generator dense.weight is of shape",
+            "has another shape: G dense.weight is of shape",
         ),
         (["--data-size", "30"], "was trained on 40 images, but data now has 30"),
     ],

@@ -14,6 +14,8 @@ from train.data import to_float
 
 from .runs import batch_of, steps, to_the_end, watch, weights
 
+PENALTIES = ("r1", "r2", "wgan-gp", "wgan-lp(target=0.01)", "dragan")
+
 
 @pytest.mark.parametrize("update", ["alternating", "joint"])
 def test_g_moves_against_the_updated_d_unless_they_move_together(tiny_trainer, update):

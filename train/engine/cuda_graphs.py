@@ -83,11 +83,11 @@ class Captured:
     def __init__(self, unit: Callable[[], None], name: str, cuda: Cuda, pool: Any, say: Callable[[str], None]) -> None:
         self._unit, self._name, self._cuda, self._pool, self._say = unit, name, cuda, pool, say
         self._calls = 0
-        self._failed = False
+        self.failed = False
         self._graph: Any = None
 
     def __call__(self) -> None:
-        if self._failed:
+        if self.failed:
             self._unit()
             return
         if self._calls < WARM_UP:
@@ -113,10 +113,10 @@ class Captured:
         try:
             self._graph = self._cuda.capture(self._unit, self._pool)
         except RuntimeError as error:
-            self._failed = True
+            self.failed = True
             reason = " ".join(str(_first(error)).split())
             self._say(f"the {self._name} runs without CUDA graphs: {reason}")
-        return not self._failed
+        return not self.failed
 
 
 class Inputs:

@@ -38,7 +38,8 @@ def gradients_of(
         the losses reported, without a graph, ``<move>_loss`` included.
 
     Raises:
-        ValueError: if a loss yields nothing, or no term of a move of every step depends on some parameter.
+        ValueError: if a loss yields nothing, or what is no number or depends on no parameter; if no term of a move of
+            every step depends on some parameter.
     """
     shared: dict[str, Any] = {}
     stats: Stats = {}
@@ -49,6 +50,7 @@ def gradients_of(
         reported: Stats = {}
         total, gradients = None, None
         for term in move.loss(nets, batch, reported):
+            _check(term, move)
             more = torch.autograd.grad(
                 player.scaled(term if move.every == 1 else term * move.every),
                 player.active,
@@ -67,6 +69,14 @@ def gradients_of(
         # Columns for the moves to come.
         batch = {**batch, **{name: value for name, value in stats.items() if value.dim()}}
     return [gradient.detach() for gradient in all_gradients], stats
+
+
+def _check(term: Tensor, move: Move) -> None:
+    """ValueError for a term of which there is no gradient."""
+    if term.dim():
+        raise ValueError(f"the loss of move {move.label!r} yields a term {list(term.shape)}, not a number")
+    if not term.requires_grad:
+        raise ValueError(f"the loss of move {move.label!r} yields a term that depends on no parameter")
 
 
 def added(gradients: Sequence[Tensor | None], more: Sequence[Tensor | None]) -> list[Tensor | None]:

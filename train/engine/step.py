@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from train.engine.checks import check_moves
 from train.engine.compiled import Compiled
 from train.engine.cuda_graphs import Captured, Cuda, Inputs
 from train.engine.ema import average
@@ -123,7 +124,12 @@ class Step:
             # Graphs that share memory are replayed in the order of their capture; lazy ones are not.
             pool = self._cuda.new_pool() if lazy else self._pool
             self._captured[name] = Captured(work, name, self._cuda, pool, self._say)
-        self._captured[name]()
+        unit = self._captured[name]
+        # A graph reads what units before it report where that lay at its capture; op by op it comes to lie elsewhere.
+        if unit.is_captured or not any(other.failed for other in self._captured.values()):
+            unit()
+        else:
+            work()
 
     def _move(self, unit: _Unit, batch: Batch) -> None:
         """Gradients of the moves of a unit, then their updates."""
@@ -175,8 +181,10 @@ class Step:
             if role in self._players and role not in times:
                 continue
             of_role = role in times
-            if len(column) != self._batch * (times[role] if of_role else 1):
-                raise ValueError(f"column {name!r} has {len(column)} rows, in a step with a batch of {self._batch}")
+            repeats = times[role] if of_role else 1
+            if len(column) != repeats * self._batch:
+                expected = f"{repeats} times the batch's" if repeats > 1 else "the batch's"
+                raise ValueError(f"column {name!r} has {len(column)} rows, not {expected} {self._batch}")
             begin = start + (repeat * self._batch if of_role else 0)
             rows[name] = column[begin : begin + self._microbatch]
         return rows
@@ -222,27 +230,6 @@ def _units(moves: Sequence[Move], update: Update) -> list[tuple[Move, ...]]:
 def _named(moves: Sequence[Move]) -> str:
     """``"D move"``, ``"D and G moves"``."""
     return " and ".join(move.label for move in moves) + (" move" if len(moves) == 1 else " moves")
-
-
-def check_moves(moves: Sequence[Move], game: Game, update: Update) -> None:
-    """ValueError for moves that cannot be made."""
-    if update not in game.updates:
-        raise ValueError(f"update={update!r} is not one of {', '.join(game.updates)}, which this game knows")
-    main = [move for move in moves if move.every == 1]
-    if not main:
-        raise ValueError("no move is made at every step")
-    labels = [move.label for move in moves]
-    for move in moves:
-        if move.role not in game.roles:
-            raise ValueError(f"move {move.label!r} is of role {move.role!r}: there are {', '.join(game.roles)}")
-        if move.times < 1 or move.every < 1:
-            raise ValueError(f"move {move.label!r} has times={move.times}, every={move.every}: at least 1 each")
-        if move.times > 1 and (move.every > 1 or update != "alternating"):
-            raise ValueError(f"move {move.label!r} has times={move.times}: only alternating moves of every step repeat")
-        if labels.count(move.label) > 1:
-            raise ValueError(f"two moves are called {move.label!r}: name one of them")
-    if update != "alternating" and len({move.role for move in main}) < len(main):
-        raise ValueError(f"update={update!r}: a role has two moves, of which neither can come first")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import torch
 
 from train.base.seeds import stream_seed
 from train.base.tables import lookup
+from train.engine.checks import check_moves, check_networks
 from train.engine.cuda_graphs import Cuda, wanted
 from train.engine.ema import averaged_copy, weight_of
 from train.engine.game import Game, Move, Source, Update
@@ -17,7 +18,7 @@ from train.engine.meters import Meters
 from train.engine.player import Player
 from train.engine.precision import Autocast
 from train.engine.schedule import Position, Schedule
-from train.engine.step import Step, check_moves
+from train.engine.step import Step
 
 
 class Trainer:
@@ -70,6 +71,7 @@ class Trainer:
         for name, length in source.lists.items():
             if length < 1:
                 raise ValueError(f"the list {name!r} of the data is empty")
+        check_networks(game)
         moves = game.moves(schedule.position(0))
         check_moves(moves, game, update)
         self.players = {
@@ -206,9 +208,6 @@ class Trainer:
 def _player(game: Game, name: str, moves: Sequence[Move], *, loss_scaling: bool) -> Player:
     """What moves a role."""
     role = game.roles[name]
-    for network in role.networks:
-        if network not in game.networks:
-            raise ValueError(f"role {name!r} names the network {network!r}: there are {', '.join(game.networks)}")
     lazy = [move for move in moves if move.role == name and move.every > 1]
     pace = 1 / (1 + sum(1 / move.every for move in lazy)) if lazy else 1.0
     return Player({n: game.networks[n] for n in role.networks}, role, pace=pace, loss_scaling=loss_scaling)
