@@ -13,9 +13,13 @@ import torch
 from models.parts.norms import G_NORMS
 from train import export
 from train.base.errors import CheckpointError
+from train.export import FORMATS, inputs, load_safetensors
 from train.run import checkpoint
+<<<<<<< HEAD
 from train.run.generators import build_generator, find_checkpoint
 from train.run.portable import FORMATS, inputs, load_safetensors
+=======
+>>>>>>> main
 from train.run.system import system
 
 from .runs import error_of
