@@ -27,12 +27,8 @@ from gan_ops.nn import ReferenceSequential
 from train.base.device import resolve_device
 from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.files import write_atomically
-<<<<<<< HEAD
-from train.run.generators import build_generator, find_checkpoint
-=======
 from train.generate import build_generator, find_checkpoint
 from train.measure.pictures import latents
->>>>>>> main
 from train.run.options import parse_options
 
 PROG = "python -m train.export"

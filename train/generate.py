@@ -14,18 +14,14 @@ from torch import Tensor, nn
 
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
-from train.base.errors import UsageError, run_program
+from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.tables import parse_grid
 from train.base.values import Seed
 from train.data.decode import SUFFIXES
-<<<<<<< HEAD
-from train.measure.pictures import draw, grid, latents, row_labels, save_gif, save_png
-from train.run.generators import build_generator, find_checkpoint
-=======
 from train.measure.pictures import draw, enlarged, grid, latents, row_labels, save_gif, save_png
 from train.run import checkpoint
->>>>>>> main
 from train.run.options import check_at_least, parse_options
+from train.run.system import system
 
 PROG = "python -m train.generate"
 
@@ -56,6 +52,39 @@ class Options:
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     batch: int = 32
     """Images to draw at once."""
+
+
+def find_checkpoint(source: Path) -> tuple[Path, dict[str, Any]]:
+    """The checkpoint, or the newest one of a run's folder, and what it holds; CheckpointError if none is whole."""
+    path, state, warnings = checkpoint.find(source)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return path, state
+
+
+def build_generator(path: Path, state: dict[str, Any], device: torch.device, *, ema: bool = True) -> nn.Module:
+    """The generator in a checkpoint's ``state``, at the resolution that it has reached.
+
+    Raises:
+        CheckpointError: naming ``path``, if it is of an unknown system.
+    """
+    with checkpoint.reading(path):
+        try:
+            make = system(state["system"]).generator
+        except UsageError as error:
+            raise CheckpointError(f"checkpoint {path} cannot be drawn from: {error}") from None
+
+        def build() -> nn.Module:
+            return make(**state["generator_options"])
+
+        # Whatever size it claims to be of, nothing is allocated until its tensors have shown that they are.
+        with torch.device("meta"):
+            described = build()
+        tensors = state["trainer"]["averages" if ema else "networks"][state["sampler"]]
+        checkpoint.check_shapes("generator", described, tensors, path)
+        generator = build()
+        generator.load_state_dict(tensors)
+    return generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

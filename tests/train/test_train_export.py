@@ -11,15 +11,10 @@ import safetensors.torch
 import torch
 
 from models.parts.norms import G_NORMS
-from train import export
+from train import export, generate
 from train.base.errors import CheckpointError
 from train.export import FORMATS, inputs, load_safetensors
 from train.run import checkpoint
-<<<<<<< HEAD
-from train.run.generators import build_generator, find_checkpoint
-from train.run.portable import FORMATS, inputs, load_safetensors
-=======
->>>>>>> main
 from train.run.system import system
 
 from .runs import error_of
@@ -67,7 +62,7 @@ def fails(capsys, *args: str) -> str:
 
 
 def assert_draws_the_same(out: Path, name: str, run: Path) -> None:
-    generator = build_generator(*find_checkpoint(run), CPU)
+    generator = generate.build_generator(*generate.find_checkpoint(run), CPU)
     draw = FORMATS[name].load(out, CPU)
     with torch.no_grad():
         for count in (1, 3, 16):

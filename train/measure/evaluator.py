@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import platform
-<<<<<<< HEAD
 from collections.abc import Iterator
-=======
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
->>>>>>> main
 from typing import Any
 
 import numpy
