@@ -70,6 +70,11 @@ def test_the_engine_knows_no_networks() -> None:
         assert not [name for name in imported(path) if name.split(".")[0] == "models"], path
 
 
+def test_networks_know_nothing_of_training() -> None:
+    for path in (ROOT / "models").rglob("*.py"):
+        assert not [name for name in imported(path) if name.split(".")[0] == "train"], path
+
+
 def test_the_engine_needs_no_more_packages_than_the_kernels(run_python) -> None:
     missing = "import sys\nfor name in ('PIL', 'tqdm', 'tyro'): sys.modules[name] = None\n"
     result = run_python("-c", missing + "import train.engine.trainer, train.gan.game")
