@@ -4,8 +4,6 @@ tests alone; the others put a stand-in in the place of torch.cuda."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -17,56 +15,15 @@ from train.engine.step import Step
 from train.engine.trainer import Trainer
 from train.pggan import build_trainer
 
+from .engine.fake_cuda import Called, FakeCuda
 from .runs import assert_same, steps, to_the_end
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-class FakeGraph:
-    def __init__(self, unit: Callable[[], None]) -> None:
-        self.unit = unit
-        self.replays = 0
-
-    def replay(self) -> None:
-        assert self.unit is not None, "a graph is replayed after it was freed"
-        self.replays += 1
-        self.unit()
-
-
-class FakeCuda:
-    """A device on which capturing executes nothing and a replay does what was captured."""
-
-    def __init__(self, error: str = "") -> None:
-        self.error = error
-        self.runs_aside = 0
-        self.captured: list[tuple[FakeGraph, object]] = []
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        self.runs_aside += 1
-        yield
-
-    def new_pool(self) -> object:
-        return object()
-
-    def capture(self, unit: Callable[[], None], pool: object) -> FakeGraph:
-        if self.error and self.captured:  # the second unit fails
-            try:
-                raise RuntimeError(self.error)
-            finally:
-                raise RuntimeError("operation failed due to a previous error during capture")
-        graph = FakeGraph(unit)
-        self.captured.append((graph, pool))
-        return graph
-
-    def free(self, graphs: list[FakeGraph]) -> None:
-        for graph in graphs:
-            graph.unit = None
-
-    @property
-    def held(self) -> int:
-        """Graphs that were not freed."""
-        return sum(graph.unit is not None for graph, _ in self.captured)
+def calling(error: str = "") -> FakeCuda:
+    """A device whose graphs call their units again, so that these can count."""
+    return FakeCuda(error, graph=Called)
 
 
 class Sums:
@@ -97,21 +54,21 @@ CALLS = WARM_UP + 4
 
 
 def test_units_warm_up_aside_are_captured_once_and_then_replayed() -> None:
-    cuda = FakeCuda()
+    cuda = calling()
     Sums(cuda).run(CALLS)
     assert cuda.runs_aside == 2 * WARM_UP
     assert [graph.replays for graph, _ in cuda.captured] == [4, 4]
 
 
 def test_every_batch_is_seen_once_by_every_unit_in_its_order() -> None:
-    sums = Sums(FakeCuda())
+    sums = Sums(calling())
     sums.run(CALLS)
     assert sums.calls == ["first", "second"] * CALLS
     assert sums.total == 2 * 6 * sum(range(CALLS))
 
 
 def test_units_find_their_input_in_one_place() -> None:
-    sums = Sums(FakeCuda())
+    sums = Sums(calling())
     sums.run(CALLS)
     assert len(sums.places) == 1
 
@@ -126,7 +83,7 @@ def test_inputs_keep_their_memory_layout_and_columns_that_are_not_given() -> Non
 
 
 def test_release_frees_a_graph() -> None:
-    cuda = FakeCuda()
+    cuda = calling()
     sums = Sums(cuda)
     sums.run(WARM_UP + 1)
     assert cuda.held == 2 and all(unit.is_captured for unit in sums.units)
@@ -136,7 +93,7 @@ def test_release_frees_a_graph() -> None:
 
 
 def test_a_unit_that_cannot_be_captured_says_why_once_and_runs_op_by_op() -> None:
-    cuda, said = FakeCuda(error="operation not permitted\nwhen stream is capturing"), []
+    cuda, said = calling(error="operation not permitted\nwhen stream is capturing"), []
     sums = Sums(cuda, said)
     sums.run(CALLS)
     assert said == ["the second runs without CUDA graphs: operation not permitted when stream is capturing"]

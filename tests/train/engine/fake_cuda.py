@@ -12,12 +12,28 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class FakeGraph:
-    """The operations of a unit, with the tensors that they were given: as on a GPU, a replay runs nothing of Python."""
+class Called:
+    """A graph that calls its unit again."""
 
     def __init__(self, unit: Callable[[], None]) -> None:
         self.replays = 0
         self.is_held = True
+        self._unit = unit
+
+    def replay(self) -> None:
+        assert self.is_held, "a graph is replayed after it was freed"
+        self.replays += 1
+        self.repeat()
+
+    def repeat(self) -> None:
+        self._unit()
+
+
+class Recorded(Called):
+    """The operations of a unit, with the tensors that they were given: as on a GPU, a replay runs nothing of Python."""
+
+    def __init__(self, unit: Callable[[], None]) -> None:
+        super().__init__(unit)
         with Recording() as recording:
             unit()
         self._calls = recording.calls
@@ -26,9 +42,7 @@ class FakeGraph:
                 tensor.copy_(before)
 
     @torch.no_grad()
-    def replay(self) -> None:
-        assert self.is_held, "a graph is replayed after it was freed"
-        self.replays += 1
+    def repeat(self) -> None:
         for op, args, options, results in self._calls:
             for old, new in zip(tensors(results), tensors(op(*args, **options)), strict=True):
                 if old.data_ptr() != new.data_ptr():
@@ -45,14 +59,13 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
-        if op is torch.ops.aten._local_scalar_dense.default:
-            raise RuntimeError("a graph cannot hold what is read from the device")
         given = dict(zip((argument.name for argument in op._schema.arguments), args, strict=False)) | options
         for argument in op._schema.arguments:
             if argument.alias_info is not None and argument.alias_info.is_write:
                 self.changed += [(x, x.detach().clone()) for x in tensors(given.get(argument.name))]
         results = op(*args, **options)
-        self.calls.append((op, args, options, results))
+        if op is not torch.ops.aten._local_scalar_dense.default:  # a read, which networks allow themselves on a CPU
+            self.calls.append((op, args, options, results))
         return results
 
 
@@ -60,14 +73,15 @@ class FakeCuda:
     """A device on which capturing executes nothing and a replay does what was captured.
 
     Args:
-        error: of the capture whose number it has, if there is one.
+        error: of the capture with the number ``failing``, the first being 0; "" for none.
+        graph: what a capture gives.
     """
 
-    def __init__(self, error: str = "", failing: int = 1) -> None:
-        self.error, self.failing = error, failing
+    def __init__(self, error: str = "", failing: int = 1, graph: type[Called] = Recorded) -> None:
+        self.error, self.failing, self.graph = error, failing, graph
         self.runs_aside = 0
         self.captures = 0
-        self.captured: list[tuple[FakeGraph, object]] = []
+        self.captured: list[tuple[Called, object]] = []
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -77,18 +91,18 @@ class FakeCuda:
     def new_pool(self) -> object:
         return object()
 
-    def capture(self, unit: Callable[[], None], pool: object) -> FakeGraph:
+    def capture(self, unit: Callable[[], None], pool: object) -> Called:
         self.captures += 1
         if self.error and self.captures == self.failing + 1:
             try:
                 raise RuntimeError(self.error)
             finally:
                 raise RuntimeError("operation failed due to a previous error during capture")
-        graph = FakeGraph(unit)
+        graph = self.graph(unit)
         self.captured.append((graph, pool))
         return graph
 
-    def free(self, graphs: list[FakeGraph]) -> None:
+    def free(self, graphs: list[Called]) -> None:
         for graph in graphs:
             graph.is_held = False
 
