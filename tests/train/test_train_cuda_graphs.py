@@ -4,7 +4,6 @@ tests alone; the others put a stand-in in the place of torch.cuda."""
 from __future__ import annotations
 
 import copy
-from functools import partial
 
 import pytest
 import torch
@@ -15,33 +14,29 @@ from train.engine.step import Step
 from train.engine.trainer import Trainer
 from train.pggan import build_trainer
 
-from .engine.fake_cuda import Called, FakeCuda
+from .engine.fake_cuda import FakeCuda
 from .runs import assert_same, steps, to_the_end
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-def calling(error: str = "") -> FakeCuda:
-    """A device whose graphs call their units again, so that these can count."""
-    return FakeCuda(error, graph=Called)
-
-
 class Sums:
-    """Two units that notice what they are given, and where it lies."""
+    """Two units that notice what they are given, in which order they run, and where their input lies."""
 
     def __init__(self, cuda: FakeCuda, said: list[str] | None = None) -> None:
-        self.calls: list[str] = []
-        self.total = 0.0
-        self.places: set[int] = set()
         self.inputs = Inputs()
+        self.sum, self.history = torch.zeros(2, dtype=torch.float64).unbind()
+        self.places: set[int] = set()
         say, pool = ([] if said is None else said).append, cuda.new_pool()
-        self.units = [Captured(partial(self._see, name), name, cuda, pool, say) for name in ("first", "second")]
+        units = {"first": self._first, "second": self._second}
+        self.units = [Captured(unit, name, cuda, pool, say) for name, unit in units.items()]
 
-    def _see(self, name: str) -> None:
-        a = self.inputs.columns["a"]
-        self.calls.append(name)
-        self.total += float(a.sum())
-        self.places.add(a.data_ptr())
+    def _first(self) -> None:
+        self.places.add(self.inputs.columns["a"].data_ptr())
+        self.sum.copy_(self.inputs.columns["a"].sum())
+
+    def _second(self) -> None:
+        self.history.mul_(3).add_(self.sum)
 
     def run(self, calls: int) -> None:
         for value in range(calls):
@@ -49,26 +44,29 @@ class Sums:
             for unit in self.units:
                 unit()
 
+    def expected(self, calls: int) -> float:
+        """The history where each batch was seen once, in the order of the units."""
+        return float(sum(6 * value * 3 ** (calls - 1 - value) for value in range(calls)))
+
 
 CALLS = WARM_UP + 4
 
 
 def test_units_warm_up_aside_are_captured_once_and_then_replayed() -> None:
-    cuda = calling()
+    cuda = FakeCuda()
     Sums(cuda).run(CALLS)
     assert cuda.runs_aside == 2 * WARM_UP
     assert [graph.replays for graph, _ in cuda.captured] == [4, 4]
 
 
 def test_every_batch_is_seen_once_by_every_unit_in_its_order() -> None:
-    sums = Sums(calling())
+    sums = Sums(FakeCuda())
     sums.run(CALLS)
-    assert sums.calls == ["first", "second"] * CALLS
-    assert sums.total == 2 * 6 * sum(range(CALLS))
+    assert float(sums.history) == sums.expected(CALLS)
 
 
 def test_units_find_their_input_in_one_place() -> None:
-    sums = Sums(calling())
+    sums = Sums(FakeCuda())
     sums.run(CALLS)
     assert len(sums.places) == 1
 
@@ -83,7 +81,7 @@ def test_inputs_keep_their_memory_layout_and_columns_that_are_not_given() -> Non
 
 
 def test_release_frees_a_graph() -> None:
-    cuda = calling()
+    cuda = FakeCuda()
     sums = Sums(cuda)
     sums.run(WARM_UP + 1)
     assert cuda.held == 2 and all(unit.is_captured for unit in sums.units)
@@ -93,13 +91,12 @@ def test_release_frees_a_graph() -> None:
 
 
 def test_a_unit_that_cannot_be_captured_says_why_once_and_runs_op_by_op() -> None:
-    cuda, said = calling(error="operation not permitted\nwhen stream is capturing"), []
+    cuda, said = FakeCuda(error="operation not permitted\nwhen stream is capturing"), []
     sums = Sums(cuda, said)
     sums.run(CALLS)
     assert said == ["the second runs without CUDA graphs: operation not permitted when stream is capturing"]
     assert cuda.held == 1
-    assert sums.calls == ["first", "second"] * CALLS
-    assert sums.total == 2 * 6 * sum(range(CALLS))
+    assert float(sums.history) == sums.expected(CALLS)
 
 
 @pytest.mark.parametrize(

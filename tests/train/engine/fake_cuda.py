@@ -12,28 +12,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class Called:
-    """A graph that calls its unit again."""
+class FakeGraph:
+    """The operations of a unit, with the tensors that they were given: as on a GPU, a replay runs nothing of Python."""
 
     def __init__(self, unit: Callable[[], None]) -> None:
         self.replays = 0
         self.is_held = True
-        self._unit = unit
-
-    def replay(self) -> None:
-        assert self.is_held, "a graph is replayed after it was freed"
-        self.replays += 1
-        self.repeat()
-
-    def repeat(self) -> None:
-        self._unit()
-
-
-class Recorded(Called):
-    """The operations of a unit, with the tensors that they were given: as on a GPU, a replay runs nothing of Python."""
-
-    def __init__(self, unit: Callable[[], None]) -> None:
-        super().__init__(unit)
         with Recording() as recording:
             unit()
         self._calls = recording.calls
@@ -42,7 +26,9 @@ class Recorded(Called):
                 tensor.copy_(before)
 
     @torch.no_grad()
-    def repeat(self) -> None:
+    def replay(self) -> None:
+        assert self.is_held, "a graph is replayed after it was freed"
+        self.replays += 1
         for op, args, options, results in self._calls:
             for old, new in zip(tensors(results), tensors(op(*args, **options)), strict=True):
                 if old.data_ptr() != new.data_ptr():
@@ -74,14 +60,13 @@ class FakeCuda:
 
     Args:
         error: of the capture with the number ``failing``, the first being 0; "" for none.
-        graph: what a capture gives.
     """
 
-    def __init__(self, error: str = "", failing: int = 1, graph: type[Called] = Recorded) -> None:
-        self.error, self.failing, self.graph = error, failing, graph
+    def __init__(self, error: str = "", failing: int = 1) -> None:
+        self.error, self.failing = error, failing
         self.runs_aside = 0
         self.captures = 0
-        self.captured: list[tuple[Called, object]] = []
+        self.captured: list[tuple[FakeGraph, object]] = []
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -91,18 +76,18 @@ class FakeCuda:
     def new_pool(self) -> object:
         return object()
 
-    def capture(self, unit: Callable[[], None], pool: object) -> Called:
+    def capture(self, unit: Callable[[], None], pool: object) -> FakeGraph:
         self.captures += 1
         if self.error and self.captures == self.failing + 1:
             try:
                 raise RuntimeError(self.error)
             finally:
                 raise RuntimeError("operation failed due to a previous error during capture")
-        graph = self.graph(unit)
+        graph = FakeGraph(unit)
         self.captured.append((graph, pool))
         return graph
 
-    def free(self, graphs: list[Called]) -> None:
+    def free(self, graphs: list[FakeGraph]) -> None:
         for graph in graphs:
             graph.is_held = False
 
