@@ -27,7 +27,7 @@ from train.data import load_images
 from train.data.few_labels import SemiData, balanced_labels, load_semi_data
 from train.engine.networks import Networks
 from train.engine.precision import Autocast
-from train.semi_supervised import PRESETS, SemiOptions, SemiSupervised, new_trainer, train_classifier
+from train.semi_supervised import PRESETS, SemiOptions, SemiSupervised, new_trainer, train_and_test
 from train.semi_supervised_networks import NETWORKS, Convolutional, Dense, probabilities
 from train.studies import few_labels
 from train.studies.few_labels import STUDIES, Errors, Task
@@ -58,7 +58,10 @@ def blobs() -> SemiData:
 
 def train(data: SemiData, labelled: Tensor, *, adversary: bool = True, **changes) -> nn.Module:
     options = dataclasses.replace(OPTIONS, **changes)
-    return train_classifier(options, data, labelled, 0, adversary=adversary)
+    trainer = new_trainer(options, data, labelled, 0, adversary=adversary)
+    while not trainer.done:
+        trainer.step()
+    return trainer.averages["D"]
 
 
 def weights(network: nn.Module) -> Tensor:
@@ -194,7 +197,7 @@ class TestTraining:
 
     def test_a_training_that_diverges_is_an_error(self, blobs):
         with pytest.raises(TrainingError, match="the network diverged"):
-            train(blobs, torch.arange(6), lr=1e30)
+            train_and_test(dataclasses.replace(OPTIONS, labels=6, lr=1e30), blobs, adversary=True)
 
     def test_batches_to_test_are_all_of_one_size(self, blobs):
         sizes = []
