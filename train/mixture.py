@@ -73,13 +73,12 @@ class MixtureConfig(Techniques):
     """Half-life of the averaged generator, which is evaluated, in thousands of points (0: no average)."""
 
     def check(self) -> None:
-        super().check()
         if self.feature_matching not in (0, 4):
             raise UsageError(
                 f"feature_matching={self.feature_matching} is neither 0 nor 4: 4 stands for D's last hidden layer,"
                 " and there is no other to match"
             )
-        self.objective()
+        super().check()
         self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
         check_at_least(self, 1, "steps")
         for name in ("g_norm", "d_norm"):
