@@ -8,19 +8,22 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from train.engine.steps import Losses, discriminator_gradients, generator_gradients
 
 import gan_ops.nn
 import models.pggan
 from benchmarks import textbook
 from benchmarks.textbook import Textbook
-from gan_ops.objectives import GradientPenalty, Wasserstein
+from gan_ops.objectives import Wasserstein, WganGP
 from models.pggan import Discriminator, Generator
 from train.engine.cuda_graphs import Cuda
-from train.engine.ema import averaged_copy
+from train.engine.ema import averaged_copy, weight_of
+from train.engine.game import Batch, Networks, Role
+from train.engine.gradients import gradients_of
 from train.engine.player import Player
 from train.engine.precision import Autocast
-from train.engine.step import Batch, WholeStep
+from train.engine.schedule import Position
+from train.engine.step import Step, frozen
+from train.gan.game import Gan
 
 
 class Ours:
@@ -35,6 +38,8 @@ class Ours:
         eps: Adam's.
         compile, cuda_graphs: run the step so.
     """
+
+    game_of: type[Gan] = Gan
 
     def __init__(
         self,
@@ -53,38 +58,60 @@ class Ours:
         self.ema = averaged_copy(self.generator)
         for network in (self.generator, self.discriminator, self.ema):
             network.grow(resolution)
-        self.g, self.d = Player(self.generator, eps=eps), Player(self.discriminator, eps=eps)
+        self.game = self.game_of(
+            self.generator,
+            self.discriminator,
+            {name: Role((name,), eps=eps) for name in ("D", "G")},
+            Wasserstein(drift=0.001),
+            latent=latent,
+            penalties=[WganGP()],
+        )
+        self.g, self.d = (Player({name: self.game.networks[name]}, self.game.roles[name]) for name in ("G", "D"))
         for player in (self.g, self.d):
             player.set_lr(0.001)
-        self.losses = Losses(Wasserstein(drift=0.001), GradientPenalty())
         device = next(self.generator.parameters()).device
         self.autocast = Autocast(device, dtype)
-        self.whole_step = WholeStep(
-            self.d,
-            self.g,
-            self.ema,
-            self.losses,
-            self.autocast,
-            half_life=half_life,
-            compile=compile,
-            cuda=Cuda(device) if cuda_graphs else None,
-        )
+        self._half_life, self._compile = half_life, compile
+        self._cuda = Cuda(device) if cuda_graphs else None
+        self._step: Step | None = None
 
     @property
     def captured(self) -> bool:
         """Whether steps are replays of CUDA graphs by now."""
-        graphs = self.whole_step._graphs
-        return graphs is not None and bool(graphs._graphs)
+        return self._step is not None and self._step.is_captured
+
+    @property
+    def players(self) -> dict[str, Player]:
+        return {"D": self.d, "G": self.g}
 
     def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weights: Tensor) -> None:
-        """One D update and one G update, as train.engine.trainer.Trainer.step.
+        """One D update and one G update, as train.engine.trainer.Trainer.step; the first decides on the batch.
 
         Args:
             real: images [N, 3, r, r].
             z_for_d, z_for_g: latents [N, latent].
             weights: place the interpolates [N].
         """
-        self.whole_step(Batch(real, None, z_for_d, weights, z_for_g, None))
+        if self._step is None:
+            self._step = self._step_for(len(real))
+        self._step(columns(real, z_for_d, z_for_g, weights))
+
+    def _step_for(self, batch: int) -> Step:
+        return Step(
+            self.game,
+            self.game.moves(self._at(batch)),
+            self.players,
+            {"G": self.ema},
+            self.autocast,
+            batch=batch,
+            weight=weight_of(batch, self._half_life),
+            compile=self._compile,
+            cuda=self._cuda,
+        )
+
+    def _at(self, batch: int) -> Position:
+        """In a stabilising phase."""
+        return Position(0, 0, self.generator.resolution, 0.0, batch, batch, 0.001)
 
     @torch.no_grad()
     def load(self, rival: Textbook) -> None:
@@ -94,6 +121,11 @@ class Ours:
             for name, parameter in textbook_parameters(theirs, mine.resolution).items():
                 mine.get_parameter(name).copy_(parameter)
         self.ema.load_state_dict(self.generator.state_dict())
+
+
+def columns(real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weights: Tensor) -> Batch:
+    """What the losses of a step are given."""
+    return {"D/real": real, "D/z": z_for_d, "D/between": weights, "G/z": z_for_g}
 
 
 def textbook_parameters(network: textbook.Generator | textbook.Discriminator, resolution: int) -> dict[str, Tensor]:
@@ -118,15 +150,25 @@ def textbook_parameters(network: textbook.Generator | textbook.Discriminator, re
     return found
 
 
+class Narrow(Gan):
+    """A game whose images stay in the type that G computes in, which is D's too."""
+
+    def generate(self, nets: Networks, b: Batch, role: str) -> Tensor:
+        return nets.G(b[f"{role}/z"])
+
+
 class Ceiling(Ours):
     """The same step with nothing but its convolutions, its matrix products and its changes of size.
 
     Narrow types are the networks' own, not autocast's, whose casts are passes over memory too.
     """
 
+    game_of = Narrow
+
     def __init__(self, resolution: int, channels: int, latent: int, dtype: torch.dtype) -> None:
         super().__init__(resolution, channels, latent, torch.float32)
         self.dtype = dtype
+        self._zero = torch.zeros((), dtype=dtype, device=self.autocast.device, requires_grad=True)
         for network in (self.generator, self.discriminator):
             for layer in network.modules():
                 if hasattr(layer, "scale"):
@@ -134,16 +176,16 @@ class Ceiling(Ours):
             network.to(dtype)
         for player in (self.g, self.d):
             # Without the activations, their biases go unused.
-            named = {id(parameter): name for name, parameter in player.network.named_parameters()}
-            unused = [id(p) for p in player.active if p.dim() == 1 and not named[id(p)].startswith(("to_rgb", "out"))]
-            player.active = [p for p in player.active if id(p) not in unused]
+            names = [player.name_of(i).split(".")[1] for i in range(len(player.active))]
+            named = zip(player.active, names, strict=True)
+            player.active = [p for p, name in named if p.dim() > 1 or name in ("to_rgb", "out")]
 
     def step(self, real: Tensor, z_for_d: Tensor, z_for_g: Tensor, weights: Tensor) -> None:
-        real, z_for_d, z_for_g = (tensor.to(self.dtype) for tensor in (real, z_for_d, z_for_g))
-        settings = {"losses": self.losses, "autocast": self.autocast}
+        batch = columns(*(tensor.to(self.dtype) for tensor in (real, z_for_d, z_for_g)), weights)
         with convolutions_alone():
-            discriminator_gradients(self.d, self.g, real, z_for_d, weights=weights, **settings)
-            generator_gradients(self.g, self.d, z_for_g, **settings)
+            for move, other in zip(self.game.moves(self._at(len(real))), (self.g, self.d), strict=True):
+                with frozen(other.active):
+                    gradients_of((move,), self.players, self.game.networks, self.autocast, self._zero, batch)
 
 
 @contextmanager

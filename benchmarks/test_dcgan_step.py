@@ -16,15 +16,15 @@ from benchmarks.machine import DEVICE
 from benchmarks.race import race
 from gan_ops.objectives import NonSaturating
 from models.dcgan import Discriminator, Generator
-from train.engine.compiled import Compiled
-from train.engine.ema import averaged_copy
+from train.engine.ema import averaged_copy, weight_of
+from train.engine.game import Game, Move, Role, Update
 from train.engine.player import Player
 from train.engine.precision import Autocast
-from train.engine.step import Batch, WholeStep
-from train.engine.steps import EAGER, Losses, Parts, discriminator_gradients, discriminator_part
+from train.engine.schedule import Position
+from train.engine.step import Step
+from train.gan.game import Gan
 
 RESOLUTION, WIDTH, LATENT = 32, 64, 100
-LOSSES = Losses(NonSaturating())
 
 
 class Broadcast(nn.Module):
@@ -61,10 +61,46 @@ def networks(kernels: int = 0, dim: int = 5) -> tuple[Generator, Discriminator]:
     return both
 
 
-def player(network: nn.Module) -> Player:
-    made = Player(network, betas=(0.5, 0.999))
-    made.set_lr(2e-4)
-    return made
+def game_of(g: Generator, d: nn.Module, *, kind: type[Gan] = Gan, shared_latents: bool = False) -> Gan:
+    roles = {name: Role((name,), betas=(0.5, 0.999)) for name in ("D", "G")}
+    return kind(g, d, roles, NonSaturating(), latent=LATENT, shared_latents=shared_latents)
+
+
+class OfD(Gan):
+    """Its step is D's alone, and nothing is averaged."""
+
+    averaged = ()
+
+    def moves(self, at: Position) -> list[Move]:
+        return [Move("D", self.d)]
+
+
+def step_of(game: Game, batch: int, update: Update = "alternating", compile: bool = False) -> Callable[[], None]:
+    """Steps of a game on made-up images, new latents each time."""
+    players = {name: Player({name: game.networks[name]}, role) for name, role in game.roles.items()}
+    for player in players.values():
+        player.set_lr(2e-4)
+    at = Position(0, 0, RESOLUTION, 0.0, batch, batch, 2e-4)
+    step = Step(
+        game,
+        game.moves(at),
+        players,
+        {name: averaged_copy(game.networks[name]) for name in game.averaged},
+        Autocast(DEVICE),
+        batch=batch,
+        weight=weight_of(batch, 1000.0),
+        update=update,
+        compile=compile,
+        say=must_compile,
+    )
+    real = real_images(batch)
+
+    def call() -> None:
+        z = torch.randn(2, batch, LATENT, device=DEVICE)
+        between = torch.rand(batch, device=DEVICE)
+        step({"D/real": real, "D/z": z[0], "D/between": between, "G/z": z[0 if update == "merged" else 1]})
+
+    return call
 
 
 def real_images(batch: int) -> Tensor:
@@ -82,18 +118,7 @@ def d_step(layer: type[Broadcast] | None, batch: int, kernels: int, dim: int, co
     d.fit_minibatch(real_images(batch))
     if layer is not None:
         d.minibatch = layer(d.minibatch.weight)
-    generator, discriminator = player(g), player(d)
-    real, autocast = real_images(batch), Autocast(DEVICE)
-    parts = Parts(Compiled(discriminator_part, must_compile)) if compiled else EAGER
-
-    def step() -> None:
-        z, weights = torch.randn(batch, LATENT, device=DEVICE), torch.rand(batch, device=DEVICE)
-        gradients, _ = discriminator_gradients(
-            discriminator, generator, real, z, weights=weights, losses=LOSSES, autocast=autocast, parts=parts
-        )
-        discriminator.update(gradients)
-
-    return step
+    return step_of(game_of(g, d, kind=OfD), batch, compile=compiled)
 
 
 @pytest.mark.parametrize(("batch", "kernels", "dim"), [(64, 100, 5), (128, 100, 5), (64, 300, 50)])
@@ -116,16 +141,8 @@ def test_discriminator_step(benchmark: BenchmarkFixture, batch: int, kernels: in
     )
 
 
-def whole_step(update: str, batch: int) -> Callable[[], None]:
-    g, d = networks()
-    step = WholeStep(player(d), player(g), averaged_copy(g), LOSSES, Autocast(DEVICE), half_life=1000.0, update=update)
-    real = real_images(batch)
-
-    def call() -> None:
-        z = torch.randn(2, batch, LATENT, device=DEVICE)
-        step(Batch(real, None, z[0], torch.rand(batch, device=DEVICE), z[1], None))
-
-    return call
+def whole_step(update: Update, batch: int) -> Callable[[], None]:
+    return step_of(game_of(*networks(), shared_latents=update == "merged"), batch, update)
 
 
 @pytest.mark.parametrize("batch", [64])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache, partial
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ from benchmarks.race import race
 from benchmarks.steps import Ceiling, Ours
 from benchmarks.textbook import CompiledTextbook, Textbook
 from train.base.device import has_bf16
-from train.engine.cuda_graphs import WARM_UP, Cuda, Graphs
+from train.engine.cuda_graphs import WARM_UP, Captured, Cuda, Inputs
 from train.engine.precision import DTYPES
 
 ON_GPU = DEVICE.type == "cuda"
@@ -32,15 +31,6 @@ PRECISIONS = ["bf16", "float32"] if ON_GPU else ["float32", "bf16"]  # on a GPU 
 RESOLUTIONS = [4, 32, 16, 8, 64] if ON_GPU else [4, 8, 16, 32]
 RIVALS = ["op_by_op", "compiled"] if ON_GPU else ["all"]
 Step = Callable[[], None]
-
-
-class Inputs(NamedTuple):
-    """Of the textbook's step."""
-
-    real: torch.Tensor
-    z_for_d: torch.Tensor
-    z_for_g: torch.Tensor
-    weight: torch.Tensor
 
 
 def alternatives(resolution: int, precision: str, rivals: str) -> dict[str, Callable[[], Step]]:
@@ -62,13 +52,22 @@ def alternatives(resolution: int, precision: str, rivals: str) -> dict[str, Call
         if captured:
             for optimizer in (player.d_optimizer, player.g_optimizer):
                 optimizer.param_groups[0]["capturable"] = True
-        graphs = Graphs([lambda batch: player.step(*batch)], Cuda(DEVICE), fail) if captured else None
+
+        def columns() -> dict[str, torch.Tensor]:
+            z_for_d, z_for_g = latents()
+            weight = torch.rand(BATCH, 1, 1, 1, device=DEVICE)
+            return {"real": real, "z_for_d": z_for_d, "z_for_g": z_for_g, "weight": weight}
+
+        if not captured:
+            return lambda: player.step(**columns())
+        inputs, cuda = Inputs(), Cuda(DEVICE)
+        unit = Captured(lambda: player.step(**inputs.columns), "step", cuda, cuda.new_pool(), fail)
 
         def step() -> None:
-            inputs = Inputs(real, *latents(), torch.rand(BATCH, 1, 1, 1, device=DEVICE))
-            graphs(inputs) if graphs else player.step(*inputs)
+            inputs.copy(columns())
+            unit()
 
-        return warmed_up(step) if captured else step
+        return warmed_up(step)
 
     def own(kind: type[Ours] = Ours, captured: bool = False, **options: bool) -> Step:
         player = kind(*sizes, dtype, **options, **({"cuda_graphs": True} if captured else {}))

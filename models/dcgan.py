@@ -7,6 +7,7 @@ output and D's input. The paper's norm is batch norm; :mod:`models.parts.norms` 
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -18,8 +19,6 @@ from gan_ops.objectives.semi_supervised import real_score
 from models.parts.generators import LatentGenerator, doubling
 from models.parts.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
 from models.parts.precision import widened
-
-__all__ = ["Discriminator", "Generator"]
 
 SLOPE = 0.2
 """Of D's leaky ReLU, below zero."""
@@ -55,9 +54,7 @@ class Generator(LatentGenerator):
         heights = [4 << i for i in range((resolution // 8).bit_length())]  # 4, 8, … resolution/2
         maps = [width * (resolution // 2 // height) for height in heights]
         bias = not has_affine(norm)
-
-        def finish(layer: nn.Module) -> nn.Module:
-            return reparametrized(_initialised(layer, norm), norm, weight_norm)
+        finish = partial(_finished, norm=norm, weight_norm=weight_norm)
 
         def layer(convolution: nn.Module, channels: int) -> list[nn.Module]:
             return [finish(convolution), *norm_layer(norm, channels), nn.ReLU(inplace=True)]
@@ -101,10 +98,8 @@ class Discriminator(nn.Module):
         _check(resolution, kernel_size, norm, D_NORMS)
         self.image_channels, self.resolution, self.num_classes = image_channels, resolution, num_classes
         self._batch_norm = norm == "batch"
-
-        def finish(layer: nn.Module) -> nn.Module:
-            return reparametrized(_initialised(layer, norm), norm, weight_norm)
-
+        self.sees_batch = self._batch_norm or minibatch_kernels > 0  # whether samples of a minibatch bear on each other
+        finish = partial(_finished, norm=norm, weight_norm=weight_norm)
         self.blocks = nn.ModuleDict()
         before, after, height = image_channels, width, resolution // 2
         while height >= 4:
@@ -120,11 +115,6 @@ class Discriminator(nn.Module):
             self.minibatch = gnn.MinibatchDiscrimination(before, minibatch_kernels, minibatch_dim)
             inputs += before + minibatch_kernels
         self.out = finish(nn.Linear(inputs, num_classes or 1))
-
-    @property
-    def sees_batch(self) -> bool:
-        """Whether a sample's score depends on the others of its minibatch."""
-        return self._batch_norm or self.minibatch is not None
 
     def forward(self, x: Tensor, batches: int = 1) -> Scores:
         """Scores of x; ``maps`` are those of heights resolution/2, … 8, 4.
@@ -165,24 +155,20 @@ class Discriminator(nn.Module):
             self.minibatch.fit_scale(self._maps(x)[-1].mean((2, 3)))
 
 
-def _initialised(layer: nn.Module, norm: str) -> nn.Module:
-    """Weights ~ N(0, 0.02²) and biases 0: the paper's section 4 and its code.
+def _finished(layer: nn.Module, norm: str, weight_norm: bool) -> nn.Module:
+    """Weights ~ N(0, 0.02²) and biases 0, the paper's section 4 and its code; then what :func:`reparametrized` does.
 
     Where no norm brings activations back to scale they would vanish within a few layers: there weights begin as He et
     al. 2015 have them, with variance 2 / (values that reach an output). A transposed convolution of stride 2 has a
     quarter of its kernel on each; the first, on a single pixel, one value a channel.
     """
-    if norm == "none":
-        reaching = layer.weight[0].numel()
-        if isinstance(layer, nn.ConvTranspose2d):
-            taps = layer.kernel_size[0] ** 2 / 4 if layer.stride[0] == 2 else 1
-            reaching = layer.in_channels * taps
-        nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / reaching))
-    else:
-        nn.init.normal_(layer.weight, 0.0, 0.02)
+    reaching = layer.weight[0].numel()
+    if isinstance(layer, nn.ConvTranspose2d):
+        reaching = layer.in_channels * (layer.kernel_size[0] ** 2 / 4 if layer.stride[0] == 2 else 1)
+    nn.init.normal_(layer.weight, 0.0, math.sqrt(2 / reaching) if norm == "none" else 0.02)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    return layer
+    return reparametrized(layer, norm, weight_norm)
 
 
 def _check(resolution: int, kernel_size: int, norm: str, norms: tuple[str, ...]) -> None:

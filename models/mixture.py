@@ -16,8 +16,6 @@ from models.parts.generators import LatentGenerator
 from models.parts.norms import norm_layer, reparametrized
 from models.parts.precision import widened
 
-__all__ = ["D_NORMS", "G_NORMS", "DNorm", "Discriminator", "GNorm", "Generator"]
-
 DNorm = Literal["batch", "layer", "group", "pixel", "spectral", "none"]
 GNorm = Literal[DNorm, "virtual"]
 D_NORMS, G_NORMS = get_args(DNorm), get_args(GNorm)
@@ -82,6 +80,7 @@ class Discriminator(nn.Module):
         if norm not in D_NORMS:
             raise ValueError(f"norm={norm!r} is not one of {', '.join(D_NORMS)}")
         self._batch_norm = norm == "batch"
+        self.sees_batch = self._batch_norm or minibatch_kernels > 0  # whether samples of a minibatch bear on each other
         self.hidden = nn.Sequential(
             nn.Flatten(),
             *_hidden(2, width, norm, weight_norm, nn.LeakyReLU(SLOPE)),
@@ -91,11 +90,6 @@ class Discriminator(nn.Module):
         if minibatch_kernels:
             self.minibatch = gnn.MinibatchDiscrimination(width, minibatch_kernels, minibatch_dim)
         self.out = reparametrized(nn.Linear(width + minibatch_kernels, 1), norm, weight_norm)
-
-    @property
-    def sees_batch(self) -> bool:
-        """Whether a point's score depends on the others of its minibatch."""
-        return self._batch_norm or self.minibatch is not None
 
     def forward(self, x: Tensor, batches: int = 1) -> Scores:
         """Scores of x; ``maps`` is the last hidden layer alone, [N, width].

@@ -8,6 +8,7 @@ CPU and, in half precision, on CUDA.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +17,8 @@ from torch import Tensor, nn
 from gan_ops import bias_act, bias_act_pixel_norm, fade_in
 from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
-from models.parts.growing import Growing, is_fading, lerp
-from models.parts.labels import one_hot
+from models.parts.growing import Growing, is_fading
 from models.parts.precision import widened
-
-__all__ = ["Discriminator", "Generator", "fade_reals", "feature_maps"]
 
 SLOPE = 0.2
 """Of every leaky ReLU, below zero."""
@@ -69,7 +67,7 @@ class Generator(Growing):
         self.norm = gnn.PixelNorm()
         self.dense = _DenseTo4x4(latent_dim + num_classes, maps[4])
         self.conv = gnn.EqualizedConv2d(maps[4], maps[4], 3, padding=1, negative_slope=SLOPE, pixel_norm=True)
-        self.blocks = nn.ModuleDict({str(r): _GeneratorBlock(maps[r // 2], maps[r]) for r in maps if r > 4})
+        self.blocks = nn.ModuleDict({str(r): _generator_block(maps[r // 2], maps[r]) for r in maps if r > 4})
         self.to_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(maps[r], image_channels, 1, gain=1) for r in maps})
 
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -77,7 +75,7 @@ class Generator(Growing):
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
         if self.num_classes:
-            z = torch.cat((z, one_hot(labels, self.num_classes, z)), dim=1)
+            z = torch.cat((z, _one_hot(labels, self.num_classes, z)), dim=1)
         elif labels is not None:
             raise ValueError("labels were given to a generator with num_classes=0")
 
@@ -142,7 +140,7 @@ class Discriminator(Growing):
         self.from_rgb = nn.ModuleDict(
             {str(r): gnn.EqualizedConv2d(image_channels, maps[r], 1, negative_slope=SLOPE) for r in maps}
         )
-        self.blocks = nn.ModuleDict({str(r): _DiscriminatorBlock(maps[r], maps[r // 2]) for r in maps if r > 4})
+        self.blocks = nn.ModuleDict({str(r): _discriminator_block(maps[r], maps[r // 2]) for r in maps if r > 4})
         self.stddev = gnn.MinibatchStddev(group_size)
         in_channels = maps[4] + self.stddev.num_channels + planes
         self.conv = gnn.EqualizedConv2d(in_channels, maps[4], 3, padding=1, negative_slope=SLOPE)
@@ -177,11 +175,12 @@ class Discriminator(Growing):
         for i in reversed(self._resolutions()):
             h = self.blocks[str(i)](h)
             if i == r and self._fading():
-                h = lerp(h, self.from_rgb[str(r // 2)](_down(x)), self.fade)
+                fade = self.fade.to(h) if isinstance(self.fade, Tensor) else self.fade
+                h = torch.lerp(h, self.from_rgb[str(r // 2)](_down(x)), fade)
             maps.append(h)
         h = self.stddev(h, batches)  # [N, C, 4, 4] → [N, C + 1, 4, 4]
         if self.conditioning == "concat":
-            planes = one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
+            planes = _one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
             h = torch.cat((h, planes), dim=1)  # → [N, C + 1 + num_classes, 4, 4]
         return self.dense(self.conv(h)), tuple(maps)
 
@@ -209,29 +208,19 @@ class Discriminator(Growing):
         ]
 
 
-class _GeneratorBlock(nn.Module):
+def _generator_block(in_channels: int, out_channels: int) -> nn.Sequential:
     """[N, C, H, W] → [N, C', 2H, 2W]: up, then twice conv → leaky ReLU → pixel norm."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        epilogue = {"negative_slope": SLOPE, "pixel_norm": True}
-        self.conv0 = gnn.EqualizedUpConv2d(in_channels, out_channels, **epilogue)
-        self.conv1 = gnn.EqualizedConv2d(out_channels, out_channels, 3, padding=1, **epilogue)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv1(self.conv0(x))
+    epilogue = {"negative_slope": SLOPE, "pixel_norm": True}
+    conv0 = gnn.EqualizedUpConv2d(in_channels, out_channels, **epilogue)
+    conv1 = gnn.EqualizedConv2d(out_channels, out_channels, 3, padding=1, **epilogue)
+    return nn.Sequential(OrderedDict(conv0=conv0, conv1=conv1))
 
 
-class _DiscriminatorBlock(nn.Module):
+def _discriminator_block(in_channels: int, out_channels: int) -> nn.Sequential:
     """[N, C, H, W] → [N, C', H/2, W/2]: twice conv → leaky ReLU, then down."""
-
-    def __init__(self, in_channels: int, out_channels: int):
-        super().__init__()
-        self.conv0 = gnn.EqualizedConv2d(in_channels, in_channels, 3, padding=1, negative_slope=SLOPE)
-        self.conv1 = gnn.EqualizedConv2d(in_channels, out_channels, 3, padding=1, negative_slope=SLOPE)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _down(self.conv1(self.conv0(x)))
+    conv0 = gnn.EqualizedConv2d(in_channels, in_channels, 3, padding=1, negative_slope=SLOPE)
+    conv1 = gnn.EqualizedConv2d(in_channels, out_channels, 3, padding=1, negative_slope=SLOPE)
+    return nn.Sequential(OrderedDict(conv0=conv0, conv1=conv1, down=nn.AvgPool2d(2)))
 
 
 class _DenseTo4x4(nn.Module):
@@ -268,6 +257,26 @@ class _DenseFrom4x4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x, weight, scale = gnn.scaled_before_epilogue(x, self.weight, self.scale)
         return bias_act(torch.mm(x.permute(0, 2, 3, 1).flatten(1), weight), self.bias, SLOPE, scale=scale)
+
+
+def _one_hot(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
+    """labels int64 [N] → [N, num_classes] in the type and on the device of ``like`` [N, …].
+
+    The range is checked on CPU alone, since reading labels on the host waits for the device; on CUDA a label out of
+    range trips the device's own assertion.
+    """
+    if labels is None:
+        raise ValueError(f"labels are needed by a network with num_classes={num_classes}")
+    if labels.dtype != torch.int64:
+        raise TypeError(f"labels are {labels.dtype}, not torch.int64")
+    n = like.shape[0]
+    if labels.shape != (n,):
+        raise ValueError(f"labels are {list(labels.shape)}, not [{n}]")
+    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and n:
+        low, high = torch.aminmax(labels)
+        if low < 0 or high >= num_classes:
+            raise ValueError(f"labels reach from {int(low)} to {int(high)}, outside 0 to {num_classes - 1}")
+    return like.new_zeros(n, num_classes).scatter_(1, labels[:, None], 1.0)
 
 
 def _down(x: Tensor) -> Tensor:

@@ -20,8 +20,6 @@ from gan_ops.objectives import Scores
 from gan_ops.objectives.semi_supervised import real_score
 from models.parts.generators import doubling
 
-__all__ = ["Classifier", "ConvClassifier", "ConvGenerator", "DenseClassifier", "DenseGenerator"]
-
 SLOPE = 0.2
 """Of the convolutional classifier's leaky ReLUs, below zero."""
 
@@ -32,6 +30,7 @@ class Classifier(nn.Module):
     def __init__(self, body: nn.Module, features: int, before_head: nn.Module, num_classes: int, compare_batch: bool):
         super().__init__()
         self.body = body
+        self.sees_batch = compare_batch  # whether an image's logits depend on the others of its minibatch
         self.compare = None
         if compare_batch:
             self.compare = gnn.MinibatchDiscrimination(features, include_self=False, weight_norm=True, bias=True)
@@ -41,11 +40,6 @@ class Classifier(nn.Module):
         for layer in _weighted(self):
             nn.init.zeros_(layer.bias)
             layer.parametrizations.weight.original0.requires_grad_(layer is self.head)
-
-    @property
-    def sees_batch(self) -> bool:
-        """Whether an image's logits depend on the others of its minibatch."""
-        return self.compare is not None
 
     def forward(self, x: Tensor, batches: int = 1) -> Scores:
         """Images [N, C, H, W] → logits [N, K], their score as real images, and ``maps``: the last hidden layer [N, F].
@@ -182,12 +176,10 @@ class ConvGenerator(nn.Sequential):
         dense = _normal(nn.Linear(latent_dim, 16 * width, bias=False), 0.05)
         norm = nn.BatchNorm1d(16 * width, track_running_stats=False)
         layers: list[nn.Module] = [dense, norm, nn.ReLU(), nn.Unflatten(1, (width, 4, 4))]
-        size = 8
-        while size < resolution:
+        for _ in range(resolution.bit_length() - 4):
             layers.append(_normal(doubling(width, width // 2, 5, bias=False), 0.05))
             width //= 2
             layers += [nn.BatchNorm2d(width, track_running_stats=False), nn.ReLU()]
-            size *= 2
         last = _normal(doubling(width, image_channels, 5, bias=True), 0.05)
         super().__init__(*layers, weight_norm(last, dim=1), nn.Tanh())
         self.latent_dim = latent_dim

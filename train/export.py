@@ -1,24 +1,35 @@
-"""``python -m train.export``: writes a run's generator as a file for other programs."""
+"""``python -m train.export``: writes a run's generator as a file for other programs.
+
+The files draw what :mod:`train.generate` draws. Those of ONNX and torch.export hold a graph of plain torch operations,
+for batches of any size, and need nothing of this repository; safetensors holds the weights.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import torch
 import tyro
-from torch import nn
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.nn.utils import parametrize
 
+import gan_ops
 from gan_ops.doctor import float32_proper
+from gan_ops.nn import ReferenceSequential
 from train.base.device import resolve_device
 from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.files import write_atomically
 from train.generate import build_generator, find_checkpoint
+from train.measure.pictures import latents
 from train.run.options import parse_options
-from train.run.portable import FORMATS, Draw, inputs
 
 PROG = "python -m train.export"
 BATCHES = (1, 3)
@@ -41,6 +52,122 @@ class Options:
     """Device that a torch-export program will run on: auto, cpu, cuda or cuda:N."""
 
 
+Draw = Callable[..., Tensor]
+"""Makes images of z [N, latent_dim], and of labels int64 [N] where the generator takes them."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file: how it is written and read."""
+
+    suffix: str  # of its files' names
+    packages: tuple[str, ...]  # what writing needs besides torch
+    reader: str  # the package that loading needs
+    encode: Callable[[nn.Module, dict[str, Any]], bytes]  # of a generator, which it may change, and its checkpoint
+    load: Callable[[Path, torch.device], Draw]
+
+
+def inputs(generator: nn.Module, count: int, seed: int = 0) -> tuple[Tensor, ...]:
+    """``count`` latents on the CPU, and as many labels where the generator takes them."""
+    z = latents(count, generator.latent_dim, seed)
+    return (z, torch.arange(count) % generator.num_classes) if generator.num_classes else (z,)
+
+
+def _program(generator: nn.Module) -> ExportedProgram:
+    """The generator's graph, of plain torch operations, for batches of any size.
+
+    What each call would compute anew is constant there: normalised weights, statistics of a reference batch.
+    """
+    generator.to(memory_format=torch.contiguous_format)  # torch.export.save warns of other layouts
+    for name, module in list(generator.named_modules()):
+        if parametrize.is_parametrized(module):
+            for tensor in list(module.parametrizations):
+                parametrize.remove_parametrizations(module, tensor)
+        if isinstance(module, ReferenceSequential):
+            generator.set_submodule(name, module.frozen())
+    device = next(generator.parameters()).device
+    example = tuple(tensor.to(device) for tensor in inputs(generator, 2))
+    batch = Dim("batch")
+    with gan_ops.use_reference():
+        return torch.export.export(generator, example, dynamic_shapes=tuple({0: batch} for _ in example))
+
+
+def _encode_onnx(generator: nn.Module, description: dict[str, Any]) -> bytes:
+    program = _program(generator)
+    names = ["z", "labels"][: len(program.graph_signature.user_inputs)]
+    onnx = torch.onnx.export(program, dynamo=True, verbose=False, input_names=names, output_names=["images"])
+    return onnx.model_proto.SerializeToString()
+
+
+def _load_onnx(path: Path, device: torch.device) -> Draw:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+
+    def draw(*tensors: Tensor) -> Tensor:
+        fed = {name: tensor.cpu().numpy() for name, tensor in zip(names, tensors, strict=True)}
+        return torch.from_numpy(session.run(None, fed)[0])
+
+    return draw
+
+
+def _encode_torch_export(generator: nn.Module, description: dict[str, Any]) -> bytes:
+    content = io.BytesIO()
+    torch.export.save(_program(generator), content)
+    return content.getvalue()
+
+
+def _load_torch_export(path: Path, device: torch.device) -> Draw:
+    with path.open("rb") as file:
+        return torch.export.load(file).module()
+
+
+def _encode_safetensors(generator: nn.Module, description: dict[str, Any]) -> bytes:
+    import safetensors.torch
+
+    state = generator.state_dict()
+    tensors = {name: value.contiguous() for name, value in state.items() if isinstance(value, Tensor)}
+    rest = {name: value for name, value in state.items() if name not in tensors}
+    metadata = {
+        "system": description["system"],
+        "generator_options": json.dumps(description["generator_options"]),
+        "state": json.dumps(rest),
+    }
+    return safetensors.torch.save(tensors, metadata)
+
+
+def load_safetensors(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
+    """The generator in a file that ``train.export --format safetensors`` has written, in evaluation mode.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged or none of these.
+    """
+    import safetensors
+
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+        options, rest = json.loads(about["generator_options"]), json.loads(about["state"])
+        state = {
+            "system": about["system"],
+            "generator_options": options,
+            "sampler": "G",
+            "trainer": {"averages": {"G": tensors | rest}},
+        }
+    except (OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} holds no generator that train.export has written: {error}") from error
+    return build_generator(Path(path), state, torch.device(device))
+
+
+FORMATS = {
+    "onnx": Format(".onnx", ("onnx", "onnxscript"), "onnxruntime", _encode_onnx, _load_onnx),
+    "torch-export": Format(".pt2", (), "torch", _encode_torch_export, _load_torch_export),
+    "safetensors": Format(".safetensors", ("safetensors",), "safetensors", _encode_safetensors, load_safetensors),
+}
+
+
 @torch.no_grad()
 def largest_difference(draw: Draw, generator: nn.Module, device: torch.device) -> float:
     """Between the images of the two, as a share of the largest value, or of 1 where all are smaller."""
@@ -61,7 +188,7 @@ def main(args: Sequence[str] | None = None) -> int:
     out = options.out or Path("generator" + form.suffix)
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder: name a file in it")
-    if missing := form.missing():
+    if missing := [package for package in form.packages if not importlib.util.find_spec(package)]:
         raise UsageError(
             f"--format {options.format} needs packages that are not installed: pip install {' '.join(missing)}"
         )
@@ -76,7 +203,7 @@ def main(args: Sequence[str] | None = None) -> int:
         nonlocal checked
         file.write(content)
         file.flush()
-        if form.loads_here():
+        if importlib.util.find_spec(form.reader):
             difference = largest_difference(form.load(Path(file.name), device), generator, device)
             if difference > TOLERANCE:
                 raise UsageError(

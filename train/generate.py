@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.tables import parse_grid
 from train.base.values import Seed
 from train.data.decode import SUFFIXES
-from train.measure.pictures import draw, grid, latents, row_labels, save_gif, save_png
+from train.measure.pictures import draw, enlarged, grid, latents, row_labels, save_gif, save_png
 from train.run import checkpoint
 from train.run.options import check_at_least, parse_options
 from train.run.system import system
@@ -156,20 +156,23 @@ def main(args: Sequence[str] | None = None) -> int:
     elif options.out and options.out.is_dir():
         raise UsageError(f"--out {options.out} is a folder: a grid or an interpolation is one file, a .png or .gif")
     rows, columns = parse_grid(options.interpolate or options.grid, "interpolate" if options.interpolate else "grid")
+    if options.images:
+        rows, columns = options.images, 1
     device = resolve_device(options.device)
     generator = build_generator(*find_checkpoint(options.source), device, ema=options.ema)
     classes = parse_classes(options.classes, generator.num_classes)
-    _check_size(options, options.images or rows * columns, generator)
+    _check_size(options, rows * columns, generator)
 
-    def pictures(z: Tensor, labels: Tensor | None) -> Any:
-        for batch in draw(generator, z.to(device), None if labels is None else labels.to(device), options.batch):
-            yield from batch.repeat_interleave(options.scale, 2).repeat_interleave(options.scale, 3)
+    def pictures() -> Iterator[Tensor]:
+        keys = latents(rows if options.interpolate else rows * columns, generator.latent_dim, options.seed)
+        z = closed_walk(keys, columns) if options.interpolate else keys
+        labels = row_labels(rows, columns, classes).to(device) if classes else None
+        for batch in draw(generator, z.to(device), labels, options.batch):
+            yield from enlarged(batch, options.scale)
 
     if options.images:
         folder.mkdir(parents=True, exist_ok=True)
-        z = latents(options.images, generator.latent_dim, options.seed)
-        labels = row_labels(options.images, 1, classes) if classes else None
-        for i, picture in enumerate(pictures(z, labels)):
+        for i, picture in enumerate(pictures()):
             save_png(folder / f"{i:06d}.png", picture)
         print(f"{options.images} images in {folder}")
         return 0
@@ -178,12 +181,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if out.suffix not in (".png", ".gif") or (out.suffix == ".gif" and not options.interpolate):
         raise UsageError(f"--out {out}: a grid is a .png, an interpolation a .png or a .gif")
     out.parent.mkdir(parents=True, exist_ok=True)
-    labels = row_labels(rows, columns, classes) if classes else None
-    if options.interpolate:
-        z = closed_walk(latents(rows, generator.latent_dim, options.seed), columns)
-    else:
-        z = latents(rows * columns, generator.latent_dim, options.seed)
-    frames = torch.stack(list(pictures(z, labels)))
+    frames = torch.stack(list(pictures()))
     if out.suffix == ".gif":
         save_gif(out, frames)
     else:

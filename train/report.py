@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -95,30 +95,29 @@ def _charts(runs: Sequence[Run], names: Sequence[str]) -> str:
 
 def _summary(runs: Sequence[Run]) -> str:
     """One column a run: how far and how fast it went, and its metrics, best and last."""
-    rows: list[tuple[str, list[str]]] = [
-        ("thousands of images", [f"{run.ticks[-1]['kimg']:g}" if run.ticks else "–" for run in runs]),
-        ("time", [duration(run.ticks[-1]["seconds"]) if run.ticks else "–" for run in runs]),
-        (
-            "images per second at the end",
-            [f"{run.ticks[-1]['images_per_second']:.0f}" if run.ticks else "–" for run in runs],
-        ),
-        ("skipped updates", [f"{run.ticks[-1]['skipped']:g}" if run.ticks else "–" for run in runs]),
+
+    def last(name: str, shown: Callable[[float], str]) -> list[str]:
+        return [shown(run.ticks[-1][name]) if run.ticks else "–" for run in runs]
+
+    rows = [
+        ("thousands of images", last("kimg", "{:g}".format)),
+        ("time", last("seconds", duration)),
+        ("images per second at the end", last("images_per_second", "{:.0f}".format)),
+        ("skipped updates", last("skipped", "{:g}".format)),
     ]
     for name in _metrics(runs):
         series = [run.series(name) for run in runs]
-        best = [better(name, points, key=lambda point: point[1]) if points else None for points in series]
-        winner = better(name, [point for point in best if point], key=lambda point: point[1])
+        _, winner = better(name, [point for points in series for point in points], key=lambda point: point[1])
         cells = []
-        for points, top in zip(series, best, strict=True):
-            if top is None:
+        for points in series:
+            if not points:
                 cells.append("–")
                 continue
-            value = f"{top[1]:.4g}"
-            value = f"<strong>{value}</strong>" if top[1] == winner[1] and len(runs) > 1 else value
-            cells.append(f"{value} <small>at {top[0]:g}; last {points[-1][1]:.4g}</small>")
+            kimg, best = better(name, points, key=lambda point: point[1])
+            value = f"<strong>{best:.4g}</strong>" if best == winner and len(runs) > 1 else f"{best:.4g}"
+            cells.append(f"{value} <small>at {kimg:g}; last {points[-1][1]:.4g}</small>")
         rows.append((f"best {escape(name)}", cells))
-    notes = _evaluation_notes(runs)
-    return _table([run.name for run in runs], rows) + (f"<p>{notes}</p>" if notes else "")
+    return _table([run.name for run in runs], rows) + _evaluation_notes(runs)
 
 
 def _evaluation_notes(runs: Sequence[Run]) -> str:
@@ -127,12 +126,12 @@ def _evaluation_notes(runs: Sequence[Run]) -> str:
     for run in runs:
         if run.evaluations:
             about = run.evaluations[-1]["evaluation"]
-            features = about.get("features")
             text = f"{about['generated']} generated and {about['real']} real images, seed {about['seed']}"
-            if features:
+            if features := about["features"]:
                 text += f", features of {features['name']} (weights {features['weights']})"
             notes.setdefault(text, []).append(run.name)
-    return "<br>".join(escape(f"{', '.join(names)}: {text}") for text, names in notes.items())
+    lines = "<br>".join(escape(f"{', '.join(names)}: {text}") for text, names in notes.items())
+    return f"<p>{lines}</p>" if lines else ""
 
 
 def _grids(runs: Sequence[Run], count: int) -> str:

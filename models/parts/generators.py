@@ -6,8 +6,6 @@ from torch import Tensor, nn
 
 from gan_ops import nn as gnn
 
-__all__ = ["LatentGenerator", "doubling"]
-
 
 class LatentGenerator(nn.Module):
     """Latents z [N, latent_dim] through ``layers``.

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-
-__all__ = ["Growing", "is_fading", "lerp"]
 
 
 class Growing(nn.Module):
@@ -28,11 +25,6 @@ class Growing(nn.Module):
         alone. A 0-d tensor is kept, not copied, so that changing it in place changes the fade; both paths run whatever
         its value, which is never read on the host. At 4 px there is no path below: a tensor is ignored there.
         """
-        self._check_growth(resolution, fade)
-        self.resolution = resolution
-        self.fade = fade if isinstance(fade, Tensor) else float(fade)
-
-    def _check_growth(self, resolution: int, fade: float | Tensor) -> None:
         _check_power_of_two(resolution)
         if resolution > self.max_resolution:
             raise ValueError(f"resolution={resolution} is above {self.max_resolution}, the highest this network has")
@@ -46,6 +38,8 @@ class Growing(nn.Module):
             raise ValueError(f"fade={fade} is not between 0 and 1")
         elif fade and resolution == 4:
             raise ValueError(f"fade={fade} at 4 px, which has no lower resolution to fade from")
+        self.resolution = resolution
+        self.fade = fade if isinstance(fade, Tensor) else float(fade)
 
     def _fading(self) -> bool:
         return self.resolution > 4 and is_fading(self.fade)
@@ -77,13 +71,6 @@ class Growing(nn.Module):
 def is_fading(fade: float | Tensor) -> bool:
     """Whether the old path has to run. Of a tensor that is not asked: it would wait for the device."""
     return isinstance(fade, Tensor) or fade != 0
-
-
-def lerp(new: Tensor, old: Tensor, fade: float | Tensor) -> Tensor:
-    """new + fade·(old − new), exact at both ends."""
-    if isinstance(fade, Tensor):
-        fade = fade.to(new)
-    return torch.lerp(new, old, fade)
 
 
 def _check_power_of_two(resolution: int) -> None:

@@ -11,8 +11,6 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from gan_ops import nn as gnn
 
-__all__ = ["D_NORMS", "G_NORMS", "DNorm", "GNorm", "has_affine", "norm_layer", "reparametrized"]
-
 DNorm = Literal["batch", "instance", "layer", "group", "pixel", "spectral", "none"]
 GNorm = Literal[DNorm, "virtual"]
 D_NORMS, G_NORMS = get_args(DNorm), get_args(GNorm)

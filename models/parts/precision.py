@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["widened"]
-
 
 def widened(x: Tensor) -> Tensor:
     """float32 of half precision; other types as they are."""

@@ -38,7 +38,7 @@ WORK = (
     "train.semi_supervised.train_and_test",
     "train.studies.study.Study.complete",
     "train.generate.draw",
-    "train.run.portable._program",
+    "train.export._program",
     "train.evaluate.Evaluator.measure",
 )
 """What takes long, and comes when all is checked."""

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from train.data import load_images
-from train.data.cache import Cache
+from train.data.cache import Entry
 from train.data.gaussians import MIXTURES, Quality
 from train.measure.cached import cached
 from train.mixture import MixtureConfig
@@ -238,7 +238,7 @@ def test_what_is_cached_is_made_again(place):
         meta = json.loads((entry / "meta.json").read_text())
         (entry / "meta.json").write_text(json.dumps({**meta, **wrong}))
         assert torch.equal(load().level(8), pixels)
-    assert Cache(place / "nowhere").entry("a", "b").load() is None
+    assert Entry(place / "nowhere", "a", "b").load() is None
 
 
 STUDY = ["--only=baseline", "--seeds=1", "--out=mix"]

@@ -1,6 +1,7 @@
 """The command line: presets, overrides, and errors of one line with exit code 2."""
 
 import dataclasses
+import importlib
 import json
 import re
 from pathlib import Path
@@ -9,12 +10,11 @@ import pytest
 
 from train import pggan
 from train.base.errors import UsageError, run_program
-from train.dcgan import DcganConfig
-from train.mixture import MixtureConfig
 from train.pggan import PRESETS, PgganConfig
 from train.run.options import RunOptions, from_dict, parse_command_line, to_dict
-from train.semi_supervised import SemiOptions
-from train.studies import few_labels
+
+from .fuzzing import options_of, programs
+from .runs import error_of
 
 
 def parse(*args: str):
@@ -23,9 +23,7 @@ def parse(*args: str):
 
 def fails(capsys, *args: str) -> str:
     """The one line on stderr of a start that must exit with 2."""
-    assert run_program(lambda: pggan.main(args)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
+    return error_of(pggan.main, args, capsys)
 
 
 def test_the_default_is_the_glyphs_preset():
@@ -57,14 +55,20 @@ def test_help_explains_every_option_and_shows_the_presets_values(capsys):
     assert stop.value.code == 0
     for field in [*dataclasses.fields(PgganConfig), *dataclasses.fields(RunOptions)]:
         assert f"--{field.name.replace('_', '-')} " in text.replace(",", " ")
-    assert "750.0" in text
+    assert "wgan-gp(target=750)" in text
 
 
 def test_every_option_has_a_help_text_in_its_class_on_one_line():  # --help would break it where the source does
-    for kind in (*PgganConfig.__mro__[:-1], DcganConfig, MixtureConfig, SemiOptions, few_labels.Options, RunOptions):
-        source = Path(__import__(kind.__module__, fromlist=["_"]).__file__).read_text()
-        for name in kind.__annotations__:
-            assert re.search(rf'\n    {name}: [^\n]*\n    """[^"\n]+\.\)?"""\n', source), name
+    for program in programs():
+        for name, (kind, annotated) in options_of(program).items():
+            source = Path(importlib.import_module(kind.__module__).__file__).read_text()
+            documented = re.search(rf'\n    {name}: [^\n]*\n    """[^"\n]+\.\)?"""\n', source)
+            assert documented or _help_of(annotated).endswith((".", ".)")), (program, name)
+
+
+def _help_of(annotated) -> str:
+    """What an option's type says of it."""
+    return "".join(getattr(part, "help", None) or "" for part in getattr(annotated, "__metadata__", ()))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,10 @@ def test_every_option_has_a_help_text_in_its_class_on_one_line():  # --help woul
             "feature_matching=4 cannot be combined with conditioning='concat'",
         ),
         (["--log-kimg", "x"], "log_kimg: 'x'"),
-        (["--gp-target", "-1"], "gp_target=-1"),
+        (["--loss", "wgan-gp(target=-1)"], "target=-1"),
+        (["--loss", "wgan-gp(traget=1)"], "wgan-gp has no 'traget', only weight, target, drift"),
+        (["--loss", "wgan-pg"], "did you mean wgan-gp?"),
+        (["--penalty", "r1(gamma=many)"], "gamma='many' is not a number"),
         (["--loss", "wgan"], "loss='wgan' clips D's parameters"),
         (["--device", "tpu"], "device='tpu'"),
         (["--device", "cpu", "--cuda-graphs", "on"], "cuda_graphs='on' needs a GPU, and the device is cpu"),

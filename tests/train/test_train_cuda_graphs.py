@@ -4,9 +4,6 @@ tests alone; the others put a stand-in in the place of torch.cuda."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
 
 import pytest
 import torch
@@ -17,80 +14,39 @@ from train.engine.step import Step
 from train.engine.trainer import Trainer
 from train.pggan import build_trainer
 
+from .engine.fake_cuda import FakeCuda
 from .runs import assert_same, steps, to_the_end
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
-class FakeGraph:
-    def __init__(self, unit: Callable[[], None]) -> None:
-        self.unit = unit
-        self.replays = 0
-
-    def replay(self) -> None:
-        assert self.unit is not None, "a graph is replayed after it was freed"
-        self.replays += 1
-        self.unit()
-
-
-class FakeCuda:
-    """A device on which capturing executes nothing and a replay does what was captured."""
-
-    def __init__(self, error: str = "") -> None:
-        self.error = error
-        self.runs_aside = 0
-        self.captured: list[tuple[FakeGraph, object]] = []
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        self.runs_aside += 1
-        yield
-
-    def new_pool(self) -> object:
-        return object()
-
-    def capture(self, unit: Callable[[], None], pool: object) -> FakeGraph:
-        if self.error and self.captured:  # the second unit fails
-            try:
-                raise RuntimeError(self.error)
-            finally:
-                raise RuntimeError("operation failed due to a previous error during capture")
-        graph = FakeGraph(unit)
-        self.captured.append((graph, pool))
-        return graph
-
-    def free(self, graphs: list[FakeGraph]) -> None:
-        for graph in graphs:
-            graph.unit = None
-
-    @property
-    def held(self) -> int:
-        """Graphs that were not freed."""
-        return sum(graph.unit is not None for graph, _ in self.captured)
-
-
 class Sums:
-    """Two units that notice what they are given, and where it lies."""
+    """Two units that notice what they are given, in which order they run, and where their input lies."""
 
     def __init__(self, cuda: FakeCuda, said: list[str] | None = None) -> None:
-        self.calls: list[str] = []
-        self.total = 0.0
-        self.places: set[int] = set()
         self.inputs = Inputs()
+        self.sum, self.history = torch.zeros(2, dtype=torch.float64).unbind()
+        self.places: set[int] = set()
         say, pool = ([] if said is None else said).append, cuda.new_pool()
-        self.units = [Captured(partial(self._see, name), name, cuda, pool, say) for name in ("first", "second")]
+        units = {"first": self._first, "second": self._second}
+        self.units = [Captured(unit, name, cuda, pool, say) for name, unit in units.items()]
 
-    def _see(self, name: str) -> None:
-        a = self.inputs.columns["a"]
-        self.calls.append(name)
-        self.total += float(a.sum())
-        self.places.add(a.data_ptr())
+    def _first(self) -> None:
+        self.places.add(self.inputs.columns["a"].data_ptr())
+        self.sum.copy_(self.inputs.columns["a"].sum())
+
+    def _second(self) -> None:
+        self.history.mul_(3).add_(self.sum)
 
     def run(self, calls: int) -> None:
         for value in range(calls):
             self.inputs.copy({"a": torch.full((2, 3), float(value))})
             for unit in self.units:
                 unit()
+
+    def expected(self, calls: int) -> float:
+        """The history where each batch was seen once, in the order of the units."""
+        return float(sum(6 * value * 3 ** (calls - 1 - value) for value in range(calls)))
 
 
 CALLS = WARM_UP + 4
@@ -106,8 +62,7 @@ def test_units_warm_up_aside_are_captured_once_and_then_replayed() -> None:
 def test_every_batch_is_seen_once_by_every_unit_in_its_order() -> None:
     sums = Sums(FakeCuda())
     sums.run(CALLS)
-    assert sums.calls == ["first", "second"] * CALLS
-    assert sums.total == 2 * 6 * sum(range(CALLS))
+    assert float(sums.history) == sums.expected(CALLS)
 
 
 def test_units_find_their_input_in_one_place() -> None:
@@ -141,8 +96,7 @@ def test_a_unit_that_cannot_be_captured_says_why_once_and_runs_op_by_op() -> Non
     sums.run(CALLS)
     assert said == ["the second runs without CUDA graphs: operation not permitted when stream is capturing"]
     assert cuda.held == 1
-    assert sums.calls == ["first", "second"] * CALLS
-    assert sums.total == 2 * 6 * sum(range(CALLS))
+    assert float(sums.history) == sums.expected(CALLS)
 
 
 @pytest.mark.parametrize(

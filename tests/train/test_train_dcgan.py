@@ -11,27 +11,11 @@ from train import dcgan, generate, pggan
 from train.base.errors import UsageError, run_program
 from train.data import ImageSet
 from train.dcgan import DcganConfig, build_trainer
+from train.gan.augmentation import InstanceNoise
 from train.measure.pictures import draw
 from train.run import checkpoint
 
-TINY = {
-    "resolution": 16,
-    "kimg": 0.024,
-    "batch": "4",
-    "latent": 6,
-    "g_width": 4,
-    "d_width": 4,
-    "kernel_size": 4,
-    "reference_batch": 5,
-    "ema_kimg": "0.02",
-    "log_kimg": "0.008",
-    "image_kimg": "0.012",
-    "checkpoint_kimg": "0.012",
-    "grid": "2x3",
-    "tensorboard": False,
-    "device": "cpu",
-    "data_size": 40,
-}
+from .runs import TINY_DCGAN, assert_same, batch_of, error_of, flags, steps
 
 TECHNIQUES = [
     {"loss": "minimax"},
@@ -39,7 +23,9 @@ TECHNIQUES = [
     {"loss": "hinge"},
     {"loss": "wgan", "d_steps": 5},
     {"loss": "wgan-gp", "d_norm": "layer"},
-    {"label_smoothing": 0.1},
+    {"loss": "non-saturating(label_smoothing=0.1)"},
+    {"penalty": "r1(every=2), r2", "d_norm": "none"},
+    {"penalty": "dragan", "d_norm": "layer"},
     {"feature_matching": 4},
     {"minibatch_discrimination": 5},
     {"historical_averaging": 0.1},
@@ -59,7 +45,7 @@ TECHNIQUES = [
 ]
 # All that go together.
 ALL = {
-    "label_smoothing": 0.1,
+    "loss": "non-saturating(label_smoothing=0.1)",
     "feature_matching": 4,
     "minibatch_discrimination": 5,
     "historical_averaging": 0.1,
@@ -85,13 +71,7 @@ def images(tiny_images):
 
 
 def trainer(images, **options):
-    made, _ = build_trainer(DcganConfig(**{**TINY, **options}), images, torch.device("cpu"))
-    return made
-
-
-def steps(made, count: int):
-    for _ in range(count):
-        made.step()
+    made, _ = build_trainer(DcganConfig(**{**TINY_DCGAN, **options}), images, torch.device("cpu"))
     return made
 
 
@@ -100,18 +80,6 @@ def drawn(made) -> torch.Tensor:
     z = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return made.game.networks["G"](z)
-
-
-def flat(state) -> list:
-    """All tensors and numbers of a nested state, in order."""
-    if isinstance(state, dict):
-        return [leaf for value in state.values() for leaf in flat(value)]
-    return [state]
-
-
-def assert_same(a, b) -> None:
-    for one, other in zip(flat(a), flat(b), strict=True):
-        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
 
 
 @pytest.mark.parametrize("options", [{}, *TECHNIQUES, ALL], ids=names)
@@ -125,13 +93,13 @@ def test_every_technique_trains_both_networks_and_resumes_bitwise(images, tmp_pa
     second.load_state_dict(checkpoint.load(tmp_path / "c.pt")["trainer"])
     state = steps(second, 2).state_dict()
     assert_same(through.state_dict(), state)
-    for player in ("generator", "discriminator"):
+    for network, before in start["networks"].items():
         moved = [
             not torch.equal(a, b)
-            for (name, a), b in zip(start[player]["network"].items(), state[player]["network"].values(), strict=True)
+            for (name, a), b in zip(before.items(), state["networks"][network].values(), strict=True)
             if "reference" not in name and a.dim() > 1
         ]
-        assert all(moved), player
+        assert all(moved), network
 
 
 # An option, and what it is beside.
@@ -143,10 +111,10 @@ DETAILS = [
     ({"minibatch_dim": 3}, {"minibatch_discrimination": 5}),
     ({"reference_batch": 7}, {"g_norm": "virtual"}),
     ({"instance_noise_kimg": 0.01}, {"instance_noise": 0.1}),
-    ({"clip": 0.05}, {"loss": "wgan"}),
-    ({"drift": 0.5}, {"loss": "wgan"}),
-    ({"gp_weight": 1.0}, {"loss": "wgan-gp", "d_norm": "layer"}),
-    ({"gp_target": 5.0}, {"loss": "wgan-gp", "d_norm": "layer"}),
+    ({"loss": "wgan(clip=0.05)"}, {"loss": "wgan"}),
+    ({"loss": "wgan(drift=0.5)"}, {"loss": "wgan"}),
+    ({"loss": "wgan-gp(weight=1)"}, {"loss": "wgan-gp", "d_norm": "layer"}),
+    ({"loss": "wgan-gp(target=5)"}, {"loss": "wgan-gp", "d_norm": "layer"}),
     ({"beta1": 0.9}, {}),
     ({"g_width": 8}, {}),
     ({"d_width": 8}, {}),
@@ -162,9 +130,8 @@ def test_every_option_changes_the_run(images, option, beside):
 
 def test_a_checkpoint_s_norms_stay(tmp_path, capsys):
     run = tmp_path / "run"
-    assert run_program(lambda: dcgan.main(options_of(out=run, g_norm="layer"))) == 0
-    assert run_program(lambda: dcgan.main(["--resume", str(run), "--kimg", "0.032", "--g-norm", "instance"])) == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert run_program(lambda: dcgan.main(flags({**TINY_DCGAN, "out": run, "g_norm": "layer"}))) == 0
+    line = error_of(dcgan.main, ["--resume", str(run), "--kimg", "0.032", "--g-norm", "instance"], capsys)
     assert "g_norm='instance'" in line and "were trained with 'layer'" in line
 
 
@@ -178,8 +145,7 @@ def test_a_checkpoint_s_norms_stay(tmp_path, capsys):
     ids=str,
 )
 def test_a_dry_run_says_what_a_run_would(args, reason, capsys):
-    assert run_program(lambda: dcgan.main([*args, "--dry-run"])) == 2
-    assert reason in capsys.readouterr().err
+    assert reason in error_of(dcgan.main, [*args, "--dry-run"], capsys)
 
 
 @pytest.mark.parametrize(
@@ -219,8 +185,8 @@ def test_the_reference_batch_survives_checkpoints(images, tmp_path):
 
 def test_labels_are_those_of_the_real_images_and_generated_ones_have_none(images):
     made = trainer(images, labels=True)
-    batch = made._batch(made.position)
-    assert batch.labels.shape == (4,) and batch.labels_for_g is None
+    batch = batch_of(made)
+    assert batch["D/labels"].shape == (4,) and "G/labels" not in batch
     assert made.game.networks["D"].num_classes == images.num_classes
 
 
@@ -238,8 +204,8 @@ def test_kernels_that_no_images_can_scale_are_refused(images):
 
 def test_noise_lasts_for_the_whole_run_unless_it_is_told(images):
     made = trainer(images, instance_noise=0.5)
-    assert made._instance_noise_images == made.schedule.total == 24
-    assert trainer(images, instance_noise=0.5, instance_noise_kimg=0.01)._instance_noise_images == 10
+    assert made.game.augmentation == InstanceNoise(0.5, 24) and made.schedule.total == 24
+    assert trainer(images, instance_noise=0.5, instance_noise_kimg=0.01).game.augmentation.images == 10
 
 
 def test_samples_show_a_change_that_leaves_no_trace(images):
@@ -254,21 +220,9 @@ def test_samples_show_a_change_that_leaves_no_trace(images):
     assert torch.equal(after, expected)
 
 
-def options_of(**changes) -> list[str]:
-    options = []
-    for name, value in {**TINY, **changes}.items():
-        dashed = name.replace("_", "-")
-        options += (
-            ([f"--{dashed}"] if value else [f"--no-{dashed}"])
-            if isinstance(value, bool)
-            else [f"--{dashed}", str(value)]
-        )
-    return options
-
-
 def test_a_run_leaves_what_a_run_of_pggan_leaves_and_generates(tmp_path, capsys):
     run = tmp_path / "run"
-    assert run_program(lambda: dcgan.main(options_of(out=run, g_norm="virtual"))) == 0
+    assert run_program(lambda: dcgan.main(flags({**TINY_DCGAN, "out": run, "g_norm": "virtual"}))) == 0
     for name in ("config.json", "stats.jsonl", "reals.png", "fakes_000000.png", "checkpoint_000000024.pt"):
         assert (run / name).exists(), name
     assert json.loads((run / "config.json").read_text())["g_norm"] == "virtual"
@@ -281,9 +235,8 @@ def test_a_run_leaves_what_a_run_of_pggan_leaves_and_generates(tmp_path, capsys)
 
 def test_a_wrong_combination_is_one_line_and_nothing_is_written(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_program(lambda: dcgan.main(["--loss", "hinge", "--label-smoothing", "0.1"])) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "label_smoothing=0.1 cannot be combined with loss='hinge'" in line
+    line = error_of(dcgan.main, ["--loss", "wgan-gp"], capsys)
+    assert "loss='wgan-gp' cannot be combined with d_norm='batch'" in line
     assert not list(tmp_path.iterdir())
 
 

@@ -13,8 +13,8 @@ import torch
 from models.parts.norms import G_NORMS
 from train import export, generate
 from train.base.errors import CheckpointError
+from train.export import FORMATS, inputs, load_safetensors
 from train.run import checkpoint
-from train.run.portable import FORMATS, inputs, load_safetensors
 from train.run.system import system
 
 from .runs import error_of

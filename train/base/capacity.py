@@ -13,7 +13,10 @@ from train.base.errors import UsageError
 
 def check_fits(size: int, device: torch.device, what: str) -> None:
     """UsageError that begins with ``what`` if that alone takes more bytes than the device has memory in all."""
-    memory = _memory(device)
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+    else:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > memory:
         raise UsageError(f"{what}: that takes {size / 1e9:.4g} GB at least, and {device} has {memory / 1e9:.4g} GB")
 
@@ -24,10 +27,3 @@ def check_networks(build: Callable[[], Iterable[nn.Module]], device: torch.devic
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         size = sum(p.numel() * p.element_size() for network in build() for p in network.parameters())
     check_fits(4 * size, device, what)
-
-
-def _memory(device: torch.device) -> int:
-    """Bytes that the device has, in use or not."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

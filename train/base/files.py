@@ -43,7 +43,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, f"cannot write {path}: {os.strerror(error.errno)}") from error
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def read_torch(path: Path) -> Any:
@@ -74,10 +74,8 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _sync_folder(folder: Path) -> None:
-    """Brings a rename to the disk, where the system can."""
-    if os.name != "posix":
-        return
+def sync_folder(folder: Path) -> None:
+    """Brings a rename in the folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -13,7 +13,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from train.base.errors import DataError
+from train.base.files import sync_folder
 
 from .pyramid import resolutions
 
@@ -37,30 +38,19 @@ class Stored(NamedTuple):
     skipped: list[list]  # what the builder said of images left out
 
 
-class Cache:
-    """A folder of entries."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def entry(self, name: str, fingerprint: str) -> Entry:
-        readable = re.sub(r"[^A-Za-z0-9]+", "_", name)[:40]
-        return Entry(self.folder, f"{readable}-{fingerprint[:32]}")
-
-
 class Entry:
     """One set of images at one resolution with one set of options."""
 
-    def __init__(self, folder: Path, key: str) -> None:
-        self.path = folder / f"v{VERSION}-{key}"
+    def __init__(self, cache: Path, name: str, fingerprint: str) -> None:
+        readable = re.sub(r"[^A-Za-z0-9]+", "_", name)[:40]
+        self.path = cache / f"v{VERSION}-{readable}-{fingerprint[:32]}"
 
     def load(self) -> Stored | None:
         """What is stored, or None if it is not, or not whole."""
         try:
             meta = json.loads((self.path / "meta.json").read_text())
-            levels = {}
-            for r in resolutions(meta["resolution"]):
-                levels[r] = _mapped(self._file(self.path, r), (meta["length"], meta["channels"], r, r))
+            count, channels, sizes = meta["length"], meta["channels"], resolutions(meta["resolution"])
+            levels = {r: _mapped(self._file(self.path, r), (count, channels, r, r)) for r in sizes}
             if any([type(part) for part in one] != [int, str, str] for one in meta["skipped"]):
                 return None
             return Stored(levels, meta["skipped"])
@@ -82,11 +72,11 @@ class Entry:
                 shutil.rmtree(part, ignore_errors=True)  # what a killed process left
                 part.mkdir()
                 try:
-                    with Writer(part) as writer:
+                    with closing(Writer(part)) as writer:
                         yield writer
                     shutil.rmtree(self.path, ignore_errors=True)  # an entry that is not whole
                     part.rename(self.path)
-                    _flush_folder(self.path.parent)
+                    sync_folder(self.path.parent)
                 finally:
                     shutil.rmtree(part, ignore_errors=True)
         except OSError as error:
@@ -107,10 +97,7 @@ class Writer:
         self.folder = folder
         self._files: dict = {}
 
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         for file in self._files.values():
             file.close()
 
@@ -127,18 +114,18 @@ class Writer:
         """More images, resolution → uint8 [n, C, r, r]."""
         for r, images in levels.items():
             if r not in self._files:
-                self._files[r] = open(Entry._file(self.folder, r), "wb")  # noqa: SIM115 closed in __exit__
+                self._files[r] = open(Entry._file(self.folder, r), "wb")  # noqa: SIM115 closed in close
             self._files[r].write(np.ascontiguousarray(images).data)
 
     def finish(self, length: int, channels: int, resolution: int, skipped: list) -> None:
         """Say what has been written, and see it to the disk."""
         meta = {"length": length, "channels": channels, "resolution": resolution, "skipped": skipped}
-        self._files["meta"] = open(self.folder / "meta.json", "w")  # noqa: SIM115 closed in __exit__
+        self._files["meta"] = open(self.folder / "meta.json", "w")  # noqa: SIM115 closed in close
         json.dump(meta, self._files["meta"])
         for file in self._files.values():
             file.flush()
             os.fsync(file.fileno())
-        _flush_folder(self.folder)
+        sync_folder(self.folder)
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
@@ -150,11 +137,3 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

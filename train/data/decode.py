@@ -82,8 +82,9 @@ def _eight_bit(image: Image.Image, channels: int) -> Image.Image:
 @contextmanager
 def opened(data: bytes) -> Iterator[Image.Image]:
     """The image, not decoded yet; whatever Pillow raises over it inside the context becomes UnreadableImage."""
+    Image.init()
     try:
-        with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        with Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN]) as image:
             yield image
     except MemoryError:
         raise
@@ -95,8 +96,3 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         # Decoders meet hostile bytes with whatever their code runs into: OSError, SyntaxError, IndexError,
         # struct.error, …
         raise UnreadableImage(" ".join(str(error).split()) or type(error).__name__) from error
-
-
-def _formats() -> list[str]:
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]

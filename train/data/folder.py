@@ -17,7 +17,7 @@ from .labels import label_files
 from .source import LARGEST_FILE, FileSource
 
 
-def open_path(path: Path, resolution: int, *, resize: bool = False) -> FileSource:
+def open_path(path: Path, resolution: int, resize: bool = False) -> FileSource:
     """All images below a folder or in a zip file, by their names' suffixes, sorted by name and then by path.
 
     So the order is the same whichever folders the same files are spread over. `label_files` says what their labels are;
@@ -33,22 +33,13 @@ def open_path(path: Path, resolution: int, *, resize: bool = False) -> FileSourc
         raise DataError(f"{path}: no such folder or zip file")
     if not listing.names:
         raise DataError(f"{path} holds no images (files that end in {', '.join(sorted(SUFFIXES))})")
-    listing = listing.only(sorted(range(len(listing.names)), key=lambda n: _name_first(listing.names[n])))
-    labels, num_classes, origin = label_files(str(path), listing.names, listing.read_other)
-    if labels is not None:
-        labelled = np.flatnonzero(labels >= 0)
-        listing, labels = listing.only(labelled), labels[labelled]
-    return FileSource(
-        path.resolve().name,
-        listing.names,
-        listing.read,
-        listing.stamp,
-        resolution,
-        resize=resize,
-        labels=labels,
-        num_classes=num_classes,
-        labels_from=origin,
-    )
+    places = [PurePosixPath(name) for name in listing.names]
+    listing = listing.only(sorted(range(len(places)), key=lambda n: (places[n].name, listing.names[n])))
+    labelling = label_files(str(path), listing.names, listing.read_other)
+    if labelling.labels is not None:
+        labelled = np.flatnonzero(labelling.labels >= 0)
+        listing, labelling = listing.only(labelled), labelling._replace(labels=labelling.labels[labelled])
+    return FileSource(path.resolve().name, listing.names, listing.read, listing.stamp, resolution, resize, *labelling)
 
 
 def read_file(path: Path) -> bytes:
@@ -118,6 +109,7 @@ def _list_zip(path: Path) -> Listing:
         entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise DataError(f"{path} is neither a folder nor a zip file that can be read: {error}") from error
+    others = {entry.filename.lstrip("/"): entry for entry in entries}
     entries = [entry for entry in entries if not entry.is_dir() and _is_image(entry.filename)]
 
     def contents(entry: zipfile.ZipInfo) -> bytes:
@@ -128,13 +120,8 @@ def _list_zip(path: Path) -> Listing:
         except Exception as error:  # BadZipFile, zlib.error, RuntimeError for encrypted ones, …
             raise UnreadableImage(str(error)) from error
 
-    def read(index: int) -> bytes:
-        return contents(entries[index])
-
     def stamp(index: int) -> object:
         return entries[index].file_size, entries[index].CRC, entries[index].header_offset
-
-    others = {entry.filename.lstrip("/"): entry for entry in archive.infolist()}
 
     def read_other(name: str) -> bytes | None:
         try:
@@ -142,14 +129,10 @@ def _list_zip(path: Path) -> Listing:
         except UnreadableImage as error:
             raise DataError(f"{path}: {name} cannot be read: {error}") from error
 
-    return Listing([entry.filename for entry in entries], read, stamp, read_other)
+    return Listing([entry.filename for entry in entries], lambda n: contents(entries[n]), stamp, read_other)
 
 
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
     return not hidden and path.suffix.lower() in SUFFIXES
-
-
-def _name_first(path: str) -> tuple[str, str]:
-    return PurePosixPath(path).name, path

@@ -17,12 +17,9 @@ GOOD = 3.0  # deviations from the nearest centre up to which a sample is good
 class Quality(NamedTuple):
     """What :meth:`Mixture.judge` finds."""
 
-    modes: int
-    """Modes that have a good sample."""
-    good: float
-    """Share of good samples."""
-    divergence: float
-    """Jensen–Shannon divergence between the histogram of the samples' nearest modes and a uniform one, 0 to ln 2."""
+    modes: int  # that have a good sample
+    good: float  # share of good samples
+    divergence: float  # Jensen–Shannon, of the samples' nearest modes from a uniform histogram, 0 to ln 2
 
 
 @dataclass(frozen=True)

@@ -9,35 +9,24 @@ import colorsys
 import math
 from collections.abc import Callable
 from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from PIL import __version__ as pillow_version
 
 from train.base.errors import DataError
 
 from .source import OWN, digest
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-FACES = (
-    "DejaVuSans.ttf",
-    "DejaVuSans-Bold.ttf",
-    "DejaVuSans-Oblique.ttf",
-    "DejaVuSans-BoldOblique.ttf",
-    "DejaVuSansMono.ttf",
-    "DejaVuSansMono-Bold.ttf",
-    "DejaVuSansMono-Oblique.ttf",
-    "DejaVuSansMono-BoldOblique.ttf",
-    "DejaVuSerif.ttf",
-    "DejaVuSerif-Bold.ttf",
-    "DejaVuSerif-Italic.ttf",
-    "DejaVuSerif-BoldItalic.ttf",
-    "STIXGeneral.ttf",
-    "STIXGeneralBol.ttf",
-    "STIXGeneralItalic.ttf",
-    "STIXGeneralBolIta.ttf",
-)
+STYLES = {
+    "DejaVuSans": ("", "-Bold", "-Oblique", "-BoldOblique"),
+    "DejaVuSansMono": ("", "-Bold", "-Oblique", "-BoldOblique"),
+    "DejaVuSerif": ("", "-Bold", "-Italic", "-BoldItalic"),
+    "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
+}
+FACES = [f"{family}{style}.ttf" for family, styles in STYLES.items() for style in styles]
 HEIGHT = (0.60, 0.80)  # of a capital, as a part of the image
 ANGLE = 12.0  # degrees, either way
 SHIFT = 0.10  # of the image, either way
@@ -62,7 +51,6 @@ class Glyphs:
 
     def __init__(self, resolution: int, length: int, seed: int) -> None:
         self.resolution = resolution
-        self.length = length
         self.seed = seed % 2**64
         self.labels = np.arange(length, dtype=np.int64) % len(CHARACTERS)
         # Drawn larger and averaged: 4 times at 32 px; where pixels are plenty, twice is enough.
@@ -72,14 +60,15 @@ class Glyphs:
         self._colours = colour_pairs()
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.labels)
 
     def channels(self) -> int:
         return 3
 
     def fingerprint(self) -> str:
         # The cache's version stands for this file; the faces and what draws them have versions of their own.
-        return digest([self.name, self.resolution, self.length, self.seed, pillow_version, matplotlib_version()])
+        versions = [version(package) for package in ("pillow", "matplotlib")]
+        return digest([self.name, self.resolution, len(self), self.seed, *versions])
 
     def describe(self, index: int) -> str:
         return f"{self.name}[{index}]"
@@ -127,13 +116,6 @@ def font_folder() -> Path:
     if missing:
         raise DataError(f"glyphs: {folder} lacks {', '.join(missing)}: pip install --force-reinstall matplotlib")
     return folder
-
-
-def matplotlib_version() -> str:
-    """Of the installed one."""
-    from matplotlib import __version__
-
-    return __version__
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,34 +11,21 @@ from torch import Tensor
 from .pyramid import box_pyramid, check_resolution
 
 
+@dataclass(eq=False)
 class ImageSet:
-    """N images at the resolutions 4, 8, …, `resolution`, in memory or mapped from the cache.
+    """N images at the resolutions 4, 8, …, `resolution`, in memory or mapped from the cache."""
 
-    `labels` is int64 [N] or None, then `num_classes` is 0; `labels_from` says where they come from, or why there are
-    none. `mirror` says whether mirrored images are as good as the images themselves: no for letters. `files` are the
-    names of the files that the images come from, if they do.
-    """
+    name: str
+    levels: dict[int, Tensor]  # resolution → uint8 [N, C, r, r]
+    labels: Tensor | None = None  # int64 [N]
+    num_classes: int = 0  # 0 without labels
+    mirror: bool = True  # whether mirrored images are as good as the images themselves: no for letters
+    labels_from: str = ""  # where labels come from, or why there are none
+    files: Sequence[str] | None = None  # names of the files that the images come from, if they do
 
-    def __init__(
-        self,
-        name: str,
-        levels: dict[int, Tensor],
-        *,
-        labels: Tensor | None = None,
-        num_classes: int = 0,
-        mirror: bool = True,
-        labels_from: str = "",
-        files: Sequence[str] | None = None,
-    ) -> None:
-        self.name = name
-        self.resolution = max(levels)
-        self.channels = levels[self.resolution].shape[1]
-        self.labels = labels
-        self.num_classes = num_classes
-        self.mirror = mirror
-        self.labels_from = labels_from
-        self.files = files
-        self._levels = levels
+    def __post_init__(self) -> None:
+        self.resolution = max(self.levels)
+        self.channels = self.levels[self.resolution].shape[1]
 
     @classmethod
     def from_images(
@@ -47,10 +35,10 @@ class ImageSet:
         check_resolution(images.shape[-1])
         levels = {r: torch.from_numpy(level) for r, level in box_pyramid(images.numpy()).items()}
         num_classes = 0 if labels is None else int(labels.max()) + 1
-        return cls(name, levels, labels=labels, num_classes=num_classes, mirror=mirror)
+        return cls(name, levels, labels, num_classes, mirror)
 
     def __len__(self) -> int:
-        return self._levels[self.resolution].shape[0]
+        return len(self.levels[self.resolution])
 
     def describe_labels(self) -> str:
         """How many classes there are and where they come from: ``10 classes (dataset.json)``."""
@@ -59,10 +47,10 @@ class ImageSet:
 
     def level(self, resolution: int) -> Tensor:
         """All images at `resolution`, uint8 [N, C, r, r]: box means of the full ones, rounded once. Read only."""
-        if resolution not in self._levels:
-            there = ", ".join(str(r) for r in sorted(self._levels))
+        if resolution not in self.levels:
+            there = ", ".join(map(str, sorted(self.levels)))
             raise ValueError(f"resolution={resolution}: {self.name} is stored at {there}")
-        return self._levels[resolution]
+        return self.levels[resolution]
 
     def batch(self, indices: Tensor, resolution: int) -> Tensor:
         """A copy of the images `indices` (int64 [n]) at `resolution`, uint8 [n, C, r, r]."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
@@ -37,20 +38,14 @@ def label_files(place: str, names: Sequence[str], read: Callable[[str], bytes | 
         DataError: dataset.json is not what the dataset tool writes, or lists none of the images.
     """
     names = [name.lstrip("/") for name in names]  # some zip files have absolute ones
-    around = _folder_around(names)
+    # The innermost folder that holds all of them.
+    around = PurePosixPath(posixpath.commonpath([PurePosixPath(name).parent for name in names]))
     for folder in reversed((around, *around.parents)):
         path = (folder / TABLE).as_posix()
         if (contents := read(path)) is not None:
             inside = [PurePosixPath(name).relative_to(folder).as_posix() for name in names]
             return _from_table(f"{place}: {path}", contents, inside)
     return _from_folders([PurePosixPath(name).relative_to(around).parts[:-1] for name in names])
-
-
-def _folder_around(names: Sequence[str]) -> PurePosixPath:
-    """The innermost folder that holds all of the files."""
-    folders = {PurePosixPath(name).parent for name in names}
-    shared = set.intersection(*({folder, *folder.parents} for folder in folders))
-    return max(shared, key=lambda path: len(path.parts))
 
 
 def _from_table(table: str, contents: bytes, names: Sequence[str]) -> Labelling:

@@ -7,20 +7,19 @@ from pathlib import Path
 
 from train.base.errors import DataError
 
-from .digits import open_digits
 from .folder import open_path
 from .glyphs import Glyphs
 from .image_set import ImageSet
+from .known_sets import IN_DATA_ROOT, TEST_PARTS, open_digits
 from .pyramid import check_resolution
-from .source import Source, at_most, check_size
+from .source import at_most
 from .store import store
-from .torchvision_sets import TEST_PARTS, TORCHVISION_SETS
 
 MEMORY_LIMIT = 4 * 2**30
 UNREADABLE_LIMIT = 100
 GLYPHS = 20_000  # images in the default set
 
-NAMES = ("glyphs", "digits", *TORCHVISION_SETS)
+NAMES = ("glyphs", "digits", *IN_DATA_ROOT)
 
 
 def load_images(
@@ -52,33 +51,23 @@ def load_images(
     DataError, a ValueError with a message of one line, for all that the user can mend.
     """
     check_resolution(resolution)
-    check_size(size)
-    source = _open(spec, resolution, data_root, download, resize, seed, size, test)
-    return store(source, memory_limit=memory_limit, cache=cache, unreadable_limit=unreadable_limit)
-
-
-def _open(
-    spec: str,
-    resolution: int,
-    data_root: Path | None,
-    download: bool,
-    resize: bool,
-    seed: int,
-    size: int | None,
-    test: bool,
-) -> Source:
+    if size is not None and size < 1:
+        raise DataError(f"size={size}: a set needs at least one image")
     if test and spec not in TEST_PARTS:
         raise DataError(f"data {spec!r} has no test images of its own, as {', '.join(TEST_PARTS)} have")
     if spec == "glyphs":
-        return Glyphs(resolution, GLYPHS if size is None else size, seed)
-    if spec == "digits":
-        return at_most(open_digits(resolution), size, seed)
-    if spec in TORCHVISION_SETS:
+        source = Glyphs(resolution, GLYPHS if size is None else size, seed)
+    elif spec == "digits":
+        source = open_digits(resolution)
+    elif spec in IN_DATA_ROOT:
         if data_root is None:
             raise DataError(f"{spec} needs --data-root: the folder of its files, also for --download")
         options = {"test": test} if spec in TEST_PARTS else {"resize": resize}
-        return at_most(TORCHVISION_SETS[spec](Path(data_root), resolution, download=download, **options), size, seed)
-    path = os.path.expanduser(spec)
-    if not os.path.exists(path):
-        raise DataError(f"data {spec!r} is neither a folder or zip file that exists nor one of {', '.join(NAMES)}")
-    return at_most(open_path(Path(path), resolution, resize=resize), size, seed)
+        source = IN_DATA_ROOT[spec](Path(data_root), resolution, download=download, **options)
+    else:
+        path = os.path.expanduser(spec)
+        if not os.path.exists(path):
+            raise DataError(f"data {spec!r} is neither a folder or zip file that exists nor one of {', '.join(NAMES)}")
+        source = open_path(Path(path), resolution, resize)
+    source = at_most(source, size, seed)
+    return store(source, memory_limit=memory_limit, cache=cache, unreadable_limit=unreadable_limit)

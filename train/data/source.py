@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
-from train.base.errors import DataError, UnreadableImage
+from train.base.errors import UnreadableImage
 
 from .decode import decode, fit_square, is_grey, to_array
 
@@ -45,29 +46,20 @@ class Source(Protocol):
         """uint8 [channels, resolution, resolution]; UnreadableImage if it cannot be."""
 
 
+@dataclass(eq=False)
 class ArraySource:
     """Images that are already in memory, uint8 [N, C, h, w], fitted to the resolution as `fit_square` does."""
+
+    name: str
+    images: np.ndarray
+    resolution: int
+    labels: np.ndarray
+    num_classes: int
+    mirror: bool = True
 
     parallel = False
     labels_from = OWN
     files = None
-
-    def __init__(
-        self,
-        name: str,
-        images: np.ndarray,
-        resolution: int,
-        *,
-        labels: np.ndarray | None = None,
-        num_classes: int = 0,
-        mirror: bool = True,
-    ) -> None:
-        self.name = name
-        self.images = images
-        self.resolution = resolution
-        self.labels = None if labels is None else np.asarray(labels, dtype=np.int64)
-        self.num_classes = num_classes
-        self.mirror = mirror
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,35 +81,22 @@ class ArraySource:
         return to_array(fit_square(picture, self.resolution))
 
 
+@dataclass(eq=False)
 class FileSource:
     """Encoded images, read by number. `stamp(n)` changes whenever the n-th file does: it keys the cache."""
 
-    parallel = True  # Pillow decodes and resizes without holding the interpreter's lock
+    name: str
+    files: Sequence[str]
+    read: Callable[[int], bytes]
+    stamp: Callable[[int], object]
+    resolution: int
+    resize: bool
+    labels: np.ndarray | None = None
+    num_classes: int = 0
+    labels_from: str = "the data has none"
 
-    def __init__(
-        self,
-        name: str,
-        files: Sequence[str],
-        read: Callable[[int], bytes],
-        stamp: Callable[[int], object],
-        resolution: int,
-        *,
-        resize: bool = False,
-        labels: np.ndarray | None = None,
-        num_classes: int = 0,
-        mirror: bool = True,
-        labels_from: str = "the data has none",
-    ) -> None:
-        self.name = name
-        self.files = files
-        self.read = read
-        self.stamp = stamp
-        self.resolution = resolution
-        self.resize = resize
-        self.labels = labels
-        self.num_classes = num_classes
-        self.mirror = mirror
-        self.labels_from = labels_from
+    mirror = True
+    parallel = True  # Pillow decodes and resizes without holding the interpreter's lock
 
     def __len__(self) -> int:
         return len(self.files)
@@ -150,25 +129,19 @@ class FileSource:
 
 
 class Subset:
-    """Some images of another source, in its order."""
+    """Some images of another source, in its order; what is not of single images is the source's own."""
 
     def __init__(self, source: Source, indices: np.ndarray) -> None:
         self.source = source
         self.indices = indices  # int64 [n]
-        self.name = source.name
-        self.mirror = source.mirror
-        self.parallel = source.parallel
-        self.resolution = source.resolution
         self.labels = None if source.labels is None else source.labels[indices]
-        self.num_classes = source.num_classes
-        self.labels_from = source.labels_from
         self.files = None if source.files is None else [source.files[i] for i in indices.tolist()]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.source, name)
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    def channels(self) -> int:
-        return self.source.channels()
 
     def fingerprint(self) -> str:
         return digest([self.source.fingerprint(), self.indices.tobytes()])
@@ -186,12 +159,6 @@ def at_most(source: Source, size: int | None, seed: int) -> Source:
         return source
     keys = np.random.default_rng(seed % 2**64).random(len(source))
     return Subset(source, np.sort(np.argsort(keys, kind="stable")[:size]))
-
-
-def check_size(size: int | None) -> None:
-    """DataError unless `size` is None or at least 1."""
-    if size is not None and size < 1:
-        raise DataError(f"size={size}: a set needs at least one image")
 
 
 def digest(parts: Iterable[object]) -> str:

@@ -36,13 +36,8 @@ class Images:
         self.images, self._device = images, device
         self.lists = {"images": len(images)}
         self._mirror = mirror and images.mirror
-        self._labels = images.labels.to(device) if images.num_classes else None
+        self.labels = images.labels.to(device) if images.num_classes else None  # of all images, int64 [M]
         self._order = ShuffledOrder(len(images), stream_seed(seed, "order"), rank, world_size)
-
-    @property
-    def labels(self) -> Tensor | None:
-        """Those of all images, int64 [M], on the device."""
-        return self._labels
 
     def columns(self, counts: Mapping[str, int], at: Any, random: torch.Generator) -> dict[str, Tensor]:
         """Images float32 [n, C, R, R] in [−1, 1], channels last, at the position's resolution; labels int64 [n]."""
@@ -52,8 +47,8 @@ class Images:
             flip = torch.rand(len(pixels), 1, 1, 1, generator=random, device=self._device) < 0.5
             pixels = torch.where(flip, pixels.flip(3), pixels)
         columns = {"images": to_float(pixels).contiguous(memory_format=torch.channels_last)}
-        if self._labels is not None:
-            columns["labels"] = self._labels[indices.to(self._device)]
+        if self.labels is not None:
+            columns["labels"] = self.labels[indices.to(self._device)]
         return columns
 
     def state_dict(self) -> dict[str, Any]:

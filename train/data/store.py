@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from train.base.errors import DataError, UnreadableImage
 
-from .cache import Cache, default_cache
+from .cache import Entry, default_cache
 from .image_set import ImageSet
 from .pyramid import box_pyramid, pyramid_bytes, resolutions
 from .source import Source
@@ -42,7 +42,7 @@ def store(source: Source, *, memory_limit: int, cache: Path | None, unreadable_l
     """
     shape = len(source), 3, source.resolution
     if pyramid_bytes(*shape) > memory_limit:
-        entry = Cache(cache or default_cache()).entry(source.name, source.fingerprint())
+        entry = Entry(cache or default_cache(), source.name, source.fingerprint())
         found = entry.load()
         if found is None:
             shape = len(source), source.channels(), source.resolution
@@ -116,12 +116,4 @@ def _image_set(source: Source, levels: dict[int, torch.Tensor], skipped: list[Sk
         labels = torch.from_numpy(np.delete(labels, sorted(left_out)))
     if files is not None:
         files = [name for index, name in enumerate(files) if index not in left_out]
-    return ImageSet(
-        source.name,
-        levels,
-        labels=labels,
-        num_classes=source.num_classes,
-        mirror=source.mirror,
-        labels_from=source.labels_from,
-        files=files,
-    )
+    return ImageSet(source.name, levels, labels, source.num_classes, source.mirror, source.labels_from, files)

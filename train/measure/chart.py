@@ -24,8 +24,8 @@ class Curve:
     points: Sequence[tuple[float, float]]
 
 
-def chart(curves: Sequence[Curve], x_label: str = "kimg") -> str:
-    """An ``<svg>`` of the curves on common axes; ValueError if none has a point."""
+def chart(curves: Sequence[Curve]) -> str:
+    """An ``<svg>`` of the curves over kimg, on common axes; ValueError if none has a point."""
     points = [point for curve in curves for point in curve.points]
     if not points:
         raise ValueError("none of the curves has a point")
@@ -47,7 +47,7 @@ def chart(curves: Sequence[Curve], x_label: str = "kimg") -> str:
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.5g}</text>')
     for tick in x_ticks:
         parts.append(f'<text x="{x_at(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:.5g}</text>')
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">{escape(x_label)}</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">kimg</text>')
     for curve in curves:
         if not curve.points:
             continue
@@ -55,19 +55,19 @@ def chart(curves: Sequence[Curve], x_label: str = "kimg") -> str:
         parts.append(f'<polyline points="{way}" fill="none" stroke="{curve.colour}" stroke-width="1.8"/>')
         if len(curve.points) <= MARKED:
             for x, y in curve.points:
-                text = escape(f"{curve.name}: {y:.5g} at {x:g} {x_label}")
+                text = escape(f"{curve.name}: {y:.5g} at {x:g} kimg")
                 at = f'cx="{x_at(x):.1f}" cy="{y_at(y):.1f}"'
                 parts.append(f'<circle {at} r="3" fill="{curve.colour}"><title>{text}</title></circle>')
     parts.append("</svg>")
     return "".join(parts)
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About ``count`` round numbers, evenly spaced, the first at or below ``low`` and the last at or above ``high``."""
+def ticks(low: float, high: float) -> list[float]:
+    """About five round numbers, evenly spaced, the first at or below ``low`` and the last at or above ``high``."""
     if not high > low:
         spread = abs(low) / 2 or 1.0
         low, high = low - spread, high + spread
-    rough = (high - low) / count
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy
@@ -24,17 +25,13 @@ SUBSETS = 100  # that kid draws
 SWD = {"patches_per_image": 128, "directions": 512}
 
 
+@dataclass(frozen=True)
 class Evaluator:
-    """Compares sets of images with the real side.
+    """Compares sets of images with the real side."""
 
-    Args:
-        plan: what to measure, see :func:`train.measure.measurable.plan`.
-        seed: of patches, directions, splits and subsets.
-    """
-
-    def __init__(self, plan: Plan, real: RealSide, *, seed: int = 0) -> None:
-        self._plan, self._real, self._seed = plan, real, seed
-        self._names, self._features = plan.names, plan.features
+    plan: Plan
+    real: RealSide
+    seed: int = 0  # of patches, directions, splits and subsets
 
     def measure(self, samples: Samples) -> dict[str, Any]:
         """The metrics of a set of images, and what they were measured with.
@@ -47,29 +44,30 @@ class Evaluator:
             and ``msssim_error``, the standard error; ``kid_subset`` and ``kid_subsets``: images in each and how many;
             ``features``, ``seed`` and ``versions``.
         """
-        distance, similarity = metrics.SlicedWasserstein(seed=self._seed, **SWD), metrics.MsSsim()
-        in_both = min(samples.count, self._real.count or samples.count)  # swd compares sets of the same size
+        distance, similarity = metrics.SlicedWasserstein(seed=self.seed, **SWD), metrics.MsSsim()
+        features = self.plan.features
+        in_both = min(samples.count, self.real.count or samples.count)  # swd compares sets of the same size
         outputs: list[tuple[Tensor, Tensor]] = []
         for batch in self._batches(samples):
-            if "swd" in self._names:
+            if "swd" in self.plan.names:
                 _add(distance, batch, in_both, real=False)
-            if "msssim" in self._names:
+            if "msssim" in self.plan.names:
                 similarity.update(batch)
-            if self._features:
-                outputs.append(self._features.compute(batch))
+            if features:
+                outputs.append(features.compute(batch))
         fake, logits = map(torch.cat, zip(*outputs, strict=True)) if outputs else (None, None)
-        if "swd" in self._names:
-            for batch in batches_of(self._real.samples):
+        if "swd" in self.plan.names:
+            for batch in batches_of(self.real.samples):
                 _add(distance, batch, in_both, real=True)
 
         values: dict[str, float] = {}
         deviations: dict[str, float] = {}
-        resolution = self._real.resolution
-        about: dict[str, Any] = {"generated": samples.count, **self._real.describe(), "resolution": resolution}
+        resolution = self.real.resolution
+        about: dict[str, Any] = {"generated": samples.count, **self.real.describe(), "resolution": resolution}
         if samples.size < resolution:
             about["enlarged_from"] = samples.size
-        for name in self._names:
-            key = qualified(name, self._features and self._features.label)
+        for name in self.plan.names:
+            key = qualified(name, features and features.label)
             if name == "swd":
                 levels = distance.compute()
                 values["swd"] = levels.pop("average")
@@ -80,39 +78,39 @@ class Evaluator:
                     similarity.compute()
                 )
             elif name == "is":
-                values[key], deviations[key] = metrics.inception_score(logits, seed=self._seed)
+                values[key], deviations[key] = metrics.inception_score(logits, seed=self.seed)
             elif name == "fid":
                 frechet = metrics.FrechetDistance()
-                frechet.load_real(self._real.statistics(self._features))
+                frechet.load_real(self.real.statistics(features))
                 frechet.update(fake, real=False)
                 values[key] = frechet.compute()
             elif name == "kid":
-                reference, size = self._real.features(self._features), self._plan.kid_subset
+                reference, size = self.real.features(features), self.plan.kid_subset
                 values[key], deviation = metrics.kernel_distance(
-                    fake, reference, subsets=SUBSETS, subset_size=size, seed=self._seed
+                    fake, reference, subsets=SUBSETS, subset_size=size, seed=self.seed
                 )
                 if size < max(len(fake), len(reference)):  # else every subset is the whole set
                     deviations[key] = deviation
                 about["kid_subset"], about["kid_subsets"] = size, SUBSETS
             elif name == "pr":
-                parts = metrics.precision_recall(self._real.features(self._features), fake)._asdict()
-                values.update({qualified(part, self._features.label): value for part, value in parts.items()})
-        about["features"] = self._features and self._features.description
+                parts = metrics.precision_recall(self.real.features(features), fake)._asdict()
+                values.update({qualified(part, features.label): value for part, value in parts.items()})
+        about["features"] = features and features.description
         return {
             "metrics": values,
             "deviations": deviations,
-            "left_out": dict(self._plan.left_out),
+            "left_out": dict(self.plan.left_out),
             **about,
-            "seed": self._seed,
+            "seed": self.seed,
             "versions": versions(),
         }
 
     def _batches(self, samples: Samples) -> Iterator[Tensor]:
         """The images with as many channels as the real ones have."""
         for batch in batches_of(samples):
-            if batch.shape[1] > self._real.channels:
-                raise UsageError(f"{samples.name} is in colour, and {self._real.name} is grey")
-            yield batch.expand(-1, self._real.channels, -1, -1)
+            if batch.shape[1] > self.real.channels:
+                raise UsageError(f"{samples.name} is in colour, and {self.real.name} is grey")
+            yield batch.expand(-1, self.real.channels, -1, -1)
 
 
 def _add(distance: metrics.SlicedWasserstein, batch: Tensor, most: int, *, real: bool) -> None:

@@ -23,21 +23,13 @@ LENGTH = 2048  # of Inception's features
 
 @dataclass(frozen=True)
 class Features:
-    """From images to features.
+    """From images to features."""
 
-    Attributes:
-        label: what results from these features carry in their names; None for the field's own network.
-        description: plain types: the network's name, a digest of its weights, the length of its features.
-        compute: images uint8 [N, C, R, R] → features [N, L] and class logits [N, K], on the device.
-        device: where it computes, in whose rounding.
-        parameters: of a network that is in no file of its own, by name.
-    """
-
-    label: str | None
-    description: dict[str, Any]
-    compute: Callable[[Tensor], tuple[Tensor, Tensor]]
-    device: torch.device
-    parameters: Mapping[str, Tensor] = field(default_factory=dict)
+    label: str | None  # what results carry in their names; None for the field's own network
+    description: dict[str, Any]  # plain types: the network's name, a digest of its weights, the length of its features
+    compute: Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 [N, C, R, R] → features [N, L] and class logits [N, K]
+    device: torch.device  # where it computes, in whose rounding
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)  # of a network that is in no file of its own
 
 
 def choose_features(images: ImageSet, inception_weights: str, device: torch.device) -> Features:

@@ -23,19 +23,12 @@ SMALLEST = {"swd": 16, "msssim": 16}
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """What is measured."""
 
-    Attributes:
-        names: of metrics, in the order asked for.
-        features: of the network that some of them need; None if none does.
-        left_out: why the others are not measured, by name.
-        kid_subset: images in each of kid's subsets.
-    """
-
-    names: tuple[str, ...]
-    features: Features | None
-    left_out: Mapping[str, str]
-    kid_subset: int = TrainConfig.kid_subset
+    names: tuple[str, ...]  # of metrics, in the order asked for
+    features: Features | None  # of the network that some of them need
+    left_out: Mapping[str, str]  # why the others are not measured, by name
+    kid_subset: int = TrainConfig.kid_subset  # images in each of kid's subsets
 
     def notes(self) -> list[str]:
         """What is left out and why, a line for each reason."""

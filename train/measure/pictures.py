@@ -41,20 +41,23 @@ def row_labels(rows: int, columns: int, classes: list[int]) -> Tensor:
     return torch.tensor([classes[row % len(classes)] for row in range(rows)]).repeat_interleave(columns)
 
 
+def enlarged(pixels: Tensor, factor: int) -> Tensor:
+    """Images [N, C, h, w] with each pixel repeated → [N, C, factor · h, factor · w]."""
+    return pixels if factor == 1 else pixels.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+
+
 def grid(images: Tensor, columns: int, size: int | None = None) -> Tensor:
     """Images uint8 [N, C, h, w] side by side, in rows of ``columns`` → [C, rows · size, columns · size].
 
     ``size`` is the height and width of each in the grid, a multiple of its own: pixels are repeated. The last row is
     filled up with black.
     """
+    images = enlarged(images, max((size or 0) // images.shape[2], 1))
     n, c, h, w = images.shape
-    repeat = max((size or h) // h, 1)
     rows = -(-n // columns)
     padded = images.new_zeros(rows * columns, c, h, w)
     padded[:n] = images
-    large = padded.repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
-    large = large.view(rows, columns, c, h * repeat, w * repeat)
-    return large.permute(2, 0, 3, 1, 4).reshape(c, rows * h * repeat, columns * w * repeat)
+    return padded.view(rows, columns, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
 
 
 def save_png(path: Path, image: Tensor) -> None:
@@ -63,13 +66,10 @@ def save_png(path: Path, image: Tensor) -> None:
     write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
-def save_gif(path: Path, frames: Tensor, milliseconds: int = 60) -> None:
-    """Writes frames uint8 [N, C, H, W] as an endless loop."""
-    first, *rest = [to_pillow(frame) for frame in frames]
-    write_atomically(
-        path,
-        lambda file: first.save(file, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0),
-    )
+def save_gif(path: Path, frames: Tensor) -> None:
+    """Writes frames uint8 [N, C, H, W] as an endless loop, 60 ms each."""
+    first, *rest = map(to_pillow, frames)
+    write_atomically(path, lambda file: first.save(file, "GIF", save_all=True, append_images=rest, duration=60, loop=0))
 
 
 def to_pillow(image: Tensor) -> Image.Image:

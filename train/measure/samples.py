@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,32 +15,19 @@ from train.base.capacity import check_fits
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.data import ImageSet
-from train.measure.pictures import draw, latents
+from train.measure.pictures import draw, enlarged, latents
 
 BATCH = 100  # images handed over at once
 
 
 @dataclass(frozen=True)
 class Samples:
-    """So many images.
-
-    Attributes:
-        size: height and width that they came in; what is handed over has been enlarged.
-        batches: called, hands them over as uint8 [n, C, R, R].
-    """
+    """So many images."""
 
     name: str
     count: int
-    size: int
-    batches: Callable[[], Iterator[Tensor]]
-
-
-class Labelled(Protocol):
-    """Classes to draw from."""
-
-    name: str
-    labels: Tensor | None  # int64 [M]
-    num_classes: int
+    size: int  # height and width that they came in; what is handed over has been enlarged
+    batches: Callable[[], Iterator[Tensor]]  # hands them over as uint8 [n, C, R, R]
 
 
 def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
@@ -64,11 +51,11 @@ def chosen_indices(images: ImageSet, count: int, seed: int) -> Tensor:
 
 
 def drawn(
-    generator: nn.Module, name: str, count: int, resolution: int, seed: int, like: Labelled, device: torch.device
+    generator: nn.Module, name: str, count: int, resolution: int, seed: int, like: Any, device: torch.device
 ) -> Samples:
     """Images of a generator at the resolution that it has reached, pixels repeated up to ``resolution``.
 
-    A generator with labels gets those of ``like``, as frequent as there.
+    A generator with labels gets those of ``like``, an image set or a real side, as frequent as there.
 
     Raises:
         UsageError: if its classes are not those of ``like``, or its images are larger than ``resolution``.
@@ -90,15 +77,9 @@ def drawn(
             random = torch.Generator().manual_seed(stream_seed(seed, "labels"))
             labels = like.labels[torch.randint(len(like.labels), (count,), generator=random)].to(device)
         for part in draw(generator, z.to(device), labels, BATCH):
-            yield enlarged(part, resolution)
+            yield enlarged(part, resolution // generator.resolution)
 
     return Samples(name, count, generator.resolution, batches)
-
-
-def enlarged(pixels: Tensor, resolution: int) -> Tensor:
-    """Images [N, C, r, r] with each pixel repeated → [N, C, resolution, resolution]."""
-    repeat = resolution // pixels.shape[-1]
-    return pixels if repeat == 1 else pixels.repeat_interleave(repeat, 2).repeat_interleave(repeat, 3)
 
 
 def batches_of(samples: Samples) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from pathlib import Path
@@ -36,12 +37,9 @@ def new_folder(out: Path | None, name: str) -> Path:
     RUNS.mkdir(exist_ok=True)
     for number in itertools.count(1):
         folder = RUNS / f"{name}-{number}"
-        try:
+        with contextlib.suppress(FileExistsError):
             folder.mkdir()
-        except FileExistsError:
-            continue
-        return folder
-    raise AssertionError("unreachable")
+            return folder
 
 
 def write_config(folder: Path, config: TrainConfig) -> None:

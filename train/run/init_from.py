@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from train.base.errors import CheckpointError, UsageError, listed
@@ -22,22 +21,14 @@ SHOWN = 6  # tensors in a line of the log
 
 @dataclass(frozen=True)
 class Origin:
-    """The networks of another run.
+    """The networks of another run."""
 
-    Attributes:
-        path: the checkpoint.
-        reached: resolution that they had reached there.
-        sizes: the options that decide on the networks' shapes.
-        networks, averages: tensors of the networks and of the averaged ones, by the name of each.
-        warnings: of newer checkpoints that were passed over.
-    """
-
-    path: Path
-    reached: int
-    sizes: Mapping[str, Any]
-    networks: Mapping[str, Mapping[str, Tensor]]
-    averages: Mapping[str, Mapping[str, Tensor]]
-    warnings: Sequence[str]
+    path: Path  # of the checkpoint
+    reached: int  # resolution that they had reached there
+    sizes: Mapping[str, Any]  # the options that decide on the networks' shapes
+    networks: Mapping[str, Mapping[str, Tensor]]  # tensors of each
+    averages: Mapping[str, Mapping[str, Tensor]]  # and of the averaged ones
+    warnings: Sequence[str]  # of newer checkpoints that were passed over
 
 
 def open_origin(source: Path, system: System) -> Origin:
@@ -52,7 +43,7 @@ def open_origin(source: Path, system: System) -> Origin:
         if why := divergence(state["trainer"]):
             raise CheckpointError(f"--init-from: checkpoint {path} is of a run that has diverged: {why}")
         networks, averages = (
-            {name: dict(_tensors(tensors)) for name, tensors in state["trainer"][part].items()}
+            {name: _tensors(tensors) for name, tensors in state["trainer"][part].items()}
             for part in ("networks", "averages")
         )
         # What a growing network has reached is part of its state; others know one resolution only.
@@ -93,30 +84,27 @@ def take_over(trainer: Trainer, origin: Origin) -> list[str]:
 
 
 def _fitting(network: nn.Module, theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    mine = dict(_tensors(network.state_dict()))
+    mine = _tensors(network.state_dict())
     return {name: tensor for name, tensor in theirs.items() if name in mine and tensor.shape == mine[name].shape}
 
 
 def _account(network: nn.Module, theirs: Mapping[str, Tensor], fitting: Mapping[str, Tensor]) -> str:
     """What became of the tensors here and there."""
-    mine = dict(_tensors(network.state_dict()))
+    mine = _tensors(network.state_dict())
     values, of = (sum(tensor.numel() for tensor in some.values()) for some in (fitting, mine))
-    new = [f"{name} {list(tensor.shape)}" for name, tensor in mine.items() if name not in theirs]
-    differing = [
-        f"{name} {list(mine[name].shape)} (there {list(tensor.shape)})"
-        for name, tensor in theirs.items()
-        if name in mine and name not in fitting
-    ]
-    unused = [f"{name} {list(tensor.shape)}" for name, tensor in theirs.items() if name not in mine]
-    parts = [f"{len(fitting)} of {len(mine)} tensors taken, {values / of:.1%} of the values"]
-    for what, names in (("new", new), ("of another shape, so new", differing), ("not used", unused)):
-        if names:
-            parts.append(f"{what}: {listed(names, SHOWN)}")
-    return "; ".join(parts)
+    others = {
+        "new": [f"{name} {list(tensor.shape)}" for name, tensor in mine.items() if name not in theirs],
+        "of another shape, so new": [
+            f"{name} {list(mine[name].shape)} (there {list(tensor.shape)})"
+            for name, tensor in theirs.items()
+            if name in mine and name not in fitting
+        ],
+        "not used": [f"{name} {list(tensor.shape)}" for name, tensor in theirs.items() if name not in mine],
+    }
+    taken = f"{len(fitting)} of {len(mine)} tensors taken, {values / of:.1%} of the values"
+    return "; ".join([taken, *(f"{what}: {listed(names, SHOWN)}" for what, names in others.items() if names)])
 
 
-def _tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """Those of a network's state, which may hold other things."""
-    for name, value in state.items():
-        if isinstance(value, torch.Tensor):
-            yield name, value
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Mapping
@@ -118,8 +119,6 @@ def peak_memory(device: torch.device) -> int:
     """Most bytes in use so far: on a GPU those of torch's tensors there, else those of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    import resource
-
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

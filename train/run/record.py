@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ class Run:
 
     name: str
     config: dict[str, Any]
-    ticks: list[dict[str, Any]]
-    """Lines of ``stats.jsonl`` about training."""
-    evaluations: list[dict[str, Any]]
-    """Lines of ``stats.jsonl`` with metrics."""
+    ticks: list[dict[str, Any]]  # lines of stats.jsonl about training
+    evaluations: list[dict[str, Any]]  # those with metrics
     grids: list[Path]
     reals: Path | None
 
@@ -54,7 +51,11 @@ def read_run(folder: Path) -> Run:
         raise UsageError(f"{folder} is not the folder of a run: it has no config.json") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{folder} is damaged: {error}") from None
-    _check(folder, config, lines)
+    if not isinstance(config, dict):
+        raise UsageError(f"{folder / 'config.json'} is damaged: it is not an object that holds options")
+    for number, line in enumerate(lines, 1):
+        if wrong := wrong_in_line(line):
+            raise UsageError(f"{folder / STATS} is damaged in line {number}: it {wrong}")
     reals = folder / "reals.png"
     return Run(
         name=folder.resolve().name,
@@ -66,40 +67,24 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def _check(folder: Path, config: Any, lines: Sequence[Any]) -> None:
-    """UsageError unless the files hold what a run writes."""
-    if not isinstance(config, dict):
-        raise UsageError(f"{folder / 'config.json'} is damaged: it is not an object that holds options")
-    for number, line in enumerate(lines, 1):
-        if wrong := wrong_in_line(line):
-            raise UsageError(f"{folder / STATS} is damaged in line {number}: it {wrong}")
-
-
 def wrong_in_line(line: Any) -> str:
-    """What is wrong with a line of statistics about training, or about an evaluation; nothing if it is right."""
+    """What is wrong with a line of statistics about training, or about an evaluation; nothing if it is right.
+
+    Values are numbers, or null where one was not finite.
+    """
     if not isinstance(line, dict):
         return "is not an object"
-    if "evaluation" in line:
-        return _first_wrong(line) or _wrong_in_evaluation(line["evaluation"])
-    return _first_wrong(line, *NEEDED)
-
-
-def _first_wrong(line: dict[str, Any], *needed: str) -> str:
-    """What is wrong with the values of a line: numbers, or null where one was not finite, and those it needs."""
-    for name in needed:
+    for name in () if "evaluation" in line else NEEDED:
         if line.get(name) is None:
             return f"lacks {name!r}"
     for name, value in line.items():
-        if name == "evaluation" or value is None:
-            continue
-        if not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        number = value is None or (isinstance(value, int | float) and abs(value) <= LARGEST)
+        if name != "evaluation" and not number:
             return f"has no number for {name!r}"
-    return ""
-
-
-def _wrong_in_evaluation(about: Any) -> str:
-    needed = {"generated", "real", "seed", "features"}
-    if not isinstance(about, dict) or not needed <= about.keys():
+    if "evaluation" not in line:
+        return ""
+    about = line["evaluation"]
+    if not isinstance(about, dict) or not {"generated", "real", "seed", "features"} <= about.keys():
         return "has no whole evaluation"
     features = about["features"]
     whole = features is None or (isinstance(features, dict) and {"name", "weights"} <= features.keys())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.utils import counters
 
 from train.engine.cuda_graphs import WARM_UP
 from train.engine.game import Batch, Move, Networks, Role, Stats
@@ -206,11 +207,13 @@ def on_fake_cuda(monkeypatch: pytest.MonkeyPatch):
     return put
 
 
-@pytest.mark.parametrize("microbatch", [BATCH, 2])
+@pytest.mark.parametrize(
+    "options", [{}, {"microbatch": 2, "precision": torch.float16}], ids=["plain", "microbatches, fp16"]
+)
 @pytest.mark.parametrize(("name", "update"), TOYS_WITH_UPDATES)
-def test_captured_units_train_to_the_same_bits(name, update, microbatch, on_fake_cuda) -> None:
+def test_captured_units_train_to_the_same_bits(name, update, options, on_fake_cuda) -> None:
     count = 16
-    eager, captured = (toy_trainer(name, update=update, microbatch=microbatch) for _ in range(2))
+    eager, captured = (toy_trainer(name, update=update, **options) for _ in range(2))
     said: list[str] = []
     captured.say = said.append
     cuda = on_fake_cuda(captured, FakeCuda())
@@ -265,6 +268,26 @@ def test_a_captured_run_resumes_to_the_bit(name, update, on_fake_cuda) -> None:
     captured.load_state_dict(state)
     assert_same(steps(captured, 12).state_dict(), eager.state_dict())
     assert 0 < cuda.held < len(cuda.captured)
+
+
+# ---- compiled
+
+
+@pytest.mark.parametrize(
+    ("name", "update", "graphs"),
+    [("Balanced", "merged", 1), ("Pooled", "alternating", 2), ("Lazy", "joint", 3), ("Often", "alternating", 2)],
+)
+def test_compiled_games_follow_what_changes_between_steps(name, update, graphs, without_code_generation) -> None:
+    torch.compiler.reset()
+    counters.clear()
+    eager, compiled = toy_trainer(name, update=update), toy_trainer(name, update=update, compile=True)
+    said: list[str] = []
+    compiled.say = said.append
+    ours, theirs = (steps(trainer, 6).state_dict() for trainer in (compiled, eager))
+    assert len(said) == graphs and all(": compiled the " in line for line in said)
+    assert counters["stats"]["unique_graphs"] == graphs
+    for part in ("networks", "state", "own"):
+        torch.testing.assert_close(ours[part], theirs[part], rtol=1e-3, atol=1e-5)
 
 
 # ---- games that cannot be played

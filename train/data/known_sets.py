@@ -1,4 +1,4 @@
-"""The sets that torchvision knows how to find, check and download: mnist, cifar10, svhn, celeba; and lsun."""
+"""Sets with names: scikit-learn's digits; mnist, cifar10, svhn and celeba by way of torchvision; and lsun."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from .folder import read_file, stamp_file
 from .source import ArraySource, FileSource, Source
 
 
+def open_digits(resolution: int) -> ArraySource:
+    """1797 handwritten digits, grey 8 x 8; enlarged smoothly (Lanczos) beyond. DataError without scikit-learn."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise DataError("digits come with scikit-learn, which is not installed: pip install scikit-learn") from error
+    digits = load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # ink is counted from 0 to 16
+    return ArraySource("digits", images[:, None], resolution, digits.target, 10, mirror=False)
+
+
 def open_mnist(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
     """60 000 training or 10 000 test digits, grey, with a frame of 2 black pixels: 28 x 28 → 32 x 32, as in the PGGAN
     paper."""
@@ -21,7 +32,7 @@ def open_mnist(root: Path, resolution: int, *, download: bool = False, test: boo
 
     data = _open("mnist", root / "MNIST" / "raw", download, lambda: MNIST(root, train=not test, download=download))
     images = np.pad(data.data.numpy(), ((0, 0), (2, 2), (2, 2)))[:, None]
-    return ArraySource("mnist", images, resolution, labels=data.targets.numpy(), num_classes=10, mirror=False)
+    return ArraySource("mnist", images, resolution, data.targets.numpy(), 10, mirror=False)
 
 
 def open_cifar10(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
@@ -30,18 +41,15 @@ def open_cifar10(root: Path, resolution: int, *, download: bool = False, test: b
 
     folder = root / CIFAR10.base_folder
     data = _open("cifar10", folder, download, lambda: CIFAR10(root, train=not test, download=download))
-    return ArraySource(
-        "cifar10", data.data.transpose(0, 3, 1, 2), resolution, labels=np.array(data.targets), num_classes=10
-    )
+    return ArraySource("cifar10", data.data.transpose(0, 3, 1, 2), resolution, np.array(data.targets), 10)
 
 
 def open_svhn(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
     """73 257 training or 26 032 test house numbers, RGB 32 x 32, labelled with their middle digit. Needs scipy."""
     from torchvision.datasets import SVHN
 
-    part = "test" if test else "train"
-    data = _open("svhn", root, download, lambda: SVHN(root, split=part, download=download))
-    return ArraySource("svhn", data.data, resolution, labels=data.labels, num_classes=10, mirror=False)
+    data = _open("svhn", root, download, lambda: SVHN(root, split="test" if test else "train", download=download))
+    return ArraySource("svhn", data.data, resolution, data.labels, 10, mirror=False)
 
 
 def open_celeba(root: Path, resolution: int, *, download: bool = False, resize: bool = False) -> FileSource:
@@ -51,14 +59,8 @@ def open_celeba(root: Path, resolution: int, *, download: bool = False, resize: 
     folder = root / CelebA.base_folder
     data = _open("celeba", folder, download, lambda: CelebA(root, split="all", target_type=[], download=download))
     files = [folder / "img_align_celeba" / name for name in data.filename]
-    return FileSource(
-        "celeba",
-        [str(file) for file in files],
-        lambda n: read_file(files[n]),
-        lambda n: stamp_file(files[n]),
-        resolution,
-        resize=resize,
-    )
+    names, read, stamp = list(map(str, files)), lambda n: read_file(files[n]), lambda n: stamp_file(files[n])
+    return FileSource("celeba", names, read, stamp, resolution, resize)
 
 
 def open_lsun(root: Path, resolution: int, *, download: bool = False, resize: bool = False) -> FileSource:
@@ -97,24 +99,16 @@ def open_lsun(root: Path, resolution: int, *, download: bool = False, resize: bo
             return transaction.get(flat[index])
 
     stamps = [(str(folder.resolve()), stamp_file(folder / "data.mdb")) for folder in folders]
-    several = len(folders) > 1
-    return FileSource(
-        "lsun",
-        [key.decode("ascii", "backslashreplace") for key in flat],
-        read,
-        lambda n: stamps[owner[n]],
-        resolution,
-        resize=resize,
-        labels=owner.astype(np.int64) if several else None,
-        num_classes=len(folders) if several else 0,
-        labels_from="one database each" if several else "there is one database",
-    )
+    labelling = (owner, len(folders), "one database each") if len(folders) > 1 else (None, 0, "there is one database")
+    names = [key.decode("ascii", "backslashreplace") for key in flat]
+    return FileSource("lsun", names, read, lambda n: stamps[owner[n]], resolution, resize, *labelling)
 
 
 TEST_PARTS = ("mnist", "cifar10", "svhn")
 """Sets that have test images."""
 
-TORCHVISION_SETS: dict[str, Callable[..., Source]] = {
+# From torchvision's folder, or downloaded to it.
+IN_DATA_ROOT: dict[str, Callable[..., Source]] = {
     "mnist": open_mnist,
     "cifar10": open_cifar10,
     "svhn": open_svhn,
