@@ -20,6 +20,7 @@ from torch import Tensor
 
 from models.mixture import Discriminator, DNorm, Generator, GNorm
 from train.base.errors import TrainingError, UsageError, run_program
+from train.base.files import write_atomically
 from train.base.seeds import stream_seed
 from train.base.values import Range, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
@@ -30,8 +31,7 @@ from train.engine.trainer import Trainer
 from train.gan.augmentation import InstanceNoise
 from train.gan.game import Gan
 from train.gan.options import Techniques
-from train.measure.pictures import save_png
-from train.measure.points import page, strip
+from train.measure.points import strip
 from train.run.options import check_at_least, parse_options
 
 PROG = "python -m train.mixture"
@@ -73,13 +73,12 @@ class MixtureConfig(Techniques):
     """Half-life of the averaged generator, which is evaluated, in thousands of points (0: no average)."""
 
     def check(self) -> None:
-        super().check()
         if self.feature_matching not in (0, 4):
             raise UsageError(
                 f"feature_matching={self.feature_matching} is neither 0 nor 4: 4 stands for D's last hidden layer,"
                 " and there is no other to match"
             )
-        self.objective()
+        super().check()
         self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
         check_at_least(self, 1, "steps")
         for name in ("g_norm", "d_norm"):
@@ -185,17 +184,10 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
             with torch.no_grad():
                 points = trainer.averages["G"](z).flatten(1)
             if trainer.skipped()[0] or not points.isfinite().all():
-                raise TrainingError(f"diverged by step {done} of {config.steps}: {_told(config, seed)}")
+                raise TrainingError(f"diverged by step {done} of {config.steps}")
             outcome.samples.append(points)
             outcome.quality.append(mixture.judge(points))
         return outcome
-
-
-def _told(config: MixtureConfig, seed: int) -> str:
-    """The seed and the options that are not the defaults."""
-    usual = dataclasses.asdict(MixtureConfig())
-    told = {name: value for name, value in dataclasses.asdict(config).items() if value != usual[name]}
-    return ", ".join(f"{name}={value}" for name, value in {"seed": seed, **told}.items())
 
 
 def _networks(config: MixtureConfig, seed: int) -> tuple[Generator, Discriminator]:
@@ -234,8 +226,8 @@ def main(args: Sequence[str] | None = None) -> int:
     outcome = train_run(config, options.seed)
     mixture = MIXTURES[config.data]()
     if options.picture is not None:
-        row = strip(mixture, outcome.samples)
-        save_png(options.picture, page({f"seed {options.seed}": row}, outcome.steps))
+        picture = strip(mixture, outcome.samples)
+        write_atomically(options.picture, lambda file: picture.save(file, format="PNG"))
     over_time = list(zip(outcome.steps, outcome.quality, strict=True))
     if options.json:
         moments = [{"step": step, **quality._asdict()} for step, quality in over_time]

@@ -142,57 +142,35 @@ def train_and_test(
 
     Args:
         member: of an ensemble, whose networks know the same labels and differ in all else.
+        adversary: whether the network is also a GAN's discriminator on the whole pool. If not, the same network takes
+            as many steps on as many labelled images, without minibatch discrimination.
+        progress: name of a progress bar on stderr, or None for none.
 
     Raises:
-        TrainingError: if they are not finite.
+        TrainingError: if a gradient or a probability is not finite.
     """
-    networks = NETWORKS[options.preset]
     labelled = balanced_labels(data.pool_labels, options.labels, data.num_classes, options.seed)
     # The same start with and without adversary, but for what is fitted on the images that the network sees (the pool,
     # or the labelled ones alone): hidden layers' scales, which stay, and biases. With the adversarial loss the GAN has
     # minibatch discrimination besides.
-    seed = stream_seed(options.seed, "network", member)
-    network = train_classifier(options, data, labelled, seed, adversary=adversary, progress=progress)
+    trainer = new_trainer(options, data, labelled, stream_seed(options.seed, "network", member), adversary=adversary)
+    for _ in trange(options.epochs, desc=progress, unit="epoch", delay=3, leave=False, disable=not progress or None):
+        for _ in range(trainer.schedule.total // options.batch // options.epochs):
+            trainer.step()
+    network, networks = trainer.averages["D"], NETWORKS[options.preset]
     tested, pool = (probabilities(network, networks.input_of(part), options.batch) for part in (data.test, data.pool))
-    if not (tested.isfinite().all() and pool.isfinite().all()):
-        raise TrainingError("the network diverged, its probabilities are not finite")
+    if trainer.skipped()[0] or not (tested.isfinite().all() and pool.isfinite().all()):
+        raise TrainingError("the network diverged")
     return tested, pool
 
 
-def train_classifier(
-    options: SemiOptions,
-    data: SemiData,
-    labelled: Tensor,
-    seed: int,
-    *,
-    adversary: bool,
-    progress: str | None = None,
-) -> nn.Module:
-    """A network that knows the labels of the images ``labelled`` of the pool alone, its weights averaged, in
-    evaluation mode.
+def new_trainer(options: SemiOptions, data: SemiData, labelled: Tensor, seed: int, *, adversary: bool) -> Trainer:
+    """What trains a classifier "D", whose weights are averaged.
 
     Args:
-        labelled: indices into the pool, int64.
+        labelled: indices of the images of the pool whose labels it is given, int64.
         seed: of the networks' start and of all that is drawn.
-        adversary: whether it is also a GAN's discriminator on the whole pool. If not, the same network takes as many
-            steps on as many labelled images, without minibatch discrimination.
-        progress: name of a progress bar on stderr, or None for none.
-
-    Raises:
-        TrainingError: if a gradient is not finite.
     """
-    trainer = new_trainer(options, data, labelled, seed, adversary=adversary)
-    quiet = None if progress else True
-    for _ in trange(options.epochs, desc=progress, unit="epoch", delay=3, leave=False, disable=quiet):
-        for _ in range(trainer.schedule.total // options.batch // options.epochs):
-            trainer.step()
-    if trainer.skipped()[0]:
-        raise TrainingError("the network diverged, its gradients are not finite")
-    return trainer.averages["D"]
-
-
-def new_trainer(options: SemiOptions, data: SemiData, labelled: Tensor, seed: int, *, adversary: bool) -> Trainer:
-    """What trains it; see :func:`train_classifier`."""
     torch.manual_seed(seed)
     device, networks = resolve_device(options.device), NETWORKS[options.preset]
     compare_batch = adversary and options.generator_loss == "adversarial"

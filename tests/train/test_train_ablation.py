@@ -26,8 +26,8 @@ from train.run.checkpoint import checkpoints
 from train.run.options import parse_command_line
 from train.studies import ablation, ablation_runs
 from train.studies.ablation import ALL_METHODS, METHODS, Options, tasks_of, words
-from train.studies.ablation_page import GAP
 from train.studies.ablation_runs import Task, measured, real_samples
+from train.studies.sheet import GAP
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # as the trainings have in processes of their own
 

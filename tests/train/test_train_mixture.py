@@ -11,22 +11,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 
 from models.mixture import D_NORMS, G_NORMS
 from train import mixture
 from train.base.errors import TrainingError, UsageError
-from train.data import to_uint8
 from train.data.gaussians import MIXTURES, Mixture
-from train.measure.points import TILE, page, strip
-from train.mixture import SAMPLES, MixtureConfig, check_config, describe, moments, train_run
+from train.measure.points import TILE, strip
+from train.mixture import SAMPLES, MixtureConfig, describe, moments, train_run
 from train.studies import mode_collapse
 from train.studies.processes import in_processes
 from train.studies.study import spread
 
 TINY = MixtureConfig(steps=4, batch=8, latent=3, width=8)
 TINY_OPTIONS = ["--steps", "4", "--batch", "8", "--latent", "3", "--width", "8"]
+SMOOTHED = "non-saturating(label_smoothing=0.1)"
 EVERY = pytest.mark.parametrize("name", MIXTURES)
 
 
@@ -127,13 +128,14 @@ def test_a_run_leaves_threads_and_random_numbers_as_they_were() -> None:
 
 
 def test_a_run_that_diverges_is_an_error_and_no_collapse() -> None:
-    with pytest.raises(TrainingError, match=r"diverged by step \d of 4: seed=3, .*lr=1e\+30"):
+    with pytest.raises(TrainingError, match=r"diverged by step \d of 4"):
         train_run(replace(TINY, lr=1e30), 3)
 
 
 TECHNIQUES = [
     *({"loss": loss} for loss in ("minimax", "lsgan", "hinge", "wgan", "wgan-gp")),
-    {"label_smoothing": 0.1},
+    {"loss": SMOOTHED},
+    {"penalty": "r1"},
     {"feature_matching": 4},
     {"minibatch_discrimination": 3},
     {"historical_averaging": 0.1},
@@ -151,7 +153,7 @@ TECHNIQUES = [
         "update": "merged",
         "feature_matching": 4,
         "minibatch_discrimination": 3,
-        "label_smoothing": 0.1,
+        "loss": SMOOTHED,
         "historical_averaging": 0.1,
         "instance_noise": 0.1,
         "g_norm": "virtual",
@@ -164,7 +166,7 @@ TECHNIQUES = [
 @pytest.mark.parametrize("changes", TECHNIQUES, ids=str)
 def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
     config = replace(TINY, **changes)
-    check_config(config)
+    config.check()
     points = train_run(config, 0).samples[-1]
     assert points.isfinite().all()
     assert not torch.equal(points, train_run(TINY, 0).samples[-1])
@@ -186,7 +188,7 @@ def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
         ({"ema_kimg": -1.0}, "ema_kimg=-1 is not a finite number of at least 0"),
         ({"feature_matching": 1}, "feature_matching=1 is neither 0 nor 4: 4 stands for D's last hidden layer"),
         ({"feature_matching": 8}, "feature_matching=8 is neither 0 nor 4"),
-        ({"loss": "hinge", "label_smoothing": 0.1}, "no target to smooth"),
+        ({"loss": "hinge(label_smoothing=0.1)"}, "hinge has no 'label_smoothing'"),
         ({"d_steps": 2, "update": "merged"}, "d_steps=2 cannot be combined with update='merged'"),
         ({"weight_norm": True, "d_norm": "spectral"}, "weight_norm cannot be combined with the norm 'spectral'"),
         ({"loss": "wgan", "d_norm": "spectral"}, "loss='wgan' cannot be combined with d_norm='spectral'"),
@@ -195,7 +197,7 @@ def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
 )
 def test_what_makes_no_sense_is_refused_with_the_reason(changes: dict, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        check_config(replace(TINY, **changes))
+        replace(TINY, **changes).check()
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_help_names_the_paper_of_every_technique(capsys) -> None:
     with pytest.raises(SystemExit):
         mixture.main(["--help"])
     text = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for section in ("3.1", "3.2", "3.3", "3.4", "3.5"):
+    for section in ("3.1", "3.2", "3.3", "3.5"):
         assert f"Salimans et al. 2016, {section}" in text, section
     papers = ("Goodfellow", "Miyato", "Gulrajani", "Sønderby", "Heusel", "Arjovsky", "Salimans and Kingma")
     for paper in (*papers, "Metz", "Srivastava"):
@@ -251,23 +253,22 @@ def test_norms_are_those_of_the_networks() -> None:
 def test_a_picture_shows_points_where_they_are() -> None:
     one = Mixture(torch.zeros(1, 2), 0.1)  # from -1 to 1 along both axes
     (at,) = torch.tensor([[0.5, 0.5]]).split(1)
-    pixels = strip(one, [at, torch.full((3, 2), math.nan), torch.full((3, 2), 9.0)])
-    assert pixels.dtype == to_uint8(torch.zeros(1)).dtype and pixels.shape == (3, TILE, 3 * TILE)
+    picture = strip(one, [at, torch.full((3, 2), math.nan), torch.full((3, 2), 9.0)])
+    assert picture.size == (3 * TILE, TILE)
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
     shown, nowhere, outside = pixels.split(TILE, 2)
     blue = (shown != nowhere).any(0).nonzero()
     assert torch.equal(nowhere, outside)
     # Right of the middle and above it: a quarter of the tile from its top, and from its right border.
     assert blue.amin(0).tolist() == [TILE // 4, 3 * TILE // 4]
     assert blue.amax(0).tolist() == [TILE // 4 + 1, 3 * TILE // 4 + 1]
-    both = page({"a": pixels, "b": pixels}, [0, 1, 2])
-    assert torch.equal(both[:, -TILE:, -3 * TILE :], pixels)
 
 
 @pytest.fixture
 def study(monkeypatch, tmp_path):
     """Two techniques of tiny networks; calls the program."""
     sizes = {"batch": 8, "latent": 3, "width": 8}
-    both = {"baseline": sizes, "smooth": {**sizes, "label_smoothing": 0.1}}
+    both = {"baseline": sizes, "smooth": {**sizes, "loss": SMOOTHED}}
     monkeypatch.setattr(mode_collapse, "TECHNIQUES", both)
 
     def run(*options: str) -> int:
@@ -284,8 +285,8 @@ def test_a_study_has_a_row_for_each_technique_and_pictures(study, tmp_path, caps
     assert heading[2:] == ["ring: modes of 8", "good %", "divergence", "grid: modes of 25", "good %", "divergence"]
     assert [cells[0] for cells in rows] == ["the data itself", "uniform points", "baseline", "smooth"]
     assert (rows[0][2], rows[0][5]) == ("8.0 ± 0.0", "25.0 ± 0.0")
-    assert rows[3][1].endswith("--label-smoothing 0.1`")
-    config = replace(TINY, label_smoothing=0.1)
+    assert rows[3][1].endswith(f"--loss '{SMOOTHED}'`")
+    config = replace(TINY, loss=SMOOTHED)
     qualities = [train_run(config, seed).quality[-1] for seed in range(2)]
     assert rows[3][4] == spread([q.divergence for q in qualities], 3)
     assert (tmp_path / "ring.png").exists() and (tmp_path / "grid.png").exists()
@@ -307,7 +308,7 @@ def test_other_options_are_another_study_or_other_runs(study, monkeypatch, capsy
     study("--only", "smooth")
     with pytest.raises(UsageError, match="holds results with steps=4, not steps=3"):
         study("--steps", "3")
-    monkeypatch.setitem(mode_collapse.TECHNIQUES["smooth"], "label_smoothing", 0.2)
+    monkeypatch.setitem(mode_collapse.TECHNIQUES["smooth"], "loss", "lsgan")
     study("--only", "smooth")
     assert "0 of 2 results are already done" in capsys.readouterr().err.splitlines()[-3]
 
@@ -346,4 +347,4 @@ def test_an_unknown_technique_is_refused(study) -> None:
 
 @pytest.mark.parametrize("name", mode_collapse.TECHNIQUES)
 def test_the_studys_techniques_can_be_trained(name: str) -> None:
-    check_config(MixtureConfig(**mode_collapse.TECHNIQUES[name]))
+    MixtureConfig(**mode_collapse.TECHNIQUES[name]).check()

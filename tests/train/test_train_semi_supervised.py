@@ -15,19 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision import datasets
 
 from gan_ops.objectives import Scores
-from models.semi_supervised import DenseClassifier, DenseGenerator
 from train import semi_supervised, semi_supervised_networks
 from train.base.errors import TrainingError, UsageError, run_program
 from train.data import load_images
 from train.data.few_labels import SemiData, balanced_labels, load_semi_data
-from train.engine.networks import Networks
-from train.engine.precision import Autocast
-from train.semi_supervised import PRESETS, SemiOptions, SemiSupervised, new_trainer, train_classifier
+from train.semi_supervised import PRESETS, SemiOptions, new_trainer, train_and_test
 from train.semi_supervised_networks import NETWORKS, Convolutional, Dense, probabilities
 from train.studies import few_labels
 from train.studies.few_labels import STUDIES, Errors, Task
@@ -58,7 +54,10 @@ def blobs() -> SemiData:
 
 def train(data: SemiData, labelled: Tensor, *, adversary: bool = True, **changes) -> nn.Module:
     options = dataclasses.replace(OPTIONS, **changes)
-    return train_classifier(options, data, labelled, 0, adversary=adversary)
+    trainer = new_trainer(options, data, labelled, 0, adversary=adversary)
+    while not trainer.done:
+        trainer.step()
+    return trainer.averages["D"]
 
 
 def weights(network: nn.Module) -> Tensor:
@@ -95,47 +94,6 @@ class TestSplits:
     def test_labels_that_cannot_be_balanced_are_refused(self, count, message):
         with pytest.raises(UsageError, match=message):
             balanced_labels(torch.arange(60) % 5, count, 5, 0)
-
-
-class TestLosses:
-    """Of networks without noise, in float64."""
-
-    @pytest.fixture(autouse=True)
-    def _players(self):
-        torch.manual_seed(0)
-        self.classifier = DenseClassifier(4, 3, hidden=(6, 5)).double().eval()
-        self.generator = DenseGenerator((1, 2, 2), hidden=(6,)).double()
-        self.images, self.unlabelled = torch.rand(2, 8, 1, 2, 2, dtype=torch.float64)
-        self.labels, self.z = torch.arange(8) % 3, torch.rand(8, 100).double()
-
-    def found(self, role: str, **changes) -> Tensor:
-        """The loss of a role."""
-        game = SemiSupervised(self.classifier, self.generator, dataclasses.replace(OPTIONS, **changes))
-        batch = {"D/images": self.images, "D/labels": self.labels, "D/unlabelled": self.unlabelled, "D/z": self.z}
-        batch |= {"G/real": self.unlabelled, "G/z": self.z}
-        nets = Networks(game.networks, Autocast(CPU), None, torch.zeros(()), {})
-        (loss,) = (game.d if role == "D" else game.g)(nets, batch, {})
-        return loss
-
-    def log_p(self, x: Tensor) -> Tensor:
-        """Logarithms of the probabilities of the classes and of "generated", whose logit is 0: [N, 4]."""
-        return F.log_softmax(F.pad(self.classifier(x).logits, (0, 1)), dim=1)
-
-    def test_discriminator_loss_is_that_of_four_classes(self):
-        labelled = self.log_p(self.images)
-        given_real = labelled[:, :3] - labelled[:, 3:].exp().mul(-1).log1p()
-        wanted = -given_real[torch.arange(8), self.labels].mean()
-        wanted = wanted - 0.7 * 0.5 * self.log_p(self.unlabelled)[:, 3].exp().mul(-1).log1p().mean()
-        wanted = wanted - 0.7 * 0.5 * self.log_p(self.generator(self.z))[:, 3].mean()
-        torch.testing.assert_close(self.found("D", unlabelled_weight=0.7), wanted)
-
-    def test_generator_matches_mean_features(self):
-        features = (self.classifier(x).maps[0].mean(0) for x in (self.unlabelled, self.generator(self.z)))
-        torch.testing.assert_close(self.found("G"), F.mse_loss(*features, reduction="sum"))
-
-    def test_adversarial_generator_wants_to_be_taken_for_real(self):
-        wanted = -self.log_p(self.generator(self.z))[:, 3].exp().mul(-1).log1p().mean()
-        torch.testing.assert_close(self.found("G", generator_loss="adversarial"), wanted)
 
 
 class TestTraining:
@@ -194,7 +152,7 @@ class TestTraining:
 
     def test_a_training_that_diverges_is_an_error(self, blobs):
         with pytest.raises(TrainingError, match="the network diverged"):
-            train(blobs, torch.arange(6), lr=1e30)
+            train_and_test(dataclasses.replace(OPTIONS, labels=6, lr=1e30), blobs, adversary=True)
 
     def test_batches_to_test_are_all_of_one_size(self, blobs):
         sizes = []

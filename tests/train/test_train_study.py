@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from PIL import Image
 
 from train.base.errors import TrainingError, UsageError
+from train.studies.sheet import FONT_SIZE, GAP, sheet
 from train.studies.study import flags, opened, spread, table
 
 
@@ -209,3 +211,18 @@ def test_options_are_written_as_one_types_them() -> None:
     assert flags({"lr": 0.1, "weight_norm": True, "g_norm": "batch", "labels": False}) == [
         *("--lr", "0.1", "--weight-norm", "--g-norm", "batch", "--no-labels")
     ]
+
+
+def test_a_sheet_has_each_picture_beside_its_name_and_names_of_columns_above(tmp_path) -> None:
+    for name, colour in (("a.png", "red"), ("b.png", "blue")):
+        Image.new("RGB", (64, 20), colour).save(tmp_path / name)
+    whole = sheet([("a", tmp_path / "a.png"), ("a longer name", tmp_path / "b.png")], ("first", "second"))
+    top, left = FONT_SIZE + 2 * GAP, whole.width - 64
+    assert whole.height == top + 20 + GAP + 20
+    for y, colour in ((top, (255, 0, 0)), (top + 20 + GAP, (0, 0, 255))):
+        assert whole.crop((left, y, whole.width, y + 20)).getcolors() == [(64 * 20, colour)]
+    for box in ((0, top, left, top + 20), (left, 0, left + 32, top), (left + 32, 0, whole.width, top)):
+        assert whole.crop(box).convert("L").getextrema()[0] < 128  # something is written
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match=r"b\.png is damaged"):
+        sheet([("b", tmp_path / "b.png")])

@@ -30,9 +30,10 @@ from train.dcgan import SYSTEM, DcganConfig
 from train.run.checkpoint import checkpoints
 from train.run.options import RunOptions, check_at_least, parse_command_line, parse_options, read_config
 from train.run.record import read_run
-from train.studies.ablation_page import page, sheet, summary
+from train.studies.ablation_page import page, summary
 from train.studies.ablation_runs import METRICS, Scores, Task, real_scores, train_all
 from train.studies.processes import attempt
+from train.studies.sheet import sheet
 from train.studies.study import flags, opened
 
 PROG = "python -m train.studies.ablation"
@@ -208,7 +209,9 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     split = args.index("--") if "--" in args else len(args)
     options, given = parse_options(Options, args[:split], prog=PROG), args[split + 1 :]
-    _check(options)
+    check_at_least(options, 1, "images")
+    if not 0 < options.kimg < math.inf:
+        raise UsageError(f"kimg={options.kimg:g} is not a positive number")
     text = options.page or options.out / "ablation.md"
     if text.suffix != ".md" or text.is_dir():
         raise UsageError(f"page={text} is not a Markdown file's name, such as ablation.md")
@@ -264,13 +267,6 @@ def _repeating(options: Options, given: Sequence[str]) -> str:
         if getattr(options, name) != getattr(Options, name):
             words += [f"--{name}", f"{getattr(options, name):.9g}"]
     return shlex.join([*words, "--", *given] if given else words)
-
-
-def _check(options: Options) -> None:
-    """UsageError for a value that makes no sense."""
-    check_at_least(options, 1, "images")
-    if not 0 < options.kimg < math.inf:
-        raise UsageError(f"kimg={options.kimg:g} is not a positive number")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,11 @@
-"""The ablation's table, its page and its picture, from results and from the folders of runs."""
+"""The ablation's table and its page."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
-
-from train.data.glyphs import font_folder
-from train.measure.pictures import read_picture
 from train.studies.study import spread, table
-
-GAP = 4  # pixels between two rows of the picture
-FONT_SIZE = 13
 
 
 def summary(results: dict[str, Any]) -> str:
@@ -89,19 +80,3 @@ Each training is `{common}`, here in {results["precision"]}, with these options:
 
 def _seeds(count: int) -> str:
     return "seed 1" if count == 1 else f"seeds 1 to {count}, ± their standard deviation"
-
-
-def sheet(strips: Sequence[tuple[str, Path]]) -> Image.Image:
-    """Pictures below each other, each with its name on its left."""
-    pictures = [(name, read_picture(path)) for name, path in strips]
-    font = ImageFont.truetype(str(font_folder() / "DejaVuSans.ttf"), FONT_SIZE)
-    left = FONT_SIZE + max(round(font.getlength(name)) for name, _ in pictures)
-    width = left + max(picture.width for _, picture in pictures)
-    height = sum(picture.height + GAP for _, picture in pictures) - GAP
-    whole = Image.new("RGB", (width, height), "white")
-    pen, top = ImageDraw.Draw(whole), 0
-    for name, picture in pictures:
-        pen.text((0, top + picture.height // 2), name, "black", font, anchor="lm")
-        whole.paste(picture, (left, top))
-        top += picture.height + GAP
-    return whole

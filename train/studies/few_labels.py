@@ -74,14 +74,13 @@ class Options(SemiOptions):
 
 
 _STUDIED: Mapping[str, Mapping[str, Any]] = {
-    "digits": {},
     "glyphs": {"labels": (180, 360, 720), "repeats": 3},
-    "mnist": {},
     "svhn": {"labels": (500, 1000, 2000)},
     "cifar10": {"labels": (1000, 2000, 4000, 8000)},
 }
 STUDIES = {
-    name: Options(**{**vars(PRESETS[name]), "labels": Options.labels, **studied}) for name, studied in _STUDIED.items()
+    name: Options(**{**vars(preset), "labels": Options.labels, **_STUDIED.get(name, {})})
+    for name, preset in PRESETS.items()
 }
 """By preset."""
 

@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
 from train.base.values import Runs, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
-from train.measure.pictures import read_picture, save_png
-from train.measure.points import page, strip
+from train.measure.points import strip
 from train.mixture import SAMPLES, MixtureConfig, describe, moments, train_run
 from train.run.options import parse_options
 from train.studies.processes import in_processes
+from train.studies.sheet import sheet
 from train.studies.study import flags, opened, spread, table
 
 PROG = "python -m train.studies.mode_collapse"
@@ -121,8 +121,12 @@ def shared(steps: int) -> dict[str, Any]:
 def perform(task: Task, steps: int, out: Path) -> Quality:
     """Trains, and leaves a picture in the study's folder."""
     outcome = train_run(config_of(task, steps), task.seed)
-    save_png(strip_file(out, task), strip(MIXTURES[task.data](), outcome.samples))
+    save(strip(MIXTURES[task.data](), outcome.samples), strip_file(out, task))
     return outcome.quality[-1]
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
 def config_of(task: Task, steps: int) -> MixtureConfig:
@@ -132,15 +136,17 @@ def config_of(task: Task, steps: int) -> MixtureConfig:
 
 def show(found: Mapping[Task, Quality], options: Options, seeds: Sequence[int]) -> None:
     """Prints the table, and writes it and the pictures of the first seed into the folder."""
-    pages = {}
-    for data in MIXTURES:
-        first = [task for task in found if (task.data, task.seed) == (data, options.seed)]
-        strips = {task.technique: load(strip_file(options.out, task)) for task in first}
-        pages[data] = page(strips, moments(options.steps))
+    steps = [f"step {step}" for step in moments(options.steps)]
+    of_first = [task for task in found if task.seed == options.seed]
+    strips = {
+        data: [(task.technique, strip_file(options.out, task)) for task in of_first if task.data == data]
+        for data in MIXTURES
+    }
+    pictures = {data: sheet(some, steps) for data, some in strips.items() if some}
     text = summary(found, seeds)
     write_atomically(options.out / "table.md", lambda out: out.write(f"{text}\n".encode()))
-    for data, picture in pages.items():
-        save_png(options.out / f"{data}.png", picture)
+    for data, picture in pictures.items():
+        save(picture, options.out / f"{data}.png")
     print(text)
 
 
@@ -187,11 +193,6 @@ def cells(qualities: Sequence[Quality]) -> list[str]:
     """Modes, % of good samples and divergence."""
     modes, percent = [q.modes for q in qualities], [100 * q.good for q in qualities]
     return [spread(modes, 1), spread(percent, 1), spread([q.divergence for q in qualities], 3)]
-
-
-def load(path: Path) -> Tensor:
-    """A picture as uint8 [3, H, W]; UsageError if it is damaged."""
-    return torch.from_numpy(np.array(read_picture(path))).permute(2, 0, 1)
 
 
 if __name__ == "__main__":

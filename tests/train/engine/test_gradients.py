@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
-from train import dcgan, pggan
+from models.semi_supervised import DenseClassifier, DenseGenerator
+from train import dcgan, mixture, pggan, semi_supervised
 from train.data import ImageSet
+from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
 from train.engine.player import Player
 from train.engine.trainer import Trainer
@@ -108,6 +110,32 @@ def convolutional(**changes: Any) -> Make:
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
 
 
+def points() -> Make:
+    """The networks of mixtures of Gaussians."""
+
+    def make(**options: Any) -> Trainer:
+        trainer = mixture.new_trainer(mixture.MixtureConfig(latent=3, width=8, update=options["update"]), 0)
+        return trainer_of(trainer.game, source=trainer.source, **options)
+
+    return make
+
+
+def few_labels(adversary: bool = True, adversarial: bool = False) -> Make:
+    """Networks without noise of their own."""
+
+    def make(**options: Any) -> Trainer:
+        torch.manual_seed(3)
+        d = DenseClassifier(16, 3, hidden=(6, 5), input_noise=0, noise=0, compare_batch=adversarial)
+        g = DenseGenerator((1, 4, 4), hidden=(6,))
+        loss = "adversarial" if adversarial else "feature-matching"
+        config = semi_supervised.SemiOptions(unlabelled_weight=0.7, generator_loss=loss)
+        game = semi_supervised.SemiSupervised(d, g, config) if adversary else semi_supervised.Supervised(d)
+        source = PoolLists(torch.rand(9, 1, 4, 4), torch.arange(9) % 3, torch.arange(6), 0)
+        return trainer_of(game, source=source, **options)
+
+    return make
+
+
 @dataclass(frozen=True)
 class Covered:
     """A game: what makes a trainer of it, and the losses of its moves by their names."""
@@ -158,6 +186,10 @@ GAMES: dict[str, Covered] = {
         ("r2",),
     ),
     "dcgan": two(convolutional(), "non-saturating"),
+    "mixture": two(points(), "non-saturating"),
+    "few labels": Covered(few_labels(), textbook.few_labels(0.7, False), ("alternating",)),
+    "few labels, adversarial": Covered(few_labels(adversarial=True), textbook.few_labels(0.7, True), ("alternating",)),
+    "labels alone": Covered(few_labels(adversary=False), {"D": textbook.labels_alone}),
     "dcgan, virtual batch norm, K + 1 labels": two(
         convolutional(g_norm="virtual", labels=True, class_weight=1.5),
         "non-saturating",

@@ -243,6 +243,38 @@ TOYS: dict[str, dict[str, Plain]] = {
 }
 
 
+# ---- few labels
+
+
+def few_labels(weight: float, adversarial: bool) -> dict[str, Plain]:
+    """Losses of a classifier that is a discriminator too (Salimans et al. 2016, section 5)."""
+
+    def log_p(nets: Networks, x: Tensor) -> Tensor:
+        """Logarithms of the probabilities of the classes and of "generated", whose logit is 0: [N, K + 1]."""
+        return F.log_softmax(F.pad(nets["D"](x).logits, (0, 1)), dim=1)
+
+    def is_real(nets: Networks, x: Tensor) -> Tensor:
+        return log_p(nets, x)[:, -1].exp().mul(-1).log1p()
+
+    def d(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        fake = nets["G"](b["D/z"]).detach()
+        unlabelled = is_real(nets, b["D/unlabelled"]).mean() + log_p(nets, fake)[:, -1].mean()
+        return labels_alone(nets, b, start) - weight / 2 * unlabelled
+
+    def g(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        fake = nets["G"](b["G/z"])
+        if adversarial:
+            return -is_real(nets, fake).mean()
+        means = (nets["D"](x).maps[0].mean(0) for x in (b["G/real"], fake))
+        return F.mse_loss(*means, reduction="sum")
+
+    return {"D": d, "G": g}
+
+
+def labels_alone(nets: Networks, b: Batch, start: Networks) -> Tensor:
+    return F.cross_entropy(nets["D"](b["D/images"]).logits, b["D/labels"])
+
+
 def gradients(
     loss: Plain, parameters: list[nn.Parameter], nets: Networks, parts: list[Batch], start: Networks
 ) -> list[Tensor]:
