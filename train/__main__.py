@@ -21,16 +21,15 @@ TOOLS = {
 def main(args: Sequence[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else list(args)
     systems = catalogue()
-    studies = sorted(path.stem for path in (FOLDER / "studies").glob("*.py") if "\nPROG = " in path.read_text())
-    programs = {**{entry.name: entry.line for entry in systems}, **TOOLS, **{f"studies.{name}": "" for name in studies}}
+    files = sorted((FOLDER / "studies").glob("*.py"))
+    studies = {f"studies.{path.stem}": "" for path in files if "\nPROG = " in path.read_text()}
+    programs = [*systems, *TOOLS, *studies]
     if not args or args[0] in ("-h", "--help"):
         width = max(map(len, programs)) + 2
-        print("python -m train.NAME --help says what a program does.\n\nSystems to train:")
-        print("\n".join(f"  {entry.name:{width}}{entry.line}" for entry in systems))
-        print("\nWith what was trained:")
-        print("\n".join(f"  {name:{width}}{line}" for name, line in TOOLS.items()))
-        print("\nStudies:")
-        print("\n".join(f"  studies.{name}" for name in studies))
+        print("python -m train.NAME --help says what a program does.")
+        for title, lines in (("Systems to train", systems), ("With what was trained", TOOLS), ("Studies", studies)):
+            print(f"\n{title}:")
+            print("\n".join(f"  {name:{width}}{line}".rstrip() for name, line in lines.items()))
         return 0
     if args[0] not in programs:
         close = difflib.get_close_matches(args[0], programs, n=1, cutoff=0.5)
