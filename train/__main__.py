@@ -25,7 +25,7 @@ def others(folder: Path) -> dict[str, str]:
 def programs() -> dict[str, dict[str, str]]:
     """All that can be started: headings, and below each the names with a line."""
     return {
-        "Systems to train": {entry.name: entry.line for entry in catalogue()},
+        "Systems to train": catalogue(),
         "With what was trained": others(FOLDER),
         "Studies, which train many": others(FOLDER / "studies"),
     }

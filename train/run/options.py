@@ -10,8 +10,8 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import json
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import tyro
 
 from train.base.errors import UsageError
-from train.base.tables import parse_table
+from train.base.tables import Number, parse_table
 from train.base.values import Range, Seed, check_values
 from train.engine.schedule import Schedule
 from train.measure.metric_names import KID_SUBSET
@@ -107,7 +107,11 @@ class TrainConfig:
     def check(self) -> None:
         """UsageError for an option out of range and for two that exclude each other, with the reason."""
         check_values(self)
-        parse_table(self.ema_kimg, float, "ema_kimg")
+        self.table("ema_kimg")
+
+    def table(self, option: str, kind: type[Number] = float) -> dict[int, Number]:
+        """The values of a TABLE by resolution; UsageError if it is none."""
+        return parse_table(getattr(self, option), kind, option)
 
     def schedule(self) -> Schedule:
         """The phases that the options describe; UsageError as in :meth:`check`, which it calls."""
@@ -180,7 +184,7 @@ def parse_command_line(
     *,
     prog: str,
     description: str,
-    inherited: Mapping[str, Any] = types.MappingProxyType({}),
+    inherited: Mapping[str, Any] | None = None,
 ) -> tuple[Config, RunOptions]:
     """The options in force.
 
@@ -190,18 +194,18 @@ def parse_command_line(
     Raises:
         UsageError: for an unknown option, a bad value or an unknown preset.
     """
-    start = dataclasses.replace(_starting_point(presets, args, prog), **inherited)
+    start = dataclasses.replace(_starting_point(presets, args, prog), **(inherited or {}))
     kind = type(start)
     # One flat class of both kinds of options makes a flat command line.
     command = dataclasses.make_dataclass("Options", [], bases=(RunOptions, kind), frozen=True)
     command.__doc__ = description
-    default = command(**{field.name: getattr(start, field.name) for field in dataclasses.fields(kind)})
-    options = parse_options(command, args, prog=prog, default=default)
-    config, run = (
-        part(**{field.name: getattr(options, field.name) for field in dataclasses.fields(part)})
-        for part in (kind, RunOptions)
-    )
-    return config, run
+    options = parse_options(command, args, prog=prog, default=command(**_values(start, kind)))
+    return kind(**_values(options, kind)), RunOptions(**_values(options, RunOptions))
+
+
+def _values(options: Any, kind: type) -> dict[str, Any]:
+    """Those of the fields that ``kind`` has."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
 
 
 Options = TypeVar("Options")
@@ -273,9 +277,5 @@ def option_value(args: Sequence[str], option: str) -> str | None:
 def _first_paragraph(box: str) -> str:
     """What tyro says in a box of several lines, without the box and the advice below its first rule."""
     lines = [line.strip("│╭╮╰╯ \n") for line in box.splitlines()]
-    body: list[str] = []
-    for line in lines[1:]:
-        if line and set(line) <= {"─"}:
-            break
-        body.append(line)
+    body = itertools.takewhile(lambda line: set(line) != {"─"}, lines[1:])
     return " ".join(" ".join(body).split()) or " ".join(box.split())

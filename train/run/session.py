@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,17 +39,21 @@ def training_images(config: TrainConfig) -> ImageSet:
     )
 
 
-def train_as_told(system: System, args: Sequence[str]) -> int:
-    """A system's whole program: what the arguments say is checked, and then done; returns the exit code.
+def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
+    """A system's whole program: what the arguments (None: the command line's) say is checked, and then done.
+
+    Returns:
+        The exit code.
 
     Raises:
         UsageError, DataError: what the user can mend, another training in the folder included; exit code 2.
         TrainingError, OSError: what failed on the way; exit code 1.
     """
+    args = sys.argv[1:] if args is None else args
     # A run that is resumed has its networks already, and does not need those that it began with.
     source = None if option_value(args, "--resume") else option_value(args, "--init-from")
     origin = open_origin(Path(source), system) if source else None
-    inherited = origin.sizes if origin else {}
+    inherited = origin.sizes if origin else None
     config, run = parse_command_line(
         system.presets, args, prog=system.program, description=system.about, inherited=inherited
     )
