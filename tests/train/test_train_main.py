@@ -17,8 +17,8 @@ def test_every_program_is_listed_with_a_line_and_every_system_with_its_paper(cap
     assert program.main([]) == 0
     listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.startswith("  "))
     assert set(listed) == {name.removeprefix("train.") for name in programs()}
-    for entry in catalogue():
-        assert listed[entry.name] == entry.line and "arXiv" in entry.line
+    for name, line in catalogue().items():
+        assert listed[name] == line and "arXiv" in line
 
 
 def test_help_is_the_list(capsys) -> None:
