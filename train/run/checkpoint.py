@@ -133,6 +133,11 @@ def prune(folder: Path, keep: int, spare: Path | None = None) -> None:
             path.unlink()
 
 
+def resuming(description: Mapping[str, Any], path: Path) -> str:
+    """What to type to go on with a run's folder or with a checkpoint."""
+    return f"python -m train.{description['system']} --resume {shlex.quote(str(path))}"
+
+
 def check_system(state: Mapping[str, Any], name: str, path: Path, option: str = "") -> None:
     """CheckpointError, beginning with ``option``, if a checkpoint is not of this system."""
     if state["system"] != name:
@@ -140,12 +145,7 @@ def check_system(state: Mapping[str, Any], name: str, path: Path, option: str = 
 
 
 def check_continues(
-    state: Mapping[str, Any],
-    path: Path,
-    trainer: Trainer,
-    description: Mapping[str, Any],
-    fixed: Sequence[str],
-    resume_command: str,
+    state: Mapping[str, Any], path: Path, trainer: Trainer, description: Mapping[str, Any], fixed: Sequence[str]
 ) -> None:
     """Sees to it that a trainer can go on from a checkpoint's content: all that is wrong is said before anything is
     changed.
@@ -153,7 +153,6 @@ def check_continues(
     Args:
         description: what this run's checkpoints say of its networks.
         fixed: options that a run must keep, although all shapes would fit.
-        resume_command: what to type before a checkpoint to go on with it.
 
     Raises:
         CheckpointError: if it is of another system or of other networks, or of a run that has diverged.
@@ -167,8 +166,8 @@ def check_continues(
         check_shapes(f"averaged {name}", network, saved["averages"][name], path)
     if why := divergence(saved):
         healthy = newest_healthy(path.parent)
-        command = f"; continue from before that: {resume_command} {shlex.quote(str(healthy[0]))}" if healthy else ""
-        raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{command}")
+        advice = f"; continue from before that: {resuming(description, healthy[0])}" if healthy else ""
+        raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{advice}")
     for name, length in trainer.source.lists.items():
         if (was := saved["source"][name]["length"]) != length:
             raise UsageError(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +29,20 @@ from train.run.logs import STATS, RunLog, duration, peak_memory
 from train.run.pace import Pace, time_left
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Loop:
     """One run in its folder."""
 
-    trainer: Trainer = field(kw_only=False)
-    images: ImageSet = field(kw_only=False)  # what it learns from, for the grid of real ones
-    folder: Path = field(kw_only=False)  # the run's, which exists
-    cadence: Cadence = field(kw_only=False)
+    trainer: Trainer
+    images: ImageSet  # what it learns from, for the grid of real ones
+    folder: Path  # the run's, which exists
+    cadence: Cadence
+    _: KW_ONLY
     description: Mapping[str, Any]  # plain types that go into every checkpoint: what is needed to rebuild the networks
     evaluate: Callable[[nn.Module], dict[str, Any]] | None = None  # measures the averaged generator
     fixed: Sequence[str] = ()  # options that a resumed run must keep
     seed: int = 0  # of the grids
     tensorboard: bool = True
-    resume_command: str = "--resume"  # what to type before a folder or a checkpoint to go on with it
 
     def __post_init__(self) -> None:
         self._best: dict[str, Any] | None = None
@@ -60,7 +59,7 @@ class Loop:
             UsageError: if it does not fit this data.
         """
         with checkpoint.reading(path):
-            checkpoint.check_continues(state, path, self.trainer, self.description, self.fixed, self.resume_command)
+            checkpoint.check_continues(state, path, self.trainer, self.description, self.fixed)
             self.trainer.load_state_dict(state["trainer"])
             self._seconds = float(state["seconds"])
             self._pace.rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
@@ -133,7 +132,7 @@ class Loop:
             return 0
         self._save()
         stopped = f"stopped by {signal.Signals(stop.received).name} after {trainer.images / 1000:g} kimg"
-        self._log.line(f"{stopped}; to continue: {self._resuming(self.folder)}")
+        self._log.line(f"{stopped}; to continue: {checkpoint.resuming(self.description, self.folder)}")
         return 128 + stop.received
 
     def _say(self, line: str) -> None:
@@ -199,16 +198,14 @@ class Loop:
         if healthy:
             path, earlier = healthy
             lower = earlier if earlier != self.description["config"]["lr"] else f"{lr / 2:g}"
-            advice = f"to continue from before that with another learning rate: {self._resuming(path)} --lr {lower}"
+            command = f"{checkpoint.resuming(self.description, path)} --lr {lower}"
+            advice = f"to continue from before that with another learning rate: {command}"
         raise TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
 
     @property
     def _sampler(self) -> nn.Module:
         """The averaged network that draws."""
         return self.trainer.averages[self.trainer.game.sampler]
-
-    def _resuming(self, path: Path) -> str:
-        return f"{self.resume_command} {shlex.quote(str(path))}"
 
     def _save_grid(self) -> None:
         """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""

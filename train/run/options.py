@@ -25,7 +25,6 @@ from train.base.tables import Number, parse_table
 from train.base.values import Range, Seed, check_values
 from train.engine.schedule import Schedule
 
-Precision = Literal["auto", "float32", "bf16", "fp16"]
 Config = TypeVar("Config", bound="TrainConfig")
 # One value, or values by resolution: see train.base.tables.parse_table.
 Table = Annotated[str, tyro.conf.arg(metavar="TABLE")]
@@ -67,7 +66,7 @@ class TrainConfig:
     """Seed of all random numbers."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
-    precision: Precision = "float32"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"
     """Type that the networks compute in; parameters stay float32 (auto: bf16 if the device is built for it)."""
     deterministic: bool = True
     """Use only repeatable algorithms on a GPU (on the CPU all are)."""
