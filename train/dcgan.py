@@ -111,11 +111,7 @@ PRESETS: dict[str, DcganConfig] = {
 
 
 def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
-    """Everything that trains, from options and data, and the generator's arguments, which checkpoints hold.
-
-    Raises:
-        UsageError: if the options contradict each other or the data.
-    """
+    """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     config.check()
     if config.labels and not images.num_classes:
         raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")

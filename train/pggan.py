@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gan_ops.objectives import WassersteinGP
 from models.pggan import Discriminator, Generator, fade_reals
 from train.base.errors import UsageError, run_program
-from train.base.values import Size
+from train.base.values import Range, Size
 from train.data import ImageSet
 from train.engine.schedule import Position, Schedule, growing_schedule
 from train.engine.trainer import Trainer
@@ -23,7 +23,7 @@ from train.gan.build import build_gan
 from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning
 from train.gan.game import Gan
 from train.gan.options import LOSSES, GanConfig, loss_option
-from train.run.options import Table, check_at_least
+from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
 
@@ -66,7 +66,7 @@ class PgganConfig(GanConfig):
     """How fast the number of feature maps falls with resolution."""
     fmap_max: Size = 64
     """Maximum number of feature maps of a layer."""
-    group_size: int = 4
+    group_size: Annotated[int, Range(0)] = 4
     """Images in a group of the minibatch standard deviation (0: the whole batch)."""
 
     SIZES = (*GanConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
@@ -78,7 +78,6 @@ class PgganConfig(GanConfig):
 
     def check(self) -> None:
         super().check()
-        check_at_least(self, 0, "group_size")
         if not 0 <= self.fmap_decay <= 16:
             raise UsageError(f"fmap_decay={self.fmap_decay} is not from 0 to 16")
         if self.feature_matching > self.resolution:
@@ -145,9 +144,6 @@ PRESETS: dict[str, PgganConfig] = {
         stable_kimg="4:6,16:14,32:56",
         batch="4:16,32:8",
         ema_kimg="2",
-        latent=64,
-        fmap_base=512,
-        fmap_max=64,
     ),
     "celebahq-1024": PgganConfig(
         preset="celebahq-1024",
@@ -198,22 +194,15 @@ PRESETS: dict[str, PgganConfig] = {
 
 
 def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
-    """Everything that trains, from options and data, and the generator's arguments, which checkpoints hold.
-
-    Raises:
-        UsageError: if the options contradict each other or the data.
-    """
+    """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     if config.conditioning == "auto":
         config = replace(config, conditioning="concat" if images.num_classes else "none")
     config.check()
-    conditioning: Conditioning = {
-        "none": Conditioning(),
-        "concat": Concat(),
-        "acgan": AuxiliaryClassifier(config.class_weight),
-    }[config.conditioning]
+    kinds = {"none": Conditioning(), "concat": Concat(), "acgan": AuxiliaryClassifier(config.class_weight)}
+    conditioning = kinds[config.conditioning]
     if conditioning.labels and not images.num_classes:
-        labels = f"{images.name} has {images.describe_labels()}"
-        raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {labels}")
+        option = f"conditioning={config.conditioning!r}"
+        raise UsageError(f"{option} needs labels, and {images.name} has {images.describe_labels()}")
     options = {
         "resolution": config.resolution,
         "image_channels": images.channels,

@@ -41,7 +41,7 @@ def parse_spec(text: str, kinds: Mapping[str, T], option: str) -> T:
         raise UsageError(f"{where}: {name!r} is not one of {', '.join(kinds)}{hint}")
     default = kinds[name]
     types = typing.get_type_hints(type(default))
-    fields = [field.name for field in _fields(default)]
+    fields = _fields(default)
     given: dict[str, Any] = {}
     for part in values.split(",") if values.strip() else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -49,7 +49,8 @@ def parse_spec(text: str, kinds: Mapping[str, T], option: str) -> T:
         if not equals:
             raise UsageError(f"{where}: {part.strip()!r} does not read like field=value")
         if field not in fields:
-            raise UsageError(f"{where}: {name} has no {key!r}, {_there_is(fields)}")
+            others = f"only {', '.join(fields)}" if fields else "nor anything else to give"
+            raise UsageError(f"{where}: {name} has no {key!r}, {others}")
         if field in given:
             raise UsageError(f"{where}: {field} is given twice")
         given[field] = _value(value, types[field])
@@ -74,23 +75,16 @@ def listing(kinds: Mapping[str, Any]) -> str:
 
 
 def _values(default: Any) -> str:
-    values = ((field.name, getattr(default, field.name)) for field in _fields(default))
-    listed = ", ".join(f"{name}={_shown(value)}" for name, value in values)
-    return f"({listed})" if listed else ""
+    """As they may be typed: 10 for 10.0, true for True."""
+    values = {name: getattr(default, name) for name in _fields(default)}
+    texts = {n: v if isinstance(v, str) else str(v).lower().removesuffix(".0") for n, v in values.items()}
+    return f"({', '.join(f'{name}={text}' for name, text in texts.items())})" if texts else ""
 
 
-def _shown(value: Any) -> str:
-    """As it may be typed: 10 for 10.0, true for True."""
-    return value if isinstance(value, str) else str(value).lower().removesuffix(".0")
-
-
-def _fields(default: Any) -> list[dataclasses.Field]:
+def _fields(default: Any) -> list[str]:
     """Those that can be given, in the order of the constructor's arguments."""
-    return sorted((field for field in dataclasses.fields(default) if field.init), key=lambda field: field.kw_only)
-
-
-def _there_is(fields: list[str]) -> str:
-    return f"only {', '.join(fields)}" if fields else "nor anything else to give"
+    fields = sorted(dataclasses.fields(default), key=lambda field: field.kw_only)
+    return [field.name for field in fields if field.init]
 
 
 def _value(text: str, kind: Any) -> Any:

@@ -22,17 +22,14 @@ def parse_table(text: str, kind: type[Number], option: str) -> dict[int, Number]
         try:
             table[int(resolution) if colon else 4] = kind(value)
         except ValueError:
-            raise UsageError(
-                f"{option}: {text!r} is neither {_A[kind]} nor a table of them by resolution such as '4:8,64:2'"
-            ) from None
+            one = "a whole number" if kind is int else "a number"
+            message = f"{text!r} is neither {one} nor a table of them by resolution such as '4:8,64:2'"
+            raise UsageError(f"{option}: {message}") from None
     if min(table) > 4:
         raise UsageError(f"{option}: {text!r} has no value for resolutions below {min(table)}")
     if not all(0 <= value <= LARGEST for value in table.values()):
         raise UsageError(f"{option}: {text!r} has a value that is not a finite number of at least 0")
     return table
-
-
-_A = {int: "a whole number", float: "a number"}
 
 
 def lookup(table: dict[int, Number], resolution: int) -> Number:

@@ -40,14 +40,12 @@ def check_values(options: Any, source: str = "") -> None:
         UsageError: naming ``source``, if there is one, the option and its value.
     """
     kinds = typing.get_type_hints(type(options), include_extras=True)
-    for name in (field.name for field in dataclasses.fields(options)):
-        if wrong := complaint(getattr(options, name), kinds[name]):
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if wrong := complaint(value, kinds[field.name]):
             where = f"{source}: " if source else ""
-            raise UsageError(f"{where}{name}={_shown(getattr(options, name))} {wrong}")
-
-
-def _shown(value: Any) -> str:
-    return str(value) if isinstance(value, int | float | Path) else repr(value)
+            shown = value if isinstance(value, int | float | Path) else repr(value)
+            raise UsageError(f"{where}{field.name}={shown} {wrong}")
 
 
 def complaint(value: Any, kind: Any) -> str:

@@ -55,8 +55,8 @@ def gradients_of(
                 player.scaled(term if move.every == 1 else term * move.every),
                 player.active,
                 allow_unused=True,
-                # What moves share is needed again.
-                retain_graph=len(moves) > 1 and len(shared) > 0,
+                # What is shared is needed again.
+                retain_graph=any(_has_graph(value) for value in shared.values()),
             )
             term = term.detach()
             total = term if total is None else total + term
@@ -77,6 +77,12 @@ def _check(term: Tensor, move: Move) -> None:
         raise ValueError(f"the loss of move {move.label!r} yields a term {list(term.shape)}, not a number")
     if not term.requires_grad:
         raise ValueError(f"the loss of move {move.label!r} yields a term that depends on no parameter")
+
+
+def _has_graph(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return any(_has_graph(part) for part in value)
+    return isinstance(value, Tensor) and value.requires_grad
 
 
 def added(gradients: Sequence[Tensor | None], more: Sequence[Tensor | None]) -> list[Tensor | None]:

@@ -13,15 +13,10 @@ from train.engine.schedule import Position
 
 @dataclass(frozen=True)
 class InstanceNoise:
-    """Normal noise on real and generated images (Sønderby et al. 2017).
+    """Normal noise on real and generated images (Sønderby et al. 2017)."""
 
-    Attributes:
-        start: standard deviation at the start; 0 for no noise at all.
-        images: shown until it has fallen linearly to 0.
-    """
-
-    start: float = 0.0
-    images: float = 1.0
+    start: float = 0.0  # standard deviation at the start; 0 for no noise at all
+    images: float = 1.0  # shown until it has fallen linearly to 0
 
     def draw(self, like: dict[str, Tensor], at: Position, random: torch.Generator) -> Batch:
         """Noise for images of the shapes [N, C, H, W] that ``like`` has by name: columns "<name> noise"."""

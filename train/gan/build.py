@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -54,11 +55,7 @@ def build_gan(
     check_networks(networks, device, sizes)
     torch.manual_seed(stream_seed(config.seed, "weights"))
     generator, discriminator = networks()
-
-    def fit() -> None:
-        if config.minibatch_discrimination:
-            _fit_minibatch(discriminator, images, config.seed, conditioning)
-
+    fit = partial(_fit_minibatch, discriminator, images, config, conditioning)
     fit()
     source = Images(images, device, mirror=config.mirror, seed=config.seed)
     game = kind(
@@ -90,15 +87,16 @@ def build_gan(
     )
 
 
-def _fit_minibatch(discriminator: nn.Module, images: ImageSet, seed: int, conditioning: Conditioning) -> None:
-    """Scales D's minibatch discrimination to some real images, with their labels if D takes labels."""
-    random = torch.Generator().manual_seed(stream_seed(seed, "kernels"))
+def _fit_minibatch(discriminator: nn.Module, images: ImageSet, config: GanConfig, conditioning: Conditioning) -> None:
+    """Scales D's minibatch discrimination, if it has any, to some real images, with their labels if D takes labels."""
+    if not config.minibatch_discrimination:
+        return
+    random = torch.Generator().manual_seed(stream_seed(config.seed, "kernels"))
     some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
     device = next(discriminator.parameters()).device
-    given = [to_float(images.batch(some, discriminator.resolution)).to(device)]
-    if conditioning.judges:
-        given.append(images.labels[some].to(device))
+    pictures = to_float(images.batch(some, discriminator.resolution)).to(device)
+    labels = [images.labels[some].to(device)] if conditioning.judges else []
     try:
-        discriminator.fit_minibatch(*given)
+        discriminator.fit_minibatch(pictures, *labels)
     except ValueError as error:
         raise UsageError(f"minibatch_discrimination cannot be scaled to {images.name}: {error}") from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from train.base.errors import CheckpointError, UsageError, is_out_of_memory
 from train.base.files import TEMPORARY, first_line, read_torch, write_atomically
+from train.engine.trainer import Trainer
 from train.run.divergence import divergence, streak
 
 FORMAT = 2
@@ -119,10 +121,8 @@ def clear_after(kept: Path) -> list[Path]:
     Returns:
         The new names.
     """
-    aside: list[Path] = []
-    for path in checkpoints(kept.parent):
-        if path.name > kept.name:
-            aside.append(path.rename(path.with_name(path.name + ".set-aside")))
+    newer = [path for path in checkpoints(kept.parent) if path.name > kept.name]
+    aside = [path.rename(path.with_name(path.name + ".set-aside")) for path in newer]
     for path in kept.parent.glob(f"checkpoint_*{TEMPORARY}"):
         path.unlink()
     return aside
@@ -135,10 +135,53 @@ def prune(folder: Path, keep: int, spare: Path | None = None) -> None:
             path.unlink()
 
 
+def resuming(description: Mapping[str, Any], path: Path) -> str:
+    """What to type to go on with a run's folder or with a checkpoint."""
+    return f"python -m train.{description['system']} --resume {shlex.quote(str(path))}"
+
+
 def check_system(state: Mapping[str, Any], name: str, path: Path, option: str = "") -> None:
     """CheckpointError, beginning with ``option``, if a checkpoint is not of this system."""
     if state["system"] != name:
         raise CheckpointError(f"{option}checkpoint {path} is of a run of train.{state['system']}, not of train.{name}")
+
+
+def check_continues(
+    state: Mapping[str, Any], path: Path, trainer: Trainer, description: Mapping[str, Any], fixed: Sequence[str]
+) -> None:
+    """Sees to it that a trainer can go on from a checkpoint's content: all that is wrong is said before anything is
+    changed.
+
+    Args:
+        description: what this run's checkpoints say of its networks.
+        fixed: options that a run must keep, although all shapes would fit.
+
+    Raises:
+        CheckpointError: if it is of another system or of other networks, or of a run that has diverged.
+        UsageError: if it does not fit the data, or an option was changed.
+    """
+    check_system(state, description["system"], path)
+    saved = state["trainer"]
+    for name, network in trainer.game.networks.items():
+        check_shapes(name, network, saved["networks"][name], path)
+    for name, network in trainer.averages.items():
+        check_shapes(f"averaged {name}", network, saved["averages"][name], path)
+    if why := divergence(saved):
+        healthy = newest_healthy(path.parent)
+        advice = f"; continue from before that: {resuming(description, healthy[0])}" if healthy else ""
+        raise CheckpointError(f"checkpoint {path} is of a run that has diverged: {why}{advice}")
+    for name, length in trainer.source.lists.items():
+        if (was := saved["source"][name]["length"]) != length:
+            raise UsageError(
+                f"checkpoint {path} was trained on {was} {name}, but data now has {length}: restore the old ones, or"
+                f" start a new run with --init-from {path}"
+            )
+    then, now = state.get("config", {}), description["config"]
+    for name in fixed:
+        if name in then and then[name] != now[name]:
+            raise UsageError(
+                f"{name}={now[name]!r}: the networks of checkpoint {path} were trained with {then[name]!r}"
+            )
 
 
 def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: Path) -> None:

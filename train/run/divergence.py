@@ -27,10 +27,9 @@ def divergence(state: Mapping[str, Any]) -> str | None:
         return f"the last {skipped} updates in a row had non-finite gradients"
     for part in ("networks", "averages", "players", "state", "own"):
         for name, tensor in _tensors(state[part], part):
-            network = name.split(".")[1]
-            unread = part == "networks" and network not in state["averages"]
+            unread = part == "networks" and name.split(".")[1] not in state["averages"]
             unread = unread and name.endswith((".running_mean", ".running_var"))
-            if not unread and not bool(torch.isfinite(tensor).all()):
+            if not unread and not tensor.isfinite().all():
                 return f"{name} is not finite"
     return None
 

@@ -37,9 +37,8 @@ class RunLog:
         tensorboard: bool = True,
         screen: TextIO | None = None,
     ) -> None:
-        self._screen = sys.stdout if screen is None else screen
-        self._in_place = self._screen.isatty()
-        self._shown = False
+        self._screen = screen or sys.stdout
+        self._shown = False  # whether the screen's last line is one of progress, to be replaced
         self._files = {name: _open_at(folder / name, (sizes or {}).get(name)) for name in (LINES, STATS)}
         self._events = _open_events(folder, purge_step) if tensorboard else None
         if tensorboard and self._events is None:
@@ -55,9 +54,8 @@ class RunLog:
 
     def progress(self, text: str) -> None:
         """A line that the next one replaces on a terminal; elsewhere a line like any other."""
-        if not self._in_place:
-            self.line(text)
-            return
+        if not self._screen.isatty():
+            return self.line(text)
         columns = shutil.get_terminal_size().columns
         self._screen.write("\r\x1b[K" + text[: columns - 1])
         self._screen.flush()
@@ -85,7 +83,6 @@ class RunLog:
     def close(self) -> None:
         if self._shown:
             self._screen.write("\n")
-            self._shown = False
         for file in self._files.values():
             file.close()
         if self._events is not None:
@@ -99,11 +96,9 @@ class RunLog:
 
 def _open_at(path: Path, size: int | None) -> Any:
     """The file opened for appending, cut to ``size`` bytes if it is longer."""
-    file = open(path, "ab")  # noqa: SIM115 - it stays open for as long as the log
-    if size is not None and file.seek(0, os.SEEK_END) > size:
-        file.truncate(size)
-        file.seek(0, os.SEEK_END)
-    return file
+    if size is not None and path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)
+    return open(path, "ab")  # it stays open for as long as the log
 
 
 def _open_events(folder: Path, purge_step: int | None) -> Any:
@@ -130,6 +125,4 @@ def duration(seconds: float) -> str:
     days, h = divmod(hours, 24)
     if days:
         return f"{days}d {h:02d}h"
-    if hours:
-        return f"{h}h {m:02d}m"
-    return f"{m}m {s:02d}s"
+    return f"{h}h {m:02d}m" if h else f"{m}m {s:02d}s"

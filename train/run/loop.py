@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from train.base.errors import CheckpointError, TrainingError
+from train.base.errors import TrainingError
 from train.base.interrupt import StopSignals
 from train.data import ImageSet
 from train.engine.schedule import Position
@@ -26,43 +27,25 @@ from train.run.divergence import divergence, streak
 from train.run.grids import fixed_inputs, real_grid
 from train.run.logs import STATS, RunLog, duration, peak_memory
 from train.run.pace import Pace, time_left
-from train.run.restoring import Diverged, check_continues
 
 
+@dataclass
 class Loop:
-    """One run in its folder.
+    """One run in its folder."""
 
-    Args:
-        trainer: what trains.
-        images: what it learns from, for the grid of real ones.
-        folder: the run's folder, which exists.
-        cadence: how often to write what.
-        evaluate: measures the averaged generator, as :class:`train.measure.evaluator.Evaluator` does.
-        description: plain types that go into every checkpoint: what is needed to rebuild the networks.
-        fixed: options that a resumed run must keep.
-        resume_command: what to type before a folder or a checkpoint to go on with it.
-    """
+    trainer: Trainer
+    images: ImageSet  # what it learns from, for the grid of real ones
+    folder: Path  # the run's, which exists
+    cadence: Cadence
+    _: KW_ONLY
+    description: Mapping[str, Any]  # plain types that go into every checkpoint: what is needed to rebuild the networks
+    evaluate: Callable[[nn.Module], dict[str, Any]] | None = None  # measures the averaged generator
+    fixed: Sequence[str] = ()  # options that a resumed run must keep
+    seed: int = 0  # of the grids
+    tensorboard: bool = True
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        images: ImageSet,
-        folder: Path,
-        cadence: Cadence,
-        *,
-        evaluate: Callable[[torch.nn.Module], dict[str, Any]] | None = None,
-        description: Mapping[str, Any],
-        fixed: Sequence[str] = (),
-        seed: int = 0,
-        tensorboard: bool = True,
-        resume_command: str = "--resume",
-    ) -> None:
-        self.trainer, self.folder, self.cadence = trainer, folder, cadence
-        self._images, self._fixed = images, fixed
-        self._evaluator = evaluate
+    def __post_init__(self) -> None:
         self._best: dict[str, Any] | None = None
-        self._description, self._seed, self._tensorboard = dict(description), seed, tensorboard
-        self._resume_command = resume_command
         self._seconds = 0.0
         self._pace = Pace()
         self._sizes: dict[str, int] | None = None
@@ -76,23 +59,15 @@ class Loop:
             UsageError: if it does not fit this data.
         """
         with checkpoint.reading(path):
-            self._take_over(path, state)
-
-    def _take_over(self, path: Path, state: Mapping[str, Any]) -> None:
-        try:
-            check_continues(state, path, self.trainer, self._description, self._fixed)
-        except Diverged as error:
-            healthy = checkpoint.newest_healthy(path.parent)
-            advice = f"; continue from before that: {self._resuming(healthy[0])}" if healthy else ""
-            raise CheckpointError(f"{error}{advice}") from None
-        self.trainer.load_state_dict(state["trainer"])
-        self._seconds = float(state["seconds"])
-        self._pace.rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
-        self._sizes = {str(name): int(size) for name, size in state["log_sizes"].items()}
-        kinds = {"metric": str, "value": float, "images": int}
-        best = state.get("best")
-        self._best = best and {name: kind(best[name]) for name, kind in kinds.items()}
-        self._last_saved = self.trainer.images
+            checkpoint.check_continues(state, path, self.trainer, self.description, self.fixed)
+            self.trainer.load_state_dict(state["trainer"])
+            self._seconds = float(state["seconds"])
+            self._pace.rates = {int(resolution): float(rate) for resolution, rate in state["rates"].items()}
+            self._sizes = {str(name): int(size) for name, size in state["log_sizes"].items()}
+            kinds = {"metric": str, "value": float, "images": int}
+            best = state.get("best")
+            self._best = best and {name: kind(best[name]) for name, kind in kinds.items()}
+            self._last_saved = self.trainer.images
 
     def run(self, *notes: str) -> int:
         """Trains to the end and returns 0, or to a signal and returns 128 plus its number.
@@ -106,21 +81,21 @@ class Loop:
         """
         trainer = self.trainer
         purge = None if self._sizes is None else trainer.images
-        self._log = RunLog(self.folder, sizes=self._sizes, purge_step=purge, tensorboard=self._tensorboard)
+        self._log = RunLog(self.folder, sizes=self._sizes, purge_step=purge, tensorboard=self.tensorboard)
         trainer.say = self._say
         try:
             for note in notes:
                 self._log.line(note)
             if not (self.folder / "reals.png").exists():
-                save_png(self.folder / "reals.png", real_grid(self._images, self.cadence, self._seed))
+                save_png(self.folder / "reals.png", real_grid(self.images, self.cadence, self.seed))
             return self._train()
         finally:
             self._log.close()
 
     def _train(self) -> int:
         trainer, cadence = self.trainer, self.cadence
-        if trainer.done and self._evaluator and not self._is_evaluated():  # it failed, or was not asked for then
-            self._pace.restart(self.trainer.images)
+        self._pace.restart(trainer.images)
+        if trainer.done and self.evaluate and not self._is_evaluated():  # it failed, or was not asked for then
             self._last_saved = -1  # the checkpoint is to hold what comes of it
             self._evaluate()
             self._save()
@@ -128,29 +103,27 @@ class Loop:
         if trainer.done:
             self._log.line(f"nothing left to do after {trainer.images / 1000:g} kimg: give a larger --kimg to continue")
             return 0
-        start = time.perf_counter()
-        before_start = self._seconds
-        self._pace.restart(self.trainer.images)
+        start = time.perf_counter() - self._seconds
         position, owed = trainer.position, False
         with StopSignals() as stop:
             while not trainer.done and stop.received is None:
                 if trainer.position.resolution != position.resolution:
-                    self._pace.restart(self.trainer.images)  # else its speed is a mixture
+                    self._pace.restart(trainer.images)  # else its speed is a mixture
                 before = trainer.images
                 position = trainer.step()
-                after, resolution = trainer.images, position.resolution
-                self._seconds = before_start + time.perf_counter() - start
-                if due(cadence.log, before, after, resolution) or trainer.done:
+                step = before, trainer.images, position.resolution
+                self._seconds = time.perf_counter() - start
+                if due(cadence.log, *step) or trainer.done:
                     self._tick(position)
-                if due(cadence.image, before, after, resolution) or trainer.done:
-                    self._save_grid(position)
-                if self._evaluator and (due(cadence.metrics, before, after, resolution) or trainer.done):
+                if due(cadence.image, *step) or trainer.done:
+                    self._save_grid()
+                if self.evaluate and (due(cadence.metrics, *step) or trainer.done):
                     try:
                         self._evaluate()
                     except Exception:
                         self._save()  # what was trained is not lost with the measurement
                         raise
-                owed = owed or due(cadence.checkpoint, before, after, resolution)
+                owed = owed or due(cadence.checkpoint, *step)
                 if trainer.done or (owed and self._settled()):
                     self._save()
                     owed = False
@@ -158,9 +131,8 @@ class Loop:
             self._log.line(f"done: {trainer.images / 1000:g} kimg in {duration(self._seconds)}, in {self.folder}")
             return 0
         self._save()
-        name = signal.Signals(stop.received).name
-        going_on = self._resuming(self.folder)
-        self._log.line(f"stopped by {name} after {trainer.images / 1000:g} kimg; to continue: {going_on}")
+        stopped = f"stopped by {signal.Signals(stop.received).name} after {trainer.images / 1000:g} kimg"
+        self._log.line(f"{stopped}; to continue: {checkpoint.resuming(self.description, self.folder)}")
         return 128 + stop.received
 
     def _say(self, line: str) -> None:
@@ -213,35 +185,34 @@ class Loop:
         """
         if not self.trainer.skipped()[1]:
             return True
-        if why := divergence(self.trainer.state_dict()):
-            raise self._diverged(why)
+        self._check(self.trainer.state_dict())
         return False
 
-    def _diverged(self, why: str) -> TrainingError:
-        """The error of a run that has diverged, with the command that goes on from before that."""
+    def _check(self, state: Mapping[str, Any]) -> None:
+        """TrainingError where the trainer's state has diverged, with the command that goes on from before that."""
+        if not (why := divergence(state)):
+            return
         kimg, lr = self.trainer.images / 1000, self.trainer.position.lr
         healthy = checkpoint.newest_healthy(self.folder)
         advice = "no checkpoint is from before that: start again with a lower --lr"
         if healthy:
             path, earlier = healthy
-            lower = earlier if earlier != self._description["config"]["lr"] else f"{lr / 2:g}"
-            advice = f"to continue from before that with another learning rate: {self._resuming(path)} --lr {lower}"
-        return TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
+            lower = earlier if earlier != self.description["config"]["lr"] else f"{lr / 2:g}"
+            command = f"{checkpoint.resuming(self.description, path)} --lr {lower}"
+            advice = f"to continue from before that with another learning rate: {command}"
+        raise TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
 
     @property
-    def _sampler(self) -> torch.nn.Module:
+    def _sampler(self) -> nn.Module:
         """The averaged network that draws."""
         return self.trainer.averages[self.trainer.game.sampler]
 
-    def _resuming(self, path: Path) -> str:
-        return f"{self._resume_command} {shlex.quote(str(path))}"
-
-    def _save_grid(self, position: Position) -> None:
+    def _save_grid(self) -> None:
         """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
-        cadence, device = self.cadence, self.trainer.device
-        z, labels = fixed_inputs(self._sampler, cadence, self._seed)
+        z, labels = fixed_inputs(self._sampler, self.cadence, self.seed)
+        device = self.trainer.device
         fakes = draw(self._sampler, z.to(device), None if labels is None else labels.to(device))
-        picture = grid(torch.cat(list(fakes)), cadence.columns, self._images.resolution)
+        picture = grid(torch.cat(list(fakes)), self.cadence.columns, self.images.resolution)
         save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
         self._log.image("fakes", picture, self.trainer.images)
 
@@ -249,7 +220,7 @@ class Loop:
         """Measures the averaged generator; if it is the best so far, its checkpoint is written and stays."""
         start = time.perf_counter()
         images = self.trainer.images
-        evaluation = self._evaluator(self._sampler)
+        evaluation = self.evaluate(self._sampler)
         values = evaluation.pop("metrics")
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._log.stats(images, {"kimg": images / 1000, **finite, "evaluation": evaluation})
@@ -271,7 +242,7 @@ class Loop:
         return any("evaluation" in line and line["images"] == self.trainer.images for line in lines)
 
     def _is_best(self, metric: str, value: float) -> bool:
-        if self._best is None or self._best["metric"] != metric:
+        if not self._best or self._best["metric"] != metric:
             return True
         return value < self._best["value"] if is_lower_better(metric) else value > self._best["value"]
 
@@ -280,10 +251,9 @@ class Loop:
         if self.trainer.images == self._last_saved:
             return
         trainer = self.trainer.state_dict()
-        if why := divergence(trainer):
-            raise self._diverged(why)
+        self._check(trainer)
         state = {
-            **self._description,
+            **self.description,
             "sampler": self.trainer.game.sampler,
             "trainer": trainer,
             "seconds": self._seconds,

@@ -26,7 +26,6 @@ from train.base.values import Range, Seed, check_values
 from train.engine.schedule import Schedule
 from train.measure.metric_names import KID_SUBSET
 
-Precision = Literal["auto", "float32", "bf16", "fp16"]
 Config = TypeVar("Config", bound="TrainConfig")
 # One value, or values by resolution: see train.base.tables.parse_table.
 Table = Annotated[str, tyro.conf.arg(metavar="TABLE")]
@@ -68,7 +67,7 @@ class TrainConfig:
     """Seed of all random numbers."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
-    precision: Precision = "float32"
+    precision: Literal["auto", "float32", "bf16", "fp16"] = "float32"
     """Type that the networks compute in; parameters stay float32 (auto: bf16 if the device is built for it)."""
     deterministic: bool = True
     """Use only repeatable algorithms on a GPU (on the CPU all are)."""

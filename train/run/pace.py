@@ -9,14 +9,10 @@ from train.engine.schedule import Schedule
 
 
 class Pace:
-    """Seconds an image takes, smoothed, by resolution.
-
-    Attributes:
-        rates: for each resolution seen so far.
-    """
+    """Seconds an image takes."""
 
     def __init__(self) -> None:
-        self.rates: dict[int, float] = {}
+        self.rates: dict[int, float] = {}  # smoothed, for each resolution seen so far
         self.restart(0)
 
     def restart(self, images: int) -> None:
@@ -48,7 +44,7 @@ def time_left(schedule: Schedule, images: int, seconds_per_image: Mapping[int, f
         growth = min(max(here / seconds_per_image[seen[-2]], 1.0), 4.0)
     total = 0.0
     for phase in schedule.phases:
-        doublings = (phase.resolution // seen[-1]).bit_length() - 1 if phase.resolution > seen[-1] else 0
+        doublings = max((phase.resolution // seen[-1]).bit_length() - 1, 0)
         cost = seconds_per_image.get(phase.resolution, here * growth**doublings)
         total += max(phase.end - max(phase.start, images), 0) * cost
     return total

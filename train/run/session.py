@@ -40,10 +40,8 @@ def training_images(config: TrainConfig) -> ImageSet:
 
 
 def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
-    """A system's whole program: what the arguments (None: the command line's) say is checked, and then done.
-
-    Returns:
-        The exit code.
+    """A system's whole program: what the arguments (None: the command line's) say is checked, and then done; returns
+    the exit code.
 
     Raises:
         UsageError, DataError: what the user can mend, another training in the folder included; exit code 2.
@@ -79,8 +77,9 @@ def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
         saved = checkpoint.find(run.resume) if run.resume else None
         images = training_images(config)
         notes = [describe(device)]
-        if run.resume:
-            notes += _changed_images(folder, images, config, system.program)
+        own_files = None if config.data in NAMES else images.files  # the user's own, which may change
+        if run.resume and own_files is not None:
+            notes += _changed_images(folder, own_files, config, system.program)
         set_determinism(config.deterministic)
         evaluate, left_out = follow(config, images, device) if config.metrics else (None, [])
         trainer, generator_options = system.build(config, images, device)
@@ -98,10 +97,9 @@ def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
             fixed=system.options.FIXED,
             seed=config.seed,
             tensorboard=config.tensorboard,
-            resume_command=f"{system.program} --resume",
         )
-        notes += [f"{len(images)} images of {images.name} for {folder}"]
-        notes += [f"labels: {images.describe_labels()}", *left_out, *origins]
+        notes += [f"{len(images)} images of {images.name} for {folder}", f"labels: {images.describe_labels()}"]
+        notes += [*left_out, *origins]
         if saved:
             path, state, warnings = saved
             loop.restore(path, state)
@@ -111,32 +109,32 @@ def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
         last = schedule.phases[-1].resolution
         if last < config.resolution:
             notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
+<<<<<<< HEAD
         # The first file of a run: whoever finds others alone cannot tell whose they are.
         write_config(folder, config, system.program)
         if not run.resume and _are_own(config, images):
             image_names.write(folder, images.files)
+=======
+        write_config(folder, config)  # the first file of a run: whoever finds others alone cannot tell whose they are
+        if not run.resume and own_files is not None:
+            image_names.write(folder, own_files)
+>>>>>>> refs/heads/simpler2
         return loop.run(*notes)
 
 
-def _are_own(config: TrainConfig, images: ImageSet) -> bool:
-    """Whether the images are the user's own files, which may change, and no known set."""
-    return images.files is not None and config.data not in NAMES
-
-
-def _changed_images(folder: Path, images: ImageSet, config: TrainConfig, program: str) -> list[str]:
+def _changed_images(folder: Path, files: Sequence[str], config: TrainConfig, program: str) -> list[str]:
     """A warning where a run's pictures have other names than when it began.
 
     Raises:
         UsageError: if there are more or fewer of them, so that the run cannot go on as it was.
     """
-    changed = image_names.changes(folder, images.files) if _are_own(config, images) else None
+    changed = image_names.changes(folder, files)
     if changed is None:
         return []
     if changed.counts_differ:
-        new = f"{program} --init-from {shlex.quote(str(folder))} --data {shlex.quote(config.data)}"
-        new += f" --resolution {config.resolution}"
+        new = ["--init-from", str(folder), "--data", config.data, "--resolution", str(config.resolution)]
         raise UsageError(
             f"the images in {config.data} have changed: {changed}. Undo that, or start a new run with"
-            f" the networks of this one: {new}"
+            f" the networks of this one: {program} {shlex.join(new)}"
         )
     return [f"warning: the images in {config.data} have changed: {changed}"]

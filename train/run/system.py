@@ -22,21 +22,14 @@ FOLDER = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class System:
-    """What the programs need to know of a system.
+    """What the programs need to know of a system."""
 
-    Attributes:
-        name: of its module in ``train``, which checkpoints hold.
-        about: what ``--help`` says first.
-        presets: options by name; the first is the default.
-        build: from options and data to what trains, and the arguments of ``generator`` that go into checkpoints.
-        generator: makes the network that draws images.
-    """
-
-    name: str
-    about: str
-    presets: Mapping[str, TrainConfig]
+    name: str  # of its module in ``train``, which checkpoints hold
+    about: str  # what ``--help`` says first
+    presets: Mapping[str, TrainConfig]  # options by name; the first is the default
+    # From options and data to what trains, and the arguments of ``generator`` that go into checkpoints.
     build: Callable[[Any, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]]
-    generator: Callable[..., nn.Module]
+    generator: Callable[..., nn.Module]  # makes the network that draws images
 
     @property
     def program(self) -> str:
