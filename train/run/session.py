@@ -109,16 +109,10 @@ def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
         last = schedule.phases[-1].resolution
         if last < config.resolution:
             notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
-<<<<<<< HEAD
         # The first file of a run: whoever finds others alone cannot tell whose they are.
         write_config(folder, config, system.program)
-        if not run.resume and _are_own(config, images):
-            image_names.write(folder, images.files)
-=======
-        write_config(folder, config)  # the first file of a run: whoever finds others alone cannot tell whose they are
         if not run.resume and own_files is not None:
             image_names.write(folder, own_files)
->>>>>>> refs/heads/simpler2
         return loop.run(*notes)
 
 
