@@ -82,3 +82,14 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
 def without_code_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs are traced and differentiated as ever, but run by torch's own ops: what takes long is left out."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+
+
+@pytest.fixture
+def no_compiled_code() -> Iterator[None]:
+    """Each test compiles for itself, and counts what it compiles alone."""
+    from torch._dynamo.utils import counters
+
+    torch.compiler.reset()
+    counters.clear()
+    yield
+    torch.compiler.reset()

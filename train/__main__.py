@@ -6,36 +6,45 @@ import difflib
 import runpy
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from train.base.errors import UsageError, run_program
-from train.run.system import FOLDER, catalogue
+from train.run.system import FOLDER, catalogue, first_line
 
-TOOLS = {
-    "generate": "draws images, grids and interpolations from a run",
-    "evaluate": "measures a run, or a folder of images",
-    "report": "makes a page of a run: curves, samples, metrics",
-    "export": "writes a run's generator for other programs",
-}
+HOW = "``python -m train."
+"""Tools and studies say first how they are started."""
+
+
+def others(folder: Path) -> dict[str, str]:
+    """The programs of a folder that are no systems, with a line each; nothing is imported."""
+    lines = [first_line(path) for path in sorted(folder.glob("*.py"))]
+    started = [line.removeprefix(HOW).partition("``: ") for line in lines if line.startswith(HOW)]
+    return {name: line for name, _, line in started}
+
+
+def programs() -> dict[str, dict[str, str]]:
+    """All that can be started: headings, and below each the names with a line."""
+    return {
+        "Systems to train": catalogue(),
+        "With what was trained": others(FOLDER),
+        "Studies, which train many": others(FOLDER / "studies"),
+    }
 
 
 def main(args: Sequence[str] | None = None) -> int:
     args = sys.argv[1:] if args is None else list(args)
-    systems = catalogue()
-    studies = sorted(path.stem for path in (FOLDER / "studies").glob("*.py") if "\nPROG = " in path.read_text())
-    programs = {**{entry.name: entry.line for entry in systems}, **TOOLS, **{f"studies.{name}": "" for name in studies}}
+    known = programs()
+    names = {name: line for some in known.values() for name, line in some.items()}
     if not args or args[0] in ("-h", "--help"):
-        width = max(map(len, programs)) + 2
-        print("python -m train.NAME --help says what a program does.\n\nSystems to train:")
-        print("\n".join(f"  {entry.name:{width}}{entry.line}" for entry in systems))
-        print("\nWith what was trained:")
-        print("\n".join(f"  {name:{width}}{line}" for name, line in TOOLS.items()))
-        print("\nStudies:")
-        print("\n".join(f"  studies.{name}" for name in studies))
+        width = max(map(len, names)) + 2
+        print("python -m train NAME --help says what a program does.")
+        for heading, some in known.items():
+            print(f"\n{heading}:", *(f"  {name:{width}}{line}" for name, line in some.items()), sep="\n")
         return 0
-    if args[0] not in programs:
-        close = difflib.get_close_matches(args[0], programs, n=1, cutoff=0.5)
+    if args[0] not in names:
+        close = difflib.get_close_matches(args[0], names, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else "python -m train lists them all"
-        raise UsageError(f"there is no system {args[0]!r} ({hint})")
+        raise UsageError(f"there is no program {args[0]!r} ({hint})")
     sys.argv[1:] = args[1:]
     runpy.run_module(f"train.{args[0]}", run_name="__main__", alter_sys=True)
     return 0

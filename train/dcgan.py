@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -13,7 +13,6 @@ import torch
 from models.dcgan import Discriminator, Generator
 from models.parts.norms import DNorm, GNorm
 from train.base.errors import UsageError, run_program
-from train.base.tables import parse_table
 from train.base.values import Size
 from train.data import ImageSet
 from train.engine.schedule import Schedule, growing_schedule
@@ -86,12 +85,13 @@ class DcganConfig(GanConfig):
             self.resolution,
             fade={4: 0.0},
             stable={4: self.kimg},
-            batch=parse_table(self.batch, int, "batch"),
-            microbatch=parse_table(self.microbatch, int, "microbatch"),
-            lr=parse_table(self.lr, float, "lr"),
+            batch=self.table("batch", int),
+            microbatch=self.table("microbatch", int),
+            lr=self.table("lr"),
         )
 
 
+_PHOTOS = {"resolution": 64, "ema_kimg": "10", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}
 PRESETS: dict[str, DcganConfig] = {
     # Sized for two CPU cores: five minutes. So few images ask for small batches and a higher learning rate: with
     # the paper's there are no letters yet where these have them.
@@ -105,46 +105,13 @@ PRESETS: dict[str, DcganConfig] = {
         d_width=32,
         ema_kimg="5",
     ),
-    "lsun-64": DcganConfig(
-        preset="lsun-64",
-        data="lsun",
-        resolution=64,
-        kimg=15000.0,
-        mirror=False,
-        ema_kimg="10",
-        log_kimg="20",
-        image_kimg="200",
-        checkpoint_kimg="200",
-    ),
-    "celeba-64": DcganConfig(
-        preset="celeba-64",
-        data="celeba",
-        resolution=64,
-        kimg=5000.0,
-        ema_kimg="10",
-        log_kimg="20",
-        image_kimg="200",
-        checkpoint_kimg="200",
-    ),
+    "lsun-64": DcganConfig(preset="lsun-64", data="lsun", kimg=15000.0, mirror=False, **_PHOTOS),
+    "celeba-64": DcganConfig(preset="celeba-64", data="celeba", kimg=5000.0, **_PHOTOS),
 }
 
 
-def generator_options(config: DcganConfig, image_channels: int) -> dict[str, Any]:
-    """The arguments of :class:`models.dcgan.Generator`; checkpoints hold them, so that they say what they are of."""
-    return {
-        "resolution": config.resolution,
-        "image_channels": image_channels,
-        "latent_dim": config.latent,
-        "width": config.g_width,
-        "kernel_size": config.kernel_size,
-        "norm": config.g_norm,
-        "weight_norm": config.weight_norm,
-        "reference_batch": config.reference_batch,
-    }
-
-
 def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
-    """Everything that trains, from options and data, and the generator's arguments.
+    """Everything that trains, from options and data, and the generator's arguments, which checkpoints hold.
 
     Raises:
         UsageError: if the options contradict each other or the data.
@@ -152,7 +119,16 @@ def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -
     config.check()
     if config.labels and not images.num_classes:
         raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
-    options = generator_options(config, images.channels)
+    options = {
+        "resolution": config.resolution,
+        "image_channels": images.channels,
+        "latent_dim": config.latent,
+        "width": config.g_width,
+        "kernel_size": config.kernel_size,
+        "norm": config.g_norm,
+        "weight_norm": config.weight_norm,
+        "reference_batch": config.reference_batch,
+    }
 
     def networks() -> tuple[Generator, Discriminator]:
         return Generator(**options), Discriminator(
@@ -191,9 +167,7 @@ SYSTEM = System(
 )
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    return train_as_told(SYSTEM, sys.argv[1:] if args is None else args)
-
+main = partial(train_as_told, SYSTEM)
 
 if __name__ == "__main__":
     sys.exit(run_program(main))

@@ -21,13 +21,14 @@ from train.data.decode import size_of
 from train.data.folder import open_path
 from train.engine.schedule import is_power_of_two
 from train.generate import build_generator, find_checkpoint
-from train.measure.evaluator import Evaluator, real_images, versions
+from train.measure.evaluator import Evaluator, versions
 from train.measure.measurable import plan
 from train.measure.metric_names import AUTO, METRICS, parse_metrics
 from train.measure.real_side import RealImages, RealSide
 from train.measure.samples import Samples, chosen, drawn
 from train.measure.stored_statistics import StoredStatistics, check_free, save_statistics
 from train.run import checkpoint
+from train.run.measuring import real_images
 from train.run.options import TrainConfig, from_dict, parse_options
 
 PROG = "python -m train.evaluate"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from gan_ops.objectives import WassersteinGP
 from models.pggan import Discriminator, Generator, fade_reals
 from train.base.errors import UsageError, run_program
-from train.base.tables import parse_table
 from train.base.values import Size
 from train.data import ImageSet
 from train.engine.schedule import Position, Schedule, growing_schedule
@@ -73,11 +72,6 @@ class PgganConfig(GanConfig):
     SIZES = (*GanConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
     LOSSES = PGGAN_LOSSES
 
-    @property
-    def first_resolution(self) -> int:
-        """Where growing starts."""
-        return self.start_resolution or 4
-
     def begun_at(self, resolution: int) -> PgganConfig:
         """Growing goes on from the resolution reached, unless the options name another start."""
         return self if self.start_resolution else replace(self, start_resolution=min(resolution, self.resolution))
@@ -105,13 +99,13 @@ class PgganConfig(GanConfig):
         """The phases, checked against the groups of the minibatch deviation."""
         self.check()
         schedule = growing_schedule(
-            self.first_resolution,
+            self.start_resolution or 4,
             self.resolution,
-            fade=parse_table(self.fade_kimg, float, "fade_kimg"),
-            stable=parse_table(self.stable_kimg, float, "stable_kimg"),
-            batch=parse_table(self.batch, int, "batch"),
-            microbatch=parse_table(self.microbatch, int, "microbatch"),
-            lr=parse_table(self.lr, float, "lr"),
+            fade=self.table("fade_kimg"),
+            stable=self.table("stable_kimg"),
+            batch=self.table("batch", int),
+            microbatch=self.table("microbatch", int),
+            lr=self.table("lr"),
             lr_ramp=self.lr_ramp_kimg,
             total=self.kimg,
         )
@@ -125,14 +119,9 @@ class PgganConfig(GanConfig):
         return schedule
 
 
-def half_life(batch: int, decay: float) -> float:
-    """Thousands of images after which an average with this decay per step has forgotten half."""
-    return batch / 1000 * math.log(0.5) / math.log(decay)
-
-
-def half_lives(batches: dict[int, int], decay: float) -> str:
-    """TABLE of the half-life at each resolution for the same decay at every step."""
-    return ",".join(f"{resolution}:{half_life(batch, decay):.4g}" for resolution, batch in batches.items())
+def _half_life(batch: int) -> str:
+    """Thousands of images after which an average that keeps 0.999 of itself at every step has forgotten half."""
+    return f"{batch / 1000 * math.log(0.5) / math.log(0.999):.4g}"
 
 
 _PAPER_BATCH = {4: 16, 256: 14, 512: 6, 1024: 3}
@@ -180,7 +169,7 @@ PRESETS: dict[str, PgganConfig] = {
         lr="0.001",
         lr_ramp_kimg=40.0,
         reset_optimizer=True,
-        ema_kimg=half_lives(_PAPER_BATCH, 0.999),
+        ema_kimg=",".join(f"{resolution}:{_half_life(batch)}" for resolution, batch in _PAPER_BATCH.items()),
         group_size=0,
         **_CELEBA_HQ,
     ),
@@ -195,7 +184,7 @@ PRESETS: dict[str, PgganConfig] = {
         lr="0.001",
         reset_optimizer=True,
         update="joint",
-        ema_kimg=f"{half_life(16, 0.999):.4g}",
+        ema_kimg=_half_life(16),
         loss="wgan-gp(target=750)",
         latent=128,
         fmap_base=4096,
@@ -208,27 +197,14 @@ PRESETS: dict[str, PgganConfig] = {
 }
 
 
-def generator_options(config: PgganConfig, image_channels: int, num_classes: int) -> dict[str, Any]:
-    """The arguments of :class:`models.pggan.Generator`; checkpoints hold them, so that they say what they are of."""
-    return {
-        "resolution": config.resolution,
-        "image_channels": image_channels,
-        "latent_dim": config.latent,
-        "fmap_base": config.fmap_base,
-        "fmap_decay": config.fmap_decay,
-        "fmap_max": config.fmap_max,
-        "num_classes": num_classes,
-    }
-
-
 def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
-    """Everything that trains, from options and data, and the generator's arguments.
+    """Everything that trains, from options and data, and the generator's arguments, which checkpoints hold.
 
     Raises:
         UsageError: if the options contradict each other or the data.
     """
     if config.conditioning == "auto":
-        config = dataclasses.replace(config, conditioning="concat" if images.num_classes else "none")
+        config = replace(config, conditioning="concat" if images.num_classes else "none")
     config.check()
     conditioning: Conditioning = {
         "none": Conditioning(),
@@ -238,24 +214,28 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     if conditioning.labels and not images.num_classes:
         labels = f"{images.name} has {images.describe_labels()}"
         raise UsageError(f"conditioning={config.conditioning!r} needs labels, and {labels}")
-    options = generator_options(config, images.channels, images.num_classes if conditioning.labels else 0)
-    shared = {name: value for name, value in options.items() if name != "latent_dim"}
+    options = {
+        "resolution": config.resolution,
+        "image_channels": images.channels,
+        "latent_dim": config.latent,
+        "fmap_base": config.fmap_base,
+        "fmap_decay": config.fmap_decay,
+        "fmap_max": config.fmap_max,
+        "num_classes": images.num_classes if conditioning.labels else 0,
+    }
 
     def networks() -> tuple[Generator, Discriminator]:
-        generator, discriminator = (
-            Generator(**options),
-            Discriminator(
-                **shared,
-                conditioning=config.conditioning,
-                group_size=config.group_size or None,
-                minibatch_kernels=config.minibatch_discrimination,
-                minibatch_dim=config.minibatch_dim,
-            ),
+        generator = Generator(**options)
+        discriminator = Discriminator(
+            **{name: value for name, value in options.items() if name != "latent_dim"},
+            conditioning=config.conditioning,
+            group_size=config.group_size or None,
+            minibatch_kernels=config.minibatch_discrimination,
+            minibatch_dim=config.minibatch_dim,
         )
-        discriminator.grow(config.first_resolution)
+        discriminator.grow(config.start_resolution or 4)
         return generator, discriminator
 
-    sizes = f"latent={config.latent}, fmap_base={config.fmap_base}, fmap_max={config.fmap_max}"
     trainer = build_gan(
         Pggan,
         config,
@@ -263,7 +243,7 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
         images,
         device,
         networks,
-        sizes=sizes,
+        sizes=f"latent={config.latent}, fmap_base={config.fmap_base}, fmap_max={config.fmap_max}",
         betas=(0.0, 0.99),
         conditioning=conditioning,
         reset_optimizer=config.reset_optimizer,
@@ -281,9 +261,7 @@ SYSTEM = System(
 )
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    return train_as_told(SYSTEM, sys.argv[1:] if args is None else args)
-
+main = partial(train_as_told, SYSTEM)
 
 if __name__ == "__main__":
     sys.exit(run_program(main))

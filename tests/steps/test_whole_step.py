@@ -18,13 +18,7 @@ from .playing import Playing, batch_for, pggan_game
 GPU = torch.device("cuda")
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
-
-@pytest.fixture(autouse=True)
-def no_compiled_code():
-    torch.compiler.reset()
-    counters.clear()
-    yield
-    torch.compiler.reset()
+pytestmark = pytest.mark.usefixtures("no_compiled_code")
 
 
 class Steps:

@@ -95,7 +95,7 @@ def assert_same(a: Any, b: Any, where: str = "state") -> None:
     """Bitwise equality of nested states."""
     assert type(a) is type(b), where
     if isinstance(a, dict):
-        assert list(a) == list(b), where
+        assert a.keys() == b.keys(), where
         for key in a:
             assert_same(a[key], b[key], f"{where}.{key}")
     elif isinstance(a, Tensor):

@@ -23,6 +23,7 @@ from train.data.cache import Entry
 from train.data.gaussians import MIXTURES, Quality
 from train.measure.cached import cached
 from train.mixture import MixtureConfig
+from train.run.checkpoint import FORMAT
 from train.studies import few_labels, mode_collapse
 from train.studies.study import CONFIG, RESULTS, Study, opened
 
@@ -78,8 +79,9 @@ WRONG = {
     "torch-list": saved([torch.ones(2)]),
     "torch-tensor": saved(torch.ones(2)),
     "torch-network": saved(torch.nn.Linear(2, 2).state_dict()),
-    "torch-code": saved({"format": 1, "trainer": Hostile()}),
-    "torch-format": saved({"format": 1, "family": [], "trainer": 3, "config": 7}),
+    "torch-code": saved({"format": FORMAT, "trainer": Hostile()}),
+    "torch-format": saved({"format": FORMAT, "system": [], "trainer": 3, "config": 7}),
+    "torch-older": saved({"format": 1, "family": "pggan"}),
     "zip": zipped(**{"../../up.png": b"x", "a\0b.png": b"", "d.txt": b""}),
     "large-png": png(20000, 20000),
     "cut-png": png(16, 16),
@@ -152,7 +154,8 @@ def parts(state: Any, path: tuple = ()) -> Iterator[tuple]:
     """Where a checkpoint's values are, but for those within networks and optimizers."""
     for key, value in state.items():
         yield (*path, key)
-        if isinstance(value, dict) and key not in ("network", "optimizer", "ema", "generator_options", "config"):
+        of_tensors = key in ("optimizer", "generator_options", "config") or path[-1:] in (("networks",), ("averages",))
+        if isinstance(value, dict) and not of_tensors:
             yield from parts(value, (*path, key))
 
 
@@ -223,7 +226,10 @@ def test_what_is_cached_is_made_again(place):
         file.write_bytes(content)
         found = cached("things", "a", lambda: {"value": 1})
         # Tensors by name could have been kept there.
-        assert found.keys() == ({"weight", "bias"} if kind == "torch-network" else {"value"}) or kind == "torch-format"
+        assert found.keys() == ({"weight", "bias"} if kind == "torch-network" else {"value"}) or kind in (
+            "torch-format",
+            "torch-older",
+        )
 
     def load() -> Any:
         return load_images("pictures", 8, memory_limit=0, cache=place.parent / "images")

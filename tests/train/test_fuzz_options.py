@@ -137,3 +137,23 @@ def test_data_whose_path_is_not_utf_8_is_trained_on(place):
         assert attempt("train.pggan", [*STARTS["train.pggan"], f"--data={folder}"], place) == "accepted"
     finally:
         folder.unlink()
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        (
+            "loss",
+            ("wgan-gp(", "wgan-gp(weight)", "wgan-gp(weight=1e39)", "wgan-gp(weight=nan)", "hinge()()", "()", "\0"),
+        ),
+        ("loss", ("lsgan(label_smoothing=2)", "wgan-gp(weight=1,weight=2)", "wgan-gp(penalty=1)", 999 * "wgan-gp(")),
+        (
+            "penalty",
+            (",", "r1,,r2", "r1(every=0)", "r1(every=1e3)", f"r1(every={2**64})", "r1(gamma=-1)", "r1(at=fake)"),
+        ),
+    ],
+)
+def test_a_loss_that_cannot_be_read_is_refused(place, option, values):
+    for value in values:
+        line = attempt("train.pggan", [*STARTS["train.pggan"], f"--{option}={value}"], place)
+        assert option in line, value

@@ -20,13 +20,7 @@ from train.engine.trainer import Trainer
 
 from .runs import assert_same, steps, to_the_end
 
-
-@pytest.fixture(autouse=True)
-def no_compiled_code():
-    torch.compiler.reset()
-    counters.clear()
-    yield
-    torch.compiler.reset()
+pytestmark = pytest.mark.usefixtures("no_compiled_code")
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """The command line: presets, overrides, and errors of one line with exit code 2."""
 
+import ast
 import dataclasses
-import importlib
+import inspect
 import json
-import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -61,9 +62,18 @@ def test_help_explains_every_option_and_shows_the_presets_values(capsys):
 def test_every_option_has_a_help_text_in_its_class_on_one_line():  # --help would break it where the source does
     for program in programs():
         for name, (kind, annotated) in options_of(program).items():
-            source = Path(importlib.import_module(kind.__module__).__file__).read_text()
-            documented = re.search(rf'\n    {name}: [^\n]*\n    """[^"\n]+\.\)?"""\n', source)
-            assert documented or _help_of(annotated).endswith((".", ".)")), (program, name)
+            text = _documentation(kind).get(name) or _help_of(annotated)
+            assert text.endswith((".", ".)", "…")) and "\n" not in text, (program, name)
+
+
+def _documentation(kind: type) -> dict[str, str]:
+    """The strings below a class's fields, by field."""
+    (body,) = (node.body for node in ast.parse(inspect.getsource(kind)).body)
+    return {
+        field.target.id: text.value.value
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
 
 
 def _help_of(annotated) -> str:

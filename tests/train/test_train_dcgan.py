@@ -210,7 +210,7 @@ def test_noise_lasts_for_the_whole_run_unless_it_is_told(images):
 
 def test_samples_show_a_change_that_leaves_no_trace(images):
     """Such as that of a replayed CUDA graph."""
-    ema = trainer(images, g_norm="virtual").game.ema
+    ema = trainer(images, g_norm="virtual").averages["G"]
     z = torch.randn(2, 6)
     list(draw(ema, z))
     for parameter in ema.parameters():

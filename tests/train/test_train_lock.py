@@ -1,5 +1,6 @@
 """One program at a time writes to a run's folder."""
 
+import json
 import os
 import re
 import signal
@@ -79,7 +80,7 @@ def test_without_locks_in_the_file_system_a_warning_says_so(tmp_path, monkeypatc
 def test_training_where_another_trains_is_one_line_and_changes_nothing(
     program, option, holder, tmp_path, tiny_options, capsys
 ):
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text(json.dumps({"program": program.SYSTEM.program}))
     if option == "--out":
         (tmp_path / "config.json").unlink()
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -7,6 +7,8 @@ import torch
 
 from train.pggan import build_trainer
 
+from .runs import to_the_end
+
 pytestmark = pytest.mark.gpu
 
 
@@ -14,9 +16,7 @@ pytestmark = pytest.mark.gpu
 def test_a_run_ends_at_the_last_resolution_with_finite_weights(tiny_config, tiny_images, precision: str) -> None:
     device = torch.device("cuda")
     trainer, _ = build_trainer(tiny_config(device="cuda", precision=precision), tiny_images, device)
-    while not trainer.done:
-        trainer.step()
-    for player in (trainer.players["G"], trainer.players["D"]):
-        assert player.network.resolution == 8
-        for parameter in player.network.parameters():
+    for network in to_the_end(trainer).game.networks.values():
+        assert network.resolution == 8
+        for parameter in network.parameters():
             assert parameter.device.type == "cuda" and parameter.isfinite().all()

@@ -32,6 +32,12 @@ def player(network: nn.Module | None = None, *, loss_scaling=False, average_grad
     return made
 
 
+def continued(p: Player, q: Player) -> None:
+    """Brings ``q`` to where ``p`` is, as resuming does: the networks, then the rest."""
+    q.networks["N"].load_state_dict(p.networks["N"].state_dict())
+    q.load_state_dict(copy.deepcopy(p.state_dict()))
+
+
 def step(p: Player, *gradient: float):
     return p.update([p.scaled(torch.tensor(gradient))])
 
@@ -134,7 +140,7 @@ def test_processes_meet_in_one_place_before_the_step_is_judged():
 def test_the_learning_rate_reaches_adam_also_after_loading():
     p, q = player(), player()
     step(p, 1.0, 1.0)
-    q.load_state_dict(p.state_dict())
+    continued(p, q)
     for each in (p, q):
         each.set_lr(0.5)
         before = each.networks["N"].used.clone()
@@ -174,7 +180,7 @@ def test_the_past_comes_back_with_a_checkpoint(loss_scaling):
     first, second = player(**options), player(**options)
     for _ in range(3):
         step(first, 1.0, -2.0)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    continued(first, second)
     for p in (first, second):
         p.set_lr(0.1)
         step(p, 1.0, 1.0)
@@ -184,7 +190,7 @@ def test_the_past_comes_back_with_a_checkpoint(loss_scaling):
 def test_averaging_that_begins_with_a_resumed_run_has_that_start_as_its_past():
     plain, averaging = player(), player(historical_averaging=0.5)
     step(plain, 1.0, -2.0)
-    averaging.load_state_dict(plain.state_dict())
+    continued(plain, averaging)
     assert torch.equal(averaging.state_dict()["averages"]["N.used"], plain.networks["N"].used)
 
 

@@ -153,6 +153,7 @@ def test_cifar10_has_the_records_settings():
     assert rows("cifar10") == {4: (16, 0.001, 400_000)} | {r: (16, 0.001, 400_000, 400_000) for r in (8, 16, 32)}
     p = PRESETS["cifar10"]
     assert (p.kimg, p.fmap_base, p.fmap_max, p.latent) == (20000, 4096, 128, 128)
-    assert (p.gp_target, p.update, p.mirror, p.reset_optimizer, p.lr_ramp_kimg) == (750, "joint", False, True, 0)
+    assert p.objective().target == 750
+    assert (p.update, p.mirror, p.reset_optimizer, p.lr_ramp_kimg) == ("joint", False, True, 0)
     # 0.999 per step of 16 images.
     assert 0.5 ** (16 / (1000 * float(p.ema_kimg))) == pytest.approx(0.999, abs=1e-6)

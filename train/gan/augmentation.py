@@ -23,15 +23,11 @@ class InstanceNoise:
     start: float = 0.0
     images: float = 1.0
 
-    def deviation(self, images: int) -> float:
-        """After so many images."""
-        return self.start * max(0.0, 1 - images / self.images)
-
     def draw(self, like: dict[str, Tensor], at: Position, random: torch.Generator) -> Batch:
         """Noise for images of the shapes [N, C, H, W] that ``like`` has by name: columns "<name> noise"."""
         if not self.start:
             return {}
-        deviation = self.deviation(at.images)
+        deviation = self.start * max(0.0, 1 - at.images / self.images)
         return {
             f"{name} noise": torch.empty_like(images).normal_(generator=random).mul_(deviation)
             for name, images in like.items()

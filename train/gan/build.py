@@ -10,19 +10,17 @@ from torch import nn
 from train.base.capacity import check_fits, check_networks
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
-from train.base.tables import parse_table
 from train.data import ImageSet, to_float
 from train.data.sources import Images
 from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.augmentation import InstanceNoise
-from train.gan.conditioning import Concat, Conditioning
+from train.gan.conditioning import Conditioning
 from train.gan.game import Gan
 from train.gan.options import GanConfig
 
-FIRST_IMAGES = 64
-"""Real images that minibatch discrimination is scaled to."""
+FIRST_IMAGES = 64  # real ones, that minibatch discrimination is scaled to
 
 
 def build_gan(
@@ -44,7 +42,6 @@ def build_gan(
         networks: makes G and D.
         sizes: the options that their sizes come from, for messages.
         betas: of both Adams.
-        reset_optimizer: see :class:`train.engine.trainer.Trainer`.
 
     Raises:
         UsageError: if networks or batches are larger than the memory, or the images are all alike, so that minibatch
@@ -84,7 +81,7 @@ def build_gan(
         source,
         device=device,
         autocast=Autocast(device, DTYPES[config.precision]),
-        ema_kimg=parse_table(config.ema_kimg, float, "ema_kimg"),
+        ema_kimg=config.table("ema_kimg"),
         seed=config.seed,
         update=config.update,
         reset_optimizer=reset_optimizer,
@@ -99,7 +96,7 @@ def _fit_minibatch(discriminator: nn.Module, images: ImageSet, seed: int, condit
     some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
     device = next(discriminator.parameters()).device
     given = [to_float(images.batch(some, discriminator.resolution)).to(device)]
-    if isinstance(conditioning, Concat):
+    if conditioning.judges:
         given.append(images.labels[some].to(device))
     try:
         discriminator.fit_minibatch(*given)

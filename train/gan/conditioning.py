@@ -21,18 +21,18 @@ class Conditioning:
     Attributes:
         labels: whether real images come with labels.
         generates: whether the generator is given labels.
+        judges: whether the discriminator is given labels.
     """
 
-    labels = False
-    generates = False
+    labels = generates = judges = False
 
     def generate(self, generator: Network, z: Tensor, labels: Tensor | None) -> Tensor:
         """Images [N, C, H, W] of latents z [N, L]."""
-        return generator(z)
+        return generator(z, labels) if self.generates else generator(z)
 
     def judge(self, discriminator: Network, x: Tensor, labels: Tensor | None, **minibatches: int) -> Scores:
         """Scores of images x [N, C, H, W]."""
-        return discriminator(x, **minibatches)
+        return discriminator(x, *((labels,) if self.judges else ()), **minibatches)
 
     def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
         """A term of the discriminator's loss; the fakes have the labels of the reals, if any."""
@@ -46,13 +46,7 @@ class Conditioning:
 class Concat(Conditioning):
     """Both networks take labels beside their inputs (Mirza and Osindero 2014)."""
 
-    labels = generates = True
-
-    def generate(self, generator: Network, z: Tensor, labels: Tensor | None) -> Tensor:
-        return generator(z, labels)
-
-    def judge(self, discriminator: Network, x: Tensor, labels: Tensor | None, **minibatches: int) -> Scores:
-        return discriminator(x, labels, **minibatches)
+    labels = generates = judges = True
 
 
 @dataclass(frozen=True)
@@ -62,9 +56,6 @@ class AuxiliaryClassifier(Conditioning):
 
     weight: float = 1.0
     labels = generates = True
-
-    def generate(self, generator: Network, z: Tensor, labels: Tensor | None) -> Tensor:
-        return generator(z, labels)
 
     def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
         return self.weight * semi_supervised.classification_loss(fake.logits, labels, real.logits, labels)

@@ -91,15 +91,10 @@ class Gan(Game):
             if penalty.at == "around" and (penalty.every == 1 or _label(penalty) in at.due):
                 batch[f"D/around {i}"] = torch.empty_like(real).uniform_(generator=random)
         if self.shared_latents:
-            for name in ("z", "labels", "fake noise"):
-                if f"D/{name}" in batch:
-                    batch[f"G/{name}"] = batch[f"D/{name}"]
+            batch |= {f"G/{name}": batch[f"D/{name}"] for name in ("z", "labels", "fake noise") if f"D/{name}" in batch}
         if self.objective.compares:
-            for name in ("real", "real noise"):
-                if f"D/{name}" in batch:
-                    batch[f"G/{name}"] = batch[f"D/{name}"][-count:]
-            if "D/labels" in batch:
-                batch["G/real labels"] = batch["D/labels"][-count:]
+            names = {"real": "real", "real noise": "real noise", "labels": "real labels"}
+            batch |= {f"G/{g}": batch[f"D/{d}"][-count:] for d, g in names.items() if f"D/{d}" in batch}
         return batch
 
     def _latents(self, count: int, random: torch.Generator) -> Tensor:
@@ -117,33 +112,42 @@ class Gan(Game):
 
     def d(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         """D's loss with the penalties on the gradients at its images, then the penalties at other points."""
-        fake = nets.once("fake", lambda: self.generate(nets, b, "D")).detach()
+        fake = self.generate(nets, b, "D").detach()
         yield self._at_images(nets, b, fake, stats)
         for i, penalty in enumerate(self.penalties):
             if penalty.every == 1 and penalty.at not in ("real", "fake"):
-                value = self._elsewhere(penalty, i, nets, b, fake)
+                value = self._alone(i, nets, b, fake)
                 stats["penalty"] = stats["penalty"] + value.detach() if "penalty" in stats else value.detach()
                 yield value
 
     def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
-        fake = nets.once("fake", lambda: self.generate(nets, b, "G"))
-        yield self._deceived(nets, b, fake, stats)
+        fake = self.generate(nets, b, "G")
+        scores = self._scores(nets, b, "G/fake", fake, b.get("G/labels"))
+        real = None
+        if self.objective.compares:
+            with torch.no_grad():
+                real = self._scores(nets, b, "G/real", b["G/real"], b.get("G/real labels"))
+        loss = self.objective.g(scores, real, stats)
+        classes = self.conditioning.g(scores, b.get("G/labels"))
+        yield loss if classes is None else loss + classes
 
     def lazy_penalty(self, index: int, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         """A penalty of every n-th step, by itself."""
-        penalty = self.penalties[index]
-        if penalty.at == "real":
-            yield self._at_points(penalty, nets, b, "D/real", b["D/real"])
-            return
-        fake = nets.once("fake", lambda: self.generate(nets, b, "D")).detach()
-        if penalty.at == "fake":
-            yield self._at_points(penalty, nets, b, "D/fake", fake)
-        else:
-            yield self._elsewhere(penalty, index, nets, b, fake)
+        at_real = self.penalties[index].at == "real"
+        yield self._alone(index, nets, b, None if at_real else self.generate(nets, b, "D").detach())
 
     def generate(self, nets: Networks, b: Batch, role: str) -> Tensor:
-        """The images that a role learns from, float32."""
-        return wide(self.conditioning.generate(nets.G, b[f"{role}/z"], b.get(f"{role}/labels")))
+        """The fakes that a role learns from, in float32 or wider: the same for both in a graph that they share."""
+
+        def make() -> Tensor:
+            images = self.conditioning.generate(nets.G, b[f"{role}/z"], b.get(f"{role}/labels"))
+            return images if images.dtype == torch.float64 else images.float()
+
+        return nets.once("fake", make)
+
+    def _scores(self, nets: Networks, b: Batch, name: str, x: Tensor, labels: Tensor | None) -> Scores:
+        """What D says of the images of a column, or of the fakes, through the augmentation."""
+        return self.critic(nets, self.augmentation(x, b, name), labels)
 
     def critic(self, nets: Networks, x: Tensor, labels: Tensor | None, batches: int = 1) -> Scores:
         """What D says of images [N, C, H, W]; of ``batches`` interleaved minibatches."""
@@ -157,29 +161,27 @@ class Gan(Game):
         """
         inside = [p for p in self.penalties if p.every == 1 and p.at in ("real", "fake")]
         at = {penalty.at for penalty in inside}
-        images = {"real": b["D/real"], "fake": fake}
+        images, labels = {"real": b["D/real"], "fake": fake}, b.get("D/labels")
         gradients: dict[str, Tensor] = {}
         if len(at) == 1:
             # In one pass with the other images, their gradients would be taken too.
             (which,) = at
             images[which] = nets.point(images[which])
-            real, fakes = (self._seen(nets, b, f"D/{name}", x) for name, x in images.items())
+            real, fakes = (self._scores(nets, b, f"D/{name}", x, labels) for name, x in images.items())
             gradients[which] = nets.gradient(real if which == "real" else fakes, images[which])
         else:
-            points = nets.point(torch.stack((images["real"], images["fake"]))) if at else None  # [2, N, C, H, W]
-            if points is not None:
+            if at:
+                points = nets.point(torch.stack(list(images.values())))  # [2, N, C, H, W]
                 images = dict(zip(images, points.unbind(), strict=True))
             both = interleave(*(self.augmentation(x, b, f"D/{name}") for name, x in images.items()))
-            labels = b.get("D/labels")
-            if labels is not None:
-                labels = labels[:, None].expand(-1, 2).flatten()  # [N] → [2N]
-            scores = self.critic(nets, both, labels, batches=2)
+            twice = None if labels is None else labels[:, None].expand(-1, 2).flatten()  # [N] → [2N]
+            scores = self.critic(nets, both, twice, batches=2)
             real, fakes = scores.parted(2)
-            if points is not None:
+            if at:
                 gradients = dict(zip(images, nets.gradient(scores, points).unbind(), strict=True))
         stats["real_score"], stats["fake_score"] = real.score.detach().mean(), fakes.score.detach().mean()
         loss = self.objective.d(real, fakes, stats)
-        if (classes := self.conditioning.d(real, fakes, b.get("D/labels"))) is not None:
+        if (classes := self.conditioning.d(real, fakes, labels)) is not None:
             loss = loss + classes
         for penalty in inside:
             value = penalty.loss(gradients[penalty.at])
@@ -187,28 +189,12 @@ class Gan(Game):
             loss = loss + value
         return loss
 
-    def _deceived(self, nets: Networks, b: Batch, fake: Tensor, stats: Stats) -> Tensor:
-        """G's loss of its images."""
-        scores = self.critic(nets, self.augmentation(fake, b, "G/fake"), b.get("G/labels"))
-        real = None
-        if self.objective.compares:
-            with torch.no_grad():
-                real = self.critic(nets, self.augmentation(b["G/real"], b, "G/real"), b.get("G/real labels"))
-        loss = self.objective.g(scores, real, stats)
-        classes = self.conditioning.g(scores, b.get("G/labels"))
-        return loss if classes is None else loss + classes
-
-    def _seen(self, nets: Networks, b: Batch, name: str, x: Tensor) -> Scores:
-        """D's scores of the images of a column, or of the fakes."""
-        return self.critic(nets, self.augmentation(x, b, name), b.get("D/labels"))
-
-    def _at_points(self, penalty: Penalty, nets: Networks, b: Batch, name: str, x: Tensor) -> Tensor:
-        """A penalty at such images, with a pass of its own."""
-        points = nets.point(x)
-        return penalty.loss(nets.gradient(self._seen(nets, b, name, points), points))
-
-    def _elsewhere(self, penalty: Penalty, index: int, nets: Networks, b: Batch, fake: Tensor) -> Tensor:
-        """A penalty at points that are neither reals nor fakes."""
+    def _alone(self, index: int, nets: Networks, b: Batch, fake: Tensor | None) -> Tensor:
+        """A penalty with a pass of its own."""
+        penalty, labels = self.penalties[index], b.get("D/labels")
+        if penalty.at in ("real", "fake"):
+            points = nets.point(b["D/real"] if penalty.at == "real" else fake)
+            return penalty.loss(nets.gradient(self._scores(nets, b, f"D/{penalty.at}", points, labels), points))
         real = self.augmentation(b["D/real"], b, "D/real")
         if penalty.at == "between":
             points = penalty.points(real, self.augmentation(fake, b, "D/fake"), nets.point(b["D/between"]))
@@ -216,7 +202,7 @@ class Gan(Game):
             points = penalty.points(real, nets.point(b[f"D/around {index}"]))
         if points.dim() == 4:
             points = points.contiguous(memory_format=torch.channels_last)
-        return penalty.loss(nets.gradient(self.critic(nets, points, b.get("D/labels")), points))
+        return penalty.loss(nets.gradient(self.critic(nets, points, labels), points))
 
     def taken_over(self, tensors: Mapping[str, Collection[str]]) -> None:
         if "minibatch.weight" not in tensors["D"]:
@@ -229,8 +215,3 @@ class Gan(Game):
 def _label(penalty: Penalty) -> str:
     """Of the move that a lazy penalty is."""
     return f"D_{type(penalty).__name__}"
-
-
-def wide(x: Tensor) -> Tensor:
-    """float32, or float64 of float64."""
-    return x if x.dtype == torch.float64 else x.float()

@@ -13,22 +13,8 @@ from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from gan_ops.objectives import (
-    R1,
-    R2,
-    ClippedWasserstein,
-    Dragan,
-    FeatureMatching,
-    Hinge,
-    LeastSquares,
-    Minimax,
-    NonSaturating,
-    Objective,
-    Penalty,
-    WassersteinGP,
-    WganGP,
-    WganLP,
-)
+from gan_ops import objectives
+from gan_ops.objectives import FeatureMatching, Objective, Penalty
 from train.base.errors import UsageError
 from train.base.specs import listing, parse_spec, parse_specs
 from train.base.values import Range, Size, check_values
@@ -36,25 +22,26 @@ from train.engine.game import Role, Update
 from train.run.options import TrainConfig
 
 LOSSES: Mapping[str, Objective] = {
-    "minimax": Minimax(),
-    "non-saturating": NonSaturating(),
-    "lsgan": LeastSquares(),
-    "hinge": Hinge(),
-    "wgan": ClippedWasserstein(),
-    "wgan-gp": WassersteinGP(),
+    "minimax": objectives.Minimax(),
+    "non-saturating": objectives.NonSaturating(),
+    "lsgan": objectives.LeastSquares(),
+    "hinge": objectives.Hinge(),
+    "wgan": objectives.ClippedWasserstein(),
+    "wgan-gp": objectives.WassersteinGP(),
 }
 PENALTIES: Mapping[str, Penalty] = {
-    "r1": R1(),
-    "r2": R2(),
-    "wgan-gp": WganGP(),
-    "wgan-lp": WganLP(),
-    "dragan": Dragan(),
+    "r1": objectives.R1(),
+    "r2": objectives.R2(),
+    "wgan-gp": objectives.WganGP(),
+    "wgan-lp": objectives.WganLP(),
+    "dragan": objectives.Dragan(),
 }
 
 
 def loss_option(losses: Mapping[str, Objective]) -> Any:
     """The type of the option ``loss`` for these choices."""
-    papers = "Goodfellow 2014, lsgan: Mao 2017, hinge: Miyato 2018, wgan: Arjovsky 2017, wgan-gp: Gulrajani 2017"
+    papers = "Goodfellow 2014, lsgan: Mao 2017, hinge: Miyato 2018, wgan: Arjovsky 2017, wgan-gp: Gulrajani 2017;"
+    papers += " label_smoothing: Salimans et al. 2016, 3.4"
     help_line = f"What G and D minimise, a name or name(value=…): {listing(losses)} ({papers})."
     return Annotated[str, tyro.conf.arg(metavar="LOSS", help=help_line)]
 
@@ -98,21 +85,22 @@ class Techniques:
     LOSSES: ClassVar[Mapping[str, Objective]] = LOSSES
     """What ``loss`` may name, with the values that it has unless told."""
 
+    def _loss(self) -> Objective:
+        return parse_spec(self.loss, self.LOSSES, "loss")
+
     def objective(self) -> Objective:
         """What the players minimise, but for the penalties; UsageError if ``loss`` says it wrongly."""
-        objective = parse_spec(self.loss, self.LOSSES, "loss")
-        return FeatureMatching(objective, self.feature_matching) if self.feature_matching else objective
+        return FeatureMatching(self._loss(), self.feature_matching) if self.feature_matching else self._loss()
 
     def penalties(self) -> tuple[Penalty, ...]:
         """Those that the loss brings along, then the others."""
-        of_loss = parse_spec(self.loss, self.LOSSES, "loss")
-        brought = [of_loss.penalty] if isinstance(of_loss, WassersteinGP) and of_loss.weight > 0 else []
+        loss = self._loss()
+        brought = [loss.penalty] if isinstance(loss, objectives.WassersteinGP) and loss.weight > 0 else []
         return (*brought, *parse_specs(self.penalty, PENALTIES, "penalty"))
 
     def clip(self) -> float:
         """The bound of D's weights; 0 for none."""
-        objective = parse_spec(self.loss, self.LOSSES, "loss")
-        return objective.clip if isinstance(objective, ClippedWasserstein) else 0.0
+        return getattr(self._loss(), "clip", 0.0)
 
     def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
         """Both players' optimizers."""
@@ -121,9 +109,7 @@ class Techniques:
 
     def check(self) -> None:
         """UsageError for a value out of range and for options that contradict each other, with the reason."""
-        for name in ("historical_averaging", "instance_noise", "instance_noise_kimg", "ttur"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UsageError(f"{name}={getattr(self, name)} is not a finite number of at least 0")
+        _check_finite(self, "historical_averaging", "instance_noise", "instance_noise_kimg", "ttur")
         kinds = [type(penalty) for penalty in self.penalties()]
         if len(set(kinds)) < len(kinds):
             raise UsageError(f"penalty={self.penalty!r} with loss={self.loss!r} has the same penalty twice")
@@ -184,5 +170,10 @@ class GanConfig(Techniques, TrainConfig):
     def check(self) -> None:
         Techniques.check(self)
         TrainConfig.check(self)
-        if not 0 <= self.class_weight < math.inf:
-            raise UsageError(f"class_weight={self.class_weight} is not a finite number of at least 0")
+        _check_finite(self, "class_weight")
+
+
+def _check_finite(options: Techniques, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(options, name) < math.inf:
+            raise UsageError(f"{name}={getattr(options, name)} is not a finite number of at least 0")

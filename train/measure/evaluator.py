@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import gan_ops
 from gan_ops import metrics
 from train.base.errors import UsageError
-from train.data import ImageSet, load_images
-from train.measure.measurable import Plan, plan
+from train.measure.measurable import Plan
 from train.measure.metric_names import qualified
-from train.measure.real_side import RealImages, RealSide
-from train.measure.samples import Samples, batches_of, drawn
-from train.run.options import TrainConfig
+from train.measure.real_side import RealSide
+from train.measure.samples import Samples, batches_of
 
 SUBSETS = 100  # that kid draws
 SWD = {"patches_per_image": 128, "directions": 512}
@@ -128,34 +126,3 @@ def versions() -> dict[str, str]:
         "numpy": numpy.__version__,
         "python": platform.python_version(),
     }
-
-
-def real_images(config: TrainConfig, images: ImageSet | None = None) -> ImageSet:
-    """What a run is measured against: its data with seed 0 and nothing left out, so that runs can be compared.
-
-    ``images`` are those that the run was trained on, if they are at hand.
-    """
-    if images is not None and not config.data_size and (config.seed == 0 or config.data != "glyphs"):
-        return images
-    return load_images(
-        config.data, config.resolution, data_root=config.data_root, download=config.download, resize=config.resize
-    )
-
-
-def follow(
-    config: TrainConfig, images: ImageSet, device: torch.device
-) -> tuple[Callable[[nn.Module], dict[str, Any]], list[str]]:
-    """What a run is measured with on its way: a function of the averaged generator, as :meth:`Evaluator.measure`; and
-    lines about what is left out.
-
-    Seeds are 0 whatever the run's own is: all runs are measured alike, and as ``train.evaluate`` does.
-    """
-    count = config.metrics_images
-    real = RealImages(real_images(config, images), count)
-    planned = plan(config.metrics, real, count, config.inception_weights, device, config.kid_subset)
-    evaluator = Evaluator(planned, real)
-
-    def evaluate(generator: nn.Module) -> dict[str, Any]:
-        return evaluator.measure(drawn(generator, "samples", count, config.resolution, 0, real, device))
-
-    return evaluate, planned.notes()

@@ -9,9 +9,8 @@ import torch
 
 from train.base.errors import NotMeasurable
 from train.measure.features import Features
-from train.measure.metric_names import AUTO, METRICS, OF_FEATURES, OF_REALS, parse_metrics
+from train.measure.metric_names import AUTO, KID_SUBSET, METRICS, OF_FEATURES, OF_REALS, parse_metrics
 from train.measure.real_side import RealSide
-from train.run.options import TrainConfig
 
 NEEDED = {"swd": 1, "msssim": 4, "is": 10, "fid": 2, "pr": 4}
 """Fewest images that a metric can be computed from; kid needs a subset."""
@@ -28,7 +27,7 @@ class Plan:
     names: tuple[str, ...]  # of metrics, in the order asked for
     features: Features | None  # of the network that some of them need
     left_out: Mapping[str, str]  # why the others are not measured, by name
-    kid_subset: int = TrainConfig.kid_subset  # images in each of kid's subsets
+    kid_subset: int = KID_SUBSET  # images in each of kid's subsets
 
     def notes(self) -> list[str]:
         """What is left out and why, a line for each reason."""
@@ -41,7 +40,7 @@ def plan(
     generated: int,
     inception_weights: str,
     device: torch.device,
-    kid_subset: int = TrainConfig.kid_subset,
+    kid_subset: int = KID_SUBSET,
 ) -> Plan:
     """The metrics in ``wanted``, or with ``auto`` all that can be measured.
 

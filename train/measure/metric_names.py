@@ -22,6 +22,8 @@ OF_REALS = ("swd", "fid", "kid", "pr")
 """Those that compare with real images; the others are of generated ones alone."""
 AUTO = "auto"
 """All that can be measured."""
+KID_SUBSET = 1000
+"""Images in each of the subsets over which kid is averaged, as in published results."""
 _HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage")
 
 Item = TypeVar("Item")

@@ -9,7 +9,7 @@ import torch
 
 from train.base.capacity import check_fits
 from train.base.errors import UsageError
-from train.base.tables import lookup, parse_grid, parse_table
+from train.base.tables import lookup, parse_grid
 from train.run.options import TrainConfig
 
 
@@ -28,15 +28,13 @@ class Cadence:
     @staticmethod
     def of(config: TrainConfig) -> Cadence:
         """UsageError for a value that makes no sense."""
-        tables = {}
-        for option in ("log_kimg", "image_kimg", "checkpoint_kimg", "metrics_every"):
-            tables[option] = parse_table(getattr(config, option), float, option)
+        tables = [config.table(name) for name in ("log_kimg", "image_kimg", "checkpoint_kimg", "metrics_every")]
         if config.keep < 1:
             raise UsageError(f"keep={config.keep}: at least 1 checkpoint must be kept")
         rows, columns = parse_grid(config.grid)
         # The picture takes this much memory; its latents and its images take more.
         check_fits(3 * rows * columns * config.resolution**2, torch.device("cpu"), f"grid={config.grid}")
-        return Cadence(*tables.values(), config.keep, rows, columns)
+        return Cadence(*tables, config.keep, rows, columns)
 
 
 def due(table: Mapping[int, float], before: int, after: int, resolution: int) -> bool:

@@ -52,12 +52,14 @@ def load(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CheckpointError(f"checkpoint {path} {error}") from error
     found = state.get("format") if isinstance(state, dict) else None
+    if not isinstance(found, int):
+        raise CheckpointError(f"checkpoint {path} names no format; this program reads format {FORMAT}")
     if found == 1:
         raise CheckpointError(
             f"checkpoint {path} is of format 1, of a version before this one, and cannot be continued or read here;"
             f" this program reads format {FORMAT}"
         )
-    if not isinstance(found, int) or found != FORMAT:
+    if found != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {found}; this program reads format {FORMAT}")
     return state
 

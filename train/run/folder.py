@@ -42,7 +42,7 @@ def new_folder(out: Path | None, name: str) -> Path:
             return folder
 
 
-def write_config(folder: Path, config: TrainConfig) -> None:
-    """Writes ``config.json``."""
-    text = json.dumps(to_dict(config), indent=2) + "\n"
+def write_config(folder: Path, config: TrainConfig, program: str) -> None:
+    """Writes ``config.json``: the options, and whose they are."""
+    text = json.dumps({"program": program, **to_dict(config)}, indent=2) + "\n"
     write_atomically(folder / "config.json", lambda file: file.write(text.encode()))

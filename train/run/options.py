@@ -10,8 +10,8 @@ import contextlib
 import dataclasses
 import difflib
 import io
+import itertools
 import json
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,10 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import tyro
 
 from train.base.errors import UsageError
-from train.base.tables import parse_table
+from train.base.tables import Number, parse_table
 from train.base.values import Range, Seed, check_values
 from train.engine.schedule import Schedule
+from train.measure.metric_names import KID_SUBSET
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
 Config = TypeVar("Config", bound="TrainConfig")
@@ -93,7 +94,7 @@ class TrainConfig:
     """Thousands of images between evaluations."""
     metrics_images: int = 2000
     """Generated images of an evaluation, and the maximum number of real ones."""
-    kid_subset: Annotated[int, Range(2)] = 1000
+    kid_subset: Annotated[int, Range(2)] = KID_SUBSET
     """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
@@ -106,7 +107,11 @@ class TrainConfig:
     def check(self) -> None:
         """UsageError for an option out of range and for two that exclude each other, with the reason."""
         check_values(self)
-        parse_table(self.ema_kimg, float, "ema_kimg")
+        self.table("ema_kimg")
+
+    def table(self, option: str, kind: type[Number] = float) -> dict[int, Number]:
+        """The values of a TABLE by resolution; UsageError if it is none."""
+        return parse_table(getattr(self, option), kind, option)
 
     def schedule(self) -> Schedule:
         """The phases that the options describe; UsageError as in :meth:`check`, which it calls."""
@@ -151,14 +156,25 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
     return config
 
 
-def read_config(kind: type[Config], path: Path) -> Config:
-    """The options in a ``config.json``."""
+def read_config(kind: type[Config], path: Path, program: str) -> Config:
+    """The options in the ``config.json`` of a run of a program, such as ``python -m train.pggan``.
+
+    Raises:
+        UsageError: if there is none, or it is damaged, of another program or of an older version of this one.
+    """
     try:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist: --resume takes the folder of a run") from None
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is damaged: {error}") from None
+    if isinstance(values, Mapping):
+        whose = values.get("program")
+        if whose is None:
+            raise UsageError(f"{path} is of a version before this one, and its run cannot be continued here")
+        if whose != program:
+            raise UsageError(f"{path} is of a run of {whose}, not of {program}")
+        values = {name: value for name, value in values.items() if name != "program"}
     return from_dict(kind, values, str(path))
 
 
@@ -168,7 +184,7 @@ def parse_command_line(
     *,
     prog: str,
     description: str,
-    inherited: Mapping[str, Any] = types.MappingProxyType({}),
+    inherited: Mapping[str, Any] | None = None,
 ) -> tuple[Config, RunOptions]:
     """The options in force.
 
@@ -178,18 +194,18 @@ def parse_command_line(
     Raises:
         UsageError: for an unknown option, a bad value or an unknown preset.
     """
-    start = dataclasses.replace(_starting_point(presets, args), **inherited)
+    start = dataclasses.replace(_starting_point(presets, args, prog), **(inherited or {}))
     kind = type(start)
     # One flat class of both kinds of options makes a flat command line.
     command = dataclasses.make_dataclass("Options", [], bases=(RunOptions, kind), frozen=True)
     command.__doc__ = description
-    default = command(**{field.name: getattr(start, field.name) for field in dataclasses.fields(kind)})
-    options = parse_options(command, args, prog=prog, default=default)
-    config, run = (
-        part(**{field.name: getattr(options, field.name) for field in dataclasses.fields(part)})
-        for part in (kind, RunOptions)
-    )
-    return config, run
+    options = parse_options(command, args, prog=prog, default=command(**_values(start, kind)))
+    return kind(**_values(options, kind)), RunOptions(**_values(options, RunOptions))
+
+
+def _values(options: Any, kind: type) -> dict[str, Any]:
+    """Those of the fields that ``kind`` has."""
+    return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
 
 
 Options = TypeVar("Options")
@@ -228,7 +244,7 @@ def check_at_least(options: Any, least: int, *names: str) -> None:
             raise UsageError(f"{name}={getattr(options, name)} is less than {least}")
 
 
-def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Config:
+def _starting_point(presets: Mapping[str, Config], args: Sequence[str], prog: str) -> Config:
     """The defaults that ``--preset`` or ``--resume`` in ``args`` asks for."""
     preset, resume = option_value(args, "--preset"), option_value(args, "--resume")
     first = next(iter(presets))
@@ -244,7 +260,7 @@ def _starting_point(presets: Mapping[str, Config], args: Sequence[str]) -> Confi
     run = Path(resume)
     if not run.exists():
         raise UsageError(f"--resume {run} does not exist")
-    return read_config(type(presets[first]), (run if run.is_dir() else run.parent) / "config.json")
+    return read_config(type(presets[first]), (run if run.is_dir() else run.parent) / "config.json", prog)
 
 
 def option_value(args: Sequence[str], option: str) -> str | None:
@@ -261,9 +277,5 @@ def option_value(args: Sequence[str], option: str) -> str | None:
 def _first_paragraph(box: str) -> str:
     """What tyro says in a box of several lines, without the box and the advice below its first rule."""
     lines = [line.strip("│╭╮╰╯ \n") for line in box.splitlines()]
-    body: list[str] = []
-    for line in lines[1:]:
-        if line and set(line) <= {"─"}:
-            break
-        body.append(line)
+    body = itertools.takewhile(lambda line: set(line) != {"─"}, lines[1:])
     return " ".join(" ".join(body).split()) or " ".join(box.split())

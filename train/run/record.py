@@ -54,7 +54,7 @@ def read_run(folder: Path) -> Run:
     if not isinstance(config, dict):
         raise UsageError(f"{folder / 'config.json'} is damaged: it is not an object that holds options")
     for number, line in enumerate(lines, 1):
-        if wrong := wrong_in_line(line):
+        if wrong := _wrong_in_line(line):
             raise UsageError(f"{folder / STATS} is damaged in line {number}: it {wrong}")
     reals = folder / "reals.png"
     return Run(
@@ -67,7 +67,7 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def wrong_in_line(line: Any) -> str:
+def _wrong_in_line(line: Any) -> str:
     """What is wrong with a line of statistics about training, or about an evaluation; nothing if it is right.
 
     Values are numbers, or null where one was not finite.

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,13 +15,13 @@ from train.base.errors import UsageError
 from train.base.lock import locked
 from train.base.memory import keep_freed_memory
 from train.data import NAMES, ImageSet, load_images
-from train.measure.evaluator import follow
 from train.measure.metric_names import parse_metrics
 from train.run import checkpoint, image_names
 from train.run.cadence import Cadence
 from train.run.folder import new_folder, run_name, write_config
 from train.run.init_from import open_origin, take_over
 from train.run.loop import Loop
+from train.run.measuring import follow
 from train.run.options import TrainConfig, option_value, parse_command_line, to_dict
 from train.run.system import System
 
@@ -38,17 +39,21 @@ def training_images(config: TrainConfig) -> ImageSet:
     )
 
 
-def train_as_told(system: System, args: Sequence[str]) -> int:
-    """A system's whole program: what the arguments say is checked, and then done; returns the exit code.
+def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
+    """A system's whole program: what the arguments (None: the command line's) say is checked, and then done.
+
+    Returns:
+        The exit code.
 
     Raises:
         UsageError, DataError: what the user can mend, another training in the folder included; exit code 2.
         TrainingError, OSError: what failed on the way; exit code 1.
     """
+    args = sys.argv[1:] if args is None else args
     # A run that is resumed has its networks already, and does not need those that it began with.
     source = None if option_value(args, "--resume") else option_value(args, "--init-from")
     origin = open_origin(Path(source), system) if source else None
-    inherited = origin.sizes if origin else {}
+    inherited = origin.sizes if origin else None
     config, run = parse_command_line(
         system.presets, args, prog=system.program, description=system.about, inherited=inherited
     )
@@ -106,7 +111,8 @@ def train_as_told(system: System, args: Sequence[str]) -> int:
         last = schedule.phases[-1].resolution
         if last < config.resolution:
             notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
-        write_config(folder, config)  # the first file of a run: whoever finds others alone cannot tell whose they are
+        # The first file of a run: whoever finds others alone cannot tell whose they are.
+        write_config(folder, config, system.program)
         if not run.resume and _are_own(config, images):
             image_names.write(folder, images.files)
         return loop.run(*notes)

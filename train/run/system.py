@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,26 +50,19 @@ class System:
 
 def system(name: str) -> System:
     """The system of a name; UsageError if there is none that makes images."""
-    known = name in {entry.name for entry in catalogue()}
-    found = getattr(importlib.import_module(f"train.{name}"), "SYSTEM", None) if known else None
+    found = getattr(importlib.import_module(f"train.{name}"), "SYSTEM", None) if name in catalogue() else None
     if found is None:
         raise UsageError(f"there is no system {name!r} that makes images")
     return found
 
 
-class Entry(NamedTuple):
-    """A line of the catalogue."""
+def catalogue() -> dict[str, str]:
+    """What each system is and its paper, by name: the first line of the files that name a paper there. Nothing is
+    imported."""
+    lines = {path.stem: first_line(path) for path in sorted(FOLDER.glob("*.py"))}
+    return {name: line for name, line in lines.items() if "arXiv" in line}
 
-    name: str
-    line: str  # what it is and its paper: the first line of its file
 
-
-def catalogue() -> list[Entry]:
-    """All systems, by name: the files whose first line names a paper. Nothing is imported."""
-    entries = []
-    for path in sorted(FOLDER.glob("*.py")):
-        module = ast.parse(path.read_text())
-        line, *_ = (ast.get_docstring(module) or "").splitlines() or [""]
-        if "arXiv" in line:
-            entries.append(Entry(path.stem, line.rstrip(".")))
-    return entries
+def first_line(path: Path) -> str:
+    """What a file says of itself first, without the full stop; the file is not imported."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0].rstrip(".")

@@ -202,7 +202,7 @@ def check_features(found: Mapping[Task, Scores]) -> None:
 
 def config_of(task: Task, options: Options) -> DcganConfig:
     """The options of a training that has begun."""
-    return read_config(DcganConfig, task.folder(options.out) / "config.json")
+    return read_config(DcganConfig, task.folder(options.out) / "config.json", SYSTEM.program)
 
 
 def main(args: Sequence[str] | None = None) -> int:

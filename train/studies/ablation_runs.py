@@ -18,12 +18,13 @@ from train.base.errors import TrainingError, UsageError
 from train.base.interrupt import StopSignals
 from train.data import ImageSet
 from train.dcgan import DcganConfig
-from train.measure.evaluator import Evaluator, real_images
+from train.measure.evaluator import Evaluator
 from train.measure.measurable import plan
 from train.measure.metric_names import qualified
 from train.measure.real_side import RealImages
 from train.measure.samples import Samples, chosen, chosen_indices
 from train.run.checkpoint import checkpoints
+from train.run.measuring import real_images
 from train.run.record import read_run
 from train.run.session import training_images
 from train.studies.processes import Stopped, attempt

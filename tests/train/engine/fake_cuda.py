@@ -45,14 +45,13 @@ class Recording(TorchDispatchMode):
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         options = kwargs or {}
-        if op is torch.ops.aten._local_scalar_dense.default:
-            raise RuntimeError("a graph cannot hold what is read from the device")
         given = dict(zip((argument.name for argument in op._schema.arguments), args, strict=False)) | options
         for argument in op._schema.arguments:
             if argument.alias_info is not None and argument.alias_info.is_write:
                 self.changed += [(x, x.detach().clone()) for x in tensors(given.get(argument.name))]
         results = op(*args, **options)
-        self.calls.append((op, args, options, results))
+        if op is not torch.ops.aten._local_scalar_dense.default:  # a read, which networks allow themselves on a CPU
+            self.calls.append((op, args, options, results))
         return results
 
 
@@ -60,7 +59,7 @@ class FakeCuda:
     """A device on which capturing executes nothing and a replay does what was captured.
 
     Args:
-        error: of the capture whose number it has, if there is one.
+        error: of the capture with the number ``failing``, the first being 0; "" for none.
     """
 
     def __init__(self, error: str = "", failing: int = 1) -> None:

@@ -15,6 +15,7 @@ from train.engine.cuda_graphs import WARM_UP
 from train.engine.game import Batch, Move, Networks, Role, Stats
 from train.engine.trainer import Trainer
 
+from ..runs import assert_same, steps
 from .fake_cuda import FakeCuda
 from .games import BATCH, TOYS, Balanced, Lazy, Toy, source_of, spoil, toy_trainer, trainer_of
 
@@ -23,30 +24,12 @@ SPOILT = {"TwoLists": "a", "Often": "D/real"}
 """A column of each game that its first update cannot do without; "real" where nothing is said."""
 
 
-def steps(trainer: Trainer, count: int) -> Trainer:
-    for _ in range(count):
-        trainer.step()
-    return trainer
-
-
 def saved(trainer: Trainer) -> dict[str, Any]:
     """The state as a file brings it back."""
     file = io.BytesIO()
     torch.save(trainer.state_dict(), file)
     file.seek(0)
     return torch.load(file)
-
-
-def assert_same(mine: Any, theirs: Any, where: str = "state") -> None:
-    """To the bit."""
-    if isinstance(mine, dict):
-        assert mine.keys() == theirs.keys(), where
-        for name in mine:
-            assert_same(mine[name], theirs[name], f"{where}, {name}")
-    elif isinstance(mine, Tensor):
-        assert torch.equal(mine, theirs), where
-    else:
-        assert mine == theirs, where
 
 
 # ---- resuming
@@ -153,7 +136,7 @@ def test_a_pool_of_each_process_holds_what_a_loss_reported() -> None:
     steps(trainer, 2)
     pool = trainer.game.own.pool
     assert torch.equal(pool, torch.cat((made[1], made[0]))[: len(pool)])
-    assert_same(saved(trainer)["own"], {"pool": pool})
+    assert torch.equal(saved(trainer)["own"]["pool"], pool)
 
 
 def test_a_role_that_moves_often_sees_rows_of_its_own_in_each_repeat() -> None:

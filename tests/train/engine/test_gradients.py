@@ -9,6 +9,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from train.engine.game import Batch, Game, Move, Update
 from train.engine.player import Player
 from train.engine.trainer import Trainer
 from train.gan.game import Gan
-from train.gan.options import LOSSES, PENALTIES, Techniques
+from train.gan.options import LOSSES, PENALTIES, GanConfig, Techniques
 
 from . import textbook
 from .games import BATCH, CPU, TOYS, Lists, toy_trainer, trainer_of
@@ -84,52 +85,29 @@ def images(size: int) -> ImageSet:
     return ImageSet.from_images(pixels, name="noise", labels=torch.arange(20) % 3)
 
 
-def growing(**changes: Any) -> Make:
-    """PGGAN in the middle of its fade to 8x8."""
+def system(program: ModuleType, kind: type[GanConfig], shown: int = 0, **options: Any) -> Make:
+    """A system as its own program builds it, when it has shown so many images."""
 
     def make(update: str, microbatch: int, compile: bool) -> Trainer:
-        config = pggan.PgganConfig(
-            resolution=8,
-            fade_kimg="0.016",
-            stable_kimg="0.016",
-            batch=str(BATCH),
-            microbatch=str(microbatch),
-            latent=3,
-            fmap_base=8,
-            fmap_max=3,
-            group_size=2,
-            update=update,
-            compile=compile,
-            **changes,
-        )
-        trainer = pggan.build_trainer(config, images(8), CPU)[0]
-        trainer.images = 16 + 8
+        sizes = {"batch": str(BATCH), "microbatch": str(microbatch), "latent": 3}
+        config = kind(**sizes, update=update, compile=compile, **options)
+        trainer = program.build_trainer(config, images(config.resolution), CPU)[0]
+        trainer.images = shown
         return trainer
 
     return make
 
 
+def growing(**changes: Any) -> Make:
+    """PGGAN in the middle of its fade to 8x8."""
+    phases = {"resolution": 8, "fade_kimg": "0.016", "stable_kimg": "0.016"}
+    return system(pggan, pggan.PgganConfig, 16 + 8, **phases, fmap_base=8, fmap_max=3, group_size=2, **changes)
+
+
 def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
-
-    def make(update: str, microbatch: int, compile: bool) -> Trainer:
-        config = dcgan.DcganConfig(
-            resolution=16,
-            kimg=0.4,
-            batch=str(BATCH),
-            microbatch=str(microbatch),
-            latent=3,
-            g_width=2,
-            d_width=2,
-            kernel_size=4,
-            reference_batch=5,
-            update=update,
-            compile=compile,
-            **changes,
-        )
-        return dcgan.build_trainer(config, images(16), CPU)[0]
-
-    return make
+    sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
+    return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
 
 
 def points() -> Make:
