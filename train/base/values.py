@@ -6,7 +6,6 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -76,13 +75,13 @@ def complaint(value: Any, kind: Any) -> str:
     return ""
 
 
-_NAMES: Mapping[type, str] = {
+_NAMES = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text",
     Path: "a path",
-    type(None): "empty",
+    types.NoneType: "empty",
 }
 
 
