@@ -62,7 +62,8 @@ def complaint(value: Any, kind: Any) -> str:
         if not isinstance(value, tuple):
             return "is not a list"
         return next(filter(None, (complaint(one, parts[0]) for one in value)), "")
-    if not _is_of(value, kind):
+    # Python takes a bool for an int, and no int for a float.
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
         return f"is not {_NAMES[kind]}"
     if kind is int:
         return _beyond(value, Range(torch.iinfo(torch.int64).min))
@@ -83,12 +84,6 @@ _NAMES = {
     Path: "a path",
     types.NoneType: "empty",
 }
-
-
-def _is_of(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _beyond(value: int, allowed: Range) -> str:

@@ -199,7 +199,6 @@ class Loop:
 
     @property
     def _sampler(self) -> nn.Module:
-        """The averaged network that draws."""
         return self.trainer.averages[self.trainer.game.sampler]
 
     def _save_grid(self) -> None:
