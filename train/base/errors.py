@@ -61,8 +61,9 @@ def run_program(main: Callable[[], int]) -> int:
         return _say(error, 1)
     except OSError as error:
         reason = error.strerror or str(error)
-        text = f"{_printable(error.filename)}: {reason}" if error.filename else reason
-        return _say(text, 2 if error.errno in _OF_PATHS else 1)
+        name = error.filename
+        name = name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
+        return _say(f"{name}: {reason}" if name else reason, 2 if error.errno in _OF_PATHS else 1)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -80,10 +81,6 @@ def listed(names: Sequence[str], most: int) -> str:
 def is_out_of_memory(error: Exception) -> bool:
     """On a GPU torch has a type for it, on the CPU only a message."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _printable(path: str | bytes | int) -> str:
-    return path.decode(errors="backslashreplace") if isinstance(path, bytes) else str(path)
 
 
 def _say(error: Exception | str, code: int) -> int:

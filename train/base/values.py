@@ -6,7 +6,6 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -63,7 +62,8 @@ def complaint(value: Any, kind: Any) -> str:
         if not isinstance(value, tuple):
             return "is not a list"
         return next(filter(None, (complaint(one, parts[0]) for one in value)), "")
-    if not _is_of(value, kind):
+    # Python takes a bool for an int, and no int for a float.
+    if isinstance(value, bool) != (kind is bool) or not isinstance(value, (int, float) if kind is float else kind):
         return f"is not {_NAMES[kind]}"
     if kind is int:
         return _beyond(value, Range(torch.iinfo(torch.int64).min))
@@ -76,20 +76,14 @@ def complaint(value: Any, kind: Any) -> str:
     return ""
 
 
-_NAMES: Mapping[type, str] = {
+_NAMES = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
     str: "text",
     Path: "a path",
-    type(None): "empty",
+    types.NoneType: "empty",
 }
-
-
-def _is_of(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    return isinstance(value, (int, float) if kind is float else kind)
 
 
 def _beyond(value: int, allowed: Range) -> str:

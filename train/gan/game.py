@@ -112,17 +112,15 @@ class Gan(Game):
 
     def d(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         """D's loss with the penalties on the gradients at its images, then the penalties at other points."""
-        fake = self.generate(nets, b, "D").detach()
-        yield self._at_images(nets, b, fake, stats)
+        yield self._at_images(nets, b, stats)
         for i, penalty in enumerate(self.penalties):
             if penalty.every == 1 and penalty.at not in ("real", "fake"):
-                value = self._alone(i, nets, b, fake)
+                value = self._alone(i, nets, b)
                 stats["penalty"] = stats["penalty"] + value.detach() if "penalty" in stats else value.detach()
                 yield value
 
     def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
-        fake = self.generate(nets, b, "G")
-        scores = self._scores(nets, b, "G/fake", fake, b.get("G/labels"))
+        scores = self._scores(nets, b, "G/fake", self.generate(nets, b, "G"), b.get("G/labels"))
         real = None
         if self.objective.compares:
             with torch.no_grad():
@@ -133,8 +131,7 @@ class Gan(Game):
 
     def lazy_penalty(self, index: int, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         """A penalty of every n-th step, by itself."""
-        at_real = self.penalties[index].at == "real"
-        yield self._alone(index, nets, b, None if at_real else self.generate(nets, b, "D").detach())
+        yield self._alone(index, nets, b)
 
     def generate(self, nets: Networks, b: Batch, role: str) -> Tensor:
         """The fakes that a role learns from, in float32 or wider: the same for both in a graph that they share."""
@@ -154,14 +151,14 @@ class Gan(Game):
         minibatches = {"batches": batches} if getattr(self.networks["D"], "sees_batch", False) else {}
         return self.conditioning.judge(nets.D, x, labels, **minibatches)
 
-    def _at_images(self, nets: Networks, b: Batch, fake: Tensor, stats: Stats) -> Tensor:
+    def _at_images(self, nets: Networks, b: Batch, stats: Stats) -> Tensor:
         """D's loss at reals and fakes, with the penalties there: their gradients are those of the scores' own pass.
 
         They are with respect to the images before the augmentation, through it.
         """
         inside = [p for p in self.penalties if p.every == 1 and p.at in ("real", "fake")]
         at = {penalty.at for penalty in inside}
-        images, labels = {"real": b["D/real"], "fake": fake}, b.get("D/labels")
+        images, labels = {"real": b["D/real"], "fake": self.generate(nets, b, "D").detach()}, b.get("D/labels")
         gradients: dict[str, Tensor] = {}
         if len(at) == 1:
             # In one pass with the other images, their gradients would be taken too.
@@ -189,11 +186,12 @@ class Gan(Game):
             loss = loss + value
         return loss
 
-    def _alone(self, index: int, nets: Networks, b: Batch, fake: Tensor | None) -> Tensor:
+    def _alone(self, index: int, nets: Networks, b: Batch) -> Tensor:
         """A penalty with a pass of its own."""
         penalty, labels = self.penalties[index], b.get("D/labels")
+        fake = None if penalty.at == "real" else self.generate(nets, b, "D").detach()
         if penalty.at in ("real", "fake"):
-            points = nets.point(b["D/real"] if penalty.at == "real" else fake)
+            points = nets.point(b["D/real"] if fake is None else fake)
             return penalty.loss(nets.gradient(self._scores(nets, b, f"D/{penalty.at}", points, labels), points))
         real = self.augmentation(b["D/real"], b, "D/real")
         if penalty.at == "between":

@@ -81,7 +81,10 @@ def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
         except CheckpointError as error:
             warnings.append(str(error))
             continue
-        if (why := _divergence(state)) is None:
+        why = None
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # it holds no trainer's state
+            why = divergence(state["trainer"])
+        if why is None:
             return path, state, warnings
         warnings.append(f"checkpoint {path} is of a run that has diverged: {why}")
     if set(checkpoints(folder)) - set(there):  # a run at work there has written a newer one and removed these
@@ -95,17 +98,9 @@ def newest_healthy(folder: Path) -> tuple[Path, str] | None:
     for path in reversed(checkpoints(folder)):
         with contextlib.suppress(CheckpointError), reading(path):
             state = load(path)
-            if not _divergence(state) and not streak(state["trainer"]):
+            if not divergence(state["trainer"]) and not streak(state["trainer"]):
                 return path, str(state["config"]["lr"])
     return None
-
-
-def _divergence(state: Mapping[str, Any]) -> str | None:
-    """As :func:`train.run.divergence.divergence`; nothing is said of what holds no trainer's state."""
-    try:
-        return divergence(state["trainer"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
 
 
 def find(path: Path) -> tuple[Path, dict[str, Any], list[str]]:
@@ -149,8 +144,7 @@ def check_system(state: Mapping[str, Any], name: str, path: Path, option: str = 
 def check_continues(
     state: Mapping[str, Any], path: Path, trainer: Trainer, description: Mapping[str, Any], fixed: Sequence[str]
 ) -> None:
-    """Sees to it that a trainer can go on from a checkpoint's content: all that is wrong is said before anything is
-    changed.
+    """Sees to it that a trainer can go on from a checkpoint, before anything is changed.
 
     Args:
         description: what this run's checkpoints say of its networks.
@@ -185,11 +179,7 @@ def check_continues(
 
 
 def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: Path) -> None:
-    """Sees to it that a network's saved tensors have its own names and shapes.
-
-    Raises:
-        CheckpointError: naming the first that differs.
-    """
+    """CheckpointError, naming the first, if a network's saved tensors have other names or shapes than its own."""
     if not isinstance(saved, Mapping):
         raise CheckpointError(f"checkpoint {path} is damaged: {name} holds no tensors by name")
     mine = {k: v.shape for k, v in network.state_dict().items() if isinstance(v, torch.Tensor)}

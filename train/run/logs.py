@@ -21,11 +21,9 @@ class RunLog:
     """Writes to a run's folder and to the screen.
 
     Args:
-        folder: the run's folder.
         sizes: bytes of each file to keep when a run is resumed, as :meth:`sizes` gave them at its checkpoint.
         purge_step: on resume, TensorBoard's events from this step on are void.
         tensorboard: write events too, if TensorBoard is installed.
-        screen: where lines are shown.
     """
 
     def __init__(
@@ -56,8 +54,7 @@ class RunLog:
         """A line that the next one replaces on a terminal; elsewhere a line like any other."""
         if not self._screen.isatty():
             return self.line(text)
-        columns = shutil.get_terminal_size().columns
-        self._screen.write("\r\x1b[K" + text[: columns - 1])
+        self._screen.write("\r\x1b[K" + text[: shutil.get_terminal_size().columns - 1])
         self._screen.flush()
         self._shown = True
         self._write(LINES, text)

@@ -52,12 +52,7 @@ class Loop:
         self._last_saved = -1
 
     def restore(self, path: Path, state: Mapping[str, Any]) -> None:
-        """Takes over what :func:`train.run.checkpoint.load` read.
-
-        Raises:
-            CheckpointError: if it does not fit these networks.
-            UsageError: if it does not fit this data.
-        """
+        """Takes over what :func:`train.run.checkpoint.load` read; raises as its ``check_continues`` does."""
         with checkpoint.reading(path):
             checkpoint.check_continues(state, path, self.trainer, self.description, self.fixed)
             self.trainer.load_state_dict(state["trainer"])
@@ -204,7 +199,6 @@ class Loop:
 
     @property
     def _sampler(self) -> nn.Module:
-        """The averaged network that draws."""
         return self.trainer.averages[self.trainer.game.sampler]
 
     def _save_grid(self) -> None:

@@ -185,10 +185,10 @@ def parse_command_line(
     description: str,
     inherited: Mapping[str, Any] | None = None,
 ) -> tuple[Config, RunOptions]:
-    """The options in force.
+    """The options in force; exits with 0 for ``--help``.
 
-    ``presets`` holds at least one entry, the first being the default; ``inherited`` are values that replace those of
-    the preset where ``args`` do not name others. Exits with 0 for ``--help``.
+    The first of ``presets`` is the default; ``inherited`` are values that replace those of the preset where ``args``
+    do not name others.
 
     Raises:
         UsageError: for an unknown option, a bad value or an unknown preset.

@@ -39,9 +39,7 @@ def time_left(schedule: Schedule, images: int, seconds_per_image: Mapping[int, f
     """
     seen = sorted(seconds_per_image)
     here = seconds_per_image[seen[-1]]
-    growth = 2.0
-    if len(seen) > 1:
-        growth = min(max(here / seconds_per_image[seen[-2]], 1.0), 4.0)
+    growth = min(max(here / seconds_per_image[seen[-2]], 1.0), 4.0) if len(seen) > 1 else 2.0
     total = 0.0
     for phase in schedule.phases:
         doublings = max((phase.resolution // seen[-1]).bit_length() - 1, 0)
