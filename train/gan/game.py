@@ -120,6 +120,10 @@ class Gan(Game):
                 yield value
 
     def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
+        yield self._deceiving(nets, b, stats)
+
+    def _deceiving(self, nets: Networks, b: Batch, stats: Stats) -> Tensor:
+        """G's loss. Scores and their maps are let go on return, before its gradients are taken."""
         scores = self._scores(nets, b, "G/fake", self.generate(nets, b, "G"), b.get("G/labels"))
         real = None
         if self.objective.compares:
@@ -127,7 +131,7 @@ class Gan(Game):
                 real = self._scores(nets, b, "G/real", b["G/real"], b.get("G/real labels"))
         loss = self.objective.g(scores, real, stats)
         classes = self.conditioning.g(scores, b.get("G/labels"))
-        yield loss if classes is None else loss + classes
+        return loss if classes is None else loss + classes
 
     def lazy_penalty(self, index: int, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         """A penalty of every n-th step, by itself."""
