@@ -63,26 +63,15 @@ class Player:
         average_gradients: Reduce | None = None,
     ) -> None:
         self.networks = dict(networks)
-        self._names = {
-            parameter: f"{name}.{part}"
-            for name, network in self.networks.items()
-            for part, parameter in network.named_parameters()
-            if parameter.requires_grad
-        }
+        named = nn.ModuleDict(self.networks).named_parameters()
+        self._names = {parameter: name for name, parameter in named if parameter.requires_grad}
         parameters = list(self._names)
         device = parameters[0].device
         self._role, self._pace = role, pace
         self._lr = torch.tensor(0.0, device=device)
         self._lr_value = 0.0
-        beta1, beta2 = role.betas
-        self.optimizer = torch.optim.Adam(
-            parameters,
-            lr=self._lr,
-            betas=(beta1**pace, beta2**pace) if pace != 1 else role.betas,
-            eps=role.eps,
-            fused=True,
-            capturable=device.type == "cuda",
-        )
+        betas, on_gpu = tuple(beta**pace for beta in role.betas), device.type == "cuda"
+        self.optimizer = torch.optim.Adam(parameters, self._lr, betas, role.eps, fused=True, capturable=on_gpu)
         self.loss_scale = LossScale(device) if loss_scaling else None
         self._average_gradients = average_gradients
         # Those of parameters not yet in use stay where they are, as these do.
@@ -112,9 +101,7 @@ class Player:
 
     def set_lr(self, lr: float) -> None:
         """The schedule's learning rate, of which the role may have a multiple."""
-        lr = lr * self._role.lr
-        if self._pace != 1:
-            lr = lr * self._pace
+        lr = lr * self._role.lr * self._pace
         if lr != self._lr_value:
             self._lr.fill_(lr)
             self._lr_value = lr
