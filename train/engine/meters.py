@@ -59,4 +59,4 @@ class Meters:
             for name, sum_, count in zip(names, sums.tolist(), counts.tolist(), strict=True):
                 before = read.get(name, (0.0, 0.0))
                 read[name] = before[0] + sum_, before[1] + count
-        return read
+        return dict(sorted(read.items()))  # a run that was resumed meets them in another order

@@ -81,6 +81,8 @@ class Step:
             for unit in self._units
             for graph in unit.graphs
         }
+        # Rows of a role's columns, in batches: a lazy move sees those of the first repeat.
+        self._times = {role: max([m.times for m in moves if m.role == role], default=1) for role in game.roles}
         self._still = {graph: self._parameters_beside(graph) for graph in self._functions}
         self._buffers = [*game.state.buffers(), *game.own.buffers()]
         self._ends = bool(self._buffers) or type(game).after is not Game.after
@@ -174,14 +176,14 @@ class Step:
 
     def _rows(self, batch: Batch, graph: tuple[Move, ...], repeat: int, start: int) -> Batch:
         """What the losses of one graph see of the batch: a microbatch of the columns that are theirs or everybody's."""
-        times = {move.role: move.times for move in graph}
+        moving = {move.role for move in graph}
         rows: Batch = {}
         for name, column in batch.items():
             role = name.partition("/")[0] if "/" in name else None
-            if role in self._players and role not in times:
+            if role in self._players and role not in moving:
                 continue
-            of_role = role in times
-            repeats = times[role] if of_role else 1
+            of_role = role in moving
+            repeats = self._times[role] if of_role else 1
             if len(column) != repeats * self._batch:
                 expected = f"{repeats} times the batch's" if repeats > 1 else "the batch's"
                 raise ValueError(f"column {name!r} has {len(column)} rows, not {expected} {self._batch}")
