@@ -168,6 +168,9 @@ GAMES: dict[str, Covered] = {
     "three moves of D": Covered(
         gan("wgan-gp", "r1", d_steps=3), TwoPlayers("wgan-gp", ("wgan-gp", "r1")).plain(), ("alternating",)
     ),
+    "three moves of D, lazy r2": Covered(
+        gan("hinge", "r2(every=2)", d_steps=3), TwoPlayers("hinge", lazy=("r2",)).plain(), ("alternating",)
+    ),
     "pggan": two(growing(), "wgan-gp and drift", ("wgan-gp",)),
     "pggan, concat": two(growing(conditioning="concat"), "wgan-gp and drift", ("wgan-gp",), labels="concat"),
     "pggan, acgan, noise, r1,r2": two(
