@@ -157,10 +157,15 @@ def outcome(found: Mapping[Task, Scores], options: Options, given: Sequence[str]
     Raises:
         UsageError: if not all of it is measured with the same features.
     """
-    check_features(found)
+    by_features: dict[str, Task] = {}
+    for task, scores in found.items():
+        by_features.setdefault(f"{scores.names()[0]} (weights {scores.weights})", task)
+    if len(by_features) > 1:
+        one, other, *_ = (f"{task}: {features}" for features, task in by_features.items())
+        raise UsageError(f"scores from different features cannot be compared: {one}; {other}")
     methods = [(REAL, REAL_SCORE, []), *((method.name, method.paper, method.flags) for method in METHODS)]
-    scores = next(iter(found.values()))
-    config = config_of(next(iter(found)), options)
+    task, scores = next(iter(found.items()))
+    config = config_of(task, options)
     trained = {"data": config.data, "resolution": config.resolution, "precision": config.precision}
     asked = {"kimg": options.kimg, "seeds": options.seeds, "options": [*COMMON, *given]}
     measured = {"names": scores.names(), "images": scores.generated, "reals": scores.real}
@@ -179,16 +184,6 @@ def _row(name: str, paper: float, flags: Sequence[str], found: Mapping[Task, Sco
         mean, deviation = fmean(finite) if finite else None, stdev(finite) if len(finite) > 1 else None
         row[metric] = {"mean": mean, "deviation": deviation, "values": values}
     return row
-
-
-def check_features(found: Mapping[Task, Scores]) -> None:
-    """UsageError if two results are measured with different features, and so must not be averaged or compared."""
-    first: dict[str, Task] = {}
-    for task, scores in found.items():
-        first.setdefault(f"{scores.names()[0]} (weights {scores.weights})", task)
-    if len(first) > 1:
-        one, other, *_ = (f"{task}: {features}" for features, task in first.items())
-        raise UsageError(f"scores from different features cannot be compared: {one}; {other}")
 
 
 def config_of(task: Task, options: Options) -> DcganConfig:

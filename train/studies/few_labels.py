@@ -236,15 +236,9 @@ def as_json(options: Options, data: SemiData, found: Mapping[Task, Errors]) -> d
     for (method, labels), errors in grouped(found).items():
         row = {"method": method, "labels": labels, "repeats": len(errors), "mean": fmean(errors)}
         summary.append({**row, "deviation": stdev(errors) if len(errors) > 1 else None})
-    return {
-        "options": options.shared(),
-        "pool": len(data.pool),
-        "test": len(data.test),
-        "torch": torch.__version__,
-        "ensemble": options.ensemble,
-        "results": [{**task._asdict(), **errors._asdict()} for task, errors in found.items()],
-        "summary": summary,
-    }
+    about = {"options": options.shared(), "pool": len(data.pool), "test": len(data.test), "torch": torch.__version__}
+    results = [{**task._asdict(), **errors._asdict()} for task, errors in found.items()]
+    return {**about, "ensemble": options.ensemble, "results": results, "summary": summary}
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
@@ -150,26 +149,21 @@ def strip_file(folder: Path, task: Task) -> Path:
 
 def summary(found: Mapping[Task, Quality], seeds: Sequence[int]) -> str:
     """The table: what to compare with and a row for each technique, means ± deviations over the seeds."""
-    heading = ["technique", "options"]
-    for data, make in MIXTURES.items():
-        heading += [f"{data}: modes of {len(make().centres)}", "good %", "divergence"]
-    references = {"the data itself": Mixture.sample, "uniform points": Mixture.uniform}
-    rows = [heading, *(reference(name, draw, seeds) for name, draw in references.items())]
+    mixtures = {data: make() for data, make in MIXTURES.items()}
+    rows = [["technique", "options"]]
+    for data, mixture in mixtures.items():
+        rows[0] += [f"{data}: modes of {len(mixture.centres)}", "good %", "divergence"]
+    for name, draw in {"the data itself": Mixture.sample, "uniform points": Mixture.uniform}.items():
+        rows.append([name, ""])
+        for mixture in mixtures.values():
+            drawn = (draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds)
+            rows[-1] += cells([mixture.judge(points) for points in drawn])
     for name, typed in dict.fromkeys((task.technique, task.options) for task in found):
-        row = [name, f"`{typed}`" if typed else ""]
-        for data in MIXTURES:
-            row += cells([quality for task, quality in found.items() if (task.technique, task.data) == (name, data)])
-        rows.append(row)
+        rows.append([name, f"`{typed}`" if typed else ""])
+        for data in mixtures:
+            of_both = [quality for task, quality in found.items() if (task.technique, task.data) == (name, data)]
+            rows[-1] += cells(of_both)
     return table(rows, names=2)
-
-
-def reference(name: str, draw: Callable[[Mixture, int, torch.Generator], Tensor], seeds: Sequence[int]) -> list[str]:
-    """A row for points that no generator made: how good they are."""
-    row = [name, ""]
-    for mixture in (make() for make in MIXTURES.values()):
-        drawn = [draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds]
-        row += cells([mixture.judge(points) for points in drawn])
-    return row
 
 
 def cells(qualities: Sequence[Quality]) -> list[str]:

@@ -164,10 +164,8 @@ def table(rows: Sequence[Sequence[str]], names: int = 1) -> str:
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if i < names else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
+        sized = enumerate(zip(cells, widths, strict=True))
+        padded = [cell.ljust(width) if i < names else cell.rjust(width) for i, (cell, width) in sized]
         return f"| {' | '.join(padded)} |"
 
     rule = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
