@@ -95,7 +95,6 @@ def _charts(runs: Sequence[Run], names: Sequence[str]) -> str:
 
 def _summary(runs: Sequence[Run]) -> str:
     """One column a run: how far and how fast it went, and its metrics, best and last."""
-
     ends = {
         "thousands of images": ("kimg", "{:g}".format),
         "time": ("seconds", duration),

@@ -88,11 +88,7 @@ Options = TypeVar("Options", bound=SemiOptions)
 
 
 def parse_command_line(presets: Mapping[str, Options], args: Sequence[str], prog: str) -> Options:
-    """The options in force.
-
-    Raises:
-        UsageError: for an unknown option or preset, or a bad value.
-    """
+    """The options in force; UsageError for an unknown option or preset, or a bad value."""
     preset = option_value(args, "--preset") or "digits"
     if preset not in presets:
         raise UsageError(f"unknown preset {preset!r}: there are {', '.join(presets)}")

@@ -50,10 +50,8 @@ def drawn(
 ) -> Samples:
     """Images of a generator at the resolution that it has reached, pixels repeated up to ``resolution``.
 
-    A generator with labels gets those of ``like``, an image set or a real side, as frequent as there.
-
-    Raises:
-        UsageError: if its classes are not those of ``like``, or its images are larger than ``resolution``.
+    A generator with labels gets those of ``like``, an image set or a real side, as frequent as there. UsageError if its
+    classes are not those of ``like``, or its images are larger than ``resolution``.
     """
     size, classes = generator.resolution, generator.num_classes
     if size > resolution:

@@ -40,10 +40,9 @@ def save_statistics(path: Path, real: RealImages, network: Features, versions: M
 
 
 class StoredStatistics(RealSide):
-    """The real side from a file. Its resolution is 0 as long as nobody has said it: pytorch-fid's files do not.
+    """The real side from a file; UsageError where that holds no statistics, or is damaged.
 
-    Raises:
-        UsageError: the file does not hold statistics, or is damaged.
+    Its resolution is 0 as long as nobody has said it: pytorch-fid's files do not.
     """
 
     def __init__(self, path: Path) -> None:

@@ -130,11 +130,8 @@ def own_words(task: Task, options: Options) -> list[str]:
 
 
 def check_given(options: Options, given: Sequence[str]) -> torch.device:
-    """Sees to it that every method can be trained with the given options; returns the device that they ask for.
-
-    Raises:
-        UsageError: for an option that this program sets itself, and for what ``train.dcgan`` refuses.
-    """
+    """The device that the given options ask for; UsageError for one that this program sets itself, and for what
+    ``train.dcgan`` refuses of any method."""
 
     def names(line: Sequence[str]) -> list[str]:
         options = [word.removeprefix("--").split("=")[0] for word in line if word.startswith("--")]
@@ -152,11 +149,7 @@ def check_given(options: Options, given: Sequence[str]) -> torch.device:
 
 
 def outcome(found: Mapping[Task, Scores], options: Options, given: Sequence[str]) -> dict[str, Any]:
-    """What was found, as plain types.
-
-    Raises:
-        UsageError: if not all of it is measured with the same features.
-    """
+    """What was found, as plain types; UsageError if not all of it is measured with the same features."""
     by_features: dict[str, Task] = {}
     for task, scores in found.items():
         by_features.setdefault(f"{scores.names()[0]} (weights {scores.weights})", task)

@@ -18,9 +18,9 @@ def summary(results: dict[str, Any]) -> str:
         each = [by_seed.get(seed) for seed in range(1, results["seeds"] + 1)]
         both = each, row["fid"]["values"]
         scores, distances = ([value for value in values if value is not None] for values in both)
-        means = spread(scores, 2), spread(distances, 2)
-        ones = ", ".join(spread([] if value is None else [value], 2) for value in each)
-        rows.append([row["name"], means[0], ones, str(len(scores)), means[1], f"{row['paper']:.2f}"])
+        ones = ", ".join("–" if value is None else f"{value:.2f}" for value in each)
+        cells = [spread(scores, 2), ones, str(len(scores)), spread(distances, 2), f"{row['paper']:.2f}"]
+        rows.append([row["name"], *cells])
         gaps = gaps or None in each or (bool(row["flags"]) and None in row["fid"]["values"])
     note = "\n\n–: not finite, or the training failed. The means leave these out."
     return table(rows) + (note if gaps else "")

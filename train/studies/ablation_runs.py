@@ -66,11 +66,7 @@ class Scores(NamedTuple):
 
 
 def scores_of(values: dict[str, float | None], evaluation: dict[str, Any]) -> Scores:
-    """Metrics by name and what a run says of their evaluation.
-
-    Raises:
-        UsageError: if it does not say what its features are.
-    """
+    """Metrics by name and what a run says of their evaluation; UsageError if it does not say of which features."""
     if not evaluation["features"]:
         raise UsageError("its evaluation does not say of which features")
     found = {name.split("[")[0]: name for name in values}
@@ -107,11 +103,7 @@ class Training:
             )
 
     def finish(self) -> Scores:
-        """What it measured.
-
-        Raises:
-            TrainingError: if it ended without a result.
-        """
+        """What it measured; TrainingError if it ended without a result."""
         if code := self.process.returncode:
             said = self._errors.read_text(errors="replace").splitlines()
             raise TrainingError(said[-1].removeprefix("error: ") if said else f"it ended with code {code}")

@@ -145,9 +145,9 @@ def tasks_of(options: Options) -> list[Task]:
     """All that the options ask for; an ensemble's further members come last."""
     seeds = range(options.seed, options.seed + options.repeats)
     methods = ["gan", *(["supervised", *BASELINES] if options.baselines else [])]
-    first = [Task(method, labels, seed) for seed in seeds for labels in options.labels for method in methods]
-    members, all_labels = range(1, options.ensemble), options.labels
-    return first + [Task("gan", labels, seed, member) for seed in seeds for member in members for labels in all_labels]
+    every, members = options.labels, range(1, options.ensemble)
+    tasks = [Task(method, labels, seed) for seed in seeds for labels in every for method in methods]
+    return tasks + [Task("gan", labels, seed, member) for seed in seeds for member in members for labels in every]
 
 
 loaded = functools.cache(load_semi_data)

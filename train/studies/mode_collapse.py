@@ -161,8 +161,7 @@ def summary(found: Mapping[Task, Quality], seeds: Sequence[int]) -> str:
     for name, typed in dict.fromkeys((task.technique, task.options) for task in found):
         rows.append([name, f"`{typed}`" if typed else ""])
         for data in mixtures:
-            of_both = [quality for task, quality in found.items() if (task.technique, task.data) == (name, data)]
-            rows[-1] += cells(of_both)
+            rows[-1] += cells([found[task] for task in found if (task.technique, task.data) == (name, data)])
     return table(rows, names=2)
 
 

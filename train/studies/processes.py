@@ -44,10 +44,7 @@ def in_processes(jobs: int, do: Callable[..., Any], calls: Sequence[tuple[Any, .
     """Indices of ``calls``, the arguments of ``do``, and what :func:`attempt` gives, as they end; ``jobs`` at a time.
 
     A single job runs here; several run in processes that share the CPU threads. These end with this iterator: when
-    :class:`Stopped` or any other error ends it early, calls are cut off where they are.
-
-    Raises:
-        TrainingError: if one of the processes is killed.
+    :class:`Stopped` or any other error ends it early, calls are cut off where they are. TrainingError if one is killed.
     """
     jobs = min(jobs, len(calls))
     if jobs < 2:

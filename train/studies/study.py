@@ -140,11 +140,8 @@ def opened(
 
 
 def _changed(config: Path, options: Mapping[str, Any]) -> str:
-    """``"lr=0.1, not lr=0.2"`` for the first option that is not the one in the file, or nothing.
-
-    Raises:
-        UsageError: if the file is damaged.
-    """
+    """``"lr=0.1, not lr=0.2"`` for the first option that is not the one in the file, or nothing; UsageError if that is
+    damaged."""
     try:
         theirs, ours = json.loads(config.read_text()), json.loads(json.dumps(options))
     except (ValueError, RecursionError) as error:
