@@ -9,7 +9,9 @@ weights in classifiers are normalised (Salimans & Kingma 2016); hidden layers ha
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -154,8 +156,8 @@ class DenseGenerator(nn.Sequential):
         for inputs, outputs in itertools.pairwise(widths):
             norm = nn.BatchNorm1d(outputs, track_running_stats=False)
             layers += [nn.Linear(inputs, outputs, bias=False), norm, nn.Softplus()]
-        size = shape[0] * shape[1] * shape[2]
-        super().__init__(*layers, weight_norm(nn.Linear(widths[-1], size)), nn.Sigmoid(), nn.Unflatten(1, tuple(shape)))
+        last = weight_norm(nn.Linear(widths[-1], math.prod(shape)))
+        super().__init__(*layers, last, nn.Sigmoid(), nn.Unflatten(1, tuple(shape)))
         self.latent_dim = latent_dim
 
 
@@ -211,3 +213,50 @@ def _normalised(layer: nn.Module, deviation: float) -> nn.Module:
 
 def _weighted(network: nn.Module) -> list[nn.Module]:
     return [module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d))]
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A preset's networks of §6.1, for images in [0, 1]."""
+
+    hidden: tuple[int, ...] = (1000, 500, 250, 250, 250)
+    generator_hidden: tuple[int, ...] = (500, 500)
+    input_noise: float = 0.3
+    noise: float = 0.5
+
+    def build(self, shape: tuple[int, int, int], num_classes: int, compare_batch: bool) -> tuple[Classifier, nn.Module]:
+        """Discriminator and generator for images [C, H, W]."""
+        layers = {"hidden": self.hidden, "input_noise": self.input_noise, "noise": self.noise}
+        classifier = DenseClassifier(math.prod(shape), num_classes, **layers, compare_batch=compare_batch)
+        return classifier, DenseGenerator(shape, hidden=self.generator_hidden)
+
+    def input_of(self, pixels: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] → float32 in the networks' range."""
+        return (pixels / 127.5 - 1 + 1) / 2
+
+
+@dataclass(frozen=True)
+class Convolutional:
+    """A preset's networks of §6.2, for images in [−1, 1]."""
+
+    width: int
+    generator_width: int = 512
+
+    def build(self, shape: tuple[int, int, int], num_classes: int, compare_batch: bool) -> tuple[Classifier, nn.Module]:
+        """Discriminator and generator for images [C, H, W]."""
+        classifier = ConvClassifier(shape[0], num_classes, width=self.width, compare_batch=compare_batch)
+        return classifier, ConvGenerator(shape[1], shape[0], width=self.generator_width)
+
+    def input_of(self, pixels: Tensor) -> Tensor:
+        """uint8 [N, C, H, W] → float32 in the networks' range."""
+        return pixels / 127.5 - 1
+
+
+NETWORKS: Mapping[str, Dense | Convolutional] = {
+    "digits": Dense(hidden=(300, 150, 100), generator_hidden=(200, 200), input_noise=0.2, noise=0.15),
+    "glyphs": Convolutional(width=16, generator_width=64),
+    "mnist": Dense(),
+    "svhn": Convolutional(width=64),
+    "cifar10": Convolutional(width=96),
+}
+"""Of the presets of :mod:`train.semi_supervised`."""

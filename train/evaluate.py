@@ -26,7 +26,7 @@ from train.measure.measurable import plan
 from train.measure.metric_names import AUTO, METRICS, parse_metrics
 from train.measure.real_side import RealImages, RealSide
 from train.measure.samples import Samples, chosen, drawn
-from train.measure.stored_statistics import StoredStatistics, check_free, save_statistics
+from train.measure.stored_statistics import StoredStatistics, save_statistics
 from train.run import checkpoint
 from train.run.measuring import real_images
 from train.run.options import TrainConfig, from_dict, parse_options
@@ -78,10 +78,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     _check(options)
     device = resolve_device(options.device)
-    if _is_checkpoint(options.source):
-        samples, real = _of_run(options, device)
-    else:
-        samples, real = _of_images(options)
+    samples, real = _of_run(options, device) if _is_checkpoint(options.source) else _of_images(options)
     planned = plan(options.metrics, real, samples.count, options.inception_weights, device, options.kid_subset)
     if options.save_stats:
         try:
@@ -102,8 +99,10 @@ def _check(options: Options) -> None:
     for name in ("images", "reals"):
         if getattr(options, name) < (name == "images"):
             raise UsageError(f"{name}={getattr(options, name)} is too few")
-    if options.save_stats:
-        check_free(options.save_stats)
+    if (new := options.save_stats) and new.exists():
+        raise UsageError(f"--save-stats {new} exists already: choose another name")
+    if new and not new.parent.is_dir():
+        raise UsageError(f"--save-stats {new}: there is no folder {new.parent}")
     for name in ("data", "reals", "save_stats"):
         if options.stats and getattr(options, name):
             raise UsageError(f"--stats replaces the real images, so --{name.replace('_', '-')} cannot be given")
@@ -135,15 +134,13 @@ def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
     with checkpoint.reading(path):
         own = {name: value for name, value in state["config"].items() if name in common}
     saved = from_dict(TrainConfig, own, f"checkpoint {path}")
-    given = {"download": options.download, "resolution": options.resolution or saved.resolution}
-    if options.data:
-        given |= {"data": options.data, "data_root": options.data_root, "resize": options.resize}
-    else:
-        given["resize"] = saved.resize or options.resize
-        if options.data_root != Options.data_root:
-            given["data_root"] = options.data_root
+    data, data_root, resize = options.data, options.data_root, options.resize
+    if not data:
+        data, resize = saved.data, saved.resize or resize
+        data_root = saved.data_root if data_root == Options.data_root else data_root
     # How many images the run was given, and with which seed, does not matter here.
-    return dataclasses.replace(TrainConfig(data=saved.data, data_root=saved.data_root), **given)
+    size = options.resolution or saved.resolution
+    return TrainConfig(data=data, data_root=data_root, download=options.download, resize=resize, resolution=size)
 
 
 def _of_images(options: Options) -> tuple[Samples, RealSide]:
@@ -167,27 +164,21 @@ def _of_images(options: Options) -> tuple[Samples, RealSide]:
 
 def _first_size(path: Path) -> int:
     """The shorter side of the first image in a folder or zip file; UsageError if that is no size to compare at."""
+    instead = "give the size to compare at with --resolution"
     try:
         size = min(size_of(open_path(path, 4).read(0)))
     except (UnreadableImage, OSError) as error:
-        raise UsageError(
-            f"{path}: its first image cannot be read ({error}): give the size to compare at with --resolution"
-        ) from None
+        raise UsageError(f"{path}: its first image cannot be read ({error}): {instead}") from None
     if not is_power_of_two(size):
-        raise UsageError(
-            f"{path}: the size of its first image is not a power of two: give the size to compare at with --resolution"
-        )
+        raise UsageError(f"{path}: the size of its first image is not a power of two: {instead}")
     return size
 
 
 def table(result: dict[str, Any]) -> str:
     """A result for people."""
-    size = f"{result['resolution']}x{result['resolution']}"
+    lines = [f"{result['source']} against {result['data']} at {result['resolution']}x{result['resolution']}"]
     reals = result["real"] or "an unknown number of"
-    lines = [
-        f"{result['source']} against {result['data']} at {size}",
-        f"{result['generated']} generated and {reals} real images, seed {result['seed']}",
-    ]
+    lines.append(f"{result['generated']} generated and {reals} real images, seed {result['seed']}")
     if "labels" in result:
         lines.append(f"labels of the real images: {result['labels']}")
     if "stats" in result:

@@ -5,12 +5,10 @@ The data and the sizes are those of its section 3.1 and of Srivastava et al. 201
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -20,7 +18,6 @@ from torch import Tensor
 
 from models.mixture import Discriminator, DNorm, Generator, GNorm
 from train.base.errors import TrainingError, UsageError, run_program
-from train.base.files import write_atomically
 from train.base.seeds import stream_seed
 from train.base.values import Range, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
@@ -31,8 +28,9 @@ from train.engine.trainer import Trainer
 from train.gan.augmentation import InstanceNoise
 from train.gan.game import Gan
 from train.gan.options import Techniques
+from train.measure.pictures import save_picture
 from train.measure.points import strip
-from train.run.options import check_at_least, parse_options
+from train.run.options import parse_options
 
 PROG = "python -m train.mixture"
 SAMPLES = 2500  # judged (Srivastava et al. 2017)
@@ -47,7 +45,7 @@ class MixtureConfig(Techniques):
 
     data: Literal["ring", "grid"] = "ring"
     """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
-    steps: int = 10000
+    steps: Annotated[int, Range(1)] = 10000
     """Updates of G."""
     batch: Annotated[int, Range(2, 2**20)] = 64
     """Points in a step."""
@@ -74,25 +72,20 @@ class MixtureConfig(Techniques):
 
     def check(self) -> None:
         if self.feature_matching not in (0, 4):
-            raise UsageError(
-                f"feature_matching={self.feature_matching} is neither 0 nor 4: 4 stands for D's last hidden layer,"
-                " and there is no other to match"
-            )
+            why = "4 stands for D's last hidden layer, and there is no other to match"
+            raise UsageError(f"feature_matching={self.feature_matching} is neither 0 nor 4: {why}")
         super().check()
         self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
-        check_at_least(self, 1, "steps")
         for name in ("g_norm", "d_norm"):
             norm = getattr(self, name)
             if (self.width < 2 and norm == "layer") or (self.width % 2 and norm == "group"):
-                raise UsageError(
-                    f"width={self.width} cannot be combined with {name}={norm!r}: a unit that is normalised"
-                    " alone is always 0"
-                )
-        if not 0 < self.lr < math.inf:
+                why = "a unit that is normalised alone is always 0"
+                raise UsageError(f"width={self.width} cannot be combined with {name}={norm!r}: {why}")
+        if not self.lr > 0:
             raise UsageError(f"lr={self.lr:g} is not a positive number")
         if not 0 <= self.beta1 < 1:
             raise UsageError(f"beta1={self.beta1} must be at least 0 and below 1")
-        if not 0 <= self.ema_kimg < math.inf:
+        if not self.ema_kimg >= 0:
             raise UsageError(f"ema_kimg={self.ema_kimg:g} is not a finite number of at least 0")
 
 
@@ -144,9 +137,14 @@ def new_trainer(config: MixtureConfig, seed: int) -> Trainer:
     """What trains; positions of its schedule count points."""
     shown = config.batch * config.d_steps * config.steps
     phase = Phase(1, False, 0, shown, shown, config.batch, config.batch, config.lr)
+    random = torch.Generator().manual_seed(stream_seed(seed, "first batch"))
+    reference = torch.randn(config.batch, config.latent, generator=random) if config.g_norm == "virtual" else None
+    shape = {"width": config.width, "weight_norm": config.weight_norm}
+    minibatch = {"minibatch_kernels": config.minibatch_discrimination, "minibatch_dim": config.minibatch_dim}
     torch.manual_seed(stream_seed(seed, "weights"))
     game = Gan(
-        *_networks(config, seed),
+        Generator(config.latent, norm=config.g_norm, reference=reference, **shape),
+        Discriminator(norm=config.d_norm, **minibatch, **shape),
         config.roles((config.beta1, 0.999)),
         config.objective(),
         latent=config.latent,
@@ -174,60 +172,41 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
     Raises:
         TrainingError: if a gradient or the samples are not finite: to the judge that would look like lost modes.
     """
-    with _one_thread(), torch.random.fork_rng(devices=[]):
-        trainer, mixture = new_trainer(config, seed), MIXTURES[config.data]()
-        z = torch.randn(SAMPLES, config.latent, generator=torch.Generator().manual_seed(stream_seed(seed, "samples")))
-        outcome = Outcome(moments(config.steps), [], [])
-        for done in outcome.steps:
-            while trainer.steps < done:
-                trainer.step()
-            with torch.no_grad():
-                points = trainer.averages["G"](z).flatten(1)
-            if trainer.skipped()[0] or not points.isfinite().all():
-                raise TrainingError(f"diverged by step {done} of {config.steps}")
-            outcome.samples.append(points)
-            outcome.quality.append(mixture.judge(points))
-        return outcome
-
-
-def _networks(config: MixtureConfig, seed: int) -> tuple[Generator, Discriminator]:
-    random = torch.Generator().manual_seed(stream_seed(seed, "first batch"))
-    reference = torch.randn(config.batch, config.latent, generator=random) if config.g_norm == "virtual" else None
-    shape = {"width": config.width, "weight_norm": config.weight_norm}
-    generator = Generator(config.latent, norm=config.g_norm, reference=reference, **shape)
-    discriminator = Discriminator(
-        norm=config.d_norm,
-        minibatch_kernels=config.minibatch_discrimination,
-        minibatch_dim=config.minibatch_dim,
-        **shape,
-    )
-    return generator, discriminator
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Networks as small as these gain nothing from more threads, and runs beside each other lose by them."""
+    outcome, mixture = Outcome(moments(config.steps), [], []), MIXTURES[config.data]()
+    z = torch.randn(SAMPLES, config.latent, generator=torch.Generator().manual_seed(stream_seed(seed, "samples")))
     threads = torch.get_num_threads()
+    # Networks as small as these gain nothing from more threads, and runs beside each other lose by them.
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.random.fork_rng(devices=[]):
+            trainer = new_trainer(config, seed)
+            for done in outcome.steps:
+                while trainer.steps < done:
+                    trainer.step()
+                with torch.no_grad():
+                    points = trainer.averages["G"](z).flatten(1)
+                if trainer.skipped()[0] or not points.isfinite().all():
+                    raise TrainingError(f"diverged by step {done} of {config.steps}")
+                outcome.samples.append(points)
+                outcome.quality.append(mixture.judge(points))
     finally:
         torch.set_num_threads(threads)
+    return outcome
 
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     config = MixtureConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(MixtureConfig)})
     config.check()
-    if options.picture is not None and options.picture.suffix.lower() != ".png":
-        raise UsageError(f"picture={options.picture} does not end in .png")
-    if options.picture is not None and not options.picture.parent.is_dir():
-        raise UsageError(f"picture={options.picture}: there is no folder {options.picture.parent}")
+    picture = options.picture
+    if picture and picture.suffix.lower() != ".png":
+        raise UsageError(f"picture={picture} does not end in .png")
+    if picture and not picture.parent.is_dir():
+        raise UsageError(f"picture={picture}: there is no folder {picture.parent}")
     outcome = train_run(config, options.seed)
     mixture = MIXTURES[config.data]()
-    if options.picture is not None:
-        picture = strip(mixture, outcome.samples)
-        write_atomically(options.picture, lambda file: picture.save(file, format="PNG"))
+    if picture:
+        save_picture(picture, strip(mixture, outcome.samples))
     over_time = list(zip(outcome.steps, outcome.quality, strict=True))
     if options.json:
         moments = [{"step": step, **quality._asdict()} for step, quality in over_time]

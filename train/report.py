@@ -6,11 +6,11 @@ import base64
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from PIL import Image
@@ -95,27 +95,24 @@ def _charts(runs: Sequence[Run], names: Sequence[str]) -> str:
 
 def _summary(runs: Sequence[Run]) -> str:
     """One column a run: how far and how fast it went, and its metrics, best and last."""
-
-    def last(name: str, shown: Callable[[float], str]) -> list[str]:
-        return [shown(run.ticks[-1][name]) if run.ticks else "–" for run in runs]
-
-    rows = [
-        ("thousands of images", last("kimg", "{:g}".format)),
-        ("time", last("seconds", duration)),
-        ("images per second at the end", last("images_per_second", "{:.0f}".format)),
-        ("skipped updates", last("skipped", "{:g}".format)),
-    ]
+    ends = {
+        "thousands of images": ("kimg", "{:g}".format),
+        "time": ("seconds", duration),
+        "images per second at the end": ("images_per_second", "{:.0f}".format),
+        "skipped updates": ("skipped", "{:g}".format),
+    }
+    rows = []
+    for heading, (name, shown) in ends.items():
+        rows.append((heading, [shown(run.ticks[-1][name]) if run.ticks else "–" for run in runs]))
     for name in _metrics(runs):
         series = [run.series(name) for run in runs]
         _, winner = better(name, [point for points in series for point in points], key=lambda point: point[1])
-        cells = []
-        for points in series:
-            if not points:
-                cells.append("–")
-                continue
-            kimg, best = better(name, points, key=lambda point: point[1])
-            value = f"<strong>{best:.4g}</strong>" if best == winner and len(runs) > 1 else f"{best:.4g}"
-            cells.append(f"{value} <small>at {kimg:g}; last {points[-1][1]:.4g}</small>")
+        cells = ["–"] * len(runs)
+        for i, points in enumerate(series):
+            if points:
+                kimg, best = better(name, points, key=lambda point: point[1])
+                value = f"<strong>{best:.4g}</strong>" if best == winner and len(runs) > 1 else f"{best:.4g}"
+                cells[i] = f"{value} <small>at {kimg:g}; last {points[-1][1]:.4g}</small>"
         rows.append((f"best {escape(name)}", cells))
     return _table([run.name for run in runs], rows) + _evaluation_notes(runs)
 
@@ -138,8 +135,7 @@ def _grids(runs: Sequence[Run], count: int) -> str:
     """A strip of grids for each run, then the real images."""
     strips = []
     for run in runs:
-        chosen = _evenly(run.grids, count)
-        figures = [_figure(path, f"{int(path.stem.split('_')[1])} kimg") for path in chosen]
+        figures = [_figure(path, f"{int(path.stem.split('_')[1])} kimg") for path in _evenly(run.grids, count)]
         if run.reals is not None:
             figures.append(_figure(run.reals, "real"))
         if figures:
@@ -150,8 +146,6 @@ def _grids(runs: Sequence[Run], count: int) -> str:
 
 def _evenly(items: Sequence[Path], count: int) -> list[Path]:
     """At most ``count`` of the items, evenly spaced, the last one among them."""
-    if count < 1 or not items:
-        return []
     count = min(count, len(items))
     return [items[-1 - round(i * (len(items) - 1) / max(count - 1, 1))] for i in reversed(range(count))]
 
@@ -162,44 +156,38 @@ def _figure(path: Path, caption: str) -> str:
 
 def _data_uri(path: Path) -> str:
     """A picture as text; one wider than WIDEST is reduced."""
-    picture = read_picture(path)
-    if max(picture.size) <= WIDEST:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, format="JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    picture, kind, data = read_picture(path), "png", path.read_bytes()
+    if max(picture.size) > WIDEST:
+        picture.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+        file = io.BytesIO()
+        picture.save(file, format="JPEG", quality=90)
+        kind, data = "jpeg", file.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _options(runs: Sequence[Run]) -> str:
     """Options that differ between the runs, marked, then the others."""
-    names = list(dict.fromkeys(name for run in runs for name in run.config))
-    values = {name: [run.config.get(name, "–") for run in runs] for name in names}
-    differing = [name for name in names if any(value != values[name][0] for value in values[name])]
-    alike = [name for name in names if name not in differing]
-    heads = [run.name for run in runs]
-    parts = []
-    if differing:
-        parts.append(_table(heads, [(escape(name), _cells(values[name])) for name in differing], mark=True))
+    differing, alike = [], []
+    for name in dict.fromkeys(name for run in runs for name in run.config):
+        values = [run.config.get(name, "–") for run in runs]
+        cells = [escape(value if isinstance(value, str) else json.dumps(value)) for value in values]
+        if any(value != values[0] for value in values):
+            differing.append((escape(name), cells))
+        else:
+            alike.append((escape(name), cells[:1]))
+    parts = [_table([run.name for run in runs], differing, mark=True)] if differing else []
     if alike:
         summary = "the same in all runs" if len(runs) > 1 else "all options"
-        shared = [(escape(name), _cells(values[name][:1])) for name in alike]
-        parts.append(f"<details><summary>{summary}</summary>{_table([''], shared)}</details>")
+        parts.append(f"<details><summary>{summary}</summary>{_table([''], alike)}</details>")
     return "\n".join(parts)
-
-
-def _cells(values: Sequence[Any]) -> list[str]:
-    return [escape(value if isinstance(value, str) else json.dumps(value)) for value in values]
 
 
 def _table(heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], mark: bool = False) -> str:
     """Rows of (name, cells), both HTML already; heads are text."""
     head = "".join(f"<th>{escape(text)}</th>" for text in heads)
     body = "".join(f"<tr><th>{name}</th>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, cells in rows)
-    kind = ' class="differ"' if mark else ""
-    return (
-        f'<div class="scroll"><table{kind}><thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    table = '<table class="differ">' if mark else "<table>"
+    return f'<div class="scroll">{table}<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 STYLE = """

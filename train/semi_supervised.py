@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,19 +20,18 @@ from tqdm import trange
 
 from gan_ops.objectives import NonSaturating, feature_matching
 from gan_ops.objectives.semi_supervised import labelled_loss, unlabelled_loss
-from models.semi_supervised import Classifier
+from models.semi_supervised import NETWORKS, Classifier
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import TrainingError, UsageError, run_program
 from train.base.seeds import stream_seed
-from train.base.values import Seed
+from train.base.values import Range, Seed
 from train.data.few_labels import PoolLists, SemiData, balanced_labels, load_semi_data
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats
 from train.engine.precision import Autocast
 from train.engine.schedule import Phase, Position, Schedule
 from train.engine.trainer import Trainer
-from train.run.options import check_at_least, option_value, parse_options
-from train.semi_supervised_networks import NETWORKS, probabilities
+from train.run.options import option_value, parse_options
 
 PROG = "python -m train.semi_supervised"
 BETAS = 0.5, 0.999
@@ -51,9 +50,9 @@ class SemiOptions:
     """Seed of the choice of labels, initial weights and training."""
     generator_loss: Literal["feature-matching", "adversarial"] = "feature-matching"
     """G's loss: distance of mean features (§3.1), or non-saturating with minibatch discrimination (§3.2)."""
-    epochs: int = 300
+    epochs: Annotated[int, Range(1)] = 300
     """Passes over all images (authors' code: 300 for MNIST, 1200 for CIFAR-10, 900 for SVHN)."""
-    batch: int = 100
+    batch: Annotated[int, Range(1)] = 100
     """Images of each kind in a step: labelled, unlabelled and generated (authors' code: 100)."""
     lr: float = 0.003
     """Learning rate of Adam with β₁ 0.5, for both networks (authors' code: 0.003 for MNIST, 0.0003 for the others)."""
@@ -89,21 +88,16 @@ Options = TypeVar("Options", bound=SemiOptions)
 
 
 def parse_command_line(presets: Mapping[str, Options], args: Sequence[str], prog: str) -> Options:
-    """The options in force.
-
-    Raises:
-        UsageError: for an unknown option or preset, or a bad value.
-    """
+    """The options in force; UsageError for an unknown option or preset, or a bad value."""
     preset = option_value(args, "--preset") or "digits"
     if preset not in presets:
         raise UsageError(f"unknown preset {preset!r}: there are {', '.join(presets)}")
     options = parse_options(type(presets[preset]), args, prog=prog, default=presets[preset])
-    check_at_least(options, 1, "epochs", "batch")
     for name, fits in (
-        ("lr", 0 < options.lr < math.inf),
+        ("lr", options.lr > 0),
         ("lr_decay", 0 <= options.lr_decay <= 1),
         ("averaging", 0 < options.averaging <= 1),
-        ("unlabelled_weight", 0 < options.unlabelled_weight < math.inf),  # without it there is no GAN
+        ("unlabelled_weight", options.unlabelled_weight > 0),  # without it there is no GAN
     ):
         if not fits:
             raise UsageError(f"{name}={getattr(options, name)} is out of range")
@@ -162,6 +156,22 @@ def train_and_test(
     if trainer.skipped()[0] or not (tested.isfinite().all() and pool.isfinite().all()):
         raise TrainingError("the network diverged")
     return tested, pool
+
+
+@torch.no_grad()
+def probabilities(network: nn.Module, images: Tensor, batch: int) -> Tensor:
+    """Softmax over the K classes for images [N, C, H, W] → [N, K], on the CPU.
+
+    Batches are all of one size where there are enough images (the last goes back over some of those before it): with
+    minibatch discrimination a sample's classes depend on the size.
+    """
+    device = next(network.parameters()).device
+    result: list[Tensor] = []
+    for start in range(0, len(images), batch):
+        first = max(0, min(start, len(images) - batch))
+        logits = network(images[first : first + batch].to(device)).logits[start - first :]
+        result.append(logits.softmax(1).cpu())
+    return torch.cat(result)
 
 
 def new_trainer(options: SemiOptions, data: SemiData, labelled: Tensor, seed: int, *, adversary: bool) -> Trainer:

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torchvision import datasets
 
 from gan_ops.objectives import Scores
-from train import semi_supervised, semi_supervised_networks
+from models.semi_supervised import NETWORKS, Convolutional, Dense
+from train import semi_supervised
 from train.base.errors import TrainingError, UsageError, run_program
 from train.data import load_images
 from train.data.few_labels import SemiData, balanced_labels, load_semi_data
-from train.semi_supervised import PRESETS, SemiOptions, new_trainer, train_and_test
-from train.semi_supervised_networks import NETWORKS, Convolutional, Dense, probabilities
+from train.semi_supervised import PRESETS, SemiOptions, new_trainer, probabilities, train_and_test
 from train.studies import few_labels
 from train.studies.few_labels import STUDIES, Errors, Task
 from train.studies.processes import in_processes
@@ -39,7 +39,7 @@ def _small_networks(monkeypatch):
     small = {"digits": Dense((12, 8), (6,)), "mnist": Dense((12, 8), (6,))}
     small |= {name: Convolutional(4, 8) for name in ("glyphs", "svhn", "cifar10")}
     for name, networks in small.items():
-        monkeypatch.setitem(semi_supervised_networks.NETWORKS, name, networks)
+        monkeypatch.setitem(NETWORKS, name, networks)
 
 
 @pytest.fixture

@@ -26,9 +26,10 @@ class Curve:
 
 def chart(curves: Sequence[Curve]) -> str:
     """An ``<svg>`` of the curves over kimg, on common axes; ValueError if none has a point."""
-    points = [point for curve in curves for point in curve.points]
-    if not points:
+    curves = [curve for curve in curves if curve.points]
+    if not curves:
         raise ValueError("none of the curves has a point")
+    points = [point for curve in curves for point in curve.points]
     first, last = min(0.0, *(x for x, _ in points)), max(x for x, _ in points)
     x_ticks = [tick for tick in ticks(first, last) if first <= tick <= last]
     last = last if last > first else first + 1
@@ -49,8 +50,6 @@ def chart(curves: Sequence[Curve]) -> str:
         parts.append(f'<text x="{x_at(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:.5g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 3}" text-anchor="end">kimg</text>')
     for curve in curves:
-        if not curve.points:
-            continue
         way = " ".join(f"{x_at(x):.1f},{y_at(y):.1f}" for x, y in curve.points)
         parts.append(f'<polyline points="{way}" fill="none" stroke="{curve.colour}" stroke-width="1.8"/>')
         if len(curve.points) <= MARKED:

@@ -43,9 +43,8 @@ class Classifier(nn.Module):
         layers = [_block(image_channels, width, 1)]
         while size > 4:
             size //= 2
-            wider = min(2 * width, FEATURES) if size > 4 else FEATURES
-            layers.append(_block(width, wider, 2))
-            width = wider
+            narrow, width = width, min(2 * width, FEATURES) if size > 4 else FEATURES
+            layers.append(_block(narrow, width, 2))
             if size == 8:
                 layers.append(_block(width, width, 1))
         self.body = nn.Sequential(*layers)
@@ -99,14 +98,8 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     classifier = _fresh(images, resolution)
     classifier.load_state_dict(kept["network"])
     classifier = classifier.eval().requires_grad_(False)
-    return classifier, {
-        "name": name,
-        "length": FEATURES,
-        "input_size": resolution,
-        "accuracy": kept["accuracy"],
-        "held_out": kept["held_out"],
-        "weights": weights_digest(classifier),
-    }
+    tested = {"accuracy": kept["accuracy"], "held_out": kept["held_out"], "weights": weights_digest(classifier)}
+    return classifier, {"name": name, "length": FEATURES, "input_size": resolution, **tested}
 
 
 _INSTEAD = "name a file of Inception's weights with --inception-weights"

@@ -72,9 +72,8 @@ class Evaluator:
                 values.update({f"swd_{size}": value for size, value in levels.items()})
                 about["swd_images"] = in_both
             elif name == "msssim":
-                values["msssim"], about["msssim_error"], about["msssim_pairs"], about["msssim_scales"] = (
-                    similarity.compute()
-                )
+                values["msssim"], *others = similarity.compute()
+                about["msssim_error"], about["msssim_pairs"], about["msssim_scales"] = others
             elif name == "is":
                 values[key], deviations[key] = metrics.inception_score(logits, seed=self.seed)
             elif name == "fid":
@@ -83,25 +82,17 @@ class Evaluator:
                 frechet.update(fake, real=False)
                 values[key] = frechet.compute()
             elif name == "kid":
-                reference, size = self.real.features(features), self.plan.kid_subset
-                values[key], deviation = metrics.kernel_distance(
-                    fake, reference, subsets=SUBSETS, subset_size=size, seed=self.seed
-                )
-                if size < max(len(fake), len(reference)):  # else every subset is the whole set
-                    deviations[key] = deviation
+                sets, size = (fake, self.real.features(features)), self.plan.kid_subset
+                kid = metrics.kernel_distance(*sets, subsets=SUBSETS, subset_size=size, seed=self.seed)
+                values[key] = kid.mean
+                if size < max(map(len, sets)):  # else every subset is the whole set
+                    deviations[key] = kid.deviation
                 about["kid_subset"], about["kid_subsets"] = size, SUBSETS
             elif name == "pr":
                 parts = metrics.precision_recall(self.real.features(features), fake)._asdict()
                 values.update({qualified(part, features.label): value for part, value in parts.items()})
-        about["features"] = features and features.description
-        return {
-            "metrics": values,
-            "deviations": deviations,
-            "left_out": dict(self.plan.left_out),
-            **about,
-            "seed": self.seed,
-            "versions": versions(),
-        }
+        about |= {"features": features and features.description, "seed": self.seed, "versions": versions()}
+        return {"metrics": values, "deviations": deviations, "left_out": dict(self.plan.left_out), **about}
 
     def _batches(self, samples: Samples) -> Iterator[Tensor]:
         """The images with as many channels as the real ones have."""
@@ -120,9 +111,5 @@ def _add(distance: metrics.SlicedWasserstein, batch: Tensor, most: int, *, real:
 
 def versions() -> dict[str, str]:
     """Of what computes."""
-    return {
-        "gan_ops": gan_ops.__version__,
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "python": platform.python_version(),
-    }
+    modules = {module.__name__: module.__version__ for module in (gan_ops, torch, numpy)}
+    return {**modules, "python": platform.python_version()}

@@ -14,8 +14,6 @@ from train.measure.real_side import RealSide
 
 NEEDED = {"swd": 1, "msssim": 4, "is": 10, "fid": 2, "pr": 4}
 """Fewest images that a metric can be computed from; kid needs a subset."""
-FREE = ",".join(name for name in METRICS if name not in OF_FEATURES)
-"""What needs no features."""
 SMALLEST = {"swd": 16, "msssim": 16}
 """Least height and width of images, where there is one."""
 
@@ -68,8 +66,9 @@ def plan(
         try:
             features = real.choose_features(inception_weights, device)
         except NotMeasurable as error:
+            without = ",".join(name for name in METRICS if name not in OF_FEATURES)
             reason = f"no features for {', '.join(of_features)}: {error}"
-            leave_out(of_features, reason, f"; or ask for --metrics {FREE}")
+            leave_out(of_features, reason, f"; or ask for --metrics {without}")
     measured = tuple(name for name in names if name not in left_out)
     if not measured:
         raise NotMeasurable(f"nothing can be measured: {'; '.join(dict.fromkeys(left_out.values()))}")

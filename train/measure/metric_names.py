@@ -8,14 +8,7 @@ from typing import TypeVar
 
 from train.base.errors import UsageError
 
-METRICS = {
-    "swd": "swd",
-    "msssim": "msssim",
-    "is": "is",
-    "fid": "fid",
-    "kid": "kid",
-    "pr": "precision",
-}
+METRICS = {"swd": "swd", "msssim": "msssim", "is": "is", "fid": "fid", "kid": "kid", "pr": "precision"}
 """Names to ask for, and for each the first of its results, which stands for it."""
 OF_FEATURES = ("is", "fid", "kid", "pr")
 OF_REALS = ("swd", "fid", "kid", "pr")

@@ -62,7 +62,11 @@ def grid(images: Tensor, columns: int, size: int | None = None) -> Tensor:
 
 def save_png(path: Path, image: Tensor) -> None:
     """Writes an image uint8 [C, H, W], grey (C = 1) or RGB (C = 3)."""
-    picture = to_pillow(image)
+    save_picture(path, to_pillow(image))
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Writes a PNG file."""
     write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 

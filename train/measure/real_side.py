@@ -24,10 +24,11 @@ class RealSide(Protocol):
     channels: int
     labels: Tensor | None  # int64 [M]: classes as frequent as in the data, of all of it
     num_classes: int
-    samples: Samples | None  # the images, where they are at hand
+    samples: Samples | None = None  # the images, where they are at hand
 
     def lacks(self, metric: str) -> str | None:
         """Why a metric cannot be measured with this, if it cannot be however many images there are."""
+        return None
 
     def choose_features(self, inception_weights: str, device: torch.device) -> Features:
         """The network to compare with; NotMeasurable if there is none, UsageError if it cannot be used."""
@@ -42,7 +43,7 @@ class RealSide(Protocol):
         """What a result says of it, plain types."""
 
 
-class RealImages:
+class RealImages(RealSide):
     """At most ``count`` images of a set, chosen by ``seed``. Features are computed once and kept on disk."""
 
     def __init__(self, images: ImageSet, count: int, seed: int = 0) -> None:
@@ -53,9 +54,6 @@ class RealImages:
         self.labels, self.num_classes = images.labels, images.num_classes
         self._features: Tensor | None = None
         self._statistics: dict[str, Tensor] | None = None
-
-    def lacks(self, metric: str) -> str | None:
-        return None
 
     def choose_features(self, inception_weights: str, device: torch.device) -> Features:
         return choose_features(self.images, inception_weights, device)

@@ -32,16 +32,11 @@ class Samples:
 
 def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
     """``count`` of the images, or all of them if there are no more, in random order; none of those ``besides``."""
-    indices = chosen_indices(images, len(images), seed)
+    indices, size = chosen_indices(images, len(images), seed), images.resolution
     if besides is not None:
         indices = indices[torch.isin(indices, besides, invert=True)]
     indices = indices[:count]
-
-    def batches() -> Iterator[Tensor]:
-        for part in indices.split(BATCH):
-            yield images.batch(part, images.resolution)
-
-    return Samples(images.name, len(indices), images.resolution, batches)
+    return Samples(images.name, len(indices), size, lambda: (images.batch(part, size) for part in indices.split(BATCH)))
 
 
 def chosen_indices(images: ImageSet, count: int, seed: int) -> Tensor:
@@ -55,31 +50,26 @@ def drawn(
 ) -> Samples:
     """Images of a generator at the resolution that it has reached, pixels repeated up to ``resolution``.
 
-    A generator with labels gets those of ``like``, an image set or a real side, as frequent as there.
-
-    Raises:
-        UsageError: if its classes are not those of ``like``, or its images are larger than ``resolution``.
+    A generator with labels gets those of ``like``, an image set or a real side, as frequent as there. UsageError if its
+    classes are not those of ``like``, or its images are larger than ``resolution``.
     """
-    if generator.resolution > resolution:
-        raise UsageError(
-            f"{name} draws {generator.resolution}x{generator.resolution}, more than resolution={resolution}"
-        )
-    if generator.num_classes and generator.num_classes != like.num_classes:
-        raise UsageError(
-            f"{name} draws {generator.num_classes} classes, but {like.name} has {like.num_classes} to choose from"
-        )
+    size, classes = generator.resolution, generator.num_classes
+    if size > resolution:
+        raise UsageError(f"{name} draws {size}x{size}, more than resolution={resolution}")
+    if classes and classes != like.num_classes:
+        raise UsageError(f"{name} draws {classes} classes, but {like.name} has {like.num_classes} to choose from")
     check_fits(4 * count * generator.latent_dim, torch.device("cpu"), f"images={count}")
 
     def batches() -> Iterator[Tensor]:
         z = latents(count, generator.latent_dim, stream_seed(seed, "drawn"))
         labels = None
-        if generator.num_classes:
+        if classes:
             random = torch.Generator().manual_seed(stream_seed(seed, "labels"))
             labels = like.labels[torch.randint(len(like.labels), (count,), generator=random)].to(device)
         for part in draw(generator, z.to(device), labels, BATCH):
-            yield enlarged(part, resolution // generator.resolution)
+            yield enlarged(part, resolution // size)
 
-    return Samples(name, count, generator.resolution, batches)
+    return Samples(name, count, size, batches)
 
 
 def batches_of(samples: Samples) -> Iterator[Tensor]:

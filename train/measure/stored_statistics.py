@@ -20,50 +20,30 @@ from train.base.errors import NotMeasurable, UsageError
 from train.base.files import write_atomically
 from train.measure.classifier import Classifier, weights_digest
 from train.measure.features import Features, classifier_features, named_weights
-from train.measure.real_side import RealImages
+from train.measure.real_side import RealImages, RealSide
 
 PARAMETER = "classifier/"  # before the names of a classifier's parameters
-
-
-def check_free(path: Path) -> None:
-    """UsageError if a new file cannot be put there."""
-    if path.exists():
-        raise UsageError(f"--save-stats {path} exists already: choose another name")
-    if not path.parent.is_dir():
-        raise UsageError(f"--save-stats {path}: there is no folder {path.parent}")
+SIZES = ("count", "resolution", "channels", "num_classes")  # of the real images, whole numbers
 
 
 def save_statistics(path: Path, real: RealImages, network: Features, versions: Mapping[str, str]) -> None:
     """Writes what `StoredStatistics` reads; OSError where that cannot be done."""
+    about = {"data": real.name, **{name: getattr(real, name) for name in SIZES}}
+    about |= {"network": network.description, "versions": dict(versions)}
     statistics = real.statistics(network)
-    about = {
-        "data": real.name,
-        "count": real.count,
-        "resolution": real.resolution,
-        "channels": real.channels,
-        "num_classes": real.num_classes,
-        "network": network.description,
-        "versions": dict(versions),
-    }
-    arrays = {
-        "mu": statistics["mean"],
-        "sigma": statistics["covariance"],
-        "features": real.features(network),
-        **({} if real.labels is None else {"labels": real.labels}),
-        **{PARAMETER + name: value for name, value in network.parameters.items()},
-    }
+    arrays = {"mu": statistics["mean"], "sigma": statistics["covariance"], "features": real.features(network)}
+    if real.labels is not None:
+        arrays["labels"] = real.labels
+    arrays |= {PARAMETER + name: value for name, value in network.parameters.items()}
     plain = {name: value.cpu().numpy() for name, value in arrays.items()}
     write_atomically(path, lambda file: np.savez(file, about=np.array(json.dumps(about)), **plain))
 
 
-class StoredStatistics:
-    """The real side from a file. Its resolution is 0 as long as nobody has said it: pytorch-fid's files do not.
+class StoredStatistics(RealSide):
+    """The real side from a file; UsageError where that holds no statistics, or is damaged.
 
-    Raises:
-        UsageError: the file does not hold statistics, or is damaged.
+    Its resolution is 0 as long as nobody has said it: pytorch-fid's files do not.
     """
-
-    samples = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,11 +55,9 @@ class StoredStatistics:
 
     def at(self, resolution: int) -> StoredStatistics:
         """These, to be compared with at a resolution; UsageError if the file is of images at another."""
-        if self.resolution not in (0, resolution):
-            there, here = (f"{r}x{r}" for r in (self.resolution, resolution))
-            raise UsageError(
-                f"--stats {self.path} is of images at {there}, not {here}: compare with --resolution {self.resolution}"
-            )
+        if (size := self.resolution) not in (0, resolution):
+            sizes = f"{size}x{size}, not {resolution}x{resolution}"
+            raise UsageError(f"--stats {self.path} is of images at {sizes}: compare with --resolution {size}")
         self.resolution = resolution
         return self
 
@@ -95,9 +73,7 @@ class StoredStatistics:
             return
         about = json.loads(str(arrays["about"]))
         self.name, self.network = str(about["data"]), dict(about["network"])
-        self.count, self.resolution, self.channels, self.num_classes = (
-            int(about[name]) for name in ("count", "resolution", "channels", "num_classes")
-        )
+        self.count, self.resolution, self.channels, self.num_classes = (int(about[name]) for name in SIZES)
         if missing := sorted({"name", "weights", "length"} - self.network.keys()):
             raise ValueError(f"it lacks the network's {missing[0]}")
         if self.channels not in (1, 3):
@@ -109,11 +85,8 @@ class StoredStatistics:
             self.labels = torch.from_numpy(arrays["labels"])
             if self.labels.dtype != torch.int64 or not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
                 raise ValueError(f"labels are not numbers of {self.num_classes} classes")
-        self._parameters = {
-            name.removeprefix(PARAMETER): torch.from_numpy(value)
-            for name, value in arrays.items()
-            if name.startswith(PARAMETER)
-        }
+        parameters = {name: value for name, value in arrays.items() if name.startswith(PARAMETER)}
+        self._parameters = {n.removeprefix(PARAMETER): torch.from_numpy(value) for n, value in parameters.items()}
 
     def lacks(self, metric: str) -> str | None:
         if metric == "swd":
@@ -138,13 +111,11 @@ class StoredStatistics:
             raise NotMeasurable(f"--stats {self.path} holds features {made}: name its weights with --inception-weights")
         other = features.description
         if self.network and self.network["weights"] != other["weights"]:
-            here, there = (f"{one['name']} (weights {one['weights']})" for one in (self.network, other))
-            raise UsageError(
-                f"--stats {self.path} holds features of {here}: they cannot be compared with those of {there}"
-            )
+            one, two = (f"of {of['name']} (weights {of['weights']})" for of in (self.network, other))
+            raise UsageError(f"--stats {self.path} holds features {one}: they cannot be compared with those {two}")
         if len(self._mean) != other["length"]:  # as of pytorch-fid with other --dims
-            here, there = len(self._mean), f"{other['name']} has {other['length']}"
-            raise UsageError(f"--stats {self.path} holds {here} features per image, and {there}")
+            here = f"holds {len(self._mean)} features per image"
+            raise UsageError(f"--stats {self.path} {here}, and {other['name']} has {other['length']}")
         return features
 
     def _classifier(self) -> Classifier:
@@ -172,17 +143,15 @@ class StoredStatistics:
 def _read(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an npz file; nothing in it is executed."""
     try:
+        path.stat()  # OSError if it is not there
         if not zipfile.is_zipfile(path):
-            path.stat()  # OSError if it is not there
             raise UsageError(f"--stats {path} is not an .npz file")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except UsageError:
         raise
-    except OSError as error:
-        raise UsageError(f"--stats {path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # BadZipFile, zlib.error, ValueError for pickled arrays, MemoryError, …
-        raise UsageError(f"--stats {path} cannot be read: {error}") from error
+    except Exception as error:  # BadZipFile, zlib.error, ValueError for pickled arrays, MemoryError, OSError, …
+        raise UsageError(f"--stats {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if missing := [name for name in ("mu", "sigma") if name not in arrays]:
         there = f": it holds {', '.join(sorted(arrays)[:5])}" if arrays else ""
         raise UsageError(f"--stats {path} holds no {missing[0]}{there}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import os
 import shlex
 import sys
@@ -27,8 +26,9 @@ from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
 from train.base.values import Range, Runs
 from train.dcgan import SYSTEM, DcganConfig
+from train.measure.pictures import save_picture
 from train.run.checkpoint import checkpoints
-from train.run.options import RunOptions, check_at_least, parse_command_line, parse_options, read_config
+from train.run.options import RunOptions, parse_command_line, parse_options, read_config
 from train.run.record import read_run
 from train.studies.ablation_page import page, summary
 from train.studies.ablation_runs import METRICS, Scores, Task, real_scores, train_all
@@ -100,7 +100,7 @@ class Options:
     """Number of trainings of each method, with seeds 1, 2, …"""
     kimg: float = 80.0
     """Thousands of images of each training."""
-    images: int = 5000
+    images: Annotated[int, Range(1)] = 5000
     """Number of samples, and of real images, for each score (the paper: 50 000)."""
     jobs: Annotated[int, Range(0, 1000)] = 0
     """Trainings to run at once, each on one CPU thread (0: one for each core; 1 on a GPU)."""
@@ -130,19 +130,15 @@ def own_words(task: Task, options: Options) -> list[str]:
 
 
 def check_given(options: Options, given: Sequence[str]) -> torch.device:
-    """Sees to it that every method can be trained with the given options; returns the device that they ask for.
-
-    Raises:
-        UsageError: for an option that this program sets itself, and for what ``train.dcgan`` refuses.
-    """
+    """The device that the given options ask for; UsageError for one that this program sets itself, and for what
+    ``train.dcgan`` refuses of any method."""
 
     def names(line: Sequence[str]) -> list[str]:
         options = [word.removeprefix("--").split("=")[0] for word in line if word.startswith("--")]
         return [option.replace("_", "-").removeprefix("no-") for option in options]
 
-    reserved = names(
-        [*own_words(Task(METHODS[0].name, 1), options), *(f"--{field.name}" for field in fields(RunOptions))]
-    )
+    of_a_start = [f"--{field.name}" for field in fields(RunOptions)]
+    reserved = names([*own_words(Task(METHODS[0].name, 1), options), *of_a_start])
     if taken := [name for name in names(given) if name in reserved]:
         raise UsageError(f"--{taken[0]} cannot be given to the trainings: the ablation sets it")
     config, _ = parse_command_line(SYSTEM.presets, given, prog=SYSTEM.program, description=SYSTEM.about)
@@ -153,28 +149,22 @@ def check_given(options: Options, given: Sequence[str]) -> torch.device:
 
 
 def outcome(found: Mapping[Task, Scores], options: Options, given: Sequence[str]) -> dict[str, Any]:
-    """What was found, as plain types.
-
-    Raises:
-        UsageError: if not all of it is measured with the same features.
-    """
-    check_features(found)
+    """What was found, as plain types; UsageError if not all of it is measured with the same features."""
+    by_features: dict[str, Task] = {}
+    for task, scores in found.items():
+        by_features.setdefault(f"{scores.names()[0]} (weights {scores.weights})", task)
+    if len(by_features) > 1:
+        one, other, *_ = (f"{task}: {features}" for features, task in by_features.items())
+        raise UsageError(f"scores from different features cannot be compared: {one}; {other}")
     methods = [(REAL, REAL_SCORE, []), *((method.name, method.paper, method.flags) for method in METHODS)]
-    scores = next(iter(found.values()))
-    config = config_of(next(iter(found)), options)
-    return {
-        "data": config.data,
-        "resolution": config.resolution,
-        "precision": config.precision,
-        "kimg": options.kimg,
-        "seeds": options.seeds,
-        "options": [*COMMON, *given],
-        "names": scores.names(),
-        "images": scores.generated,
-        "reals": scores.real,
-        "features": {"name": scores.features, "weights": scores.weights},
-        "rows": [_row(*method, found) for method in methods],
-    }
+    task, scores = next(iter(found.items()))
+    config = config_of(task, options)
+    trained = {"data": config.data, "resolution": config.resolution, "precision": config.precision}
+    asked = {"kimg": options.kimg, "seeds": options.seeds, "options": [*COMMON, *given]}
+    measured = {"names": scores.names(), "images": scores.generated, "reals": scores.real}
+    features = {"name": scores.features, "weights": scores.weights}
+    rows = [_row(*method, found) for method in methods]
+    return {**trained, **asked, **measured, "features": features, "rows": rows}
 
 
 def _row(name: str, paper: float, flags: Sequence[str], found: Mapping[Task, Scores]) -> dict[str, Any]:
@@ -189,17 +179,6 @@ def _row(name: str, paper: float, flags: Sequence[str], found: Mapping[Task, Sco
     return row
 
 
-def check_features(found: Mapping[Task, Scores]) -> None:
-    """UsageError if two results are measured with different features, and so must not be averaged or compared."""
-    first: dict[str, str] = {}
-    for task, scores in found.items():
-        features = f"{scores.names()[0]} (weights {scores.weights})"
-        first.setdefault(features, f"{task}: {features}")
-    if len(first) > 1:
-        one, other, *_ = first.values()
-        raise UsageError(f"scores from different features cannot be compared: {one}; {other}")
-
-
 def config_of(task: Task, options: Options) -> DcganConfig:
     """The options of a training that has begun."""
     return read_config(DcganConfig, task.folder(options.out) / "config.json", SYSTEM.program)
@@ -209,8 +188,7 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     split = args.index("--") if "--" in args else len(args)
     options, given = parse_options(Options, args[:split], prog=PROG), args[split + 1 :]
-    check_at_least(options, 1, "images")
-    if not 0 < options.kimg < math.inf:
+    if not options.kimg > 0:
         raise UsageError(f"kimg={options.kimg:g} is not a positive number")
     text = options.page or options.out / "ablation.md"
     if text.suffix != ".md" or text.is_dir():
@@ -228,7 +206,7 @@ def main(args: Sequence[str] | None = None) -> int:
             yield from train_all(trainings, jobs, study.lock)
             for index, real in enumerate(missing[len(ours) :], len(ours)):
                 # The same for all methods.
-                if trained := [task for task in tasks if task in study.results and task.seed == real.seed]:
+                if trained := [task for task in study.found(tasks) if task.seed == real.seed]:
                     yield index, attempt(real_scores, config_of(trained[0], options))
 
         code = study.complete(
@@ -237,10 +215,8 @@ def main(args: Sequence[str] | None = None) -> int:
             lambda task, scores: "inception score " + ("not finite" if scores.score is None else f"{scores.score:.2f}"),
             lambda task: task.method == REAL or task.folder(options.out).exists(),
         )
-        finished = [task for task in tasks if task in study.results]
-        if not code and finished:
-            found = {task: study.results[task] for task in [*finished, *reals] if task in study.results}
-            results = outcome(found, options, given)
+        if not code and (finished := list(study.found(tasks))):
+            results = outcome(study.found([*tasks, *reals]), options, given)
             print(json.dumps(results, indent=2) if options.json else summary(results), flush=True)
             text.parent.mkdir(parents=True, exist_ok=True)
             _write_page(text, results, finished, options, given)
@@ -254,19 +230,15 @@ def _write_page(
     strips = [(REAL, shown[0].folder(options.out) / "reals.png")]
     strips += [(task.method, read_run(task.folder(options.out)).grids[-1]) for task in shown]
     image, picture = sheet(strips), text.with_suffix(".png")
-    markdown = page(results, _repeating(options, given), picture.name, shown[0].seed)
-    write_atomically(picture, lambda file: image.save(file, format="PNG"))
-    write_atomically(text, lambda file: file.write(markdown.encode()))
-    print(f"{text} and {picture}", file=sys.stderr)
-
-
-def _repeating(options: Options, given: Sequence[str]) -> str:
-    """The command that gives these results, wherever its files are."""
-    words = ["python", "-m", "train.studies.ablation"]
+    command = PROG.split()  # that gives these results, wherever its files are
     for name in ("seeds", "kimg", "images"):
         if getattr(options, name) != getattr(Options, name):
-            words += [f"--{name}", f"{getattr(options, name):.9g}"]
-    return shlex.join([*words, "--", *given] if given else words)
+            command += [f"--{name}", f"{getattr(options, name):.9g}"]
+    command += ["--", *given] if given else []
+    markdown = page(results, shlex.join(command), picture.name, shown[0].seed)
+    save_picture(picture, image)
+    write_atomically(text, lambda file: file.write(markdown.encode()))
+    print(f"{text} and {picture}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,28 +16,25 @@ def summary(results: dict[str, Any]) -> str:
     for row in results["rows"]:
         by_seed = dict(zip(row["trained"], row["is"]["values"], strict=True))
         each = [by_seed.get(seed) for seed in range(1, results["seeds"] + 1)]
-        scores, distances = (
-            [value for value in values if value is not None] for values in (each, row["fid"]["values"])
-        )
-        ones = ", ".join(spread([] if value is None else [value], 2) for value in each)
-        rows.append(
-            [row["name"], spread(scores, 2), ones, str(len(scores)), spread(distances, 2), f"{row['paper']:.2f}"]
-        )
+        both = each, row["fid"]["values"]
+        scores, distances = ([value for value in values if value is not None] for values in both)
+        ones = ", ".join("–" if value is None else f"{value:.2f}" for value in each)
+        cells = [spread(scores, 2), ones, str(len(scores)), spread(distances, 2), f"{row['paper']:.2f}"]
+        rows.append([row["name"], *cells])
         gaps = gaps or None in each or (bool(row["flags"]) and None in row["fid"]["values"])
     note = "\n\n–: not finite, or the training failed. The means leave these out."
     return table(rows) + (note if gaps else "")
 
 
 def page(results: dict[str, Any], command: str, picture: str, pictured: int) -> str:
-    """The whole page in Markdown.
+    """The whole page in Markdown, of what :func:`train.studies.ablation.outcome` gives.
 
     Args:
-        results: as :func:`train.studies.ablation.outcome` gives them.
         command: what gives these results.
-        picture: the picture's file, as seen from the page.
-        pictured: the seed of the trainings whose samples it shows.
+        picture: file of a picture, as seen from the page; it shows samples of the trainings with seed ``pictured``.
     """
     features, size, kimg = results["features"], results["resolution"], f"{results['kimg']:g} kimg"
+    seeds = "seed 1" if results["seeds"] == 1 else f"seeds 1 to {results['seeds']}, ± their standard deviation"
     common = shlex.join(["python", "-m", "train.dcgan", *results["options"], "--kimg", f"{results['kimg']:g}"])
     options = "\n".join(f"| {row['name']} | `{shlex.join(row['flags'])}` |" for row in results["rows"] if row["flags"])
     return f"""# What each technique adds
@@ -54,7 +51,7 @@ This page is written by this command:
 
 The table shows the Inception score (`is`, higher is better) of {results["images"]} samples of the averaged generator
 after {kimg}, and the Fréchet distance (`fid`, lower is better) of these samples from {results["reals"]} real images.
-Values are means over trainings with {_seeds(results["seeds"])}.
+Values are means over trainings with {seeds}.
 
 Both are measured with {features["name"]} (weights {features["weights"]}). So compare the rows with each
 other, not with the paper's scores: those are measured with Inception on 50 000 samples. Only the order of the rows can
@@ -76,7 +73,3 @@ Each training is `{common}`, here in {results["precision"]}, with these options:
 |---|---|
 {options}
 """
-
-
-def _seeds(count: int) -> str:
-    return "seed 1" if count == 1 else f"seeds 1 to {count}, ± their standard deviation"

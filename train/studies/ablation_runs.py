@@ -66,11 +66,7 @@ class Scores(NamedTuple):
 
 
 def scores_of(values: dict[str, float | None], evaluation: dict[str, Any]) -> Scores:
-    """Metrics by name and what a run says of their evaluation.
-
-    Raises:
-        UsageError: if it does not say what its features are.
-    """
+    """Metrics by name and what a run says of their evaluation; UsageError if it does not say of which features."""
     if not evaluation["features"]:
         raise UsageError("its evaluation does not say of which features")
     found = {name.split("[")[0]: name for name in values}
@@ -107,18 +103,13 @@ class Training:
             )
 
     def finish(self) -> Scores:
-        """What it measured.
-
-        Raises:
-            TrainingError: if it ended without a result.
-        """
+        """What it measured; TrainingError if it ended without a result."""
         if code := self.process.returncode:
             said = self._errors.read_text(errors="replace").splitlines()
             raise TrainingError(said[-1].removeprefix("error: ") if said else f"it ended with code {code}")
-        scores = measured(self._folder)
-        if scores is None:
-            raise TrainingError("it ended without an evaluation")
-        return scores
+        if scores := measured(self._folder):
+            return scores
+        raise TrainingError("it ended without an evaluation")
 
 
 def train_all(
@@ -168,9 +159,8 @@ def real_samples(config: DcganConfig, reference: ImageSet) -> tuple[Samples, boo
     These are ``metrics_images`` of ``reference``, chosen with seed 0.
     """
     count, seed = config.metrics_images, config.seed
-    if config.data == "glyphs":  # which are drawn anew for each seed
-        return chosen(training_images(config), count, seed), True
-    others = chosen(reference, count, seed, besides=chosen_indices(reference, count, 0))
-    if others.count == count:
-        return others, True
-    return chosen(training_images(config), count, seed), False
+    if config.data != "glyphs":  # which are drawn anew for each seed
+        others = chosen(reference, count, seed, besides=chosen_indices(reference, count, 0))
+        if others.count == count:
+            return others, True
+    return chosen(training_images(config), count, seed), config.data == "glyphs"

@@ -1,4 +1,7 @@
-"""What scikit-learn makes of few labels, to compare a GAN with. Images are taken as vectors of pixels in [0, 1]."""
+"""What scikit-learn makes of few labels, to compare a GAN with. Images are taken as vectors of pixels in [0, 1].
+
+Either method gives the classes of the test images and of the pool [N], int64.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,7 @@ ITERATIONS = 1000
 
 
 def label_spreading(data: SemiData, labelled: Tensor) -> tuple[Tensor, Tensor]:
-    """Labels that spread over the pool along its nearest neighbours (Zhou et al. 2004, scikit-learn's LabelSpreading).
-
-    Returns:
-        Classes of the test images and of the pool [N], int64.
-    """
+    """Labels that spread over the pool along nearest neighbours (Zhou et al. 2004, scikit-learn's LabelSpreading)."""
     from sklearn.semi_supervised import LabelSpreading
 
     known = np.full(len(data.pool), -1)
@@ -30,11 +29,7 @@ def label_spreading(data: SemiData, labelled: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def logistic_regression(data: SemiData, labelled: Tensor) -> tuple[Tensor, Tensor]:
-    """A linear classifier of the labelled images alone (scikit-learn's LogisticRegression).
-
-    Returns:
-        Classes of the test images and of the pool [N], int64.
-    """
+    """A linear classifier of the labelled images alone (scikit-learn's LogisticRegression)."""
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(max_iter=ITERATIONS)

@@ -11,7 +11,7 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.semi_supervised import NETWORKS
 from train.base.device import resolve_device
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
@@ -28,7 +29,6 @@ from train.base.values import Range, Runs
 from train.data.few_labels import SemiData, balanced_labels, load_semi_data
 from train.run.folder import RUNS
 from train.semi_supervised import PRESETS, SemiOptions, check_data, parse_command_line, train_and_test
-from train.semi_supervised_networks import NETWORKS
 from train.studies.baselines import label_spreading, logistic_regression, require_sklearn
 from train.studies.processes import in_processes
 from train.studies.study import opened, spread, table
@@ -126,21 +126,15 @@ def main(args: Sequence[str] | None = None) -> int:
     data = loaded(options.preset, options.data_root, options.download)
     check_data(options, data, *options.labels)
     tasks, folder = tasks_of(options), options.out or RUNS / f"few_labels-{options.preset}"
-    shape = len(data.test), data.num_classes
-
-    def train(missing: Sequence[Task]) -> Iterator[tuple[int, Errors | Exception]]:
-        (folder / "probabilities").mkdir(exist_ok=True)
-        show = options.jobs == 1
-        yield from in_processes(options.jobs, perform, [(task, options, folder, show) for task in missing])
-
+    shape, jobs = (len(data.test), data.num_classes), options.jobs
     with opened(folder, options.shared(), Task, Errors) as study:
         code = study.complete(
             tasks,
-            train,
+            lambda missing: in_processes(jobs, perform, [(task, options, folder, jobs == 1) for task in missing]),
             lambda task, errors: f"error {errors.error:.2%}, {errors.seconds:.1f} s",
             lambda task: task.method != "gan" or has_probabilities(folder, task, shape),
         )
-        found = {task: study.results[task] for task in tasks if task in study.results}
+        found = study.found(tasks)
         if not code and found:
             found |= ensembles(folder, found, options.ensemble, data.test_labels)
             print(json.dumps(as_json(options, data, found), indent=2) if options.json else as_table(options, found))
@@ -151,11 +145,9 @@ def tasks_of(options: Options) -> list[Task]:
     """All that the options ask for; an ensemble's further members come last."""
     seeds = range(options.seed, options.seed + options.repeats)
     methods = ["gan", *(["supervised", *BASELINES] if options.baselines else [])]
-    tasks = [Task(method, labels, seed) for seed in seeds for labels in options.labels for method in methods]
-    members = range(1, options.ensemble)
-    return tasks + [
-        Task("gan", labels, seed, member) for seed in seeds for member in members for labels in options.labels
-    ]
+    every, members = options.labels, range(1, options.ensemble)
+    tasks = [Task(method, labels, seed) for seed in seeds for labels in every for method in methods]
+    return tasks + [Task("gan", labels, seed, member) for seed in seeds for member in members for labels in every]
 
 
 loaded = functools.cache(load_semi_data)
@@ -169,11 +161,12 @@ def perform(task: Task, options: Options, folder: Path, progress: bool) -> Error
     if task.method in BASELINES:
         tested, pool = BASELINES[task.method](data, labelled)
     else:
-        named = str(task) if progress else None
-        adversary = task.method == "gan"
+        named, adversary = str(task) if progress else None, task.method == "gan"
         both = train_and_test(options.training(task), data, task.member, adversary=adversary, progress=named)
         if adversary:
-            write_atomically(probabilities_file(folder, task), lambda out: np.save(out, both[0].numpy()))
+            file = probabilities_file(folder, task)
+            file.parent.mkdir(exist_ok=True)
+            write_atomically(file, lambda out: np.save(out, both[0].numpy()))
         tested, pool = (probabilities.argmax(1) for probabilities in both)
     unlabelled = torch.ones(len(data.pool), dtype=torch.bool)
     unlabelled[labelled] = False
@@ -239,25 +232,13 @@ def as_table(options: Options, found: Mapping[Task, Errors]) -> str:
 
 def as_json(options: Options, data: SemiData, found: Mapping[Task, Errors]) -> dict[str, Any]:
     """Every error, and what the table says."""
-    summary = [
-        {
-            "method": method,
-            "labels": labels,
-            "repeats": len(errors),
-            "mean": fmean(errors),
-            "deviation": stdev(errors) if len(errors) > 1 else None,
-        }
-        for (method, labels), errors in grouped(found).items()
-    ]
-    return {
-        "options": options.shared(),
-        "pool": len(data.pool),
-        "test": len(data.test),
-        "torch": torch.__version__,
-        "ensemble": options.ensemble,
-        "results": [{**task._asdict(), **errors._asdict()} for task, errors in found.items()],
-        "summary": summary,
-    }
+    summary = []
+    for (method, labels), errors in grouped(found).items():
+        row = {"method": method, "labels": labels, "repeats": len(errors), "mean": fmean(errors)}
+        summary.append({**row, "deviation": stdev(errors) if len(errors) > 1 else None})
+    about = {"options": options.shared(), "pool": len(data.pool), "test": len(data.test), "torch": torch.__version__}
+    results = [{**task._asdict(), **errors._asdict()} for task, errors in found.items()]
+    return {**about, "ensemble": options.ensemble, "results": results, "summary": summary}
 
 
 if __name__ == "__main__":

@@ -5,19 +5,18 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
 from train.base.values import Runs, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
+from train.measure.pictures import save_picture
 from train.measure.points import strip
 from train.mixture import SAMPLES, MixtureConfig, describe, moments, train_run
 from train.run.options import parse_options
@@ -86,28 +85,19 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     names = chosen(options.only)
     seeds = range(options.seed, options.seed + options.seeds)
+    typed = {name: shlex.join(flags(TECHNIQUES[name])) for name in names}
     # Seed by seed: one that is interrupted has all techniques with fewer seeds.
-    tasks = [
-        Task(data, name, shlex.join(flags(TECHNIQUES[name])), seed)
-        for seed in seeds
-        for data in MIXTURES
-        for name in names
-    ]
+    tasks = [Task(data, name, typed[name], seed) for seed in seeds for data in MIXTURES for name in names]
     for task in tasks:
         config_of(task, options.steps).check()
-
-    def train(missing: Sequence[Task]) -> Iterator[tuple[int, Quality | Exception]]:
-        (options.out / "strips").mkdir(exist_ok=True)
-        yield from in_processes(options.jobs, perform, [(task, options.steps, options.out) for task in missing])
-
     with opened(options.out, shared(options.steps), Task, Quality) as study:
         code = study.complete(
             tasks,
-            train,
+            lambda missing: in_processes(options.jobs, perform, [(t, options.steps, options.out) for t in missing]),
             lambda task, quality: describe(MIXTURES[task.data](), quality),
             lambda task: strip_file(options.out, task).exists(),
         )
-        found = {task: study.results[task] for task in tasks if task in study.results}
+        found = study.found(tasks)
         if not code and found:
             show(found, options, seeds)
     return code
@@ -121,12 +111,9 @@ def shared(steps: int) -> dict[str, Any]:
 def perform(task: Task, steps: int, out: Path) -> Quality:
     """Trains, and leaves a picture in the study's folder."""
     outcome = train_run(config_of(task, steps), task.seed)
-    save(strip(MIXTURES[task.data](), outcome.samples), strip_file(out, task))
+    (out / "strips").mkdir(exist_ok=True)
+    save_picture(strip_file(out, task), strip(MIXTURES[task.data](), outcome.samples))
     return outcome.quality[-1]
-
-
-def save(picture: Image.Image, path: Path) -> None:
-    write_atomically(path, lambda file: picture.save(file, format="PNG"))
 
 
 def config_of(task: Task, steps: int) -> MixtureConfig:
@@ -138,24 +125,19 @@ def show(found: Mapping[Task, Quality], options: Options, seeds: Sequence[int]) 
     """Prints the table, and writes it and the pictures of the first seed into the folder."""
     steps = [f"step {step}" for step in moments(options.steps)]
     of_first = [task for task in found if task.seed == options.seed]
-    strips = {
-        data: [(task.technique, strip_file(options.out, task)) for task in of_first if task.data == data]
-        for data in MIXTURES
-    }
-    pictures = {data: sheet(some, steps) for data, some in strips.items() if some}
+    for data in MIXTURES:
+        if strips := [(task.technique, strip_file(options.out, task)) for task in of_first if task.data == data]:
+            save_picture(options.out / f"{data}.png", sheet(strips, steps))
     text = summary(found, seeds)
     write_atomically(options.out / "table.md", lambda out: out.write(f"{text}\n".encode()))
-    for data, picture in pictures.items():
-        save(picture, options.out / f"{data}.png")
     print(text)
 
 
 def chosen(only: str) -> list[str]:
     """The techniques asked for, in the table's order; UsageError for an unknown one."""
     names = [name.strip() for name in only.split(",") if name.strip()]
-    for name in names:
-        if name not in TECHNIQUES:
-            raise UsageError(f"only: {name!r} is not one of {', '.join(TECHNIQUES)}")
+    if unknown := [name for name in names if name not in TECHNIQUES]:
+        raise UsageError(f"only: {unknown[0]!r} is not one of {', '.join(TECHNIQUES)}")
     return [name for name in TECHNIQUES if not names or name in names]
 
 
@@ -167,26 +149,20 @@ def strip_file(folder: Path, task: Task) -> Path:
 
 def summary(found: Mapping[Task, Quality], seeds: Sequence[int]) -> str:
     """The table: what to compare with and a row for each technique, means ± deviations over the seeds."""
-    heading = ["technique", "options"]
-    for data, make in MIXTURES.items():
-        heading += [f"{data}: modes of {len(make().centres)}", "good %", "divergence"]
-    rows = [heading, reference("the data itself", Mixture.sample, seeds)]
-    rows.append(reference("uniform points", Mixture.uniform, seeds))
+    mixtures = {data: make() for data, make in MIXTURES.items()}
+    rows = [["technique", "options"]]
+    for data, mixture in mixtures.items():
+        rows[0] += [f"{data}: modes of {len(mixture.centres)}", "good %", "divergence"]
+    for name, draw in {"the data itself": Mixture.sample, "uniform points": Mixture.uniform}.items():
+        rows.append([name, ""])
+        for mixture in mixtures.values():
+            drawn = (draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds)
+            rows[-1] += cells([mixture.judge(points) for points in drawn])
     for name, typed in dict.fromkeys((task.technique, task.options) for task in found):
-        row = [name, f"`{typed}`" if typed else ""]
-        for data in MIXTURES:
-            row += cells([quality for task, quality in found.items() if (task.technique, task.data) == (name, data)])
-        rows.append(row)
+        rows.append([name, f"`{typed}`" if typed else ""])
+        for data in mixtures:
+            rows[-1] += cells([found[task] for task in found if (task.technique, task.data) == (name, data)])
     return table(rows, names=2)
-
-
-def reference(name: str, draw: Callable[[Mixture, int, torch.Generator], Tensor], seeds: Sequence[int]) -> list[str]:
-    """A row for points that no generator made: how good they are."""
-    row = [name, ""]
-    for mixture in (make() for make in MIXTURES.values()):
-        drawn = [draw(mixture, SAMPLES, torch.Generator().manual_seed(seed)) for seed in seeds]
-        row += cells([mixture.judge(points) for points in drawn])
-    return row
 
 
 def cells(qualities: Sequence[Quality]) -> list[str]:

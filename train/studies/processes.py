@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -14,33 +13,23 @@ from typing import Any
 import torch
 
 from train.base.errors import TrainingError, UsageError
+from train.base.interrupt import StopSignals
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, within :func:`stoppable`."""
+    """Ctrl-C or SIGTERM, within :class:`stoppable`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
+class stoppable(StopSignals):
     """Within, the first SIGINT or SIGTERM raises :class:`Stopped`; the second acts at once."""
-    before: dict[int, Any] = {}
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        for either in before:
-            signal.signal(either, signal.SIG_DFL)
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        super()._receive(number, frame)
         raise Stopped(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def attempt(do: Callable[..., Any], *call: Any) -> Any:
@@ -55,10 +44,7 @@ def in_processes(jobs: int, do: Callable[..., Any], calls: Sequence[tuple[Any, .
     """Indices of ``calls``, the arguments of ``do``, and what :func:`attempt` gives, as they end; ``jobs`` at a time.
 
     A single job runs here; several run in processes that share the CPU threads. These end with this iterator: when
-    :class:`Stopped` or any other error ends it early, calls are cut off where they are.
-
-    Raises:
-        TrainingError: if one of the processes is killed.
+    :class:`Stopped` or any other error ends it early, calls are cut off where they are. TrainingError if one is killed.
     """
     jobs = min(jobs, len(calls))
     if jobs < 2:

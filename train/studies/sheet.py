@@ -16,10 +16,7 @@ FONT_SIZE = 13
 
 def sheet(strips: Sequence[tuple[str, Path]], columns: Sequence[str] = ()) -> Image.Image:
     """Pictures from files, each with its name on its left; ``columns`` are names above equal parts of their widths.
-
-    Raises:
-        UsageError: if a picture is damaged.
-    """
+    UsageError if a picture is damaged."""
     pictures = [(name, read_picture(path)) for name, path in strips]
     font = ImageFont.truetype(str(font_folder() / "DejaVuSans.ttf"), FONT_SIZE)
     left = FONT_SIZE + max(round(font.getlength(name)) for name, _ in pictures)

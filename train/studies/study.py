@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
@@ -51,13 +51,12 @@ class Study(Generic[Task, Result]):
 
     def _read(self, line: bytes, task: type[Task], result: type[Result]) -> None:
         values = json.loads(line)
-        names = [*task._fields, *result._fields]
-        if not isinstance(values, dict) or values.keys() != set(names):
-            raise ValueError(f"it has not the values {', '.join(names)}")
-        for kind in (task, result):
-            for name, of in get_type_hints(kind).items():
-                if wrong := complaint(values[name], of):
-                    raise ValueError(f"{name}={values[name]!r} {wrong}")
+        kinds = {**get_type_hints(task), **get_type_hints(result)}
+        if not isinstance(values, dict) or values.keys() != kinds.keys():
+            raise ValueError(f"it has not the values {', '.join(kinds)}")
+        for name, kind in kinds.items():
+            if wrong := complaint(values[name], kind):
+                raise ValueError(f"{name}={values[name]!r} {wrong}")
         key, found = (kind(**{name: values[name] for name in kind._fields}) for kind in (task, result))
         self.results[key] = found
 
@@ -66,6 +65,10 @@ class Study(Generic[Task, Result]):
         with open(self._path, "a") as file:
             file.write(json.dumps({**task._asdict(), **result._asdict()}) + "\n")
         self.results[task] = result
+
+    def found(self, tasks: Iterable[Task]) -> dict[Task, Result]:
+        """The results of those of the tasks that have one, in their order."""
+        return {task: self.results[task] for task in tasks if task in self.results}
 
     def complete(
         self,
@@ -122,7 +125,7 @@ def opened(
         TrainingError: at the end, if tasks failed.
     """
     config = folder / CONFIG
-    if not config.exists() and folder.exists() and not (folder.is_dir() and _holds_at_most_a_lock(folder)):
+    if not config.exists() and (folder.is_file() or any(path.name != LOCK for path in folder.glob("*"))):
         raise UsageError(f"--out {folder} is not empty and holds no results of a study: choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, "study") as lock:
@@ -136,16 +139,9 @@ def opened(
         raise TrainingError(f"{count} (the same command tries again): {'; '.join(study.failures)}")
 
 
-def _holds_at_most_a_lock(folder: Path) -> bool:
-    return all(path.name == LOCK for path in folder.iterdir())
-
-
 def _changed(config: Path, options: Mapping[str, Any]) -> str:
-    """``"lr=0.1, not lr=0.2"`` for the first option that is not the one in the file, or nothing.
-
-    Raises:
-        UsageError: if the file is damaged.
-    """
+    """``"lr=0.1, not lr=0.2"`` for the first option that is not the one in the file, or nothing; UsageError if that is
+    damaged."""
     try:
         theirs, ours = json.loads(config.read_text()), json.loads(json.dumps(options))
     except (ValueError, RecursionError) as error:
@@ -165,10 +161,8 @@ def table(rows: Sequence[Sequence[str]], names: int = 1) -> str:
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if i < names else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
+        sized = enumerate(zip(cells, widths, strict=True))
+        padded = [cell.ljust(width) if i < names else cell.rjust(width) for i, (cell, width) in sized]
         return f"| {' | '.join(padded)} |"
 
     rule = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
