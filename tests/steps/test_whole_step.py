@@ -57,12 +57,14 @@ def assert_moved_alike(compiled: Steps, eager: Steps, start: list[Tensor], bound
         assert (mine - expected).abs().max() <= bound * moved
 
 
-def assert_compiled_steps_move_weights_as_eager_ones_do(dtype: torch.dtype, device: str, bound: float) -> None:
+def assert_compiled_steps_move_weights_as_eager_ones_do(
+    dtype: torch.dtype, device: str, bound: float, count: int = 3
+) -> None:
     """With a fade, a learning rate and random numbers that change with every step, and one compilation of each half."""
     eager, compiled = Steps(dtype, device), Steps(dtype, device, compile=True)
     start = eager.weights()
     for steps in (eager, compiled):
-        steps.run(3)
+        steps.run(count)
     assert [line.split(" in ")[0] for line in compiled.said] == [
         "compiled the D move",
         "compiled the G move",
@@ -80,8 +82,9 @@ def test_compiled_steps_move_float64_weights_as_eager_ones_do(device) -> None:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_compiled_steps_move_float32_weights_as_eager_ones_do(without_code_generation, device) -> None:
-    # In the same way 2e-7 of weights that move by 1e-3: 2e-4 of it, and a digit more.
-    assert_compiled_steps_move_weights_as_eager_ones_do(torch.float32, device, 2e-3)
+    # In the same way 2e-7 of weights that move by 1e-3: 2e-4 of it, and a digit more. After one step, since in the next
+    # rounding may decide on which side of a leaky ReLU's kink a value lies.
+    assert_compiled_steps_move_weights_as_eager_ones_do(torch.float32, device, 2e-3, count=1)
 
 
 @pytest.mark.parametrize(
