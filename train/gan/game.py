@@ -88,7 +88,9 @@ class Gan(Game):
             seen_by_d["G/fake"] = real[:count]
         batch |= self.augmentation.draw(seen_by_d, at, random)
         for i, penalty in enumerate(self.penalties):
-            if penalty.at == "around" and (penalty.every == 1 or _label(penalty) in at.due):
+            if (
+                penalty.at == "around"
+            ):  # lazy or not: with a column that comes and goes D's move would be compiled twice
                 batch[f"D/around {i}"] = torch.empty_like(real).uniform_(generator=random)
         if self.shared_latents:
             batch |= {f"G/{name}": batch[f"D/{name}"] for name in ("z", "labels", "fake noise") if f"D/{name}" in batch}
