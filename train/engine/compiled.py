@@ -40,7 +40,8 @@ class Compiled:
         return self._function(*args)
 
     def _call(self, args: tuple[Any, ...]) -> Any:
-        with torch._dynamo.config.patch(trace_autograd_ops=True):
+        # torch counts code by function: a step may have more graphs than the 8 that it allows one of them.
+        with torch._dynamo.config.patch(trace_autograd_ops=True, recompile_limit=64):
             if self._compiled is not None:
                 return self._compiled(*args)
             self._compiled = torch.compile(self._function, fullgraph=True, dynamic=False)
