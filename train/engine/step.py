@@ -85,7 +85,6 @@ class Step:
         self._times = {role: max([m.times for m in moves if m.role == role], default=1) for role in game.roles}
         self._still = {graph: self._parameters_beside(graph) for graph in self._functions}
         self._buffers = [*game.state.buffers(), *game.own.buffers()]
-        self._ends = bool(self._buffers) or type(game).after is not Game.after
         self._inputs = Inputs()
         self._stats: dict[str, Stats] = {}  # of each unit, at its last run
         self._skipped: dict[str, Tensor] = {}
@@ -195,7 +194,7 @@ class Step:
         """Moves the averages, and what the game remembers."""
         for name, ema in self._averages.items():
             average(ema, self._game.networks[name], self._weight)
-        if not self._ends:
+        if not self._buffers:
             return
         stats: Stats = {}
         for unit in ran:

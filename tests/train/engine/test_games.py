@@ -208,7 +208,7 @@ def test_captured_units_train_to_the_same_bits(name, update, options, on_fake_cu
     lazy = [move for move in moves if move.every > 1]
     due = [len(range(0, count, move.every)) for move in lazy]
     main = len(moves) - len(lazy) if update == "alternating" else 1
-    ends = [count - sum(due), *due] if captured._step._ends or captured.averages else []
+    ends = [count - sum(due), *due] if captured._step._buffers or captured.averages else []
     expected = [*[count] * main, *due, *ends]
     assert sorted(graph.replays for graph, _ in cuda.captured) == sorted(n - WARM_UP for n in expected)
     assert len({id(pool) for _, pool in cuda.captured}) == 1 + 2 * len(lazy), "graphs of every step share a pool"
