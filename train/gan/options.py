@@ -158,7 +158,7 @@ class Techniques:
 
 @dataclass(frozen=True)
 class GanConfig(Techniques, TrainConfig):
-    """Options for training both networks on images, of any family."""
+    """Options for training two players on images."""
 
     latent: Size = 64
     """Length of the latent vector."""

@@ -1,4 +1,4 @@
-"""From parsed options to a finished run: what the programs of all network families share."""
+"""From parsed options to a finished run: what the programs of all systems share."""
 
 from __future__ import annotations
 
