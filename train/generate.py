@@ -16,11 +16,11 @@ from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.tables import parse_grid
-from train.base.values import Seed
+from train.base.values import Range, Seed
 from train.data.decode import SUFFIXES
 from train.measure.pictures import draw, enlarged, grid, latents, row_labels, save_gif, save_png
 from train.run import checkpoint
-from train.run.options import check_at_least, parse_options
+from train.run.options import parse_options
 from train.run.system import system
 
 PROG = "python -m train.generate"
@@ -34,7 +34,7 @@ class Options:
     """A checkpoint, or the folder of a run, whose newest checkpoint is used."""
     out: Path | None = None
     """File to write (.png, .gif), or folder for --images (default: grid.png, images or interpolation.png)."""
-    images: int = 0
+    images: Annotated[int, Range(0)] = 0
     """Number of single images to write instead of a grid."""
     grid: str = "8x8"
     """ROWSxCOLUMNS of the grid."""
@@ -46,11 +46,11 @@ class Options:
     """Classes to draw, such as 3 or 0,1,7, for networks with labels (default: all in turn)."""
     ema: bool = True
     """Use the averaged generator, which is nearly always better."""
-    scale: int = 1
+    scale: Annotated[int, Range(1)] = 1
     """Factor by which images are enlarged, by repeating pixels."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
-    batch: int = 32
+    batch: Annotated[int, Range(1)] = 32
     """Images to draw at once."""
 
 
@@ -146,8 +146,6 @@ def _check_size(options: Options, count: int, generator: nn.Module) -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    check_at_least(options, 1, "batch", "scale")
-    check_at_least(options, 0, "images")
     if options.images and options.interpolate:
         raise UsageError("--images and --interpolate cannot be combined")
     folder = options.out or Path("images")

@@ -30,7 +30,7 @@ from train.gan.game import Gan
 from train.gan.options import Techniques
 from train.measure.pictures import save_picture
 from train.measure.points import strip
-from train.run.options import parse_options
+from train.run.options import parse_options, values_of
 
 PROG = "python -m train.mixture"
 SAMPLES = 2500  # judged (Srivastava et al. 2017)
@@ -196,7 +196,7 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    config = MixtureConfig(**{field.name: getattr(options, field.name) for field in dataclasses.fields(MixtureConfig)})
+    config = MixtureConfig(**values_of(options, MixtureConfig))
     config.check()
     picture = options.picture
     if picture and picture.suffix.lower() != ".png":

@@ -182,7 +182,7 @@ def captured_trainer(tiny_trainer, monkeypatch):
     monkeypatch.setattr("train.engine.trainer.wanted", lambda *_: True)
     # On the CPU alone the range of labels is checked, which reads them.
     eye = lambda labels, classes, like: torch.eye(classes, dtype=like.dtype)[labels]  # noqa: E731
-    monkeypatch.setattr("models.pggan.one_hot", eye)
+    monkeypatch.setattr("models.pggan._one_hot", eye)
 
     def make(**options) -> tuple[Trainer, FakeCuda]:
         cuda, trainer = FakeCuda(), tiny_trainer(**options)

@@ -22,7 +22,7 @@ import tyro
 
 from train.base.errors import UsageError
 from train.base.tables import Number, parse_table
-from train.base.values import Range, Seed, check_values
+from train.base.values import Range, Seed
 from train.engine.schedule import Schedule
 from train.measure.metric_names import KID_SUBSET
 
@@ -105,7 +105,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """UsageError for an option out of range and for two that exclude each other, with the reason."""
-        check_values(self)
+        checkvalues_of(self)
         self.table("ema_kimg")
 
     def table(self, option: str, kind: type[Number] = float) -> dict[int, Number]:
@@ -151,7 +151,7 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
     if unknown := [name for name in values if name not in names]:
         raise UsageError(f"{source}: unknown option {unknown[0]!r}")
     config = kind(**{k: Path(v) if hints[k] is Path and isinstance(v, str) else v for k, v in values.items()})
-    check_values(config, source)
+    checkvalues_of(config, source)
     return config
 
 
@@ -198,11 +198,11 @@ def parse_command_line(
     # One flat class of both kinds of options makes a flat command line.
     command = dataclasses.make_dataclass("Options", [], bases=(RunOptions, kind), frozen=True)
     command.__doc__ = description
-    options = parse_options(command, args, prog=prog, default=command(**_values(start, kind)))
-    return kind(**_values(options, kind)), RunOptions(**_values(options, RunOptions))
+    options = parse_options(command, args, prog=prog, default=command(**values_of(start, kind)))
+    return kind(**values_of(options, kind)), RunOptions(**values_of(options, RunOptions))
 
 
-def _values(options: Any, kind: type) -> dict[str, Any]:
+def values_of(options: Any, kind: type) -> dict[str, Any]:
     """Those of the fields that ``kind`` has."""
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(kind)}
 
@@ -232,15 +232,8 @@ def parse_options(kind: type[Options], args: Sequence[str], *, prog: str, defaul
         close = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"{prog} --help lists them all"
         raise UsageError(f"unknown option {unknown[0]} ({hint})")
-    check_values(options)
+    checkvalues_of(options)
     return options
-
-
-def check_at_least(options: Any, least: int, *names: str) -> None:
-    """UsageError for one of these options that is less."""
-    for name in names:
-        if getattr(options, name) < least:
-            raise UsageError(f"{name}={getattr(options, name)} is less than {least}")
 
 
 def _starting_point(presets: Mapping[str, Config], args: Sequence[str], prog: str) -> Config:

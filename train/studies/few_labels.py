@@ -28,6 +28,7 @@ from train.base.files import write_atomically
 from train.base.values import Range, Runs
 from train.data.few_labels import SemiData, balanced_labels, load_semi_data
 from train.run.folder import RUNS
+from train.run.options import values_of
 from train.semi_supervised import PRESETS, SemiOptions, check_data, parse_command_line, train_and_test
 from train.studies.baselines import label_spreading, logistic_regression, require_sklearn
 from train.studies.processes import in_processes
@@ -69,8 +70,7 @@ class Options(SemiOptions):
 
     def training(self, task: Task) -> SemiOptions:
         """The options of one training."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(SemiOptions)}
-        return SemiOptions(**{**values, "labels": task.labels, "seed": task.seed})
+        return SemiOptions(**{**values_of(self, SemiOptions), "labels": task.labels, "seed": task.seed})
 
 
 _STUDIED: Mapping[str, Mapping[str, Any]] = {
