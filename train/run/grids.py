@@ -14,9 +14,8 @@ from train.run.cadence import Cadence
 def fixed_inputs(generator: nn.Module, cadence: Cadence, seed: int) -> tuple[Tensor, Tensor | None]:
     """Latents [N, latent] and, with classes, labels [N] of a run's grids."""
     z = latents(cadence.rows * cadence.columns, generator.latent_dim, stream_seed(seed, "grid"))
-    num_classes = generator.num_classes
-    labels = row_labels(cadence.rows, cadence.columns, list(range(num_classes))) if num_classes else None
-    return z, labels
+    classes = list(range(generator.num_classes))
+    return z, row_labels(cadence.rows, cadence.columns, classes) if classes else None
 
 
 def real_grid(images: ImageSet, cadence: Cadence, seed: int) -> Tensor:

@@ -22,7 +22,7 @@ import tyro
 
 from train.base.errors import UsageError
 from train.base.tables import Number, parse_table
-from train.base.values import Range, Seed
+from train.base.values import Range, Seed, check_values
 from train.engine.schedule import Schedule
 from train.measure.metric_names import KID_SUBSET
 
@@ -105,7 +105,7 @@ class TrainConfig:
 
     def check(self) -> None:
         """UsageError for an option out of range and for two that exclude each other, with the reason."""
-        checkvalues_of(self)
+        check_values(self)
         self.table("ema_kimg")
 
     def table(self, option: str, kind: type[Number] = float) -> dict[int, Number]:
@@ -151,7 +151,7 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
     if unknown := [name for name in values if name not in names]:
         raise UsageError(f"{source}: unknown option {unknown[0]!r}")
     config = kind(**{k: Path(v) if hints[k] is Path and isinstance(v, str) else v for k, v in values.items()})
-    checkvalues_of(config, source)
+    check_values(config, source)
     return config
 
 
@@ -232,7 +232,7 @@ def parse_options(kind: type[Options], args: Sequence[str], *, prog: str, defaul
         close = difflib.get_close_matches(unknown[0].split("=")[0], names, n=1)
         hint = f"did you mean {close[0]}?" if close else f"{prog} --help lists them all"
         raise UsageError(f"unknown option {unknown[0]} ({hint})")
-    checkvalues_of(options)
+    check_values(options)
     return options
 
 
