@@ -13,8 +13,6 @@ from torch.nn.utils import get_total_norm
 from gan_ops import historical_distance, historical_update_
 from train.engine.precision import LossScale
 
-Reduce = Callable[[Sequence[Tensor]], None]
-
 
 @dataclass(frozen=True)
 class Role:
@@ -60,7 +58,7 @@ class Player:
         *,
         pace: float = 1.0,
         loss_scaling: bool = False,
-        average_gradients: Reduce | None = None,
+        average_gradients: Callable[[Sequence[Tensor]], None] | None = None,
     ) -> None:
         self.networks = dict(networks)
         named = nn.ModuleDict(self.networks).named_parameters()

@@ -7,7 +7,7 @@ the counters. All else comes in with the batch, random numbers included. So a un
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,6 @@ from train.engine.game import Batch, Game, Move, Stats, Update
 from train.engine.gradients import gradients_of
 from train.engine.player import Player
 from train.engine.precision import Autocast
-
-Say = Callable[[str], None]
 
 
 class Step:
@@ -65,7 +63,7 @@ class Step:
         report: Callable[[Stats], None] = lambda stats: None,
         compile: bool = False,
         cuda: Cuda | None = None,
-        say: Say = print,
+        say: Callable[[str], None] = print,
     ) -> None:
         check_moves(moves, game, update)
         self._game, self._players, self._averages = game, players, averages
@@ -234,9 +232,8 @@ def _named(moves: Sequence[Move]) -> str:
 
 
 @contextlib.contextmanager
-def frozen(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
     """Within, the parameters are constants."""
-    parameters = list(parameters)
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:
