@@ -1,6 +1,6 @@
 """Compiled steps in a run: which kinds there are, what phases leave behind, resuming, and going on without a compiler.
 
-That they give the gradients of eager steps is in tests/train/engine.
+That they give the weights of eager steps is in tests/steps.
 """
 
 from __future__ import annotations
@@ -47,22 +47,6 @@ def test_every_kind_of_step_compiles_once(tiny_trainer, without_code_generation,
     ours, theirs = trainer.measurements(), eager.measurements()
     for name in ("d_loss", "real_score", "fake_score"):
         assert ours[name] == pytest.approx(theirs[name], rel=rough, abs=rough), name
-
-
-def test_each_of_many_lazy_moves_compiles_once(tiny_trainer, without_code_generation) -> None:
-    lazy = ", ".join(f"{name}(every=2)" for name in ("r1", "r2", "wgan-gp", "wgan-lp", "dragan"))
-    options = {"start_resolution": 8, "stable_kimg": "0.012", "loss": "hinge", "penalty": lazy}
-    to_the_end(tiny_trainer(compile=True, **options))
-    assert counters["stats"]["unique_graphs"] == 2 + 5
-
-
-def test_there_may_be_more_graphs_than_torch_allows_a_function_unless_told(without_code_generation) -> None:
-    said: list[str] = []
-    x = torch.ones(3)
-    for i in range(torch._dynamo.config.recompile_limit + 2):
-        compiled = Compiled(lambda move, x: move(x), f"move {i}", said.append)
-        assert torch.equal(compiled(partial(torch.mul, i), x), i * x)
-    assert not [line for line in said if "without" in line]
 
 
 def code_in_use(trainer: Trainer) -> list[weakref.ref]:
