@@ -53,6 +53,9 @@ class FeatureMatching(Objective):
     def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
         return feature_matching(self._map(real), self._map(fake))
 
+    def after(self, stats: Stats) -> None:
+        self.objective.after(stats)
+
     def _map(self, scores: Scores) -> Tensor:
         """Its values in float32, or float64 of float64."""
         heights = {1 if m.dim() == 2 else m.shape[2]: m for m in scores.maps}

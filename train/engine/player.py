@@ -44,8 +44,8 @@ class Player:
     Args:
         networks: by name; one that grows has ``active_parameters()``, the parameters in use at present.
         role: the optimizer's values.
-        pace: of a role with lazy moves, 1/(1 + Σ 1/every): its learning rate is multiplied by it, its betas are raised
-            to it (Karras et al. 2020, appendix B).
+        pace: of a role with lazy moves, m/(m + Σ 1/every) where it makes m others a step: multiplies its learning rate,
+            and its betas are raised to it (Karras et al. 2020, appendix B).
         loss_scaling: scale losses, as fp16 needs.
         average_gradients: with several processes, replaces gradients by their mean over the processes. This is the
             one place where processes meet: whether a step is skipped is decided after it, so they all decide alike.

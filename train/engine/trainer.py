@@ -208,6 +208,7 @@ class Trainer:
 def _player(game: Game, name: str, moves: Sequence[Move], *, loss_scaling: bool) -> Player:
     """What moves a role."""
     role = game.roles[name]
-    lazy = [move for move in moves if move.role == name and move.every > 1]
-    pace = 1 / (1 + sum(1 / move.every for move in lazy)) if lazy else 1.0
+    own = [move for move in moves if move.role == name]
+    main = sum(move.times for move in own if move.every == 1)
+    pace = main / (main + sum(1 / move.every for move in own if move.every > 1)) if main else 1.0
     return Player({n: game.networks[n] for n in role.networks}, role, pace=pace, loss_scaling=loss_scaling)

@@ -58,10 +58,9 @@ class Gan(Game):
         self.d_steps, self.shared_latents = d_steps, shared_latents
         self._labels, self._fit = labels, fit
         self._fade: float | Tensor = 0.0
-        if isinstance(objective, nn.Module):
-            self.state.objective = objective
-
-    # ---- what a step is given
+        for part in (objective, getattr(objective, "objective", None)):
+            if isinstance(part, nn.Module):
+                self.state.objective = part
 
     def takes(self, count: int, at: Position) -> dict[str, int]:
         return {"images": count * self.d_steps}
@@ -102,8 +101,6 @@ class Gan(Game):
     def _latents(self, count: int, random: torch.Generator) -> Tensor:
         return torch.randn(count, self.latent, generator=random, device=random.device)
 
-    # ---- moves
-
     def moves(self, at: Position) -> list[Move]:
         lazy = [
             Move("D", partial(self.lazy_penalty, i), every=penalty.every, name=_label(penalty))
@@ -136,8 +133,8 @@ class Gan(Game):
         return loss if classes is None else loss + classes
 
     def lazy_penalty(self, index: int, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
-        """A penalty of every n-th step, by itself."""
-        yield self._alone(index, nets, b)
+        """A penalty of every n-th step, by itself; it stands for one in each of D's moves."""
+        yield self.d_steps * self._alone(index, nets, b)
 
     def generate(self, nets: Networks, b: Batch, role: str) -> Tensor:
         """The fakes that a role learns from, in float32 or wider: the same for both in a graph that they share."""

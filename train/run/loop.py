@@ -143,7 +143,8 @@ class Loop:
         left = time_left(trainer.schedule, trainer.images, self._pace.rates)
         memory = peak_memory(trainer.device)
 
-        losses = "  ".join(f"{role} {values.get(f'{role.lower()}_loss', math.nan):.3f}" for role in trainer.players)
+        named = {name.removesuffix("_loss").upper(): loss for name, loss in values.items() if name.endswith("_loss")}
+        losses = "  ".join(f"{move} {loss:.3f}" for move, loss in named.items())
         kimg, total = trainer.images / 1000, trainer.schedule.total / 1000
         self._log.progress(
             f"{position.resolution}x{position.resolution}  fade {position.fade:.2f}  kimg {kimg:.1f}/{total:g}"

@@ -154,6 +154,12 @@ def two(make: Make, *args: Any, **options: Any) -> Covered:
     return Covered(make, TwoPlayers(*args, **options).plain())
 
 
+def thrice(label: str, plain: Mapping[str, Plain]) -> dict[str, Plain]:
+    """A lazy penalty stands for one in each of three moves."""
+    loss = plain[label]
+    return {**plain, label: lambda *args: 3 * loss(*args)}
+
+
 GAMES: dict[str, Covered] = {
     **{name: toy(name) for name in TOYS},
     **{loss: two(gan(loss), loss) for loss in LOSSES if loss != "wgan-gp"},
@@ -169,7 +175,9 @@ GAMES: dict[str, Covered] = {
         gan("wgan-gp", "r1", d_steps=3), TwoPlayers("wgan-gp", ("wgan-gp", "r1")).plain(), ("alternating",)
     ),
     "three moves of D, lazy r2": Covered(
-        gan("hinge", "r2(every=2)", d_steps=3), TwoPlayers("hinge", lazy=("r2",)).plain(), ("alternating",)
+        gan("hinge", "r2(every=2)", d_steps=3),
+        thrice("D_R2", TwoPlayers("hinge", lazy=("r2",)).plain()),
+        ("alternating",),
     ),
     "pggan": two(growing(), "wgan-gp and drift", ("wgan-gp",)),
     "pggan, concat": two(growing(conditioning="concat"), "wgan-gp and drift", ("wgan-gp",), labels="concat"),
