@@ -87,9 +87,8 @@ class Gan(Game):
             seen_by_d["G/fake"] = real[:count]
         batch |= self.augmentation.draw(seen_by_d, at, random)
         for i, penalty in enumerate(self.penalties):
-            if (
-                penalty.at == "around"
-            ):  # lazy or not: with a column that comes and goes D's move would be compiled twice
+            # Lazy or not: with a column that comes and goes D's move would be compiled twice.
+            if penalty.at == "around":
                 batch[f"D/around {i}"] = torch.empty_like(real).uniform_(generator=random)
         if self.shared_latents:
             batch |= {f"G/{name}": batch[f"D/{name}"] for name in ("z", "labels", "fake noise") if f"D/{name}" in batch}
@@ -115,7 +114,7 @@ class Gan(Game):
         for i, penalty in enumerate(self.penalties):
             if penalty.every == 1 and penalty.at not in ("real", "fake"):
                 value = self._alone(i, nets, b)
-                stats["penalty"] = stats["penalty"] + value.detach() if "penalty" in stats else value.detach()
+                _count(value, stats)
                 yield value
 
     def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
@@ -185,7 +184,7 @@ class Gan(Game):
             loss = loss + classes
         for penalty in inside:
             value = penalty.loss(gradients[penalty.at])
-            stats["penalty"] = stats["penalty"] + value.detach() if "penalty" in stats else value.detach()
+            _count(value, stats)
             loss = loss + value
         return loss
 
@@ -211,6 +210,11 @@ class Gan(Game):
 
     def after(self, stats: Stats) -> None:
         self.objective.after(stats)
+
+
+def _count(penalty: Tensor, stats: Stats) -> None:
+    """Reports the sum of D's penalties."""
+    stats["penalty"] = stats["penalty"] + penalty.detach() if "penalty" in stats else penalty.detach()
 
 
 def _label(penalty: Penalty) -> str:
