@@ -18,8 +18,6 @@ from train.engine.networks import Networks
 from train.engine.player import Role
 from train.engine.schedule import Position
 
-__all__ = ["Batch", "Game", "Loss", "Move", "Networks", "Role", "Source", "Stats", "Update"]
-
 Batch = dict[str, Tensor]
 """Columns by name, each [N, …]; all are cut alike into microbatches. A column of one role bears its name and has a row
 for every repeat of its move: "D/z" [times·N, …]."""

@@ -67,8 +67,13 @@ def gradients_of(
         stats[f"{move.label.lower()}_loss"] = total
         stats |= {name: value.detach() for name, value in reported.items()}
         # Columns for the moves to come.
-        batch = {**batch, **{name: value for name, value in stats.items() if value.dim()}}
+        batch = {**batch, **columns_of(stats)}
     return [gradient.detach() for gradient in all_gradients], stats
+
+
+def columns_of(stats: Stats) -> Batch:
+    """What of a report is a column."""
+    return {name: value for name, value in stats.items() if value.dim()}
 
 
 def _check(term: Tensor, move: Move) -> None:

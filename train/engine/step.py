@@ -19,7 +19,7 @@ from train.engine.compiled import Compiled
 from train.engine.cuda_graphs import Captured, Cuda, Inputs
 from train.engine.ema import average
 from train.engine.game import Batch, Game, Move, Stats, Update
-from train.engine.gradients import gradients_of
+from train.engine.gradients import columns_of, gradients_of
 from train.engine.player import Player
 from train.engine.precision import Autocast
 
@@ -135,7 +135,7 @@ class Step:
         batch = dict(batch)
         for before in self._units[: self._units.index(unit)]:
             if not before.lazy:
-                batch |= _columns(self._stats[before.name])
+                batch |= columns_of(self._stats[before.name])
         stats: Stats = {}
         skipped: list[Tensor] = []
         for repeat in range(unit.moves[0].times):
@@ -144,7 +144,7 @@ class Step:
                 some, reported = self._gradients(graph, batch, repeat)
                 gradients += some
                 stats |= reported
-                batch |= _columns(reported)
+                batch |= columns_of(reported)
             for move in unit.moves:
                 player = self._players[move.role]
                 own, gradients = gradients[: len(player.active)], gradients[len(player.active) :]
@@ -194,9 +194,7 @@ class Step:
             average(ema, self._game.networks[name], self._weight)
         if not self._buffers:
             return
-        stats: Stats = {}
-        for unit in ran:
-            stats |= self._stats[unit.name]
+        stats = {name: value for unit in ran for name, value in self._stats[unit.name].items()}
         skipped = torch.stack([self._skipped[unit.name] for unit in ran]).amax().bool()
         before = [buffer.clone() for buffer in self._buffers]
         with torch.no_grad():
@@ -243,10 +241,6 @@ def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _columns(stats: Stats) -> Batch:
-    return {name: value for name, value in stats.items() if value.dim()}
-
-
 class _Mean:
     """The mean of gradients and reports that come one after another, without keeping the gradients of all; columns are
     joined."""
@@ -267,7 +261,7 @@ class _Mean:
             self._tensors = list(torch._foreach_mul(tensors, share))
         else:
             torch._foreach_add_(self._tensors, tensors, alpha=share)
-        self._columns.append(_columns(stats))
+        self._columns.append(columns_of(stats))
 
     @property
     def gradients(self) -> list[Tensor]:
