@@ -112,7 +112,7 @@ PRESETS: dict[str, DcganConfig] = {
 
 def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
-    config.check()
+    schedule = config.schedule()
     if config.labels and not images.num_classes:
         raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
     options = {
@@ -142,7 +142,7 @@ def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -
     trainer = build_gan(
         Gan,
         config,
-        config.schedule(),
+        schedule,
         images,
         device,
         networks,
@@ -161,7 +161,6 @@ SYSTEM = System(
     build=build_trainer,
     generator=Generator,
 )
-
 
 main = partial(train_as_told, SYSTEM)
 

@@ -197,7 +197,7 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     if config.conditioning == "auto":
         config = replace(config, conditioning="concat" if images.num_classes else "none")
-    config.check()
+    schedule = config.schedule()
     kinds = {"none": Conditioning(), "concat": Concat(), "acgan": AuxiliaryClassifier(config.class_weight)}
     conditioning = kinds[config.conditioning]
     if conditioning.labels and not images.num_classes:
@@ -228,7 +228,7 @@ def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -
     trainer = build_gan(
         Pggan,
         config,
-        config.schedule(),
+        schedule,
         images,
         device,
         networks,
@@ -248,7 +248,6 @@ SYSTEM = System(
     build=build_trainer,
     generator=Generator,
 )
-
 
 main = partial(train_as_told, SYSTEM)
 
