@@ -230,9 +230,9 @@ class Dense:
         classifier = DenseClassifier(math.prod(shape), num_classes, **layers, compare_batch=compare_batch)
         return classifier, DenseGenerator(shape, hidden=self.generator_hidden)
 
-    def input_of(self, pixels: Tensor) -> Tensor:
-        """uint8 [N, C, H, W] → float32 in the networks' range."""
-        return (pixels / 127.5 - 1 + 1) / 2
+    def input_of(self, images: Tensor) -> Tensor:
+        """Images in [−1, 1] → in the networks' range."""
+        return (images + 1) / 2
 
 
 @dataclass(frozen=True)
@@ -247,9 +247,9 @@ class Convolutional:
         classifier = ConvClassifier(shape[0], num_classes, width=self.width, compare_batch=compare_batch)
         return classifier, ConvGenerator(shape[1], shape[0], width=self.generator_width)
 
-    def input_of(self, pixels: Tensor) -> Tensor:
-        """uint8 [N, C, H, W] → float32 in the networks' range."""
-        return pixels / 127.5 - 1
+    def input_of(self, images: Tensor) -> Tensor:
+        """Images in [−1, 1] → in the networks' range."""
+        return images
 
 
 NETWORKS: Mapping[str, Dense | Convolutional] = {

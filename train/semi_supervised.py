@@ -26,6 +26,7 @@ from train.base.device import resolve_device
 from train.base.errors import TrainingError, UsageError, run_program
 from train.base.seeds import stream_seed
 from train.base.values import Range, Seed
+from train.data import to_float
 from train.data.few_labels import PoolLists, SemiData, balanced_labels, load_semi_data
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats
 from train.engine.precision import Autocast
@@ -152,7 +153,8 @@ def train_and_test(
         for _ in range(trainer.schedule.total // options.batch // options.epochs):
             trainer.step()
     network, networks = trainer.averages["D"], NETWORKS[options.preset]
-    tested, pool = (probabilities(network, networks.input_of(part), options.batch) for part in (data.test, data.pool))
+    parts = (networks.input_of(to_float(part)) for part in (data.test, data.pool))
+    tested, pool = (probabilities(network, part, options.batch) for part in parts)
     if trainer.skipped()[0] or not (tested.isfinite().all() and pool.isfinite().all()):
         raise TrainingError("the network diverged")
     return tested, pool
@@ -185,7 +187,7 @@ def new_trainer(options: SemiOptions, data: SemiData, labelled: Tensor, seed: in
     device, networks = resolve_device(options.device), NETWORKS[options.preset]
     compare_batch = adversary and options.generator_loss == "adversarial"
     classifier, generator = networks.build(tuple(data.pool.shape[1:]), data.num_classes, compare_batch)
-    pool = networks.input_of(data.pool).to(device)
+    pool = networks.input_of(to_float(data.pool)).to(device)
     seen = pool if adversary else pool[labelled]
     classifier.to(device).fit_scale(seen[torch.randperm(len(seen))[:FITTED]])
     game = SemiSupervised(classifier, generator.to(device), options) if adversary else Supervised(classifier)

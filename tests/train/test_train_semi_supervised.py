@@ -22,7 +22,7 @@ from gan_ops.objectives import Scores
 from models.semi_supervised import NETWORKS, Convolutional, Dense
 from train import semi_supervised
 from train.base.errors import TrainingError, UsageError, run_program
-from train.data import load_images
+from train.data import load_images, to_float
 from train.data.few_labels import SemiData, balanced_labels, load_semi_data
 from train.semi_supervised import PRESETS, SemiOptions, new_trainer, probabilities, train_and_test
 from train.studies import few_labels
@@ -163,15 +163,15 @@ class TestTraining:
                 return Scores(None, super().forward(x.flatten(1)))
 
         network = Network(4, 3)
-        images = NETWORKS["digits"].input_of(blobs.test)
+        images = NETWORKS["digits"].input_of(to_float(blobs.test))
         found = probabilities(network, images, 5)
         assert sizes == [5, 5, 5]
         torch.testing.assert_close(found, network(images).logits.softmax(1).detach())
 
     def test_images_are_in_the_networks_range(self):
         pixels = torch.tensor([0, 255], dtype=torch.uint8)
-        assert NETWORKS["mnist"].input_of(pixels).tolist() == [0, 1]
-        assert NETWORKS["cifar10"].input_of(pixels).tolist() == [-1, 1]
+        assert NETWORKS["mnist"].input_of(to_float(pixels)).tolist() == [0, 1]
+        assert NETWORKS["cifar10"].input_of(to_float(pixels)).tolist() == [-1, 1]
 
 
 @pytest.fixture
