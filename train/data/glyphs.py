@@ -8,6 +8,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,34 @@ STYLES = {
     "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
 }
 FACES = [f"{family}{style}.ttf" for family, styles in STYLES.items() for style in styles]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kind of glyphs.
+
+    Attributes:
+        families: of its typefaces, keys of STYLES.
+        light: whether glyphs are light on dark paper, instead of dark on light; None: half of them.
+        stream: goes into the seed of each image, so that variants have nothing in common but the order of classes.
+    """
+
+    families: tuple[str, ...]
+    light: bool | None = None
+    stream: tuple[int, ...] = ()
+
+    @property
+    def faces(self) -> list[int]:
+        """Places in FACES."""
+        own = {f"{family}{style}.ttf" for family in self.families for style in STYLES[family]}
+        return [place for place, face in enumerate(FACES) if face in own]
+
+
+VARIANTS = {
+    "glyphs": Variant(tuple(STYLES)),
+    "glyphs-serif": Variant(("DejaVuSerif", "STIXGeneral"), light=False, stream=(1,)),
+    "glyphs-sans": Variant(("DejaVuSans", "DejaVuSansMono"), light=True, stream=(2,)),
+}
 HEIGHT = (0.60, 0.80)  # of a capital, as a part of the image
 ANGLE = 12.0  # degrees, either way
 SHIFT = 0.10  # of the image, either way
@@ -39,18 +68,20 @@ MASK_CACHE_BYTES = 2**28
 class Glyphs:
     """`length` images, RGB, labelled with their place in CHARACTERS; classes take turns.
 
-    Image n depends on (seed, n) alone, apart from the resolution: not on the length, nor on what was drawn before.
+    Image n depends on (name, seed, n) alone, apart from the resolution: not on the length, nor on what was drawn
+    before. The name is one of VARIANTS.
     """
 
-    name = "glyphs"
     mirror = False
     files = None
     parallel = False  # drawing is quick, and FreeType's faces are not for two threads at once
     num_classes = len(CHARACTERS)
     labels_from = OWN
 
-    def __init__(self, resolution: int, length: int, seed: int) -> None:
-        self.resolution = resolution
+    def __init__(self, resolution: int, length: int, seed: int, name: str = "glyphs") -> None:
+        self.resolution, self.name = resolution, name
+        self._variant = VARIANTS[name]
+        self._faces = self._variant.faces
         self.seed = seed % 2**64
         self.labels = np.arange(length, dtype=np.int64) % len(CHARACTERS)
         # Drawn larger and averaged: 4 times at 32 px; where pixels are plenty, twice is enough.
@@ -76,11 +107,13 @@ class Glyphs:
     def decode(self, index: int, channels: int = 3) -> np.ndarray:
         """uint8 [3, resolution, resolution]."""
         # Uniform numbers only, which NumPy keeps the same from release to release.
-        face, height, angle, right, down, colour, swap = np.random.default_rng([self.seed, index]).random(7)
-        mask, capital = self._mask(int(face * len(FACES)), self.labels[index])
+        random = np.random.default_rng([self.seed, index, *self._variant.stream])
+        face, height, angle, right, down, colour, swap = random.random(7)
+        mask, capital = self._mask(self._faces[int(face * len(self._faces))], self.labels[index])
         ink = self._place(mask, capital, height, angle, right, down)  # [R, R] in 0..255
         pair = self._colours[int(colour * len(self._colours))].astype(np.int32)  # [2, 3]
-        paper, glyph = pair if swap < 0.5 else pair[::-1]
+        light = swap < 0.5 if self._variant.light is None else self._variant.light
+        paper, glyph = pair if light else pair[::-1]
         blend = paper[:, None, None] * 255 + (glyph - paper)[:, None, None] * ink + 127  # [3, R, R]
         return (blend // 255).astype(np.uint8)
 
