@@ -6,12 +6,17 @@ The translator is that of Johnson et al. 2016 with instance norm, the critic tha
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal, get_args
 
 from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
+from models.parts.norms import norm_layer
 from models.parts.precision import widened
 
+Norm = Literal["instance", "layer", "group"]
+"""Those of each sample by itself. The paper's is instance norm. It takes from each map its mean and its scale, and so
+from a picture of two flat colours what these are; where that is to stay, layer norm keeps it."""
 SLOPE = 0.2
 """Of the critic's leaky ReLU, below zero."""
 WIDEST = 8
@@ -21,16 +26,16 @@ WIDEST = 8
 class Residual(nn.Module):
     """x + f(x), f two 3x3 convolutions with a norm each; no activation after the sum (appendix 7.2)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.ReflectionPad2d(1),
             _started(nn.Conv2d(channels, channels, 3, bias=False)),
-            nn.InstanceNorm2d(channels),
+            _normed(norm, channels),
             nn.ReLU(inplace=True),
             nn.ReflectionPad2d(1),
             _started(nn.Conv2d(channels, channels, 3, bias=False)),
-            nn.InstanceNorm2d(channels),
+            _normed(norm, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,23 +52,26 @@ class Translator(nn.Module):
         resolution: a multiple of 4 from 8 up.
         width: feature maps of the first convolution; blocks have four times as many.
         blocks: 9 from 256 px on, 6 at 128 (section 4).
+        norm: one of :data:`Norm`.
     """
 
-    def __init__(self, resolution: int, *, image_channels: int = 3, width: int = 64, blocks: int = 9) -> None:
+    def __init__(
+        self, resolution: int, *, image_channels: int = 3, width: int = 64, blocks: int = 9, norm: str = "instance"
+    ) -> None:
         super().__init__()
         if resolution < 8 or resolution % 4:
             raise ValueError(f"resolution={resolution} is not a multiple of 4 from 8 on")
         self.resolution, self.image_channels = resolution, image_channels
 
         def finished(convolution: nn.Module, channels: int) -> list[nn.Module]:
-            return [_started(convolution), nn.InstanceNorm2d(channels), nn.ReLU(inplace=True)]
+            return [_started(convolution), _normed(norm, channels), nn.ReLU(inplace=True)]
 
         layers: list[nn.Module] = [nn.ReflectionPad2d(3)]
         layers += finished(nn.Conv2d(image_channels, width, 7, bias=False), width)
         widths = (width, 2 * width, 4 * width)
         for before, after in pairwise(widths):
             layers += finished(nn.Conv2d(before, after, 3, 2, 1, bias=False), after)
-        layers += [Residual(widths[-1]) for _ in range(blocks)]
+        layers += [Residual(widths[-1], norm) for _ in range(blocks)]
         for before, after in pairwise(widths[::-1]):
             up = nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=1, bias=False)
             layers += finished(up, after)
@@ -87,9 +95,12 @@ class PatchCritic(nn.Module):
         width: feature maps of the first layer; each next has twice as many, up to 8 times.
         layers: convolutions of stride 2; two of stride 1 follow. Patches are 70x70 pixels with 3, 34x34 with 2 and
             16x16 with 1.
+        norm: one of :data:`Norm`.
     """
 
-    def __init__(self, resolution: int, *, image_channels: int = 3, width: int = 64, layers: int = 3) -> None:
+    def __init__(
+        self, resolution: int, *, image_channels: int = 3, width: int = 64, layers: int = 3, norm: str = "instance"
+    ) -> None:
         super().__init__()
         if not 1 <= layers <= (most := most_layers(resolution)):
             raise ValueError(f"layers={layers} is not from 1 to {most}, which leave a score at resolution={resolution}")
@@ -99,8 +110,8 @@ class PatchCritic(nn.Module):
         for i, (before, after) in enumerate(pairwise(widths)):
             # No norm in the first layer, which sees the colours themselves.
             convolution = _started(nn.Conv2d(before, after, 4, 2 if i < layers else 1, 1, bias=i == 0))
-            norm = [nn.InstanceNorm2d(after)] if i else []
-            self.blocks.append(nn.Sequential(convolution, *norm, nn.LeakyReLU(SLOPE, inplace=True)))
+            between = [_normed(norm, after)] if i else []
+            self.blocks.append(nn.Sequential(convolution, *between, nn.LeakyReLU(SLOPE, inplace=True)))
         self.out = _started(nn.Conv2d(widths[-1], 1, 4, 1, 1))
 
     def forward(self, x: Tensor) -> Scores:
@@ -122,6 +133,13 @@ def _check(x: Tensor, network: Translator | PatchCritic) -> None:
     shape = [network.image_channels, network.resolution, network.resolution]
     if x.dim() != 4 or list(x.shape[1:]) != shape:
         raise ValueError(f"x is {list(x.shape)}, not [N, {', '.join(map(str, shape))}]")
+
+
+def _normed(norm: str, channels: int) -> nn.Module:
+    """The layer; instance norm learns nothing, as in the authors' code."""
+    if norm not in get_args(Norm):
+        raise ValueError(f"norm={norm!r} is not one of {', '.join(get_args(Norm))}")
+    return nn.InstanceNorm2d(channels) if norm == "instance" else norm_layer(norm, channels)[0]
 
 
 def _started(layer: nn.Module) -> nn.Module:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_ops.objectives import LeastSquares, Objective
-from models.translation import PatchCritic, Translator, most_layers
+from models.translation import Norm, PatchCritic, Translator, most_layers
 from train.base.capacity import check_fits, check_networks
 from train.base.errors import UsageError, run_program
 from train.base.seeds import stream_seed
@@ -66,10 +66,15 @@ class CycleganConfig(TrainConfig):
     """Feature maps of a critic's first layer; each next has twice as many, up to eight times."""
     d_layers: Annotated[int, Range(1, 16)] = 3
     """A critic's layers of stride 2: it judges patches of 70 pixels with 3, of 34 with 2, of 16 with 1."""
+    g_norm: Norm = "instance"
+    """Norm of the translators; instance: Ulyanov et al. 2016; layer: Ba 2016; group: Wu 2018."""
+    d_norm: Norm = "instance"
+    """Norm of the critics."""
     update: Update = "alternating"
     """alternating: critics learn after the translators have moved; joint, merged: both start from the same state."""
 
-    SIZES = ("g_width", "g_blocks", "d_width", "d_layers")
+    SIZES = ("g_width", "g_blocks", "d_width", "d_layers", "g_norm", "d_norm")
+    FIXED = ("g_norm", "d_norm")  # some have states of one shape
 
     def lists(self) -> dict[str, str]:
         return {"a": self.a, "b": self.b}
@@ -218,8 +223,8 @@ def build_trainer(
     """What trains, and a translator's arguments, for checkpoints; UsageError for what is larger than the memory."""
     schedule, channels = config.schedule(), lists["a"].channels
     images = {"resolution": config.resolution, "image_channels": channels}
-    translator = {**images, "width": config.g_width, "blocks": config.g_blocks}
-    critic = {**images, "width": config.d_width, "layers": config.d_layers}
+    translator = {**images, "width": config.g_width, "blocks": config.g_blocks, "norm": config.g_norm}
+    critic = {**images, "width": config.d_width, "layers": config.d_layers, "norm": config.d_norm}
 
     def networks() -> dict[str, nn.Module]:
         made = {name: Translator(**translator) for name in ("AB", "BA")}
