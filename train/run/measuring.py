@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from train.data import ImageSet, load_images
+from train.engine.parallel import make_alike
 from train.measure.evaluator import Evaluator
 from train.measure.measurable import plan
 from train.measure.real_side import RealImages
@@ -39,6 +40,8 @@ def follow(
     count = config.metrics_images
     real = RealImages(real_images(config, images), count)
     planned = plan(config.metrics, real, count, config.inception_weights, device, config.kid_subset)
+    if planned.features:
+        make_alike(planned.features.parameters.values())  # another machine has trained another classifier
     evaluator = Evaluator(planned, real)
 
     def evaluate(generator: nn.Module) -> dict[str, Any]:
