@@ -27,9 +27,9 @@ from gan_ops.nn import ReferenceSequential
 from train.base.device import resolve_device
 from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.files import write_atomically
-from train.generate import build_generator, find_checkpoint
 from train.measure.pictures import latents
 from train.run.options import parse_options
+from train.run.restoring import build_generator, find_checkpoint
 
 PROG = "python -m train.export"
 BATCHES = (1, 3)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import tyro
@@ -14,14 +14,13 @@ from torch import Tensor, nn
 
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
-from train.base.errors import CheckpointError, UsageError, run_program
+from train.base.errors import UsageError, run_program
 from train.base.tables import parse_grid
 from train.base.values import Range, Seed
 from train.data.decode import SUFFIXES
 from train.measure.pictures import draw, enlarged, grid, latents, row_labels, save_gif, save_png
-from train.run import checkpoint
 from train.run.options import parse_options
-from train.run.system import system
+from train.run.restoring import build_generator, find_checkpoint
 
 PROG = "python -m train.generate"
 
@@ -52,39 +51,6 @@ class Options:
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     batch: Annotated[int, Range(1)] = 32
     """Images to draw at once."""
-
-
-def find_checkpoint(source: Path) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint, or the newest one of a run's folder, and what it holds; CheckpointError if none is whole."""
-    path, state, warnings = checkpoint.find(source)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return path, state
-
-
-def build_generator(path: Path, state: dict[str, Any], device: torch.device, *, ema: bool = True) -> nn.Module:
-    """The generator in a checkpoint's ``state``, at the resolution that it has reached.
-
-    Raises:
-        CheckpointError: naming ``path``, if it is of an unknown system.
-    """
-    with checkpoint.reading(path):
-        try:
-            make = system(state["system"]).generator
-        except UsageError as error:
-            raise CheckpointError(f"checkpoint {path} cannot be drawn from: {error}") from None
-
-        def build() -> nn.Module:
-            return make(**state["generator_options"])
-
-        # Whatever size it claims to be of, nothing is allocated until its tensors have shown that they are.
-        with torch.device("meta"):
-            described = build()
-        tensors = state["trainer"]["averages" if ema else "networks"][state["sampler"]]
-        checkpoint.check_shapes("generator", described, tensors, path)
-        generator = build()
-        generator.load_state_dict(tensors)
-    return generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

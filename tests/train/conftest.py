@@ -46,7 +46,7 @@ def tiny_trainer(tiny_config, tiny_images):
     """A fresh trainer, with changes to its options."""
 
     def make(**changes):
-        trainer, _ = build_trainer(tiny_config(**changes), tiny_images, torch.device("cpu"))
+        trainer, _ = build_trainer(tiny_config(**changes), {"images": tiny_images}, torch.device("cpu"))
         return trainer
 
     return make

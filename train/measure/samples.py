@@ -14,7 +14,7 @@ from tqdm import tqdm
 from train.base.capacity import check_fits
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
-from train.data import ImageSet
+from train.data import ImageSet, to_float
 from train.measure.pictures import draw, enlarged, latents
 
 BATCH = 100  # images handed over at once
@@ -70,6 +70,35 @@ def drawn(
             yield enlarged(part, resolution // size)
 
     return Samples(name, count, size, batches)
+
+
+def made(
+    network: nn.Module, name: str, images: ImageSet, count: int, resolution: int, seed: int, device: torch.device
+) -> Samples:
+    """What a network makes of ``count`` of the images, those that :func:`chosen` takes, as :func:`drawn` gives it.
+
+    UsageError if it makes larger images than ``resolution``, or the images are in colour and the network is grey.
+    """
+    size, channels = network.resolution, network.image_channels
+    if size > resolution:
+        raise UsageError(f"{name} makes {size}x{size}, more than resolution={resolution}")
+    indices = chosen_indices(images, count, seed)
+
+    def batches() -> Iterator[Tensor]:
+        for part in indices.split(BATCH):
+            pixels = in_channels(images.batch(part, size), channels, images.name)
+            for batch in draw(network, to_float(pixels).to(device), batch=BATCH):
+                yield enlarged(batch, resolution // size)
+
+    in_channels(images.batch(indices[:1], size), channels, images.name)
+    return Samples(name, len(indices), size, batches)
+
+
+def in_channels(pixels: Tensor, channels: int, name: str) -> Tensor:
+    """Images [N, C, H, W] for a network of so many channels: grey becomes colour, and colour a UsageError."""
+    if pixels.shape[1] > channels:
+        raise UsageError(f"{name} is in colour, and the network takes grey images")
+    return pixels.expand(-1, channels, -1, -1)
 
 
 def batches_of(samples: Samples) -> Iterator[Tensor]:
