@@ -79,26 +79,36 @@ def made(
 
     UsageError if it makes larger images than ``resolution``, or the images are in colour and the network is grey.
     """
-    size, channels = network.resolution, network.image_channels
+    size = network.resolution
     if size > resolution:
         raise UsageError(f"{name} makes {size}x{size}, more than resolution={resolution}")
     indices = chosen_indices(images, count, seed)
+    check_channels(images, network)
 
     def batches() -> Iterator[Tensor]:
-        for part in indices.split(BATCH):
-            pixels = in_channels(images.batch(part, size), channels, images.name)
-            for batch in draw(network, to_float(pixels).to(device), batch=BATCH):
-                yield enlarged(batch, resolution // size)
+        for batch in through(network, images, indices, device):
+            yield enlarged(batch, resolution // size)
 
-    in_channels(images.batch(indices[:1], size), channels, images.name)
     return Samples(name, len(indices), size, batches)
 
 
-def in_channels(pixels: Tensor, channels: int, name: str) -> Tensor:
-    """Images [N, C, H, W] for a network of so many channels: grey becomes colour, and colour a UsageError."""
-    if pixels.shape[1] > channels:
-        raise UsageError(f"{name} is in colour, and the network takes grey images")
-    return pixels.expand(-1, channels, -1, -1)
+def check_channels(images: ImageSet, network: nn.Module) -> None:
+    """UsageError if a network of grey images cannot be given these."""
+    if images.channels > network.image_channels:
+        raise UsageError(f"the images of {images.name} are in colour, and the network is for grey ones")
+
+
+def through(
+    network: nn.Module, images: ImageSet, indices: Tensor, device: torch.device, batch: int = BATCH
+) -> Iterator[Tensor]:
+    """What a network makes of images, in batches: uint8 [n, C, R, R] on the CPU."""
+    for part in indices.split(batch):
+        yield from draw(network, given(network, images, part).to(device), batch=batch)
+
+
+def given(network: nn.Module, images: ImageSet, indices: Tensor) -> Tensor:
+    """Images as a network takes them: float32 [N, C, R, R] in [−1, 1], grey ones in as many channels as it has."""
+    return to_float(images.batch(indices, network.resolution)).expand(-1, network.image_channels, -1, -1)
 
 
 def batches_of(samples: Samples) -> Iterator[Tensor]:

@@ -48,7 +48,7 @@ def open_origin(source: Path, system: System) -> Origin:
         )
         # What a growing network has reached is part of its state; others know one resolution only.
         leading = state["trainer"]["averages"][state["sampler"] or next(iter(averages))]
-        reached = leading.get("_extra_state", state["generator_options"])["resolution"]
+        reached = leading.get("_extra_state", state["config"])["resolution"]
         kind = system.options
         options = from_dict(kind, {name: state["config"][name] for name in kind.SIZES}, f"checkpoint {path}")
         sizes = {name: getattr(options, name) for name in kind.SIZES}

@@ -33,11 +33,12 @@ def system_of(path: Path, state: Mapping[str, Any]) -> System:
             raise CheckpointError(f"checkpoint {path} cannot be drawn from: {error}") from None
 
 
-def view_of(path: Path, state: Mapping[str, Any], name: str = "") -> View:
-    """The view of a name in the run that a checkpoint is of, see :meth:`System.view`."""
+def view_of(path: Path, state: Mapping[str, Any], name: str = "", *, of_images: bool = False) -> View:
+    """The view of a name in the run that a checkpoint is of, see :meth:`System.view`; with ``of_images`` only one that
+    makes images of images."""
     of = system_of(path, state)
     with checkpoint.reading(path):
-        return of.view(name, state["sampler"])
+        return of.view(name, "" if of_images else state["sampler"])
 
 
 def build_networks(
@@ -60,13 +61,33 @@ def build_view(
     path: Path, state: Mapping[str, Any], device: torch.device, name: str = "", *, ema: bool = True
 ) -> nn.Module:
     """What makes the images of a view, at the resolution that its networks have reached; raises as both above."""
-    return view_of(path, state, name).network(build_networks(path, state, device, ema=ema))
+    view, networks = view_of(path, state, name), build_networks(path, state, device, ema=ema)
+    with checkpoint.reading(path):
+        return view.network(networks)
+
+
+def restore_view(
+    path: Path, description: Mapping[str, Any], tensors: Mapping[str, Any], device: torch.device
+) -> nn.Module:
+    """What makes the images of a view, of the tensors of its own ``state_dict``.
+
+    ``description`` holds a checkpoint's "system", "sampler" and "generator_options", and the view's name, "view".
+    """
+    of = system_of(path, description)
+    with checkpoint.reading(path):
+        view, options = of.view(description["view"], description["sampler"]), description["generator_options"]
+
+        def make() -> nn.Module:
+            return view.network({name: make(**options) for name, make in of.networks.items()})
+
+        return filled("generator", make, tensors, path, device)
 
 
 def build_generator(path: Path, state: Mapping[str, Any], device: torch.device, *, ema: bool = True) -> nn.Module:
     """What draws from latents, as :func:`build_view`; UsageError if nothing in the checkpoint does."""
     if view_of(path, state).takes:
-        raise UsageError(f"{path} is of train.{state['system']}, which makes images of images and not of latents")
+        views = " or ".join(system_of(path, state).views)
+        raise UsageError(f"train.{state['system']} makes images of images: give some with --input (--view {views})")
     return build_view(path, state, device, ema=ema)
 
 

@@ -85,7 +85,7 @@ class System:
             first_list, *_ = next(iter(self.presets.values())).lists()
             return View("", first_list, lambda networks: networks[sampler])
         if not self.views:
-            raise UsageError(f"train.{self.name} makes images of latents only, and has no --view")
+            raise UsageError(f"train.{self.name} makes images of latents alone: it has no --view, and takes no images")
         name = name or next(iter(self.views))
         if name not in self.views:
             raise UsageError(f"train.{self.name} has no view {name!r}: there are {', '.join(self.views)}")
