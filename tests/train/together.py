@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,7 +72,7 @@ def main(path: Path) -> None:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main = importlib.import_module(f"train.{program}").main
-            code = run_program(lambda: main(arguments[rank]))
+            code = run_program(partial(main, arguments[rank]))
         if dist.is_initialized():
             dist.destroy_process_group()
         results.append((code, out.getvalue(), err.getvalue()))

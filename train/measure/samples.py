@@ -14,7 +14,7 @@ from tqdm import tqdm
 from train.base.capacity import check_fits
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
-from train.data import ImageSet
+from train.data import ImageSet, to_float
 from train.measure.pictures import draw, enlarged, latents
 
 BATCH = 100  # images handed over at once
@@ -80,6 +80,52 @@ def drawn(
             yield enlarged(part, resolution // size)
 
     return Samples(name, count, size, batches)
+
+
+def made(
+    network: nn.Module, name: str, images: ImageSet, count: int, resolution: int, seed: int, device: torch.device
+) -> Samples:
+    """What a network makes of ``count`` of the images, those that :func:`chosen` takes, as :func:`drawn` gives it.
+
+    UsageError if it makes larger images than ``resolution``, or the images are in colour and the network is grey.
+    """
+    size = network.resolution
+    if size > resolution:
+        raise UsageError(f"{name} makes {size}x{size}, more than resolution={resolution}")
+    indices = chosen_indices(images, count, seed)
+    check_channels(images, network)
+
+    def batches(first: int = 0, every: int = 1) -> Iterator[Tensor]:
+        for batch in through(network, images, indices, device, BATCH, first, every):
+            yield enlarged(batch, resolution // size)
+
+    return Samples(name, len(indices), size, batches)
+
+
+def check_channels(images: ImageSet, network: nn.Module) -> None:
+    """UsageError if a network of grey images cannot be given these."""
+    if images.channels > network.image_channels:
+        raise UsageError(f"the images of {images.name} are in colour, and the network is for grey ones")
+
+
+def through(
+    network: nn.Module,
+    images: ImageSet,
+    indices: Tensor,
+    device: torch.device,
+    batch: int = BATCH,
+    first: int = 0,
+    every: int = 1,
+) -> Iterator[Tensor]:
+    """What a network makes of images, in batches, or from the ``first`` on every ``every``-th batch of them: uint8
+    [n, C, R, R] on the CPU."""
+    for part in indices.split(batch)[first::every]:
+        yield from draw(network, given(network, images, part).to(device), batch=batch)
+
+
+def given(network: nn.Module, images: ImageSet, indices: Tensor) -> Tensor:
+    """Images as a network takes them: float32 [N, C, R, R] in [−1, 1], grey ones in as many channels as it has."""
+    return to_float(images.batch(indices, network.resolution)).expand(-1, network.image_channels, -1, -1)
 
 
 def batches_of(samples: Samples, first: int = 0, every: int = 1) -> Iterator[Tensor]:

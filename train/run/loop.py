@@ -7,12 +7,9 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import nn
 
 from train.base import processes
 from train.base.errors import TrainingError
@@ -21,13 +18,14 @@ from train.data import ImageSet
 from train.engine.schedule import Position
 from train.engine.trainer import Trainer
 from train.measure.metric_names import is_lower_better
-from train.measure.pictures import draw, grid, save_png
+from train.measure.pictures import save_png
 from train.run import checkpoint
 from train.run.cadence import Cadence, due
 from train.run.divergence import divergence, streak
-from train.run.grids import fixed_inputs, real_grid
+from train.run.grids import real_grid, sample_grid
 from train.run.logs import STATS, NoLog, RunLog, duration, peak_memory
 from train.run.pace import Pace, time_left
+from train.run.system import Networks, View
 
 
 @dataclass
@@ -35,12 +33,13 @@ class Loop:
     """One run in its folder, to which the first process alone writes."""
 
     trainer: Trainer
-    images: ImageSet  # what it learns from, for the grid of real ones
+    lists: Mapping[str, ImageSet]  # what it learns from, for the grids
     folder: Path  # the run's, which exists
     cadence: Cadence
     _: KW_ONLY
     description: Mapping[str, Any]  # plain types that go into every checkpoint: what is needed to rebuild the networks
-    evaluate: Callable[[nn.Module], dict[str, Any]] | None = None  # measures the averaged generator
+    views: Mapping[str, View] = field(default_factory=dict)  # what it makes of images, for the grids
+    evaluate: Callable[[Networks], dict[str, Any]] | None = None  # measures the averaged networks
     fixed: Sequence[str] = ()  # options that a resumed run must keep
     seed: int = 0  # of the grids
     tensorboard: bool = True
@@ -87,7 +86,7 @@ class Loop:
             for note in notes:
                 self._log.line(note)
             if first and not (self.folder / "reals.png").exists():
-                save_png(self.folder / "reals.png", real_grid(self.images, self.cadence, self.seed))
+                save_png(self.folder / "reals.png", real_grid(self.lists, self.cadence, self.seed))
             return self._train()
         finally:
             self._log.close()
@@ -210,29 +209,22 @@ class Loop:
             advice = f"to continue from before that with another learning rate: {command}"
         raise TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
 
-    @property
-    def _sampler(self) -> nn.Module:
-        return self.trainer.averages[self.trainer.game.sampler]
-
     def _save_grid(self) -> None:
-        """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
+        """As :func:`train.run.grids.sample_grid`, of the same inputs every time."""
         self.trainer.average_statistics()
         if not processes.is_first():
             return
-        z, labels = fixed_inputs(self._sampler, self.cadence, self.seed)
-        device = self.trainer.device
-        fakes = draw(self._sampler, z.to(device), None if labels is None else labels.to(device))
-        picture = grid(torch.cat(list(fakes)), self.cadence.columns, self.images.resolution)
+        picture = sample_grid(self.trainer, self.lists, self.views, self.cadence, self.seed)
         save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
         self._log.image("fakes", picture, self.trainer.images)
 
     def _evaluate(self) -> None:
-        """Measures the averaged generator; if it is the best so far, its checkpoint is written and stays."""
+        """Measures the averaged networks; if they are the best so far, their checkpoint is written and stays."""
         start = time.perf_counter()
         images = self.trainer.images
         self.trainer.average_statistics()
         with processes.agreeing():
-            evaluation = self.evaluate(self._sampler)
+            evaluation = self.evaluate(self.trainer.averages)
         values = evaluation.pop("metrics")
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._log.stats(images, {"kimg": images / 1000, **finite, "evaluation": evaluation})
