@@ -8,4 +8,14 @@ from .load import MEMORY_LIMIT, NAMES, load_images
 from .order import ShuffledOrder
 from .pixels import to_float, to_uint8
 
-__all__ = ["NAMES", "DataError", "ImageSet", "ShuffledOrder", "default_cache", "load_images", "to_float", "to_uint8"]
+__all__ = [
+    "MEMORY_LIMIT",
+    "NAMES",
+    "DataError",
+    "ImageSet",
+    "ShuffledOrder",
+    "default_cache",
+    "load_images",
+    "to_float",
+    "to_uint8",
+]
