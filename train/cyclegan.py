@@ -21,11 +21,11 @@ from train.base.specs import parse_spec
 from train.base.values import Range, Size
 from train.data import ImageSet, same_images
 from train.data.sources import Images, Lists
-from train.engine.game import Batch, Game, Move, Networks, Role, Stats, Update
-from train.engine.precision import DTYPES, Autocast
+from train.engine.game import Batch, Game, Move, Networks, Role, Stats
 from train.engine.schedule import Position, Schedule, growing_schedule
 from train.engine.trainer import Trainer
 from train.gan import options
+from train.gan.build import trainer_of
 from train.gan.pool import Pool
 from train.run.options import Table, TrainConfig
 from train.run.session import train_as_told
@@ -70,8 +70,6 @@ class CycleganConfig(TrainConfig):
     """Norm of the translators; instance: Ulyanov et al. 2016; layer: Ba 2016; group: Wu 2018."""
     d_norm: Norm = "instance"
     """Norm of the critics."""
-    update: Update = "alternating"
-    """alternating: critics learn after the translators have moved; joint, merged: both start from the same state."""
 
     SIZES = ("g_width", "g_blocks", "d_width", "d_layers", "g_norm", "d_norm")
     FIXED = ("g_norm", "d_norm")  # some have states of one shape
@@ -120,14 +118,18 @@ PRESETS = {
     # Sized for two CPU cores: docs/cyclegan.md says how long it takes.
     "glyphs": CycleganConfig(
         precision="auto",
-        kimg=40.0,
-        batch="8",
-        lr="0.0005",
+        kimg=30.0,
+        batch="4",
+        lr="0.0004",
+        cycle_weight=5.0,
+        identity_weight=0.0,  # a translation has to change the polarity that an identity would keep
         g_width=24,
         g_blocks=3,
-        d_width=32,
+        g_norm="layer",
+        d_width=48,
         d_layers=1,
-        ema_kimg="1",
+        d_norm="layer",
+        checkpoint_kimg="3",
     ),
     # 200 epochs of the 1067 horses, or as many of the zebras.
     "photos-256": CycleganConfig(
@@ -151,30 +153,24 @@ class CycleGan(Game):
 
     Args:
         networks: AB, BA, DA and DB.
-        pool: past translations of each kind that critics see, see :class:`train.gan.pool.Pool`.
+        config: the losses and their weights, the pool, and Adam's beta1.
     """
 
     averaged = ("AB", "BA")
     sampler = ""
+    updates = ("alternating",)  # with joint ones, too, the critics would see what the translators made before they moved
 
-    def __init__(
-        self,
-        networks: Mapping[str, nn.Module],
-        objective: Objective,
-        *,
-        cycle_weight: float = 10.0,
-        identity_weight: float = 5.0,
-        pool: int = 50,
-        betas: tuple[float, float] = (0.5, 0.999),
-    ) -> None:
+    def __init__(self, networks: Mapping[str, nn.Module], config: CycleganConfig) -> None:
         super().__init__(networks)
+        betas = (config.beta1, 0.999)
         self.roles = {"translators": Role(("AB", "BA"), betas=betas), "critics": Role(("DA", "DB"), betas=betas)}
-        self.objective, self._cycle, self._identity = objective, cycle_weight, identity_weight
+        self.objective = config.objective()
         # The paper's least squares, which its weights are for, lack the factor ½ of Mao et al. 2017.
-        self._unit = 2.0 if isinstance(objective, LeastSquares) else 1.0
+        self._unit = 2.0 if isinstance(self.objective, LeastSquares) else 1.0
+        self._cycle, self._identity = config.cycle_weight, config.identity_weight
         ab = networks["AB"]
         shape, device = (ab.image_channels, ab.resolution, ab.resolution), next(ab.parameters()).device
-        self.own.pools = nn.ModuleDict({kind: Pool(kind, pool, shape, device, "critics") for kind in ("a", "b")})
+        self.own.pools = nn.ModuleDict({kind: Pool(kind, config.pool, shape, device, "critics") for kind in ("a", "b")})
 
     def takes(self, count: int, at: Position) -> dict[str, int]:
         return {"a": count, "b": count}
@@ -221,47 +217,23 @@ def build_trainer(
     config: CycleganConfig, lists: Mapping[str, ImageSet], device: torch.device
 ) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and a translator's arguments, for checkpoints; UsageError for what is larger than the memory."""
-    schedule, channels = config.schedule(), lists["a"].channels
-    images = {"resolution": config.resolution, "image_channels": channels}
-    translator = {**images, "width": config.g_width, "blocks": config.g_blocks, "norm": config.g_norm}
-    critic = {**images, "width": config.d_width, "layers": config.d_layers, "norm": config.d_norm}
+    schedule, images = config.schedule(), {"resolution": config.resolution, "image_channels": lists["a"].channels}
+    of_g = {**images, "width": config.g_width, "blocks": config.g_blocks, "norm": config.g_norm}
+    of_d = {**images, "width": config.d_width, "layers": config.d_layers, "norm": config.d_norm}
 
-    def networks() -> dict[str, nn.Module]:
-        made = {name: Translator(**translator) for name in ("AB", "BA")}
-        return made | {name: PatchCritic(**critic) for name in ("DA", "DB")}
+    def networks() -> list[nn.Module]:
+        return [*(Translator(**of_g) for _ in range(2)), *(PatchCritic(**of_d) for _ in range(2))]
 
     for option, count in (("batch", schedule.phases[0].batch), ("pool", config.pool)):
-        size = 4 * 2 * count * channels * config.resolution**2  # float32, of both kinds
+        size = 2 * 4 * count * images["image_channels"] * config.resolution**2  # of both kinds, float32
         check_fits(size, device, f"{option}={count} at resolution={config.resolution}")
-    sizes = ", ".join(f"{name}={getattr(config, name)}" for name in config.SIZES)
-    check_networks(lambda: networks().values(), device, sizes)
+    check_networks(networks, device, ", ".join(f"{name}={getattr(config, name)}" for name in config.SIZES))
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    on_device = {name: n.to(device, memory_format=torch.channels_last) for name, n in networks().items()}
-    game = CycleGan(
-        on_device,
-        config.objective(),
-        cycle_weight=config.cycle_weight,
-        identity_weight=config.identity_weight,
-        pool=config.pool,
-        betas=(config.beta1, 0.999),
-    )
-    sources = {
-        name: Images(images, device, mirror=config.mirror, seed=stream_seed(config.seed, name))
-        for name, images in lists.items()
-    }
-    trainer = Trainer(
-        game,
-        schedule,
-        Lists(sources),
-        device=device,
-        autocast=Autocast(device, DTYPES[config.precision]),
-        ema_kimg=config.table("ema_kimg"),
-        seed=config.seed,
-        update=config.update,
-        compile=config.compile,
-        cuda_graphs=config.cuda_graphs,
-    )
-    return trainer, translator
+    made = [network.to(device, memory_format=torch.channels_last) for network in networks()]
+    game = CycleGan(dict(zip(("AB", "BA", "DA", "DB"), made, strict=True)), config)
+    seeds = {name: stream_seed(config.seed, name) for name in lists}
+    source = Lists({n: Images(x, device, mirror=config.mirror, seed=seeds[n]) for n, x in lists.items()})
+    return trainer_of(game, config, schedule, source, device), of_g
 
 
 def _view(takes: str, like: str, there: str, back: str) -> View:

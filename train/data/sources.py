@@ -71,8 +71,8 @@ class Lists:
         return {name: self._lists[name].columns({"images": n}, at, random)["images"] for name, n in counts.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: images.state_dict() for name, images in self._lists.items()}
+        return {name: images.state_dict()["images"] for name, images in self._lists.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, images in self._lists.items():
-            images.load_state_dict(state[name])
+            images.load_state_dict({"images": state[name]})

@@ -115,7 +115,7 @@ def translating(**changes: Any) -> Make:
 
     def make(update: str, microbatch: int, compile: bool) -> Trainer:
         sizes = {"resolution": 8, "g_width": 2, "g_blocks": 1, "d_width": 2, "d_layers": 1, "kimg": 0.4}
-        steps = {"batch": str(BATCH), "microbatch": str(microbatch), "update": update, "compile": compile}
+        steps = {"batch": str(BATCH), "microbatch": str(microbatch), "compile": compile}
         config = cyclegan.CycleganConfig(**sizes, **steps, **changes)
         trainer = cyclegan.build_trainer(config, {"a": images(8), "b": images(8)}, CPU)[0]
         for pool in trainer.game.own.pools.values():
@@ -213,9 +213,11 @@ GAMES: dict[str, Covered] = {
         ("r2",),
     ),
     "dcgan": two(convolutional(), "non-saturating"),
-    "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain()),
+    "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
     "cyclegan, hinge, no pool, other weights": Covered(
-        translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0), Translating("hinge", 3.0, 0.0).plain()
+        translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0),
+        Translating("hinge", 3.0, 0.0).plain(),
+        ("alternating",),
     ),
     "mixture": two(points(), "non-saturating"),
     "few labels": Covered(few_labels(), textbook.few_labels(0.7, False), ("alternating",)),
