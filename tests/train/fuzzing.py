@@ -20,7 +20,7 @@ from PIL import Image
 import train
 from train.base.errors import LONGEST, run_program
 
-from .runs import TINY, flags
+from .runs import OUTPUT, TINY, flags
 
 
 class Accepted(BaseException):
@@ -37,12 +37,15 @@ WORK = (
     "train.mixture.train_run",
     "train.semi_supervised.train_and_test",
     "train.studies.study.Study.complete",
+    "train.studies.translation.trained_judges",
     "train.generate.draw",
     "train.export._program",
     "train.evaluate.Evaluator.measure",
 )
 """What takes long, and comes when all is checked."""
 TRAINING = {**TINY, "data": "pictures", "data_size": 0}
+TRANSLATING = {"resolution": 8, "kimg": 0.008, "batch": 4, "pool": 6, **OUTPUT, "data_size": 12}
+TRANSLATING |= {"g_width": 4, "g_blocks": 1, "d_width": 4, "d_layers": 1}
 
 
 def programs() -> list[str]:
@@ -71,7 +74,7 @@ def options_of(program: str) -> dict[str, tuple[type, Any]]:
 
 
 def furnish(place: Path) -> None:
-    """Pictures, a folder, a file that is none of ours, and the finished run of a PGGAN on the pictures."""
+    """Pictures, a folder, a file that is none of ours, and finished runs of a PGGAN and of a CycleGAN."""
     random = np.random.default_rng(0)
     (place / "pictures").mkdir(parents=True)
     for i in range(12):
@@ -81,6 +84,7 @@ def furnish(place: Path) -> None:
     (place / "file.txt").write_text("not ours")
     with contextlib.redirect_stdout(io.StringIO()):
         assert main_of("train.pggan")(flags({**TRAINING, "data": place / "pictures", "out": place / "run"})) == 0
+        assert main_of("train.cyclegan")(flags({**TRANSLATING, "out": place / "translations"})) == 0
 
 
 def attempt(program: str, args: Sequence[str], place: Path) -> str:

@@ -13,17 +13,19 @@ import tyro
 
 from train.data import store
 
-from .fuzzing import TRAINING, WORK, Accepted, accept, attempt, flags, furnish, options_of, programs
+from .fuzzing import TRAINING, TRANSLATING, WORK, Accepted, accept, attempt, flags, furnish, options_of, programs
 
 SMALL_DCGAN = {"resolution": 16, "batch": 4, "latent": 6, "g_width": 4, "d_width": 4, "grid": "2x3"}
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
+    "train.cyclegan": flags({**TRANSLATING, "a": "pictures"}),
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
+    "train.studies.translation": ["translations", "--out", "page.md"],
     "train.generate": ["run"],
     "train.export": ["run"],
     "train.evaluate": ["run", "--metrics", "swd", "--images", "10", "--resolution", "16"],
