@@ -161,6 +161,8 @@ def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
 
 def _of_images(options: Options) -> tuple[Samples, RealSide]:
     """Images from files or of a known set, and the real side."""
+    if options.view:
+        raise UsageError(f"{options.source} is not a run or checkpoint, and has no --view {options.view}")
     if not options.data and not options.stats:
         raise UsageError(f"{options.source} is not a run or checkpoint: name the images to compare it with in --data")
     stored = StoredStatistics(options.stats) if options.stats else None
