@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -118,6 +119,7 @@ def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:
     config = _config(options, path, state)
     resolution = config.resolution
 
+    @functools.cache
     def images_of(name: str) -> ImageSet:
         """How many images the run was given, and with which seed, does not matter here."""
         if not options.data or name != view.like:
