@@ -18,12 +18,15 @@ from train.data.decode import opened
 
 
 @torch.no_grad()
-def draw(generator: nn.Module, z: Tensor, labels: Tensor | None = None, batch: int = 32) -> Iterator[Tensor]:
-    """Images for the latents z [N, latent], in batches: uint8 [n, C, H, W] on the CPU."""
+def draw(
+    generator: nn.Module, z: Tensor, labels: Tensor | None = None, batch: int = 32, first: int = 0, every: int = 1
+) -> Iterator[Tensor]:
+    """Images for the latents z [N, latent], in batches, or from the ``first`` on every ``every``-th batch of them:
+    uint8 [n, C, H, W] on the CPU."""
     for module in generator.modules():
         if isinstance(module, ReferenceSequential):
             module.forget_statistics()  # a replayed CUDA graph changes parameters without a trace
-    for start in range(0, len(z), batch):
+    for start in range(first * batch, len(z), every * batch):
         given = [tensor[start : start + batch] for tensor in (z, labels) if tensor is not None]
         yield to_uint8(generator(*given).float()).cpu()
 

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+from train.base import processes
 from train.base.errors import UsageError
-from train.data import NAMES, ImageSet, load_images
+from train.data import MEMORY_LIMIT, NAMES, ImageSet, load_images
 from train.run import image_names
 from train.run.options import TrainConfig
 
@@ -26,6 +27,7 @@ def load_list(config: TrainConfig, name: str, *, seed: int = 0, size: int | None
         resize=config.resize,
         seed=seed + [*lists].index(name),
         size=size,
+        memory_limit=MEMORY_LIMIT // processes.on_this_machine(),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from train.data import ImageSet
+from train.engine.parallel import make_alike
 from train.measure.evaluator import Evaluator
 from train.measure.measurable import plan
 from train.measure.real_side import RealImages
@@ -32,6 +33,8 @@ def follow(
     images = {name: real_images(config, name, lists[name]) for name in {view.like, view.takes} if name}
     real = RealImages(images[view.like], count)
     planned = plan(config.metrics, real, count, config.inception_weights, device, config.kid_subset)
+    if planned.features:
+        make_alike(planned.features.parameters.values())  # another machine has trained another classifier
     evaluator = Evaluator(planned, real)
 
     def evaluate(networks: Networks) -> dict[str, Any]:
