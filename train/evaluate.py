@@ -90,7 +90,8 @@ def main(args: Sequence[str] | None = None) -> int:
             raise UsageError(f"--save-stats has no features to store: {error}") from None
         save_statistics(options.save_stats, real, network, versions())
     measured = Evaluator(planned, real, seed=options.seed).measure(samples)
-    result = {"source": samples.name, "data": real.name, **measured}
+    made_of = {"made_of": samples.made_of} if samples.made_of else {}
+    result = {"source": samples.name, **made_of, "data": real.name, **measured}
     print(json.dumps(result, indent=2) if options.json else "\n".join([table(result), *planned.notes()]))
     return 0
 
@@ -199,6 +200,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{result['source']} against {result['data']} at {result['resolution']}x{result['resolution']}"]
     reals = result["real"] or "an unknown number of"
     lines.append(f"{result['generated']} generated and {reals} real images, seed {result['seed']}")
+    if "made_of" in result:
+        lines.append(f"made of images of {result['made_of']}")
     if "labels" in result:
         lines.append(f"labels of the real images: {result['labels']}")
     if "stats" in result:

@@ -30,7 +30,7 @@ def follow(
         view: what is measured.
     """
     count, resolution = config.metrics_images, config.resolution
-    images = {name: real_images(config, name, lists[name]) for name in {view.like, view.takes} if name}
+    images = {name: real_images(config, name, lists[name]) for name in dict.fromkeys((view.like, view.takes)) if name}
     real = RealImages(images[view.like], count)
     planned = plan(config.metrics, real, count, config.inception_weights, device, config.kid_subset)
     if planned.features:
