@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from html import escape
 from pathlib import Path
 from typing import Annotated
@@ -26,9 +27,17 @@ from train.run.record import Run, read_run
 
 PROG = "python -m train.report"
 WIDEST = 1024  # pixels of a grid in the page; larger ones are reduced
-MEASURED = {"_loss": "Loss of {}", "penalty": "Gradient penalty", "_norm": "Norm of {}'s gradient"}
-MEASURED["images_per_second"] = "Images per second"
-"""Captions of what is measured in training, by its name or the end of it; before that end stands a move's name."""
+MEASURED = {
+    "*_loss": "Loss of {}",
+    "cycle_*": "Mean |x' - x| there and back, {}",
+    "identity_*": "Mean |G(y) - y|, {}",
+    "divergence": "Divergence of the posterior",
+    "distance": "Distance of features",
+    "penalty": "Gradient penalty",
+    "*_norm": "Norm of {}'s gradient",
+    "images_per_second": "Images per second",
+}
+"""Captions of what is measured in training, by its name, where * is that of a move or of a list of images."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +87,15 @@ def _metrics(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _measured(runs: Sequence[Run]) -> dict[str, str]:
-    """Captions of what was measured in training, by name; of a move that is one letter, as in networks' names."""
-    names = dict.fromkeys(name for run in runs for tick in run.ticks[-1:] for name in tick)
-    moves = {(name, end): name.removesuffix(end) for end in MEASURED for name in names if name.endswith(end)}
-    return {name: MEASURED[end].format(move.upper() if len(move) == 1 else move) for (name, end), move in moves.items()}
+    """Captions of what was measured in training, by name."""
+    captions = {}
+    names = dict.fromkeys(name for run in runs for tick in run.ticks for name in tick)
+    for pattern, caption in MEASURED.items():
+        before, _, after = pattern.partition("*")
+        for name in (name for name in names if fnmatchcase(name, pattern)):
+            of = name.removeprefix(before).removesuffix(after)
+            captions[name] = caption.format(of.upper() if len(of) == 1 else of)
+    return captions
 
 
 def _charts(runs: Sequence[Run], captions: Mapping[str, str]) -> str:
