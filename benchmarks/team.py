@@ -48,7 +48,7 @@ class Team:
                     cwd=ROOT,
                 )
             )
-        self.sent = [int(member.stdout.readline()) for member in self._members][0]
+        self.sent, *_ = (int(member.stdout.readline()) for member in self._members)
         """Bytes of gradients and reports that a process gives to the others in a step."""
 
     def step(self) -> None:
