@@ -10,7 +10,7 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -209,7 +209,7 @@ def new_trainer(options: SemiOptions, data: SemiData, labelled: Tensor, seed: in
     phase = Phase(1, False, 0, shown, shown, options.batch, options.batch, options.lr)
     return Trainer(
         game,
-        Decaying((phase,), lr_decay=options.lr_decay),
+        Schedule((phase,), lr_decay=options.lr_decay),
         PoolLists(pool, data.pool_labels.to(device), labelled, seed),
         device=device,
         autocast=Autocast(device),
@@ -217,17 +217,6 @@ def new_trainer(options: SemiOptions, data: SemiData, labelled: Tensor, seed: in
         ema_ramp=True,
         seed=seed,
     )
-
-
-@dataclass(frozen=True)
-class Decaying(Schedule):
-    """Its learning rate falls to 0 over the last ``lr_decay`` of it."""
-
-    lr_decay: float = 0.0
-
-    def position(self, images: int) -> Position:
-        at, decay = super().position(images), self.lr_decay * self.total
-        return replace(at, lr=at.lr * min(1.0, (self.total - images) / decay)) if decay else at
 
 
 class Supervised(Game):

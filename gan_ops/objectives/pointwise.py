@@ -1,4 +1,4 @@
-"""Objectives that judge each sample by its own score: losses are means of functions of one score."""
+"""Objectives that judge each sample, or each patch of one, by its own score: losses are means of functions of it."""
 
 from __future__ import annotations
 

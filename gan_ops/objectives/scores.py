@@ -13,7 +13,7 @@ __all__ = ["Scores", "interleave", "score_of", "scores_of"]
 class Scores(NamedTuple):
     """What a critic says about N samples."""
 
-    score: Tensor  # [N], float32 (float64 of float64), higher is more real; [N, K] of a critic whose scores are vectors
+    score: Tensor  # [N], float32 (float64 of float64), higher is more real; [N, K] of vectors, [N, h, w] of patches
     logits: Tensor | None = None  # [N, num_classes] of one that tells classes apart
     maps: tuple[Tensor, ...] = ()  # [N, C, h, w] each, or [N, F]: all activations that features can be matched in
     x: Tensor | None = None  # [N, …]: the samples themselves, for losses that compare them

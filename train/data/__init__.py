@@ -4,7 +4,7 @@ from train.base.errors import DataError
 
 from .cache import default_cache
 from .image_set import ImageSet
-from .load import MEMORY_LIMIT, NAMES, load_images
+from .load import MEMORY_LIMIT, NAMES, load_images, same_images
 from .order import ShuffledOrder
 from .pixels import to_float, to_uint8
 
@@ -16,6 +16,7 @@ __all__ = [
     "ShuffledOrder",
     "default_cache",
     "load_images",
+    "same_images",
     "to_float",
     "to_uint8",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import colorsys
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +28,37 @@ STYLES = {
     "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
 }
 FACES = [f"{family}{style}.ttf" for family, styles in STYLES.items() for style in styles]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kind of glyphs.
+
+    Attributes:
+        families: of its typefaces, keys of STYLES.
+        light: whether glyphs are light on dark paper, instead of dark on light; None: half of them.
+        tint: how far colours are from greys of their luma, 1 for those of `colour_pairs`. Where shapes are what is to
+            be learnt, networks that see flat bright colours spend most of a short training on these.
+        stream: goes into the seed of each image, so that variants have nothing in common but the order of classes.
+    """
+
+    families: tuple[str, ...]
+    light: bool | None = None
+    tint: float = 1.0
+    stream: tuple[int, ...] = ()
+
+    @property
+    def faces(self) -> list[int]:
+        """Places in FACES."""
+        own = {f"{family}{style}.ttf" for family in self.families for style in STYLES[family]}
+        return [place for place, face in enumerate(FACES) if face in own]
+
+
+VARIANTS = {
+    "glyphs": Variant(tuple(STYLES)),
+    "glyphs-serif": Variant(("DejaVuSerif", "STIXGeneral"), light=False, tint=0.25, stream=(1,)),
+    "glyphs-sans": Variant(("DejaVuSans", "DejaVuSansMono"), light=True, tint=0.25, stream=(2,)),
+}
 HEIGHT = (0.60, 0.80)  # of a capital, as a part of the image
 ANGLE = 12.0  # degrees, either way
 SHIFT = 0.10  # of the image, either way
@@ -39,25 +71,27 @@ MASK_CACHE_BYTES = 2**28
 class Glyphs:
     """`length` images, RGB, labelled with their place in CHARACTERS; classes take turns.
 
-    Image n depends on (seed, n) alone, apart from the resolution: not on the length, nor on what was drawn before.
+    Image n depends on (name, seed, n) alone, apart from the resolution: not on the length, nor on what was drawn
+    before. The name is one of VARIANTS.
     """
 
-    name = "glyphs"
     mirror = False
     files = None
     parallel = False  # drawing is quick, and FreeType's faces are not for two threads at once
     num_classes = len(CHARACTERS)
     labels_from = OWN
 
-    def __init__(self, resolution: int, length: int, seed: int) -> None:
-        self.resolution = resolution
+    def __init__(self, resolution: int, length: int, seed: int, name: str = "glyphs") -> None:
+        self.resolution, self.name = resolution, name
+        self._variant = VARIANTS[name]
+        self._faces = self._variant.faces
         self.seed = seed % 2**64
         self.labels = np.arange(length, dtype=np.int64) % len(CHARACTERS)
         # Drawn larger and averaged: 4 times at 32 px; where pixels are plenty, twice is enough.
         self._supersampling = max(2, 128 // resolution)
         self._canvas = resolution * self._supersampling
         self._mask = _mask_maker(font_folder(), round(self._canvas * HEIGHT[1]))
-        self._colours = colour_pairs()
+        self._colours = tinted(colour_pairs(), self._variant.tint)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -76,11 +110,13 @@ class Glyphs:
     def decode(self, index: int, channels: int = 3) -> np.ndarray:
         """uint8 [3, resolution, resolution]."""
         # Uniform numbers only, which NumPy keeps the same from release to release.
-        face, height, angle, right, down, colour, swap = np.random.default_rng([self.seed, index]).random(7)
-        mask, capital = self._mask(int(face * len(FACES)), self.labels[index])
+        random = np.random.default_rng([self.seed, index, *self._variant.stream])
+        face, height, angle, right, down, colour, swap = random.random(7)
+        mask, capital = self._mask(self._faces[int(face * len(self._faces))], self.labels[index])
         ink = self._place(mask, capital, height, angle, right, down)  # [R, R] in 0..255
         pair = self._colours[int(colour * len(self._colours))].astype(np.int32)  # [2, 3]
-        paper, glyph = pair if swap < 0.5 else pair[::-1]
+        light = swap < 0.5 if self._variant.light is None else self._variant.light
+        paper, glyph = pair if light else pair[::-1]
         blend = paper[:, None, None] * 255 + (glyph - paper)[:, None, None] * ink + 127  # [3, R, R]
         return (blend // 255).astype(np.uint8)
 
@@ -130,6 +166,14 @@ def colour_pairs(count: int = 4096) -> np.ndarray:
         if contrast(dark, light) >= CONTRAST:
             pairs.append((dark, light))
     return np.rint(np.array(pairs) * 255).astype(np.uint8)
+
+
+def tinted(colours: np.ndarray, tint: float) -> np.ndarray:
+    """Colours uint8 [..., 3], drawn towards greys of the same luma: 1 leaves them, 0 makes them grey."""
+    if tint == 1:
+        return colours
+    luma = colours @ np.array([0.299, 0.587, 0.114])
+    return np.rint(luma[..., None] + tint * (colours - luma[..., None])).astype(np.uint8)
 
 
 def contrast(dark: tuple, light: tuple) -> float:

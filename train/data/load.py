@@ -8,7 +8,7 @@ from pathlib import Path
 from train.base.errors import DataError
 
 from .folder import open_path
-from .glyphs import Glyphs
+from .glyphs import VARIANTS, Glyphs
 from .image_set import ImageSet
 from .known_sets import IN_DATA_ROOT, TEST_PARTS, open_digits
 from .pyramid import check_resolution
@@ -19,7 +19,14 @@ MEMORY_LIMIT = 4 * 2**30
 UNREADABLE_LIMIT = 100
 GLYPHS = 20_000  # images in the default set
 
-NAMES = ("glyphs", "digits", *IN_DATA_ROOT)
+NAMES = (*VARIANTS, "digits", *IN_DATA_ROOT)
+
+
+def same_images(spec: str, other: str) -> bool:
+    """Whether both name the same set, or the same folder or file, by whatever path."""
+    if spec in NAMES or other in NAMES:
+        return spec == other
+    return os.path.realpath(os.path.expanduser(spec)) == os.path.realpath(os.path.expanduser(other))
 
 
 def load_images(
@@ -38,8 +45,8 @@ def load_images(
 ) -> ImageSet:
     """Images at `resolution` (a power of two ≥ 4) and every smaller power of two down to 4, decoded once.
 
-    spec: `glyphs`, `digits`, `mnist`, `cifar10`, `svhn`, `celeba`, `lsun`, or the path of a folder or a zip file
-        (`./mnist` for a folder of such a name).
+    spec: `glyphs`, `glyphs-serif` (dark on light), `glyphs-sans` (light on dark), `digits`, `mnist`, `cifar10`, `svhn`,
+        `celeba`, `lsun`, or the path of a folder or a zip file (`./mnist` for a folder of such a name).
     data_root: folder where torchvision's sets are, or with `download` will be.
     resize: squash images that are not square instead of cutting out their centre square.
     seed: of the glyphs, and of the choice that `size` makes.
@@ -55,8 +62,8 @@ def load_images(
         raise DataError(f"size={size}: a set needs at least one image")
     if test and spec not in TEST_PARTS:
         raise DataError(f"data {spec!r} has no test images of its own, as {', '.join(TEST_PARTS)} have")
-    if spec == "glyphs":
-        source = Glyphs(resolution, GLYPHS if size is None else size, seed)
+    if spec in VARIANTS:
+        source = Glyphs(resolution, GLYPHS if size is None else size, seed, spec)
     elif spec == "digits":
         source = open_digits(resolution)
     elif spec in IN_DATA_ROOT:

@@ -54,3 +54,25 @@ class Images:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._order.load_state_dict(state["images"])
+
+
+class Lists:
+    """Several lists of images, unpaired: a column of images for each, [n, C, R, R], by its name.
+
+    Args:
+        lists: by name. Each needs a seed of its own: orders of one seed are the same where lists are equally long.
+    """
+
+    def __init__(self, lists: Mapping[str, Images]) -> None:
+        self._lists = dict(lists)
+        self.lists = {name: len(images.images) for name, images in lists.items()}
+
+    def columns(self, counts: Mapping[str, int], at: Any, random: torch.Generator) -> dict[str, Tensor]:
+        return {name: self._lists[name].columns({"images": n}, at, random)["images"] for name, n in counts.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: images.state_dict()["images"] for name, images in self._lists.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, images in self._lists.items():
+            images.load_state_dict({"images": state[name]})

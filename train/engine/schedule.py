@@ -50,10 +50,16 @@ class Position:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Phases one after another, and the images over which each of them ramps its learning rate up."""
+    """Phases one after another.
+
+    Attributes:
+        lr_ramp: images over which each phase ramps its learning rate up.
+        lr_decay: part of the whole run, its last, over which the learning rate falls linearly to 0 (0: it never does).
+    """
 
     phases: tuple[Phase, ...]
     lr_ramp: int = 0
+    lr_decay: float = 0.0
 
     @property
     def total(self) -> int:
@@ -68,6 +74,8 @@ class Schedule:
         fade = max(0.0, 1.0 - done / phase.length) if phase.fading else 0.0
         # The ramp is taken at the end of the step: at its start the first step would have no effect at all.
         ramp = min(1.0, (done + phase.batch) / self.lr_ramp) if self.lr_ramp else 1.0
+        if decay := self.lr_decay * self.total:
+            ramp *= max(0.0, min(1.0, (self.total - images) / decay))
         return Position(images, index, phase.resolution, fade, phase.batch, phase.microbatch, phase.lr * ramp)
 
     def table(self) -> str:
@@ -96,6 +104,7 @@ def growing_schedule(
     microbatch: dict[int, int],
     lr: dict[int, float],
     lr_ramp: float = 0.0,
+    lr_decay: float = 0.0,
     total: float = 0.0,
 ) -> Schedule:
     """The schedule that grows from resolution ``first`` to ``last``, doubling.
@@ -107,6 +116,7 @@ def growing_schedule(
         microbatch: images that a step handles at once in a process (0: its whole share of the batch).
         lr: learning rate.
         lr_ramp: thousands of images over which each phase ramps its learning rate up from 0.
+        lr_decay: part of the run, its last, over which the learning rate falls to 0.
         total: thousands of images of the run (0: the sum of its phases). The last phase is stretched, or the run cut.
 
     Raises:
@@ -142,7 +152,7 @@ def growing_schedule(
         resolution *= 2
     if not phases:
         raise UsageError("the schedule is empty: every phase has 0 kimg")
-    return Schedule(_fit(phases, round(total * 1000)), round(lr_ramp * 1000))
+    return Schedule(_fit(phases, round(total * 1000)), round(lr_ramp * 1000), lr_decay)
 
 
 def _fit(phases: list[Phase], total: int) -> tuple[Phase, ...]:

@@ -1,9 +1,10 @@
-"""From options and networks to what trains a game of a generator and a discriminator on images."""
+"""From options and networks to what trains: a game of a generator and a discriminator on images, or any other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.data import ImageSet, to_float
 from train.data.sources import Images
+from train.engine.game import Game, Source
 from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
@@ -20,6 +22,7 @@ from train.gan.augmentation import InstanceNoise
 from train.gan.conditioning import Conditioning
 from train.gan.game import Gan
 from train.gan.options import GanConfig
+from train.run.options import TrainConfig
 
 FIRST_IMAGES = 64  # real ones, that minibatch discrimination is scaled to
 
@@ -72,6 +75,13 @@ def build_gan(
         labels=source.labels,
         fit=fit,
     )
+    return trainer_of(game, config, schedule, source, device, update=config.update, reset_optimizer=reset_optimizer)
+
+
+def trainer_of(
+    game: Game, config: TrainConfig, schedule: Schedule, source: Source, device: torch.device, **options: Any
+) -> Trainer:
+    """What plays a game with the options that every trainer has; ``options`` are the trainer's other ones."""
     return Trainer(
         game,
         schedule,
@@ -80,10 +90,9 @@ def build_gan(
         autocast=Autocast(device, DTYPES[config.precision]),
         ema_kimg=config.table("ema_kimg"),
         seed=config.seed,
-        update=config.update,
-        reset_optimizer=reset_optimizer,
         compile=config.compile,
         cuda_graphs=config.cuda_graphs,
+        **options,
     )
 
 

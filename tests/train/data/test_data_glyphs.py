@@ -1,12 +1,14 @@
 """Letters and digits drawn from matplotlib's fonts."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 from matplotlib.ft2font import FT2Font
 
-from train.data import load_images
-from train.data.glyphs import CHARACTERS, CONTRAST, FACES, Glyphs, colour_pairs, contrast, font_folder
+from train.data import DataError, load_images
+from train.data.glyphs import CHARACTERS, CONTRAST, FACES, VARIANTS, Glyphs, colour_pairs, contrast, font_folder
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +92,62 @@ def test_every_face_has_every_character(face):
 
 def test_negative_seeds_are_seeds():
     assert len(load_images("glyphs", 8, size=2, seed=-3)) == 2
+
+
+# --- variants
+
+
+def test_the_plain_set_is_what_it_was_before_there_were_variants(glyphs):
+    digest = hashlib.sha256(glyphs.level(32).numpy()).hexdigest()
+    assert digest == "76c49f61696f7941ab215937449941d7a825f7da9cafeed2df4156f559d04bc6"
+
+
+@pytest.mark.parametrize(("name", "light"), [("glyphs-serif", False), ("glyphs-sans", True)])
+def test_a_variant_has_one_polarity(name, light):
+    images = load_images(name, 32, size=360).level(32).float()
+    grey = (images * torch.tensor([0.2126, 0.7152, 0.0722]).view(3, 1, 1)).sum(1)  # [N, R, R]
+    paper = grey[:, :1, :1]
+    lighter, darker = (grey - paper).amax((1, 2)), (paper - grey).amax((1, 2))
+    assert ((lighter > darker) == light).all()
+    assert torch.maximum(lighter, darker).min() > 60
+
+
+def test_variants_have_typefaces_of_their_own():
+    serif, sans = (VARIANTS[name].faces for name in ("glyphs-serif", "glyphs-sans"))
+    assert sorted([*serif, *sans]) == VARIANTS["glyphs"].faces == list(range(len(FACES)))
+    assert all("Sans" in FACES[face] for face in sans) and not any("Sans" in FACES[face] for face in serif)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_draws_every_one_of_its_faces_and_no_other(name):
+    glyphs, drawn = Glyphs(32, 400, 0, name), set()
+    mask = glyphs._mask
+    glyphs._mask = lambda face, character: drawn.add(face) or mask(face, character)
+    for index in range(len(glyphs)):
+        glyphs.decode(index)
+    assert sorted(drawn) == VARIANTS[name].faces
+
+
+def test_variants_of_one_seed_have_labels_and_nothing_else_in_common():
+    """Else two lists would be pairs."""
+    serif, sans = (load_images(name, 32, size=720, seed=3) for name in ("glyphs-serif", "glyphs-sans"))
+    assert torch.equal(serif.labels, sans.labels) and serif.num_classes == sans.num_classes == 36
+    # Where the ink lies, right or left: the same in both for as many as chance would have it.
+    centres = [_centres(images.level(32).float()) for images in (serif, sans)]
+    for letter in range(36):
+        of = serif.labels == letter
+        one, other = (c[of] - c[of].mean(0) for c in centres)  # [20, 2]
+        assert ((one * other).mean(0) / (one.std(0) * other.std(0))).abs().max() < 0.8
+
+
+def _centres(images: torch.Tensor) -> torch.Tensor:
+    """Mean row and column of what differs from the paper, [N, 2]."""
+    ink = (images - images[:, :, :1, :1]).abs().sum(1)  # [N, R, R]
+    places = torch.arange(32.0)
+    rows, columns = ((ink.sum(axis) * places).sum(1) / ink.sum((1, 2)) for axis in (2, 1))
+    return torch.stack([rows, columns], 1)
+
+
+def test_a_name_that_is_no_variant():
+    with pytest.raises(DataError, match=r"'glyphs-mono'.*glyphs-serif, glyphs-sans"):
+        load_images("glyphs-mono", 32)

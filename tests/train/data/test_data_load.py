@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from train.data import DataError, load_images
+from train.data import DataError, load_images, same_images
 
 
 @pytest.mark.parametrize("resolution", [48, 2, 0, -4])
@@ -13,7 +13,9 @@ def test_resolution_that_is_no_power_of_two_is_named(resolution):
 
 
 def test_misspelt_name_lists_the_names():
-    with pytest.raises(DataError, match=r"'mnits'.*glyphs, digits, mnist, cifar10, svhn, celeba, lsun"):
+    with pytest.raises(
+        DataError, match=r"'mnits'.*glyphs, glyphs-serif, glyphs-sans, digits, mnist, cifar10, svhn, celeba, lsun"
+    ):
         load_images("mnits", 32)
 
 
@@ -63,3 +65,14 @@ def test_levels_reach_down_to_four(pictures):
     images = load_images(str(pictures), 16)
     assert [images.level(r).shape[-1] for r in (4, 8, 16)] == [4, 8, 16]
     assert images.level(4).dtype == torch.uint8
+
+
+def test_what_names_the_same_images(tmp_path):
+    folder, other = tmp_path / "pictures", tmp_path / "others"
+    folder.mkdir(), other.mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    for spec in (f"{folder}/", str(link), f"{other}/../pictures", str(folder)):
+        assert same_images(str(folder), spec)
+    assert not same_images(str(folder), str(other))
+    assert same_images("glyphs", "glyphs") and not same_images("glyphs", "./glyphs")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import dcgan, mixture, pggan, semi_supervised
+from train import cyclegan, dcgan, mixture, pggan, semi_supervised
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -29,7 +29,7 @@ from train.gan.options import LOSSES, PENALTIES, GanConfig, Techniques
 
 from . import textbook
 from .games import BATCH, CPU, TOYS, Lists, toy_trainer, trainer_of
-from .textbook import Plain, TwoPlayers
+from .textbook import Plain, Translating, TwoPlayers
 
 Make = Callable[..., Trainer]
 """Takes ``update``, ``microbatch`` and ``compile``; gives a trainer whose next step is the one to look at."""
@@ -108,6 +108,22 @@ def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
     sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
+
+
+def translating(**changes: Any) -> Make:
+    """CycleGAN at 8x8, with a pool that has filled."""
+
+    def make(update: str, microbatch: int, compile: bool) -> Trainer:
+        sizes = {"resolution": 8, "g_width": 2, "g_blocks": 1, "d_width": 2, "d_layers": 1, "kimg": 0.4}
+        steps = {"batch": str(BATCH), "microbatch": str(microbatch), "compile": compile}
+        config = cyclegan.CycleganConfig(**sizes, **steps, **changes)
+        trainer = cyclegan.build_trainer(config, {"a": images(8), "b": images(8)}, CPU)[0]
+        for pool in trainer.game.own.pools.values():
+            pool.images.uniform_(-1, 1)
+            pool.stored.fill_(pool.size)
+        return trainer
+
+    return make
 
 
 def points() -> Make:
@@ -197,6 +213,12 @@ GAMES: dict[str, Covered] = {
         ("r2",),
     ),
     "dcgan": two(convolutional(), "non-saturating"),
+    "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
+    "cyclegan, hinge, no pool, other weights": Covered(
+        translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0),
+        Translating("hinge", 3.0, 0.0).plain(),
+        ("alternating",),
+    ),
     "mixture": two(points(), "non-saturating"),
     "few labels": Covered(few_labels(), textbook.few_labels(0.7, False), ("alternating",)),
     "few labels, adversarial": Covered(few_labels(adversarial=True), textbook.few_labels(0.7, True), ("alternating",)),

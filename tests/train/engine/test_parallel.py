@@ -19,7 +19,7 @@ SEES_BATCH = (
     *("dcgan, virtual batch norm, K + 1 labels", "wgan-gp,dragan", "lazy dragan", "r1, lazy r2 and dragan"),
 )
 """Games whose losses are no means over samples: they have statistics of a batch, which are each share's own."""
-KEEPS_OWN = ("Pooled",)
+KEEPS_OWN = ("Pooled", "cyclegan")
 """Games that remember what each process has seen."""
 
 

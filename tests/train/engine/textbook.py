@@ -132,6 +132,51 @@ class TwoPlayers:
 CLASSES = {"r1": "R1", "r2": "R2", "wgan-gp": "WganGP", "wgan-lp": "WganLP", "dragan": "Dragan"}
 
 
+# ---- translators and critics
+
+
+class Translating:
+    """The losses of CycleGAN's "translators" and "critics" (Zhu et al. 2017, section 3 and the authors' code).
+
+    Args:
+        loss: "lsgan", without Mao's factors of a half, or another key of the tables above.
+        cycle, identity: weights.
+    """
+
+    def __init__(self, loss: str, cycle: float, identity: float) -> None:
+        self.loss, self.cycle, self.identity = loss, cycle, identity
+
+    def plain(self) -> dict[str, Plain]:
+        return {"translators": self.translators, "critics": self.critics}
+
+    def translators(self, nets: Networks, b: Batch, start: Networks) -> Tensor:
+        ab, ba = nets["AB"](b["a"]), nets["BA"](b["b"])
+        cycle = F.l1_loss(nets["BA"](ab), b["a"]) + F.l1_loss(nets["AB"](ba), b["b"])
+        identity = F.l1_loss(nets["BA"](b["a"]), b["a"]) + F.l1_loss(nets["AB"](b["b"]), b["b"])
+        scores = nets["DB"](ab).score, nets["DA"](ba).score
+        if self.loss == "lsgan":
+            adversarial = sum(F.mse_loss(score, torch.ones_like(score)) for score in scores)
+        else:
+            adversarial = sum(G_LOSSES[self.loss](score) for score in scores)
+        return adversarial + self.cycle * cycle + self.identity * identity
+
+    def critics(self, nets: Networks, b: Batch, start: Networks) -> Tensor:
+        loss = torch.zeros(())
+        for kind, critic, translator, source in (("a", "DA", "BA", "b"), ("b", "DB", "AB", "a")):
+            with torch.no_grad():
+                shown = start[translator](b[source])
+            if f"critics/old {kind}" in b:
+                of_pool = zip(shown, b[f"critics/old {kind}"], b[f"critics/swapped {kind}"], strict=True)
+                shown = torch.stack([old if swapped else new for new, old, swapped in of_pool])
+            real, fake = nets[critic](b[kind]).score, nets[critic](shown).score
+            if self.loss == "lsgan":
+                both = F.mse_loss(real, torch.ones_like(real)) + F.mse_loss(fake, torch.zeros_like(fake))
+            else:
+                both = D_LOSSES[self.loss](real, fake)
+            loss = loss + both / 2
+        return loss
+
+
 # ---- the toys
 
 
