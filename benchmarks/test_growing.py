@@ -36,7 +36,7 @@ FULL = replace(GROWING, start_resolution=RESOLUTION, stable_kimg=f"{IMAGES / 100
 
 def run_of(config: PgganConfig, images: ImageSet) -> Callable[[], None]:
     """Trains through the whole schedule, every time from its start."""
-    trainer, _ = build_trainer(config, images, DEVICE)
+    trainer, _ = build_trainer(config, {"images": images}, DEVICE)
 
     def run() -> None:
         trainer.images = 0

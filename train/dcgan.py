@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
@@ -110,8 +111,11 @@ PRESETS: dict[str, DcganConfig] = {
 }
 
 
-def build_trainer(config: DcganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
+def build_trainer(
+    config: DcganConfig, lists: Mapping[str, ImageSet], device: torch.device
+) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
+    images = lists["images"]
     schedule = config.schedule()
     if config.labels and not images.num_classes:
         raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
@@ -159,7 +163,7 @@ SYSTEM = System(
     " error says why.",
     presets=PRESETS,
     build=build_trainer,
-    generator=Generator,
+    networks={"G": Generator},
 )
 
 main = partial(train_as_told, SYSTEM)

@@ -16,20 +16,20 @@ import tyro
 from train.base.device import resolve_device
 from train.base.errors import NotMeasurable, UnreadableImage, UsageError, run_program
 from train.base.values import Range, Seed
-from train.data import NAMES, load_images
+from train.data import NAMES, ImageSet, load_images
 from train.data.decode import size_of
 from train.data.folder import open_path
 from train.engine.schedule import is_power_of_two
-from train.generate import build_generator, find_checkpoint
 from train.measure.evaluator import Evaluator, versions
 from train.measure.measurable import plan
 from train.measure.metric_names import AUTO, METRICS, parse_metrics
 from train.measure.real_side import RealImages, RealSide
-from train.measure.samples import Samples, chosen, drawn
+from train.measure.samples import Samples, chosen, drawn, made
 from train.measure.stored_statistics import StoredStatistics, save_statistics
 from train.run import checkpoint
-from train.run.measuring import real_images
+from train.run.lists import load_list
 from train.run.options import TrainConfig, from_dict, parse_options
+from train.run.restoring import build_view, find_checkpoint, system_of, view_of
 
 PROG = "python -m train.evaluate"
 
@@ -50,6 +50,8 @@ class Options:
     """Maximum number of real images to compare with (0: as many as --images)."""
     kid_subset: Annotated[int, Range(2)] = TrainConfig.kid_subset
     """Images in each of the subsets over which kid is averaged (published results: 1000)."""
+    view: str = ""
+    """Measure what a run makes of images, by this view (default: samples of latents, or the run's first view)."""
     stats: Path | None = None
     """Compare with stored statistics instead of real images: a file of --save-stats, or pytorch-fid's .npz."""
     save_stats: Path | None = None
@@ -109,17 +111,30 @@ def _check(options: Options) -> None:
 
 
 def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:
-    """A generator's images, and the real side."""
+    """What a run makes, and the real side."""
     path, state = find_checkpoint(Path(options.source))
-    generator = build_generator(path, state, device, ema=options.ema)
+    view = view_of(path, state, options.view)
+    network = build_view(path, state, device, options.view, ema=options.ema)
     config = _config(options, path, state)
+    resolution = config.resolution
+
+    def images_of(name: str) -> ImageSet:
+        """How many images the run was given, and with which seed, does not matter here."""
+        if not options.data or name != view.like:
+            return load_list(config, name)
+        own = {"data_root": options.data_root, "resize": options.resize}
+        return load_list(dataclasses.replace(config, **own), name, spec=options.data)
+
     if options.stats:
-        real = StoredStatistics(options.stats).at(config.resolution)
+        real = StoredStatistics(options.stats).at(resolution)
     else:
-        real = RealImages(real_images(config), options.reals or options.images, options.seed)
+        real = RealImages(images_of(view.like), options.reals or options.images, options.seed)
+    if view.takes:
+        taken = images_of(view.takes)
+        return made(network, str(path), taken, options.images, real.resolution, options.seed, device), real
     # Which classes are how frequent, pytorch-fid's statistics do not say.
-    like = real_images(config) if generator.num_classes and real.labels is None else real
-    return drawn(generator, str(path), options.images, real.resolution, options.seed, like, device), real
+    like = images_of(view.like) if network.num_classes and real.labels is None else real
+    return drawn(network, str(path), options.images, real.resolution, options.seed, like, device), real
 
 
 def _is_checkpoint(source: str) -> bool:
@@ -129,18 +144,19 @@ def _is_checkpoint(source: str) -> bool:
 
 
 def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
-    """The data of the run that a checkpoint is of, unless options say otherwise."""
-    common = {field.name for field in dataclasses.fields(TrainConfig)}
+    """The options of the run that a checkpoint is of, with what is asked for here."""
+    kind = system_of(path, state).options
+    names = {field.name for field in dataclasses.fields(kind)}
     with checkpoint.reading(path):
-        own = {name: value for name, value in state["config"].items() if name in common}
-    saved = from_dict(TrainConfig, own, f"checkpoint {path}")
-    data, data_root, resize = options.data, options.data_root, options.resize
-    if not data:
-        data, resize = saved.data, saved.resize or resize
-        data_root = saved.data_root if data_root == Options.data_root else data_root
-    # How many images the run was given, and with which seed, does not matter here.
-    size = options.resolution or saved.resolution
-    return TrainConfig(data=data, data_root=data_root, download=options.download, resize=resize, resolution=size)
+        own = {name: value for name, value in state["config"].items() if name in names}
+    saved = from_dict(kind, own, f"checkpoint {path}")
+    return dataclasses.replace(
+        saved,
+        data_root=saved.data_root if options.data_root == Options.data_root else options.data_root,
+        download=options.download,
+        resize=saved.resize or options.resize,
+        resolution=options.resolution or saved.resolution,
+    )
 
 
 def _of_images(options: Options) -> tuple[Samples, RealSide]:

@@ -1,4 +1,4 @@
-"""``python -m train.export``: writes a run's generator as a file for other programs.
+"""``python -m train.export``: writes a run's generator, or what makes images of images, as a file for other programs.
 
 The files draw what :mod:`train.generate` draws. Those of ONNX and torch.export hold a graph of plain torch operations,
 for batches of any size, and need nothing of this repository; safetensors holds the weights.
@@ -27,9 +27,9 @@ from gan_ops.nn import ReferenceSequential
 from train.base.device import resolve_device
 from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.files import write_atomically
-from train.generate import build_generator, find_checkpoint
 from train.measure.pictures import latents
 from train.run.options import parse_options
+from train.run.restoring import build_view, find_checkpoint, restore_view
 
 PROG = "python -m train.export"
 BATCHES = (1, 3)
@@ -40,20 +40,22 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Options:
-    """Writes the averaged generator of a run to a file for other programs, and checks that it draws the same images."""
+    """Writes the averaged generator of a run to a file for other programs, and checks that it makes the same images."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT_OR_RUN")]
     """A checkpoint, or the folder of a run, whose newest checkpoint is used."""
     format: Literal["onnx", "torch-export", "safetensors"] = "onnx"
     """onnx and torch-export hold the whole network and do not need this repository; safetensors holds the weights."""
+    view: str = ""
+    """Export what makes images of images, by this view (default: the generator, or the run's first view)."""
     out: Path | None = None
-    """File to write (default: generator.onnx, generator.pt2 or generator.safetensors)."""
+    """File to write (default: generator or the view's name, and .onnx, .pt2 or .safetensors)."""
     device: str = "cpu"
     """Device that a torch-export program will run on: auto, cpu, cuda or cuda:N."""
 
 
 Draw = Callable[..., Tensor]
-"""Makes images of z [N, latent_dim], and of labels int64 [N] where the generator takes them."""
+"""Makes images of z [N, latent_dim], and of labels int64 [N] where the generator takes them; or of x [N, C, R, R]."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,13 @@ class Format:
 
 
 def inputs(generator: nn.Module, count: int, seed: int = 0) -> tuple[Tensor, ...]:
-    """``count`` latents on the CPU, and as many labels where the generator takes them."""
+    """``count`` latents on the CPU, and as many labels where the generator takes them; images for one without latents.
+
+    The latter are noise, uniform on [−1, 1).
+    """
+    if not hasattr(generator, "latent_dim"):
+        shape = count, generator.image_channels, generator.resolution, generator.resolution
+        return (2 * torch.rand(shape, generator=torch.Generator().manual_seed(seed)) - 1,)
     z = latents(count, generator.latent_dim, seed)
     return (z, torch.arange(count) % generator.num_classes) if generator.num_classes else (z,)
 
@@ -94,7 +102,8 @@ def _program(generator: nn.Module) -> ExportedProgram:
 
 def _encode_onnx(generator: nn.Module, description: dict[str, Any]) -> bytes:
     program = _program(generator)
-    names = ["z", "labels"][: len(program.graph_signature.user_inputs)]
+    names = ["z", "labels"] if hasattr(generator, "latent_dim") else ["x"]
+    names = names[: len(program.graph_signature.user_inputs)]
     onnx = torch.onnx.export(program, dynamo=True, verbose=False, input_names=names, output_names=["images"])
     return onnx.model_proto.SerializeToString()
 
@@ -131,6 +140,8 @@ def _encode_safetensors(generator: nn.Module, description: dict[str, Any]) -> by
     rest = {name: value for name, value in state.items() if name not in tensors}
     metadata = {
         "system": description["system"],
+        "sampler": description["sampler"],
+        "view": description["view"],
         "generator_options": json.dumps(description["generator_options"]),
         "state": json.dumps(rest),
     }
@@ -138,7 +149,8 @@ def _encode_safetensors(generator: nn.Module, description: dict[str, Any]) -> by
 
 
 def load_safetensors(path: Path | str, device: torch.device | str = "cpu") -> nn.Module:
-    """The generator in a file that ``train.export --format safetensors`` has written, in evaluation mode.
+    """The generator, or what makes images of images, in a file that ``train.export --format safetensors`` has
+    written, in evaluation mode.
 
     Raises:
         CheckpointError: if the file is missing, damaged or none of these.
@@ -149,16 +161,13 @@ def load_safetensors(path: Path | str, device: torch.device | str = "cpu") -> nn
         with safetensors.safe_open(path, "pt") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
-        options, rest = json.loads(about["generator_options"]), json.loads(about["state"])
-        state = {
-            "system": about["system"],
-            "generator_options": options,
-            "sampler": "G",
-            "trainer": {"averages": {"G": tensors | rest}},
-        }
+        tensors = tensors | json.loads(about["state"])
+        options = json.loads(about["generator_options"])
+        # Older versions wrote generators alone, and named no sampler.
+        description = {"system": about["system"], "sampler": about.get("sampler", "G"), "view": about.get("view", "")}
     except (OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} holds no generator that train.export has written: {error}") from error
-    return build_generator(Path(path), state, torch.device(device))
+    return restore_view(Path(path), {**description, "generator_options": options}, tensors, torch.device(device))
 
 
 FORMATS = {
@@ -185,7 +194,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     device = resolve_device(options.device)
     form = FORMATS[options.format]
-    out = options.out or Path("generator" + form.suffix)
+    out = options.out or Path((options.view or "generator") + form.suffix)
     if out.is_dir():
         raise UsageError(f"--out {out} is a folder: name a file in it")
     if missing := [package for package in form.packages if not importlib.util.find_spec(package)]:
@@ -193,10 +202,10 @@ def main(args: Sequence[str] | None = None) -> int:
             f"--format {options.format} needs packages that are not installed: pip install {' '.join(missing)}"
         )
     path, state = find_checkpoint(options.source)
-    generator = build_generator(path, state, device)
+    generator = build_view(path, state, device, options.view)
     if not all(tensor.isfinite().all() for tensor in generator.parameters()):
         raise CheckpointError(f"checkpoint {path} has weights that are not finite: use an earlier one")
-    content = form.encode(build_generator(path, state, device), state)
+    content = form.encode(build_view(path, state, device, options.view), {**state, "view": options.view})
     checked = ", not checked (pip install onnxruntime to have it checked)"
 
     def write_and_check(file: BinaryIO) -> None:
@@ -213,8 +222,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, write_and_check)
-    size, labels = generator.resolution, ", labels [N]" if generator.num_classes else ""
-    print(f"{out}: z [N, {generator.latent_dim}]{labels} to images of {size}x{size}{checked}")
+    names = ("z", "labels") if hasattr(generator, "latent_dim") else ("x",)
+    shapes = (", ".join(["N", *map(str, given.shape[1:])]) for given in inputs(generator, 1))
+    takes = ", ".join(f"{name} [{shape}]" for name, shape in zip(names, shapes, strict=False))
+    print(f"{out}: {takes} to images of {generator.resolution}x{generator.resolution}{checked}")
     return 0
 
 

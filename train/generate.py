@@ -1,9 +1,9 @@
-"""``python -m train.generate``: draws images, grids and latent interpolations from a checkpoint."""
+"""``python -m train.generate``: draws images, grids and interpolations of latents or pictures from a checkpoint."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,14 +14,17 @@ from torch import Tensor, nn
 
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
-from train.base.errors import CheckpointError, UsageError, run_program
+from train.base.errors import UsageError, run_program
 from train.base.tables import parse_grid
 from train.base.values import Range, Seed
+from train.data import ImageSet
 from train.data.decode import SUFFIXES
-from train.measure.pictures import draw, enlarged, grid, latents, row_labels, save_gif, save_png
+from train.data.load import load_pictures
+from train.measure.pictures import draw, enlarged, grid, latents, png_names, row_labels, save_gif, save_png
+from train.measure.samples import check_channels, given, through
 from train.run import checkpoint
 from train.run.options import parse_options
-from train.run.system import system
+from train.run.restoring import build_generator, build_networks, find_checkpoint, view_of
 
 PROG = "python -m train.generate"
 
@@ -32,14 +35,18 @@ class Options:
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT_OR_RUN")]
     """A checkpoint, or the folder of a run, whose newest checkpoint is used."""
+    input: Path | None = None
+    """Folder or zip of pictures: makes an image of each, with a system that makes images of images."""
+    view: str = ""
+    """What to make of the pictures of --input, such as a-to-b (default: the first thing that the system makes)."""
     out: Path | None = None
-    """File to write (.png, .gif), or folder for --images (default: grid.png, images or interpolation.png)."""
+    """File to write (.png, .gif), or folder for --images or --input (default: grid.png, images, interpolation.png)."""
     images: Annotated[int, Range(0)] = 0
     """Number of single images to write instead of a grid."""
     grid: str = "8x8"
     """ROWSxCOLUMNS of the grid."""
     interpolate: str = ""
-    """KEYSxSTEPS: loop through KEYS latents, STEPS images from each to the next (.png: a row for each latent)."""
+    """KEYSxSTEPS: loop through KEYS latents, or pictures of --input, STEPS images from each to the next."""
     seed: Seed = 0
     """Seed of the latents."""
     classes: str = ""
@@ -52,39 +59,6 @@ class Options:
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     batch: Annotated[int, Range(1)] = 32
     """Images to draw at once."""
-
-
-def find_checkpoint(source: Path) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint, or the newest one of a run's folder, and what it holds; CheckpointError if none is whole."""
-    path, state, warnings = checkpoint.find(source)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    return path, state
-
-
-def build_generator(path: Path, state: dict[str, Any], device: torch.device, *, ema: bool = True) -> nn.Module:
-    """The generator in a checkpoint's ``state``, at the resolution that it has reached.
-
-    Raises:
-        CheckpointError: naming ``path``, if it is of an unknown system.
-    """
-    with checkpoint.reading(path):
-        try:
-            make = system(state["system"]).generator
-        except UsageError as error:
-            raise CheckpointError(f"checkpoint {path} cannot be drawn from: {error}") from None
-
-        def build() -> nn.Module:
-            return make(**state["generator_options"])
-
-        # Whatever size it claims to be of, nothing is allocated until its tensors have shown that they are.
-        with torch.device("meta"):
-            described = build()
-        tensors = state["trainer"]["averages" if ema else "networks"][state["sampler"]]
-        checkpoint.check_shapes("generator", described, tensors, path)
-        generator = build()
-        generator.load_state_dict(tensors)
-    return generator.to(device, memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -127,7 +101,7 @@ def check_folder(folder: Path) -> None:
     """UsageError unless single images can go there: if there are some already, at any depth, whoever measures the
     folder or trains on it would take old and new ones for one set."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file: --images writes into a folder")
+        raise UsageError(f"--out {folder} is a file: --images and --input write into a folder")
     there = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if there:
         raise UsageError(
@@ -136,20 +110,52 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def _check_size(options: Options, count: int, generator: nn.Module) -> None:
+def _check(options: Options) -> None:
+    """UsageError for options that exclude each other."""
+    if options.images and options.interpolate:
+        raise UsageError("--images and --interpolate cannot be combined")
+    if options.view and not options.input:
+        raise UsageError(f"--view {options.view} is of images that are made of pictures: give these with --input")
+    for name in ("images", "grid", "classes", "seed"):
+        if options.input and getattr(options, name) != getattr(Options, name):
+            raise UsageError(f"--{name} and --input cannot be combined: the pictures say what is made")
+
+
+def _check_size(options: Options, count: int, at_once: int, network: nn.Module) -> None:
     """UsageError if so many latents, or the images that are in memory at a time, cannot fit there."""
-    memory, side = torch.device("cpu"), generator.resolution * options.scale
-    at_once = min(options.batch, count) if options.images else count
-    check_fits(4 * count * generator.latent_dim, memory, f"{count} images")
+    memory, side = torch.device("cpu"), network.resolution * options.scale
+    check_fits(4 * count * getattr(network, "latent_dim", 0), memory, f"{count} images")
     check_fits(at_once * side**2, memory, f"{at_once} images of {side}x{side}")
+
+
+def _read(options: Options, path: Path, state: dict[str, Any], network: nn.Module) -> ImageSet:
+    """The pictures of ``--input``, as training would decode them for a network."""
+    with checkpoint.reading(path):
+        resize = bool(state["config"]["resize"])
+    images = load_pictures(options.input.expanduser(), network.resolution, resize=resize)
+    check_channels(images, network)
+    return images
+
+
+def _encoded(options: Options, path: Path, state: dict[str, Any], device: torch.device, count: int) -> Tensor:
+    """Latents [K, L] of the first so many pictures of ``--input``."""
+    view = view_of(path, state, options.view, of_images=True)
+    if not view.encode:
+        raise UsageError(f"--interpolate with --input needs an encoder, and train.{state['system']} has none")
+    networks = build_networks(path, state, device, ema=options.ema)
+    network = view.network(networks)
+    images = _read(options, path, state, network)
+    if len(images) < count:
+        raise UsageError(f"--interpolate {options.interpolate}: {options.input} has only {len(images)} pictures")
+    return view.encode(networks)(given(network, images, torch.arange(count)).to(device)).float().cpu()
 
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    if options.images and options.interpolate:
-        raise UsageError("--images and --interpolate cannot be combined")
+    _check(options)
+    singly = bool(options.images or (options.input and not options.interpolate))
     folder = options.out or Path("images")
-    if options.images:
+    if singly:
         check_folder(folder)
     elif options.out and options.out.is_dir():
         raise UsageError(f"--out {options.out} is a folder: a grid or an interpolation is one file, a .png or .gif")
@@ -157,29 +163,40 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.images:
         rows, columns = options.images, 1
     device = resolve_device(options.device)
-    generator = build_generator(*find_checkpoint(options.source), device, ema=options.ema)
-    classes = parse_classes(options.classes, generator.num_classes)
-    _check_size(options, rows * columns, generator)
-
-    def pictures() -> Iterator[Tensor]:
-        keys = latents(rows if options.interpolate else rows * columns, generator.latent_dim, options.seed)
+    path, state = find_checkpoint(options.source)
+    if options.input and singly:
+        view = view_of(path, state, options.view, of_images=True)
+        network = view.network(build_networks(path, state, device, ema=options.ema))
+        images = _read(options, path, state, network)
+        _check_size(options, 0, min(options.batch, len(images)), network)
+        names = png_names(images.files)
+        batches = through(network, images, torch.arange(len(images)), device, options.batch)
+    else:
+        keys = _encoded(options, path, state, device, rows) if options.input else None
+        generator = build_generator(path, state, device, ema=options.ema)
+        classes = parse_classes(options.classes, generator.num_classes)
+        count = rows * columns
+        _check_size(options, count, min(options.batch, count) if singly else count, generator)
+        if keys is None:
+            keys = latents(rows if options.interpolate else count, generator.latent_dim, options.seed)
         z = closed_walk(keys, columns) if options.interpolate else keys
         labels = row_labels(rows, columns, classes).to(device) if classes else None
-        for batch in draw(generator, z.to(device), labels, options.batch):
-            yield from enlarged(batch, options.scale)
+        names = [f"{i:06d}.png" for i in range(options.images)]
+        batches = draw(generator, z.to(device), labels, options.batch)
+    pictures = (picture for batch in batches for picture in enlarged(batch, options.scale))
 
-    if options.images:
-        folder.mkdir(parents=True, exist_ok=True)
-        for i, picture in enumerate(pictures()):
-            save_png(folder / f"{i:06d}.png", picture)
-        print(f"{options.images} images in {folder}")
+    if singly:
+        for name, picture in zip(names, pictures, strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            save_png(folder / name, picture)
+        print(f"{len(names)} images in {folder}")
         return 0
 
     out = options.out or Path("interpolation.png" if options.interpolate else "grid.png")
     if out.suffix not in (".png", ".gif") or (out.suffix == ".gif" and not options.interpolate):
         raise UsageError(f"--out {out}: a grid is a .png, an interpolation a .png or a .gif")
     out.parent.mkdir(parents=True, exist_ok=True)
-    frames = torch.stack(list(pictures()))
+    frames = torch.stack(list(pictures))
     if out.suffix == ".gif":
         save_gif(out, frames)
     else:

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from models.mixture import Discriminator, DNorm, Generator, GNorm
+from train.base import processes
 from train.base.errors import TrainingError, UsageError, run_program
+from train.base.processes import share_of
 from train.base.seeds import stream_seed
 from train.base.values import Range, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
@@ -183,10 +185,12 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
             for done in outcome.steps:
                 while trainer.steps < done:
                     trainer.step()
+                trainer.average_statistics()
                 with torch.no_grad():
                     points = trainer.averages["G"](z).flatten(1)
-                if trainer.skipped()[0] or not points.isfinite().all():
-                    raise TrainingError(f"diverged by step {done} of {config.steps}")
+                with processes.agreeing():
+                    if trainer.skipped()[0] or not points.isfinite().all():
+                        raise TrainingError(f"diverged by step {done} of {config.steps}")
                 outcome.samples.append(points)
                 outcome.quality.append(mixture.judge(points))
     finally:
@@ -195,18 +199,34 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
+    with processes.joined():
+        with processes.agreeing():
+            options, config = _told(sys.argv[1:] if args is None else args)
+        outcome = train_run(config, options.seed)
+        with processes.agreeing():
+            if processes.is_first():
+                _show(outcome, options, config)
+    return 0
+
+
+def _told(args: Sequence[str]) -> tuple[Options, MixtureConfig]:
+    """What the command line asks for; UsageError if it makes no sense."""
+    options = parse_options(Options, args, prog=PROG)
     config = MixtureConfig(**values_of(options, MixtureConfig))
     config.check()
+    share_of(config.batch)
     picture = options.picture
     if picture and picture.suffix.lower() != ".png":
         raise UsageError(f"picture={picture} does not end in .png")
     if picture and not picture.parent.is_dir():
         raise UsageError(f"picture={picture}: there is no folder {picture.parent}")
-    outcome = train_run(config, options.seed)
+    return options, config
+
+
+def _show(outcome: Outcome, options: Options, config: MixtureConfig) -> None:
     mixture = MIXTURES[config.data]()
-    if picture:
-        save_picture(picture, strip(mixture, outcome.samples))
+    if options.picture:
+        save_picture(options.picture, strip(mixture, outcome.samples))
     over_time = list(zip(outcome.steps, outcome.quality, strict=True))
     if options.json:
         moments = [{"step": step, **quality._asdict()} for step, quality in over_time]
@@ -214,7 +234,6 @@ def main(args: Sequence[str] | None = None) -> int:
         print(json.dumps({**about, **outcome.quality[-1]._asdict(), "over_time": moments}, indent=2))
     else:
         print("\n".join(f"step {step}: {describe(mixture, quality)}" for step, quality in over_time))
-    return 0
 
 
 def describe(mixture: Mixture, quality: Quality) -> str:

@@ -193,8 +193,11 @@ PRESETS: dict[str, PgganConfig] = {
 }
 
 
-def build_trainer(config: PgganConfig, images: ImageSet, device: torch.device) -> tuple[Trainer, dict[str, Any]]:
+def build_trainer(
+    config: PgganConfig, lists: Mapping[str, ImageSet], device: torch.device
+) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
+    images = lists["images"]
     if config.conditioning == "auto":
         config = replace(config, conditioning="concat" if images.num_classes else "none")
     schedule = config.schedule()
@@ -246,7 +249,7 @@ SYSTEM = System(
     " a resolution on: 4:128,32:64 is 128 up to 16x16 and 64 from 32x32.",
     presets=PRESETS,
     build=build_trainer,
-    generator=Generator,
+    networks={"G": Generator},
 )
 
 main = partial(train_as_told, SYSTEM)

@@ -21,9 +21,11 @@ from tqdm import trange
 from gan_ops.objectives import NonSaturating, feature_matching
 from gan_ops.objectives.semi_supervised import labelled_loss, unlabelled_loss
 from models.semi_supervised import NETWORKS, Classifier
+from train.base import processes
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import TrainingError, UsageError, run_program
+from train.base.processes import share_of
 from train.base.seeds import stream_seed
 from train.base.values import Range, Seed
 from train.data import to_float
@@ -118,16 +120,24 @@ def check_data(options: SemiOptions, data: SemiData, *labels: int) -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    options = parse_command_line(PRESETS, sys.argv[1:] if args is None else args, PROG)
-    resolve_device(options.device)
-    data = load_semi_data(options.preset, options.data_root, options.download)
-    check_data(options, data, options.labels)
-    tested, _ = train_and_test(options, data, adversary=True, progress=f"{options.labels} labels, seed {options.seed}")
+    with processes.joined():
+        with processes.agreeing():
+            options = parse_command_line(PRESETS, sys.argv[1:] if args is None else args, PROG)
+            share_of(options.batch)
+            resolve_device(options.device)
+            data = load_semi_data(options.preset, options.data_root, options.download)
+            check_data(options, data, options.labels)
+        named = f"{options.labels} labels, seed {options.seed}"
+        tested, _ = train_and_test(options, data, adversary=True, progress=named)
+        _show(tested, options, data)
+    return 0
+
+
+def _show(tested: Tensor, options: SemiOptions, data: SemiData) -> None:
     wrong = int((tested.argmax(1) != data.test_labels).sum())
     result = {"labels": options.labels, "seed": options.seed, "wrong": wrong, "tested": len(tested)}
     line = f"{options.labels} labels: {wrong} of {len(tested)} test images wrong, {wrong / len(tested):.2%}"
     print(json.dumps({**result, "error": wrong / len(tested)}) if options.json else line)
-    return 0
 
 
 def train_and_test(
@@ -152,11 +162,13 @@ def train_and_test(
     for _ in trange(options.epochs, desc=progress, unit="epoch", delay=3, leave=False, disable=not progress or None):
         for _ in range(trainer.schedule.total // options.batch // options.epochs):
             trainer.step()
+    trainer.average_statistics()
     network, networks = trainer.averages["D"], NETWORKS[options.preset]
     parts = (networks.input_of(to_float(part)) for part in (data.test, data.pool))
     tested, pool = (probabilities(network, part, options.batch) for part in parts)
-    if trainer.skipped()[0] or not (tested.isfinite().all() and pool.isfinite().all()):
-        raise TrainingError("the network diverged")
+    with processes.agreeing():
+        if trainer.skipped()[0] or not (tested.isfinite().all() and pool.isfinite().all()):
+            raise TrainingError("the network diverged")
     return tested, pool
 
 

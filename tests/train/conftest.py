@@ -1,7 +1,9 @@
 """Networks of a few hundred weights and a handful of images, so that a whole run takes a second."""
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from train.base.errors import run_program
 from train.data import ImageSet, load_images
 from train.measure.pictures import save_png
 from train.pggan import PgganConfig, build_trainer
+from train.run import system as systems
 
 from .runs import TINY, flags
+from .view_systems import ENCODER, TRANSLATOR
 
 
 @pytest.fixture
@@ -46,7 +50,7 @@ def tiny_trainer(tiny_config, tiny_images):
     """A fresh trainer, with changes to its options."""
 
     def make(**changes):
-        trainer, _ = build_trainer(tiny_config(**changes), tiny_images, torch.device("cpu"))
+        trainer, _ = build_trainer(tiny_config(**changes), {"images": tiny_images}, torch.device("cpu"))
         return trainer
 
     return make
@@ -60,6 +64,15 @@ def tiny_options():
         return [*flags({**TINY, **changes}), *more]
 
     return make
+
+
+@pytest.fixture
+def toy_systems(monkeypatch):
+    """Programs find the toys that make images of images by their names."""
+    lines = {**systems.catalogue(), **{system.name: system.about for system in (TRANSLATOR, ENCODER)}}
+    monkeypatch.setattr(systems, "catalogue", lambda: lines)
+    for system in (TRANSLATOR, ENCODER):
+        monkeypatch.setitem(sys.modules, f"train.{system.name}", SimpleNamespace(SYSTEM=system))
 
 
 @pytest.fixture

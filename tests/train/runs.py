@@ -98,6 +98,10 @@ def assert_same(a: Any, b: Any, where: str = "state") -> None:
         assert a.keys() == b.keys(), where
         for key in a:
             assert_same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list):
+        assert len(a) == len(b), where
+        for i, (one, other) in enumerate(zip(a, b, strict=True)):
+            assert_same(one, other, f"{where}[{i}]")
     elif isinstance(a, Tensor):
         assert torch.equal(a, b), where
     else:

@@ -51,7 +51,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="truncated or damaged"):
         checkpoint.load(path)
     torch.save({"format": 99}, path)
-    with pytest.raises(CheckpointError, match="has format 99; this program reads format 2"):
+    with pytest.raises(CheckpointError, match="has format 99; this program reads format 3"):
         checkpoint.load(path)
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         checkpoint.load(tmp_path / "none.pt")

@@ -242,7 +242,8 @@ def test_captured_steps_train_as_eager_ones_on_a_gpu(tiny_config, tiny_images, m
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     states, said = [], []
     for graphs in ("off", "on"):
-        trainer = build_trainer(tiny_config(cuda_graphs=graphs, **{**LONGER, **options}), tiny_images, GPU)[0]
+        config = tiny_config(cuda_graphs=graphs, **{**LONGER, **options})
+        trainer = build_trainer(config, {"images": tiny_images}, GPU)[0]
         trainer.say = said.append
         states.append(to_the_end(trainer).state_dict())
     assert said == []
@@ -254,7 +255,7 @@ def test_captured_steps_train_as_eager_ones_on_a_gpu(tiny_config, tiny_images, m
 def test_compiled_steps_can_be_captured_on_a_gpu(tiny_config, tiny_images) -> None:
     said: list[str] = []
     options = {"start_resolution": 8, "stable_kimg": "0.04", "cuda_graphs": "on", "compile": True}
-    trainer = build_trainer(tiny_config(**options), tiny_images, GPU)[0]
+    trainer = build_trainer(tiny_config(**options), {"images": tiny_images}, GPU)[0]
     trainer.say = said.append
     to_the_end(trainer)
     assert [line.split(" in ")[0] for line in said] == [
@@ -267,7 +268,7 @@ def test_compiled_steps_can_be_captured_on_a_gpu(tiny_config, tiny_images) -> No
 @pytest.mark.gpu
 def test_phases_leave_no_memory_behind_on_a_gpu(tiny_config, tiny_images) -> None:
     def after_a_run(graphs: str) -> int:
-        trainer = to_the_end(build_trainer(tiny_config(cuda_graphs=graphs), tiny_images, GPU)[0])
+        trainer = to_the_end(build_trainer(tiny_config(cuda_graphs=graphs), {"images": tiny_images}, GPU)[0])
         trainer._step.release()
         torch.cuda.synchronize()
         return torch.cuda.memory_allocated() - before

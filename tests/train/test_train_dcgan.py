@@ -71,7 +71,7 @@ def images(tiny_images):
 
 
 def trainer(images, **options):
-    made, _ = build_trainer(DcganConfig(**{**TINY_DCGAN, **options}), images, torch.device("cpu"))
+    made, _ = build_trainer(DcganConfig(**{**TINY_DCGAN, **options}), {"images": images}, torch.device("cpu"))
     return made
 
 

@@ -131,7 +131,7 @@ def _broken(state: dict) -> list[tuple[str, torch.Tensor]]:
         ("averages.G.dense.bias", state["averages"]["G"]["dense.bias"]),
         (r"players.D.optimizer.\d+.exp_avg_sq", moment),
         ("state.kept", state["state"].setdefault("kept", torch.ones(2))),
-        ("own.kept", state["own"].setdefault("kept", torch.ones(2))),
+        ("own.process 0.kept", state["processes"][0]["own"].setdefault("kept", torch.ones(2))),
     ]
 
 

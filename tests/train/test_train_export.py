@@ -11,10 +11,11 @@ import safetensors.torch
 import torch
 
 from models.parts.norms import G_NORMS
-from train import export, generate
+from train import export
 from train.base.errors import CheckpointError
 from train.export import FORMATS, inputs, load_safetensors
 from train.run import checkpoint
+from train.run.restoring import build_generator, find_checkpoint
 from train.run.system import system
 
 from .runs import error_of
@@ -31,7 +32,7 @@ def save(tmp_path):
 
     def make(name: str, options: dict, *, grow=None, spoil=False) -> Path:
         torch.manual_seed(0)
-        network = system(name).generator(**options)
+        network = system(name).networks["G"](**options)
         if grow:
             network.grow(*grow)
         with torch.no_grad():
@@ -62,7 +63,7 @@ def fails(capsys, *args: str) -> str:
 
 
 def assert_draws_the_same(out: Path, name: str, run: Path) -> None:
-    generator = generate.build_generator(*generate.find_checkpoint(run), CPU)
+    generator = build_generator(*find_checkpoint(run), CPU)
     draw = FORMATS[name].load(out, CPU)
     with torch.no_grad():
         for count in (1, 3, 16):

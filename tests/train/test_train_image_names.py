@@ -106,8 +106,8 @@ def test_a_damaged_list_is_one_line(run, capsys, content):
 
 def test_names_of_any_bytes_are_kept(tmp_path):
     names = ["\udcff.png", "a\nb.png", "ü.png"]
-    image_names.write(tmp_path, names)
-    assert image_names.changes(tmp_path, names) is None
+    image_names.write(tmp_path, {"images": names})
+    assert image_names.changes(tmp_path, {"images": names}) == {}
     assert json.loads((tmp_path / image_names.FILE).read_text()) == names
 
 
@@ -127,9 +127,9 @@ def test_known_sets_need_no_list(tiny_options, tmp_path):
 
 
 def test_changes_say_what_was_added_and_what_is_gone(tmp_path):
-    image_names.write(tmp_path, ["a", "b"])
-    changed = image_names.changes(tmp_path, ["b", "c"])
+    image_names.write(tmp_path, {"images": ["a", "b"]})
+    changed = image_names.changes(tmp_path, {"images": ["b", "c"]})["images"]
     assert str(changed) == "2 now, 2 when the run began; added: c; gone: a" and not changed.counts_differ
     with pytest.raises(UsageError):
         (tmp_path / image_names.FILE).write_text("")
-        image_names.changes(tmp_path, [])
+        image_names.changes(tmp_path, {"images": []})

@@ -170,7 +170,7 @@ def test_compiling_does_not_count_as_the_speed_of_training(
         return step()
 
     monkeypatch.setattr(trainer, "step", slow_step)
-    Loop(trainer, tiny_images, tmp_path, Cadence.of(tiny_config()), description={}, tensorboard=False).run()
+    Loop(trainer, {"images": tiny_images}, tmp_path, Cadence.of(tiny_config()), description={}, tensorboard=False).run()
     lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
     assert {line["images_per_second"] for line in lines} == {4.0}
 

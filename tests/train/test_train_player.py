@@ -20,13 +20,12 @@ class Weights(nn.Module):
         return [self.used]
 
 
-def player(network: nn.Module | None = None, *, loss_scaling=False, average_gradients=None, pace=1.0, **role) -> Player:
+def player(network: nn.Module | None = None, *, loss_scaling=False, pace=1.0, **role) -> Player:
     made = Player(
         {"N": network or Weights()},
         Role(("N",), **role),
         pace=pace,
         loss_scaling=loss_scaling,
-        average_gradients=average_gradients,
     )
     made.set_lr(0.1)
     return made
@@ -125,16 +124,6 @@ def test_the_loss_scale_stays_where_a_penaltys_inner_gradient_fits_into_fp16():
     for _ in range(3):
         scale.update(torch.tensor(0.0))
     assert torch.isfinite(scale.scale.half())
-
-
-def test_processes_meet_in_one_place_before_the_step_is_judged():
-    def average(gradients):
-        for gradient in gradients:
-            gradient.fill_(float("nan"))
-
-    p = player(average_gradients=average)
-    step(p, 1.0, 1.0)
-    assert p.skipped == 1
 
 
 def test_the_learning_rate_reaches_adam_also_after_loading():

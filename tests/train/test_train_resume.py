@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -225,9 +226,23 @@ def test_a_full_disk_is_one_line_and_the_earlier_checkpoint_goes_on(
     assert_same(newest(reference_run)["trainer"], newest(run)["trainer"])
 
 
+def test_a_checkpoint_from_before_several_processes_goes_on_exactly(reference_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(reference_run, run)
+    state = checkpoint.load(checkpoint.checkpoints(run)[0])
+    for path in checkpoint.checkpoints(run):
+        path.unlink()
+    trainer = state["trainer"]
+    trainer |= trainer.pop("processes")[0]
+    torch.save({**state, "format": 2}, checkpoint.path_for(run, trainer["images"]))
+    assert trainer["images"] < newest(reference_run)["trainer"]["images"]
+    assert train("--resume", str(run)) == 0
+    assert_same(newest(reference_run)["trainer"], newest(run)["trainer"])
+
+
 def test_a_change_of_device_loses_only_the_random_stream(tiny_trainer):
     state = steps(tiny_trainer(), 2).state_dict()
-    state["random"] = torch.zeros(16, dtype=torch.uint8)  # as long as a GPU's
+    state["processes"][0]["random"] = torch.zeros(16, dtype=torch.uint8)  # as long as a GPU's
     trainer = tiny_trainer()
     trainer.load_state_dict(state)
     assert steps(trainer, 1).images == 12

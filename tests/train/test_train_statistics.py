@@ -103,7 +103,7 @@ def test_a_run_with_labels_draws_them_from_the_file(tiny_options, stored, measur
     options = tiny_options(out=run, data="digits", data_size=None, resolution=16, kimg=0.008, conditioning="concat")
     assert pggan.main(options) == 0
     there = measured(str(run), *FEW, "--metrics", "fid")
-    monkeypatch.setattr("train.run.measuring.load_images", lambda *_, **__: pytest.fail("the data was loaded"))
+    monkeypatch.setattr("train.run.lists.load_images", lambda *_, **__: pytest.fail("the data was loaded"))
     here = measured(str(run), "--stats", str(stored), *FEW, "--metrics", "fid")
     assert here["metrics"] == pytest.approx(there["metrics"], rel=1e-6)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from train.base import processes
 from train.base.errors import UsageError
 
 
 def resolve_device(name: str) -> torch.device:
-    """``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``; UsageError for anything else or absent."""
+    """``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``; UsageError for anything else or absent. With
+    several processes ``cuda`` is another GPU for each."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -19,6 +21,20 @@ def resolve_device(name: str) -> torch.device:
         raise UsageError(f"device={name!r} is not one of auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"device={name!r}: torch sees {torch.cuda.device_count()} CUDA devices here")
+    if device.type == "cuda" and processes.size() > 1:
+        return _own_gpu(name, device)
+    return device
+
+
+def _own_gpu(name: str, device: torch.device) -> torch.device:
+    """The GPU of this one of several processes, which becomes torch's default: NCCL sends from there."""
+    here, there = processes.on_this_machine(), torch.cuda.device_count()
+    if device.index is not None:
+        raise UsageError(f"device={name!r}: several processes have a GPU each, which --device cuda chooses")
+    if there < here:
+        raise UsageError(f"{here} processes on this machine need a GPU each, and torch sees {there}")
+    device = torch.device("cuda", processes.local_rank())
+    torch.cuda.set_device(device)
     return device
 
 
@@ -45,5 +61,10 @@ def set_determinism(deterministic: bool) -> None:
 def describe(device: torch.device) -> str:
     """One line for the log."""
     if device.type == "cuda":
-        return f"torch {torch.__version__} on {torch.cuda.get_device_name(device)}"
-    return f"torch {torch.__version__} on {torch.get_num_threads()} CPU threads"
+        return f"torch {torch.__version__} on {torch.cuda.get_device_name(device)}{_times()}"
+    threads = torch.get_num_threads()
+    return f"torch {torch.__version__} on {threads} CPU {'thread' if threads == 1 else 'threads'}{_times()}"
+
+
+def _times() -> str:
+    return f" in each of {processes.size()} processes" if processes.size() > 1 else ""

@@ -34,6 +34,14 @@ class TrainingError(RuntimeError):
     """Training cannot continue, although it was started correctly (exit code 1)."""
 
 
+class OtherFailed(Exception):
+    """Another process of the run has failed and says why; this one ends with the same exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 class DataError(ValueError):
     """Data that cannot be used. The message is one line that names the culprit; trainers print it and exit with 2."""
 
@@ -55,21 +63,27 @@ def run_program(main: Callable[[], int]) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
         return main()
-    except (UsageError, DataError) as error:
-        return _say(error, 2)
-    except TrainingError as error:
-        return _say(error, 1)
+    except OtherFailed as error:
+        return error.code
+    except (UsageError, DataError, TrainingError) as error:
+        return _say(error, exit_code(error))
     except OSError as error:
         reason = error.strerror or str(error)
         name = error.filename
         name = name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
-        return _say(f"{name}: {reason}" if name else reason, 2 if error.errno in _OF_PATHS else 1)
+        return _say(f"{name}: {reason}" if name else reason, exit_code(error))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         return _say("there is not enough memory: smaller sizes, such as that of --batch or --microbatch, need less", 1)
     except KeyboardInterrupt:
         return _say("interrupted before training began", 130)
+
+
+def exit_code(error: Exception) -> int:
+    """2 for what the user asked wrongly, 1 for what failed on the way."""
+    asked_wrongly = isinstance(error, OSError) and error.errno in _OF_PATHS
+    return 2 if asked_wrongly or isinstance(error, UsageError | DataError) else 1
 
 
 def listed(names: Sequence[str], most: int) -> str:

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from train.base import processes
+
+_ONE_WISH = 5.0
+"""Seconds in which further signals belong to the first: torchrun repeats to each process what the terminal sent it."""
 
 
 class StopSignals:
@@ -17,6 +26,8 @@ class StopSignals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, Any] = {}
+        self._first = 0.0
+        self._asked: tuple[torch.Tensor, dist.Work] | None = None
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
@@ -28,7 +39,30 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def agreed(self) -> int | None:
+        """The signal that one of the run's processes had received when this was last asked, the same in all of them,
+        which must ask equally often; where there is one process alone, what it has received by now."""
+        if processes.size() == 1:
+            return self.received
+        # The answer is on its way during a step, instead of being waited for.
+        before, wish = self._asked, torch.tensor(self.received or 0)
+        try:
+            self._asked = wish, dist.all_reduce(wish, dist.ReduceOp.MAX, async_op=True)
+            if before is None:
+                return None
+            before[1].wait()
+        except RuntimeError as error:
+            raise processes.lost(error) from error
+        return int(before[0]) or None
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        repeated, now = self.received is not None, time.monotonic()
+        if processes.size() > 1 and (not repeated or now - self._first < _ONE_WISH):
+            self._first = self._first if repeated else now
+            self.received = self.received or number
+            return
         self.received = number
         for either in self._before:
             signal.signal(either, signal.SIG_DFL)
+        if repeated:  # within one process alone the default has acted already
+            signal.raise_signal(number)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from train.base import processes
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.data import ShuffledOrder, load_images
@@ -97,7 +98,8 @@ class PoolLists:
         everything = torch.arange(len(pool))
         self._indices = {"labelled": labelled, "critic": everything, "generator": everything}
         self.lists = {name: len(indices) for name, indices in self._indices.items()}
-        self._orders = {name: ShuffledOrder(n, stream_seed(seed, name)) for name, n in self.lists.items()}
+        mine = processes.rank(), processes.size()
+        self._orders = {name: ShuffledOrder(n, stream_seed(seed, name), *mine) for name, n in self.lists.items()}
 
     def columns(self, counts: Mapping[str, int], at: Any, random: torch.Generator) -> dict[str, Tensor]:
         """Images by the name of the list, and "classes" of those with labels."""

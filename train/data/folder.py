@@ -17,11 +17,12 @@ from .labels import label_files
 from .source import LARGEST_FILE, FileSource
 
 
-def open_path(path: Path, resolution: int, resize: bool = False) -> FileSource:
+def open_path(path: Path, resolution: int, resize: bool = False, *, labelled: bool = True) -> FileSource:
     """All images below a folder or in a zip file, by their names' suffixes, sorted by name and then by path.
 
     So the order is the same whichever folders the same files are spread over. `label_files` says what their labels are;
-    where some images have labels, those without are left out. Hidden files are passed over.
+    where some images have labels, those without are left out. Without `labelled` nobody asks for any. Hidden files are
+    passed over.
 
     DataError for a path that is missing, is neither, cannot be read, or holds no image.
     """
@@ -35,6 +36,8 @@ def open_path(path: Path, resolution: int, resize: bool = False) -> FileSource:
         raise DataError(f"{path} holds no images (files that end in {', '.join(sorted(SUFFIXES))})")
     places = [PurePosixPath(name) for name in listing.names]
     listing = listing.only(sorted(range(len(places)), key=lambda n: (places[n].name, listing.names[n])))
+    if not labelled:
+        return FileSource(path.resolve().name, listing.names, listing.read, listing.stamp, resolution, resize)
     labelling = label_files(str(path), listing.names, listing.read_other)
     if labelling.labels is not None:
         labelled = np.flatnonzero(labelling.labels >= 0)

@@ -71,3 +71,9 @@ def load_images(
         source = open_path(Path(path), resolution, resize)
     source = at_most(source, size, seed)
     return store(source, memory_limit=memory_limit, cache=cache, unreadable_limit=unreadable_limit)
+
+
+def load_pictures(path: Path, resolution: int, *, resize: bool = False) -> ImageSet:
+    """All images of a folder or a zip file, whatever is said of labels there; otherwise as `load_images`."""
+    source = open_path(path, resolution, resize, labelled=False)
+    return store(source, memory_limit=MEMORY_LIMIT, cache=None, unreadable_limit=UNREADABLE_LIMIT)

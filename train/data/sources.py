@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from train.base import processes
 from train.base.seeds import stream_seed
 from train.data.image_set import ImageSet
 from train.data.order import ShuffledOrder
@@ -19,8 +20,7 @@ class Images:
 
     Args:
         mirror: mirror half of the images, if the data allows it.
-        seed: of the run, for the order.
-        rank, world_size: this process and how many there are; together they visit each image once an epoch.
+        seed: of the run, for the order; all processes together visit each image once an epoch.
     """
 
     def __init__(
@@ -30,14 +30,12 @@ class Images:
         *,
         mirror: bool = False,
         seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
         self.images, self._device = images, device
         self.lists = {"images": len(images)}
         self._mirror = mirror and images.mirror
         self.labels = images.labels.to(device) if images.num_classes else None  # of all images, int64 [M]
-        self._order = ShuffledOrder(len(images), stream_seed(seed, "order"), rank, world_size)
+        self._order = ShuffledOrder(len(images), stream_seed(seed, "order"), processes.rank(), processes.size())
 
     def columns(self, counts: Mapping[str, int], at: Any, random: torch.Generator) -> dict[str, Tensor]:
         """Images float32 [n, C, R, R] in [−1, 1], channels last, at the position's resolution; labels int64 [n]."""

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from train.base import processes
+
 WARM_UP = 3
 """Steps before the capture: they choose algorithms, make the optimizers' state, fill the compilers' caches."""
 
@@ -21,8 +23,10 @@ Above, kernels should be long enough to hide their launches, and the graphs' mem
 
 
 def wanted(option: str, device: torch.device, resolution: int) -> bool:
-    """Whether ``--cuda-graphs auto|on|off`` says to capture at this resolution."""
-    return device.type == "cuda" and (option == "on" or (option == "auto" and resolution <= AUTO_UP_TO))
+    """Whether ``--cuda-graphs auto|on|off`` says to capture at this resolution. "auto" does not with several processes:
+    that the messages between them can be captured is not proven on GPUs."""
+    automatic = option == "auto" and resolution <= AUTO_UP_TO and processes.size() == 1
+    return device.type == "cuda" and (option == "on" or automatic)
 
 
 class Cuda:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +47,6 @@ class Player:
         pace: of a role with lazy moves, m/(m + Σ 1/every) where it makes m others a step: multiplies its learning rate,
             and its betas are raised to it (Karras et al. 2020, appendix B).
         loss_scaling: scale losses, as fp16 needs.
-        average_gradients: with several processes, replaces gradients by their mean over the processes. This is the
-            one place where processes meet: whether a step is skipped is decided after it, so they all decide alike.
     """
 
     def __init__(
@@ -58,7 +56,6 @@ class Player:
         *,
         pace: float = 1.0,
         loss_scaling: bool = False,
-        average_gradients: Callable[[Sequence[Tensor]], None] | None = None,
     ) -> None:
         self.networks = dict(networks)
         named = nn.ModuleDict(self.networks).named_parameters()
@@ -71,7 +68,6 @@ class Player:
         betas, on_gpu = tuple(beta**pace for beta in role.betas), device.type == "cuda"
         self.optimizer = torch.optim.Adam(parameters, self._lr, betas, role.eps, fused=True, capturable=on_gpu)
         self.loss_scale = LossScale(device) if loss_scaling else None
-        self._average_gradients = average_gradients
         # Those of parameters not yet in use stay where they are, as these do.
         self._averages = {p: p.detach().clone() for p in parameters} if role.historical_averaging else {}
         self._time = torch.tensor(1.0, device=device)  # of the averages; 1 is the start
@@ -129,8 +125,6 @@ class Player:
             The gradients' norm and 1 if the step was skipped, else 0; 0-d float tensors.
         """
         gradients = [_laid_out_like(p, gradient) for p, gradient in zip(self.active, gradients, strict=True)]
-        if self._average_gradients is not None:
-            self._average_gradients(gradients)
         if self._averages and averaging:
             gradients = self._with_historical_averaging(gradients)
         norm = get_total_norm(gradients)

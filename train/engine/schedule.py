@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from train.base import processes
 from train.base.errors import UsageError
+from train.base.processes import share_of
 from train.base.tables import lookup
 from train.base.values import LARGEST, LARGEST_RESOLUTION
 
@@ -27,6 +29,7 @@ class Phase:
     """The planned length, by which the fade runs; ``end`` may cut it short or stretch it."""
     batch: int
     microbatch: int
+    """Images of a process's share of the batch that it handles at once."""
     lr: float
 
 
@@ -102,13 +105,13 @@ def growing_schedule(
         fade: thousands of images over which a resolution's layers fade in (0: at once).
         stable: thousands of images for which they then train.
         batch: images of a step.
-        microbatch: images that a step handles at once (0: the whole batch).
+        microbatch: images that a step handles at once in a process (0: its whole share of the batch).
         lr: learning rate.
         lr_ramp: thousands of images over which each phase ramps its learning rate up from 0.
         total: thousands of images of the run (0: the sum of its phases). The last phase is stretched, or the run cut.
 
     Raises:
-        UsageError: if a size is no power of two, a length no number, or a batch has no equal microbatches.
+        UsageError: if a size is no power of two, a length no number, or a batch has no equal shares and microbatches.
     """
     for name, size in (("resolution", last), ("start_resolution", first)):
         if not 4 <= size <= LARGEST_RESOLUTION or not is_power_of_two(size):
@@ -126,9 +129,12 @@ def growing_schedule(
         n = lookup(batch, resolution)
         if n < 1:
             raise UsageError(f"batch={n} at {resolution}x{resolution}: at least 1 image is needed")
-        part = min(lookup(microbatch, resolution) or n, n)
-        if n % part:
-            raise UsageError(f"microbatch={part} does not divide the batch of {n} at {resolution}x{resolution}")
+        share = share_of(n, f" at {resolution}x{resolution}")
+        part = min(lookup(microbatch, resolution) or share, share)
+        if share % part:
+            count = processes.size()
+            whose = f"batch of {n}" if count == 1 else f"share of {share} that each of {count} processes has"
+            raise UsageError(f"microbatch={part} does not divide the {whose} at {resolution}x{resolution}")
         for fading, kimg in ((True, lookup(fade, resolution)), (False, lookup(stable, resolution))):
             length = round(kimg * 1000)
             if length and not (fading and resolution == first):

@@ -20,6 +20,7 @@ from train.engine.cuda_graphs import Captured, Cuda, Inputs
 from train.engine.ema import average
 from train.engine.game import Batch, Game, Move, Stats, Update
 from train.engine.gradients import columns_of, gradients_of
+from train.engine.parallel import mean
 from train.engine.player import Player
 from train.engine.precision import Autocast
 
@@ -28,7 +29,7 @@ class Step:
     """Makes the moves of a game on a batch, and moves the averaged networks behind them.
 
     Compiling and capturing go together or alone. Where either fails, the reason is said once and the unit runs without
-    it. What is compiled are the gradients of one microbatch; averaging them over processes, Adam and the moving average
+    it. What is compiled are the gradients of one microbatch; their mean over the processes, Adam and the moving average
     follow op by op, few calls on all parameters at once. What is captured is all of a unit.
 
     The networks must not grow while it is in use: after :meth:`release` a new one takes over.
@@ -39,7 +40,7 @@ class Step:
         players: by role.
         averages: the averaged networks by name.
         weight: by which a step moves these, see :func:`train.engine.ema.average`.
-        batch: rows of the batch; a role's columns have so many for each repeat of its move.
+        batch: rows of this process's batch; a role's columns have so many for each repeat of its move.
         microbatch: rows to handle at once; divides the batch.
         report: takes the 0-d values of a move: what its loss reported, and its gradients' norm. They hold until the
             next step.
@@ -145,6 +146,7 @@ class Step:
                 gradients += some
                 stats |= reported
                 batch |= columns_of(reported)
+            gradients, stats = _over_processes(gradients, stats)
             for move in unit.moves:
                 player = self._players[move.role]
                 own, gradients = gradients[: len(player.active)], gradients[len(player.active) :]
@@ -214,6 +216,14 @@ class _Unit:
     def __init__(self, moves: tuple[Move, ...], update: Update) -> None:
         self.moves, self.name, self.lazy = moves, _named(moves), moves[0].every > 1
         self.graphs = [moves] if update == "merged" else [(move,) for move in moves]
+
+
+def _over_processes(gradients: Sequence[Tensor], stats: Stats) -> tuple[list[Tensor], Stats]:
+    """Means of a unit's gradients and of the numbers it reports; whether a step is skipped is decided after it, so all
+    processes decide alike. Columns stay each process's own."""
+    numbers = [name for name, value in stats.items() if value.dim() == 0]
+    means = mean([*gradients, *(stats[name] for name in numbers)])
+    return means[: len(gradients)], {**stats, **dict(zip(numbers, means[len(gradients) :], strict=True))}
 
 
 def _units(moves: Sequence[Move], update: Update) -> list[tuple[Move, ...]]:

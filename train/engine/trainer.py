@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from train.base import processes
+from train.base.processes import share_of
 from train.base.seeds import stream_seed
 from train.base.tables import lookup
 from train.engine.checks import check_moves, check_networks
@@ -15,6 +17,7 @@ from train.engine.cuda_graphs import Cuda, wanted
 from train.engine.ema import averaged_copy, weight_of
 from train.engine.game import Game, Move, Source, Update
 from train.engine.meters import Meters
+from train.engine.parallel import fill, make_alike, mean_statistics, statistics
 from train.engine.player import Player
 from train.engine.precision import Autocast
 from train.engine.schedule import Position, Schedule
@@ -28,7 +31,7 @@ class Trainer:
         source: of the game's data.
         ema_kimg: half-life of the averaged networks in thousands of samples, by resolution.
         ema_ramp: until it is as old as its half-life, an average is over all steps, so that nothing of the start stays.
-        seed: of the run; with ``rank`` it seeds this process's random numbers.
+        seed: of the run; with the process's rank it seeds its random numbers.
         update: how the moves of a step relate, see :data:`train.engine.game.Update`.
         reset_optimizer: forget the optimizers' state at the start of each phase but the first.
         compile: compile the gradients' computation, anew for each phase.
@@ -57,7 +60,6 @@ class Trainer:
         ema_kimg: Mapping[int, float],
         ema_ramp: bool = False,
         seed: int = 0,
-        rank: int = 0,
         update: Update = "alternating",
         reset_optimizer: bool = False,
         compile: bool = False,
@@ -71,7 +73,11 @@ class Trainer:
         for name, length in source.lists.items():
             if length < 1:
                 raise ValueError(f"the list {name!r} of the data is empty")
+        for phase in schedule.phases:
+            share_of(phase.batch)
         check_networks(game)
+        for network in game.networks.values():
+            make_alike([*network.parameters(), *network.buffers()])
         moves = game.moves(schedule.position(0))
         check_moves(moves, game, update)
         self.players = {
@@ -88,7 +94,9 @@ class Trainer:
         self._step: Step | None = None
         self._fade = torch.tensor(0.0, device=device)
         self._weight = torch.tensor(1.0, device=device)
-        self._random = torch.Generator(device).manual_seed(stream_seed(seed, "steps", rank))
+        self._seed = seed
+        self._random = torch.Generator(device).manual_seed(stream_seed(seed, "steps", processes.rank()))
+        self._own_at_start = {name: value.clone() for name, value in game.own.state_dict().items()}
 
     @property
     def position(self) -> Position:
@@ -104,10 +112,11 @@ class Trainer:
         at = self.position
         self._enter(at)
         at = replace(at, due=frozenset(m.label for m in self._moves if m.every > 1 and self.steps % m.every == 0))
-        counts = self.game.takes(at.batch, at)
+        share = share_of(at.batch)
+        counts = self.game.takes(share, at)
         seen = self.source.columns(counts, at, self._random)
-        self._step(self.game.draw(seen, at.batch, at, self._random), at.due)
-        self.images += max(counts.values())
+        self._step(self.game.draw(seen, share, at, self._random), at.due)
+        self.images += max(counts.values()) * processes.size()
         self.steps += 1
         return at
 
@@ -120,26 +129,46 @@ class Trainer:
         players = self.players.values()
         return int(sum(p.skipped for p in players)), int(max(p.streak for p in players))
 
+    def average_statistics(self) -> None:
+        """Gives the averaged networks the means over all processes of what theirs remember of batches, such as batch
+        norm's running statistics. All processes must call it. Training is not touched: it reads none of them, and the
+        next step copies each process's own there again."""
+        if processes.size() > 1:
+            fill(self.averages, mean_statistics(self.averages))
+
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {
+        """The same in all processes, which must call it together; "processes" has what each keeps for itself."""
+        self.average_statistics()
+        networks = {name: network.state_dict() for name, network in self.game.networks.items()}
+        own: dict[str, Any] = {
+            "own": self.game.own.state_dict(),
+            "random": self._random.get_state(),
+            "global_random": torch.get_rng_state(),
+        }
+        if self.device.type == "cuda":
+            own["global_random_cuda"] = torch.cuda.get_rng_state(self.device)
+        if processes.size() > 1:
+            own["own"] = {name: value.cpu() for name, value in own["own"].items()}
+            own["statistics"] = {name: value.cpu() for name, value in statistics(self.game.networks).items()}
+            for name, value in mean_statistics(self.game.networks).items():
+                network, _, key = name.partition(".")
+                networks[network][key] = value
+        return {
             "images": self.images,
             "steps": self.steps,
             "phase": self._phase,
-            "networks": {name: network.state_dict() for name, network in self.game.networks.items()},
+            "networks": networks,
             "averages": {name: network.state_dict() for name, network in self.averages.items()},
             "players": {name: player.state_dict() for name, player in self.players.items()},
             "state": self.game.state.state_dict(),
-            "own": self.game.own.state_dict(),
             "source": self.source.state_dict(),
-            "random": self._random.get_state(),
-            "global_random": torch.get_rng_state(),
             "meters": self.meters.state_dict(),
+            "processes": processes.exchange(own),
         }
-        if self.device.type == "cuda":
-            state["global_random_cuda"] = torch.cuda.get_rng_state(self.device)
-        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from there: exactly, if there were as many processes. Else their random numbers begin anew, and what
+        each kept for itself is as at the start."""
         self.images, self.steps, self._phase = (int(state[name]) for name in ("images", "steps", "phase"))
         if min(self.images, self.steps) < 0:
             raise ValueError(f"images={self.images}, steps={self.steps}: a run cannot have shown less than nothing")
@@ -149,15 +178,26 @@ class Trainer:
         for name, player in self.players.items():
             player.load_state_dict(state["players"][name])
         self.game.state.load_state_dict(state["state"])
-        self.game.own.load_state_dict(state["own"])
         self._stage = None
         self.source.load_state_dict(state["source"])
-        if state["random"].shape == self._random.get_state().shape:  # else: it is of another kind of device
-            self._random.set_state(state["random"])
-        torch.set_rng_state(state["global_random"])
-        if self.device.type == "cuda" and "global_random_cuda" in state:
-            torch.cuda.set_rng_state(state["global_random_cuda"], self.device)
         self.meters.load_state_dict(state["meters"])
+        if len(state["processes"]) == processes.size():
+            self._load_own(state["processes"][processes.rank()])
+        else:
+            of_this_moment = f"steps from {self.images} on in {processes.size()}"
+            self._random.manual_seed(stream_seed(self._seed, of_this_moment, processes.rank()))
+            self.game.own.load_state_dict(self._own_at_start)
+
+    def _load_own(self, own: Mapping[str, Any]) -> None:
+        """What a process kept for itself."""
+        self.game.own.load_state_dict(own["own"])
+        if own["random"].shape == self._random.get_state().shape:  # else: it is of another kind of device
+            self._random.set_state(own["random"])
+        torch.set_rng_state(own["global_random"])
+        if self.device.type == "cuda" and "global_random_cuda" in own:
+            torch.cuda.set_rng_state(own["global_random_cuda"], self.device)
+        if processes.size() > 1:
+            fill(self.game.networks, own["statistics"])
 
     def _enter(self, at: Position) -> None:
         """Brings networks and optimizers to a position."""
@@ -194,9 +234,9 @@ class Trainer:
             self.players,
             self.averages,
             self._autocast,
-            batch=at.batch,
+            batch=share_of(at.batch),
             weight=self._weight if self._ema_ramp else self._average_weight(at),
-            microbatch=at.microbatch,
+            microbatch=min(at.microbatch, share_of(at.batch)),
             update=self._update,
             report=self.meters.add,
             compile=self._compile,

@@ -19,7 +19,7 @@ from train.base.errors import UsageError
 from train.base.specs import listing, parse_spec, parse_specs
 from train.base.values import Range, Size, check_values
 from train.engine.game import Role, Update
-from train.run.options import TrainConfig
+from train.run.options import ImagesConfig
 
 LOSSES: Mapping[str, Objective] = {
     "minimax": objectives.Minimax(),
@@ -157,7 +157,7 @@ class Techniques:
 
 
 @dataclass(frozen=True)
-class GanConfig(Techniques, TrainConfig):
+class GanConfig(Techniques, ImagesConfig):
     """Options for training two players on images."""
 
     latent: Size = 64
@@ -169,7 +169,7 @@ class GanConfig(Techniques, TrainConfig):
 
     def check(self) -> None:
         Techniques.check(self)
-        TrainConfig.check(self)
+        ImagesConfig.check(self)
         _check_finite(self, "class_weight")
 
 

@@ -13,12 +13,14 @@ from torch import Tensor
 
 import gan_ops
 from gan_ops import metrics
+from train.base import processes
 from train.base.errors import UsageError
 from train.measure.measurable import Plan
 from train.measure.metric_names import qualified
 from train.measure.real_side import RealSide
-from train.measure.samples import Samples, batches_of
+from train.measure.samples import BATCH, Samples, batches_of
 
+Outputs = tuple[Tensor, ...] | None  # features and class logits, where a metric needs them
 SUBSETS = 100  # that kid draws
 SWD = {"patches_per_image": 128, "directions": 512}
 
@@ -34,6 +36,9 @@ class Evaluator:
     def measure(self, samples: Samples) -> dict[str, Any]:
         """The metrics of a set of images, and what they were measured with.
 
+        Several processes each draw some of the images and compute their features; the first compares, and all are
+        given what it found.
+
         Returns:
             Plain types. ``metrics``: numbers by name; ``deviations`` of those that are means over splits or subsets;
             ``left_out``: why other metrics were not measured; ``real`` and ``generated``: how many images, ``labels``:
@@ -42,17 +47,25 @@ class Evaluator:
             and ``msssim_error``, the standard error; ``kid_subset`` and ``kid_subsets``: images in each and how many;
             ``features``, ``seed`` and ``versions``.
         """
+        parts = self._parts(samples)
+        if not processes.is_first():
+            for _ in parts:
+                pass
+        return processes.from_first(lambda: self._compare(samples, parts))
+
+    def _compare(self, samples: Samples, parts: Iterator[tuple[Tensor, Outputs]]) -> dict[str, Any]:
+        """What :meth:`measure` gives, of all images and their features."""
         distance, similarity = metrics.SlicedWasserstein(seed=self.seed, **SWD), metrics.MsSsim()
         features = self.plan.features
         in_both = min(samples.count, self.real.count or samples.count)  # swd compares sets of the same size
         outputs: list[tuple[Tensor, Tensor]] = []
-        for batch in self._batches(samples):
+        for batch, output in parts:
             if "swd" in self.plan.names:
                 _add(distance, batch, in_both, real=False)
             if "msssim" in self.plan.names:
                 similarity.update(batch)
-            if features:
-                outputs.append(features.compute(batch))
+            if output:
+                outputs.append(output)
         fake, logits = map(torch.cat, zip(*outputs, strict=True)) if outputs else (None, None)
         if "swd" in self.plan.names:
             for batch in batches_of(self.real.samples):
@@ -94,9 +107,24 @@ class Evaluator:
         about |= {"features": features and features.description, "seed": self.seed, "versions": versions()}
         return {"metrics": values, "deviations": deviations, "left_out": dict(self.plan.left_out), **about}
 
-    def _batches(self, samples: Samples) -> Iterator[Tensor]:
-        """The images with as many channels as the real ones have."""
-        for batch in batches_of(samples):
+    def _parts(self, samples: Samples) -> Iterator[tuple[Tensor, Outputs]]:
+        """All batches of images in their order, and what the features' network says of them."""
+        features, every = self.plan.features, processes.size()
+        mine = self._batches(samples, processes.rank(), every)
+        for _ in range(-(-samples.count // (BATCH * every))):
+            batch = next(mine, None)
+            output = features.compute(batch) if features and batch is not None else None
+            if every == 1:
+                yield batch, output
+                continue
+            output = output and tuple(part.cpu() for part in output)
+            for one, its in processes.exchange((batch, output)):
+                if one is not None:
+                    yield one, its and tuple(part.to(features.device) for part in its)
+
+    def _batches(self, samples: Samples, first: int, every: int) -> Iterator[Tensor]:
+        """Every ``every``-th batch, with as many channels as the real images have."""
+        for batch in batches_of(samples, first, every):
             if batch.shape[1] > self.real.channels:
                 raise UsageError(f"{samples.name} is in colour, and {self.real.name} is grey")
             yield batch.expand(-1, self.real.channels, -1, -1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import torch
 from PIL import Image
@@ -17,12 +18,15 @@ from train.data.decode import opened
 
 
 @torch.no_grad()
-def draw(generator: nn.Module, z: Tensor, labels: Tensor | None = None, batch: int = 32) -> Iterator[Tensor]:
-    """Images for the latents z [N, latent], in batches: uint8 [n, C, H, W] on the CPU."""
+def draw(
+    generator: nn.Module, z: Tensor, labels: Tensor | None = None, batch: int = 32, first: int = 0, every: int = 1
+) -> Iterator[Tensor]:
+    """Images for the latents z [N, latent], in batches, or from the ``first`` on every ``every``-th batch of them:
+    uint8 [n, C, H, W] on the CPU."""
     for module in generator.modules():
         if isinstance(module, ReferenceSequential):
             module.forget_statistics()  # a replayed CUDA graph changes parameters without a trace
-    for start in range(0, len(z), batch):
+    for start in range(first * batch, len(z), every * batch):
         given = [tensor[start : start + batch] for tensor in (z, labels) if tensor is not None]
         yield to_uint8(generator(*given).float()).cpu()
 
@@ -63,6 +67,20 @@ def grid(images: Tensor, columns: int, size: int | None = None) -> Tensor:
 def save_png(path: Path, image: Tensor) -> None:
     """Writes an image uint8 [C, H, W], grey (C = 1) or RGB (C = 3)."""
     save_picture(path, to_pillow(image))
+
+
+def png_names(names: Sequence[str]) -> list[str]:
+    """Names for PNG files that are made of files of these names, all different and none leading out of its folder.
+
+    ``x/a.jpg`` → ``x/a.png``; the next of that name is ``x/a.jpg.png``, and further ones are numbered.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        place = PurePosixPath(*(part for part in PurePosixPath(name).parts if part not in ("/", "//", "..")))
+        numbered = (f"{place}-{number}.png" for number in itertools.count(2))
+        candidates = itertools.chain([f"{place.with_suffix('.png')}", f"{place}.png"], numbered)
+        found[next(candidate for candidate in candidates if candidate not in found)] = None
+    return list(found)
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,16 @@ from tqdm import tqdm
 from train.base.capacity import check_fits
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
-from train.data import ImageSet
+from train.data import ImageSet, to_float
 from train.measure.pictures import draw, enlarged, latents
 
 BATCH = 100  # images handed over at once
+
+
+class Batches(Protocol):
+    """Hands images over, or from the ``first`` on every ``every``-th batch of them."""
+
+    def __call__(self, first: int = 0, every: int = 1) -> Iterator[Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Samples:
     name: str
     count: int
     size: int  # height and width that they came in; what is handed over has been enlarged
-    batches: Callable[[], Iterator[Tensor]]  # hands them over as uint8 [n, C, R, R]
+    batches: Batches  # hands them over as uint8 [n, C, R, R], BATCH at once
 
 
 def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
@@ -36,7 +42,11 @@ def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = 
     if besides is not None:
         indices = indices[torch.isin(indices, besides, invert=True)]
     indices = indices[:count]
-    return Samples(images.name, len(indices), size, lambda: (images.batch(part, size) for part in indices.split(BATCH)))
+
+    def batches(first: int = 0, every: int = 1) -> Iterator[Tensor]:
+        return (images.batch(part, size) for part in indices.split(BATCH)[first::every])
+
+    return Samples(images.name, len(indices), size, batches)
 
 
 def chosen_indices(images: ImageSet, count: int, seed: int) -> Tensor:
@@ -60,22 +70,69 @@ def drawn(
         raise UsageError(f"{name} draws {classes} classes, but {like.name} has {like.num_classes} to choose from")
     check_fits(4 * count * generator.latent_dim, torch.device("cpu"), f"images={count}")
 
-    def batches() -> Iterator[Tensor]:
+    def batches(first: int = 0, every: int = 1) -> Iterator[Tensor]:
         z = latents(count, generator.latent_dim, stream_seed(seed, "drawn"))
         labels = None
         if classes:
             random = torch.Generator().manual_seed(stream_seed(seed, "labels"))
             labels = like.labels[torch.randint(len(like.labels), (count,), generator=random)].to(device)
-        for part in draw(generator, z.to(device), labels, BATCH):
+        for part in draw(generator, z.to(device), labels, BATCH, first, every):
             yield enlarged(part, resolution // size)
 
     return Samples(name, count, size, batches)
 
 
-def batches_of(samples: Samples) -> Iterator[Tensor]:
-    """The images; progress on stderr."""
-    with tqdm(total=samples.count, desc=samples.name, unit="img", delay=3, leave=False, disable=None) as progress:
-        for batch in samples.batches():
+def made(
+    network: nn.Module, name: str, images: ImageSet, count: int, resolution: int, seed: int, device: torch.device
+) -> Samples:
+    """What a network makes of ``count`` of the images, those that :func:`chosen` takes, as :func:`drawn` gives it.
+
+    UsageError if it makes larger images than ``resolution``, or the images are in colour and the network is grey.
+    """
+    size = network.resolution
+    if size > resolution:
+        raise UsageError(f"{name} makes {size}x{size}, more than resolution={resolution}")
+    indices = chosen_indices(images, count, seed)
+    check_channels(images, network)
+
+    def batches(first: int = 0, every: int = 1) -> Iterator[Tensor]:
+        for batch in through(network, images, indices, device, BATCH, first, every):
+            yield enlarged(batch, resolution // size)
+
+    return Samples(name, len(indices), size, batches)
+
+
+def check_channels(images: ImageSet, network: nn.Module) -> None:
+    """UsageError if a network of grey images cannot be given these."""
+    if images.channels > network.image_channels:
+        raise UsageError(f"the images of {images.name} are in colour, and the network is for grey ones")
+
+
+def through(
+    network: nn.Module,
+    images: ImageSet,
+    indices: Tensor,
+    device: torch.device,
+    batch: int = BATCH,
+    first: int = 0,
+    every: int = 1,
+) -> Iterator[Tensor]:
+    """What a network makes of images, in batches, or from the ``first`` on every ``every``-th batch of them: uint8
+    [n, C, R, R] on the CPU."""
+    for part in indices.split(batch)[first::every]:
+        yield from draw(network, given(network, images, part).to(device), batch=batch)
+
+
+def given(network: nn.Module, images: ImageSet, indices: Tensor) -> Tensor:
+    """Images as a network takes them: float32 [N, C, R, R] in [−1, 1], grey ones in as many channels as it has."""
+    return to_float(images.batch(indices, network.resolution)).expand(-1, network.image_channels, -1, -1)
+
+
+def batches_of(samples: Samples, first: int = 0, every: int = 1) -> Iterator[Tensor]:
+    """The images, or some of their batches; progress on stderr."""
+    total = -(-samples.count // every)
+    with tqdm(total=total, desc=samples.name, unit="img", delay=3, leave=False, disable=None) as progress:
+        for batch in samples.batches(first, every):
             yield batch
             progress.update(len(batch))
 

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from train.base import processes
 from train.base.errors import CheckpointError, UsageError, is_out_of_memory
 from train.base.files import TEMPORARY, first_line, read_torch, write_atomically
 from train.engine.trainer import Trainer
 from train.run.divergence import divergence, streak
 
-FORMAT = 2
+FORMAT = 3
 
 
 def path_for(folder: Path, images: int) -> Path:
@@ -56,6 +57,8 @@ def load(path: Path) -> dict[str, Any]:
     found = state.get("format") if isinstance(state, dict) else None
     if not isinstance(found, int):
         raise CheckpointError(f"checkpoint {path} names no format; this program reads format {FORMAT}")
+    if found == 2:
+        return _of_one_process(state)
     if found == 1:
         raise CheckpointError(
             f"checkpoint {path} is of format 1, of a version before this one, and cannot be continued or read here;"
@@ -64,6 +67,15 @@ def load(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {found}; this program reads format {FORMAT}")
     return state
+
+
+def _of_one_process(state: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint of format 2, from before runs had several processes, as one of today; what is damaged stays so."""
+    trainer = state.get("trainer")
+    if isinstance(trainer, dict):
+        names = ("own", "random", "global_random", "global_random_cuda")
+        trainer["processes"] = [{name: trainer.pop(name) for name in names if name in trainer}]
+    return {**state, "format": FORMAT}
 
 
 def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:
@@ -176,6 +188,21 @@ def check_continues(
             raise UsageError(
                 f"{name}={now[name]!r}: the networks of checkpoint {path} were trained with {then[name]!r}"
             )
+
+
+def other_processes(state: Mapping[str, Any]) -> list[str]:
+    """What to say where a checkpoint was written by another number of processes than this run has."""
+    then, now = len(state["trainer"]["processes"]), processes.size()
+    if then == now:
+        return []
+    return [
+        f"the checkpoint is of a run in {_counted(then)}, this is one in {_counted(now)}: random numbers begin anew, so"
+        " it does not go on exactly as it would have"
+    ]
+
+
+def _counted(count: int) -> str:
+    return "1 process" if count == 1 else f"{count} processes"
 
 
 def check_shapes(name: str, network: nn.Module, saved: Mapping[str, Any], path: Path) -> None:

@@ -25,8 +25,9 @@ def divergence(state: Mapping[str, Any]) -> str | None:
     """
     if (skipped := streak(state)) >= SKIPPED_IN_A_ROW:
         return f"the last {skipped} updates in a row had non-finite gradients"
+    own = {f"process {rank}": process["own"] for rank, process in enumerate(state["processes"])}
     for part in ("networks", "averages", "players", "state", "own"):
-        for name, tensor in _tensors(state[part], part):
+        for name, tensor in _tensors(own if part == "own" else state[part], part):
             unread = part == "networks" and name.split(".")[1] not in state["averages"]
             unread = unread and name.endswith((".running_mean", ".running_var"))
             if not unread and not tensor.isfinite().all():

@@ -17,7 +17,8 @@ RUNS = Path("runs")
 
 def run_name(config: TrainConfig, preset: TrainConfig) -> str:
     """``<preset>-<resolution>``, or ``<data>-<resolution>`` where the data is not the preset's own."""
-    name = config.preset if config.data == preset.data else Path(config.data).stem
+    lists = config.lists()
+    name = config.preset if lists == preset.lists() else "-".join(Path(spec).stem for spec in lists.values())
     return f"{name}-{config.resolution}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,14 @@ FILE = "images.json"
 SHOWN = 3  # names in a message
 
 
-def write(folder: Path, names: Sequence[str]) -> None:
-    """Writes the names of the pictures' files into a run's folder."""
-    text = json.dumps(list(names), indent=0)
-    write_atomically(folder / FILE, lambda file: file.write(text.encode()))
+def write(folder: Path, lists: Mapping[str, Sequence[str]]) -> None:
+    """Writes the names of the pictures' files of each list into a run's folder; none where there are none.
+
+    A list called "images" is its run's only one, and stands there by itself.
+    """
+    if lists:
+        text = json.dumps(lists.get("images", lists), indent=0)
+        write_atomically(folder / FILE, lambda file: file.write(text.encode()))
 
 
 @dataclass(frozen=True)
@@ -38,19 +42,27 @@ class Changes:
         return "; ".join([counts, *parts])
 
 
-def changes(folder: Path, names: Sequence[str]) -> Changes | None:
-    """What has changed since the run in the folder began; None if nothing has, or if nothing was written down then.
+def changes(folder: Path, lists: Mapping[str, Sequence[str]]) -> dict[str, Changes]:
+    """How lists of pictures have changed since the run in the folder began: those that have, by name, and of which the
+    names were written down then.
 
     Raises:
-        UsageError: if the list is damaged.
+        UsageError: if the file is damaged.
     """
     path = folder / FILE
-    if not path.exists():
-        return None
+    if not lists or not path.exists():
+        return {}
+    instead = "without this file the run continues unchecked"
     try:
-        before = json.loads(path.read_text())
-    except ValueError as error:
-        raise UsageError(f"{path} is damaged: {error}; without this file the run continues unchecked") from None
-    if not isinstance(before, list) or not all(isinstance(name, str) for name in before):
-        raise UsageError(f"{path} is not a list of names; without this file the run continues unchecked")
-    return None if before == list(names) else Changes(before, list(names))
+        found = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is damaged: {error}; {instead}") from None
+    before = {"images": found} if "images" in lists else found
+    for names in before.values() if isinstance(before, dict) else [None]:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UsageError(f"{path} is not a list of names for each list of images; {instead}")
+    return {
+        name: Changes(before[name], list(now))
+        for name, now in lists.items()
+        if name in before and before[name] != list(now)
+    }

@@ -47,8 +47,8 @@ def open_origin(source: Path, system: System) -> Origin:
             for part in ("networks", "averages")
         )
         # What a growing network has reached is part of its state; others know one resolution only.
-        sampler = state["trainer"]["averages"][state["sampler"]]
-        reached = sampler.get("_extra_state", state["generator_options"])["resolution"]
+        leading = state["trainer"]["averages"][state["sampler"] or next(iter(averages))]
+        reached = leading.get("_extra_state", state["config"])["resolution"]
         kind = system.options
         options = from_dict(kind, {name: state["config"][name] for name in kind.SIZES}, f"checkpoint {path}")
         sizes = {name: getattr(options, name) for name in kind.SIZES}

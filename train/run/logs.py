@@ -91,6 +91,19 @@ class RunLog:
         file.flush()
 
 
+class NoLog:
+    """The log of the processes that neither write nor print."""
+
+    def line(self, text: str) -> None: ...
+    def progress(self, text: str) -> None: ...
+    def stats(self, images: int, values: Mapping[str, Any]) -> None: ...
+    def image(self, name: str, pixels: Tensor, images: int) -> None: ...
+    def close(self) -> None: ...
+
+    def sizes(self) -> dict[str, int]:
+        return {}
+
+
 def _open_at(path: Path, size: int | None) -> Any:
     """The file opened for appending, cut to ``size`` bytes if it is longer."""
     if size is not None and path.exists() and path.stat().st_size > size:

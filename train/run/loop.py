@@ -7,39 +7,39 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
+from train.base import processes
 from train.base.errors import TrainingError
 from train.base.interrupt import StopSignals
 from train.data import ImageSet
 from train.engine.schedule import Position
 from train.engine.trainer import Trainer
 from train.measure.metric_names import is_lower_better
-from train.measure.pictures import draw, grid, save_png
+from train.measure.pictures import save_png
 from train.run import checkpoint
 from train.run.cadence import Cadence, due
 from train.run.divergence import divergence, streak
-from train.run.grids import fixed_inputs, real_grid
-from train.run.logs import STATS, RunLog, duration, peak_memory
+from train.run.grids import real_grid, sample_grid
+from train.run.logs import STATS, NoLog, RunLog, duration, peak_memory
 from train.run.pace import Pace, time_left
+from train.run.system import Networks, View
 
 
 @dataclass
 class Loop:
-    """One run in its folder."""
+    """One run in its folder, to which the first process alone writes."""
 
     trainer: Trainer
-    images: ImageSet  # what it learns from, for the grid of real ones
+    lists: Mapping[str, ImageSet]  # what it learns from, for the grids
     folder: Path  # the run's, which exists
     cadence: Cadence
     _: KW_ONLY
     description: Mapping[str, Any]  # plain types that go into every checkpoint: what is needed to rebuild the networks
-    evaluate: Callable[[nn.Module], dict[str, Any]] | None = None  # measures the averaged generator
+    views: Mapping[str, View] = field(default_factory=dict)  # what it makes of images, for the grids
+    evaluate: Callable[[Networks], dict[str, Any]] | None = None  # measures the averaged networks
     fixed: Sequence[str] = ()  # options that a resumed run must keep
     seed: int = 0  # of the grids
     tensorboard: bool = True
@@ -76,13 +76,17 @@ class Loop:
         """
         trainer = self.trainer
         purge = None if self._sizes is None else trainer.images
-        self._log = RunLog(self.folder, sizes=self._sizes, purge_step=purge, tensorboard=self.tensorboard)
+        first = processes.is_first()
+        if first:
+            self._log = RunLog(self.folder, sizes=self._sizes, purge_step=purge, tensorboard=self.tensorboard)
+        else:
+            self._log = NoLog()
         trainer.say = self._say
         try:
             for note in notes:
                 self._log.line(note)
-            if not (self.folder / "reals.png").exists():
-                save_png(self.folder / "reals.png", real_grid(self.images, self.cadence, self.seed))
+            if first and not (self.folder / "reals.png").exists():
+                save_png(self.folder / "reals.png", real_grid(self.lists, self.cadence, self.seed))
             return self._train()
         finally:
             self._log.close()
@@ -101,7 +105,7 @@ class Loop:
         start = time.perf_counter() - self._seconds
         position, owed = trainer.position, False
         with StopSignals() as stop:
-            while not trainer.done and stop.received is None:
+            while not trainer.done and (stopped := stop.agreed()) is None:
                 if trainer.position.resolution != position.resolution:
                     self._pace.restart(trainer.images)  # else its speed is a mixture
                 before = trainer.images
@@ -115,6 +119,8 @@ class Loop:
                 if self.evaluate and (due(cadence.metrics, *step) or trainer.done):
                     try:
                         self._evaluate()
+                    except processes.ProcessLost:
+                        raise
                     except Exception:
                         self._save()  # what was trained is not lost with the measurement
                         raise
@@ -122,13 +128,14 @@ class Loop:
                 if trainer.done or (owed and self._settled()):
                     self._save()
                     owed = False
+            if not trainer.done:
+                self._save()
         if trainer.done:
             self._log.line(f"done: {trainer.images / 1000:g} kimg in {duration(self._seconds)}, in {self.folder}")
             return 0
-        self._save()
-        stopped = f"stopped by {signal.Signals(stop.received).name} after {trainer.images / 1000:g} kimg"
-        self._log.line(f"{stopped}; to continue: {checkpoint.resuming(self.description, self.folder)}")
-        return 128 + stop.received
+        reason = f"stopped by {signal.Signals(stopped).name} after {trainer.images / 1000:g} kimg"
+        self._log.line(f"{reason}; to continue: {checkpoint.resuming(self.description, self.folder)}")
+        return 128 + stopped
 
     def _say(self, line: str) -> None:
         self._log.line(line)
@@ -186,6 +193,10 @@ class Loop:
 
     def _check(self, state: Mapping[str, Any]) -> None:
         """TrainingError where the trainer's state has diverged, with the command that goes on from before that."""
+        with processes.agreeing():  # they all see the same, and the first says it
+            self._check_alone(state)
+
+    def _check_alone(self, state: Mapping[str, Any]) -> None:
         if not (why := divergence(state)):
             return
         kimg, lr = self.trainer.images / 1000, self.trainer.position.lr
@@ -198,24 +209,22 @@ class Loop:
             advice = f"to continue from before that with another learning rate: {command}"
         raise TrainingError(f"training has diverged at {kimg:g} kimg (lr={lr:g}): {why}; {advice}")
 
-    @property
-    def _sampler(self) -> nn.Module:
-        return self.trainer.averages[self.trainer.game.sampler]
-
     def _save_grid(self) -> None:
-        """Samples of the averaged generator for the same latents every time, at the size of the run's last images."""
-        z, labels = fixed_inputs(self._sampler, self.cadence, self.seed)
-        device = self.trainer.device
-        fakes = draw(self._sampler, z.to(device), None if labels is None else labels.to(device))
-        picture = grid(torch.cat(list(fakes)), self.cadence.columns, self.images.resolution)
+        """As :func:`train.run.grids.sample_grid`, of the same inputs every time."""
+        self.trainer.average_statistics()
+        if not processes.is_first():
+            return
+        picture = sample_grid(self.trainer, self.lists, self.views, self.cadence, self.seed)
         save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
         self._log.image("fakes", picture, self.trainer.images)
 
     def _evaluate(self) -> None:
-        """Measures the averaged generator; if it is the best so far, its checkpoint is written and stays."""
+        """Measures the averaged networks; if they are the best so far, their checkpoint is written and stays."""
         start = time.perf_counter()
         images = self.trainer.images
-        evaluation = self.evaluate(self._sampler)
+        self.trainer.average_statistics()
+        with processes.agreeing():
+            evaluation = self.evaluate(self.trainer.averages)
         values = evaluation.pop("metrics")
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         self._log.stats(images, {"kimg": images / 1000, **finite, "evaluation": evaluation})
@@ -233,8 +242,12 @@ class Loop:
 
     def _is_evaluated(self) -> bool:
         """Whether the statistics hold an evaluation of this moment."""
-        lines = map(json.loads, (self.folder / STATS).read_text().splitlines())
-        return any("evaluation" in line and line["images"] == self.trainer.images for line in lines)
+
+        def found() -> bool:
+            lines = map(json.loads, (self.folder / STATS).read_text().splitlines())
+            return any("evaluation" in line and line["images"] == self.trainer.images for line in lines)
+
+        return processes.from_first(found)
 
     def _is_best(self, metric: str, value: float) -> bool:
         if not self._best or self._best["metric"] != metric:
@@ -247,6 +260,13 @@ class Loop:
             return
         trainer = self.trainer.state_dict()
         self._check(trainer)
+        with processes.agreeing():
+            if processes.is_first():
+                self._write(trainer)
+        self._last_saved = self.trainer.images
+
+    def _write(self, trainer: Mapping[str, Any]) -> None:
+        """Writes the checkpoint of a trainer's state, and removes older ones."""
         state = {
             **self.description,
             "sampler": self.trainer.game.sampler,
@@ -260,4 +280,3 @@ class Loop:
         if not streak(trainer):  # else the run may be diverging, and needs the older ones
             best = self._best and checkpoint.path_for(self.folder, self._best["images"])
             checkpoint.prune(self.folder, self.cadence.keep, spare=best)
-        self._last_saved = self.trainer.images

@@ -37,8 +37,6 @@ class TrainConfig:
 
     preset: str = "glyphs"
     """Set of default values; other options override single values."""
-    data: str = "glyphs"
-    """Images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun."""
     data_root: Path = Path("data")
     """Folder of torchvision's datasets, also for downloads."""
     download: bool = False
@@ -116,9 +114,29 @@ class TrainConfig:
         """The phases that the options describe; UsageError as in :meth:`check`, which it calls."""
         raise NotImplementedError
 
+    def lists(self) -> dict[str, str]:
+        """The lists of images that a run has: by name, what ``load_images`` is asked for."""
+        raise NotImplementedError
+
     def begun_at(self: Config, resolution: int) -> Config:
         """The options for networks that have reached a resolution already."""
         return self
+
+
+@dataclass(frozen=True)
+class OneList:
+    """The option that names images."""
+
+    data: str = "glyphs"
+    """Images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun."""
+
+
+@dataclass(frozen=True)
+class ImagesConfig(TrainConfig, OneList):  # in this order --help begins with the images
+    """Options of a trainer that learns from one list of images."""
+
+    def lists(self) -> dict[str, str]:
+        return {"images": self.data}
 
 
 @dataclass(frozen=True)

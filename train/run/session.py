@@ -5,49 +5,48 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from train.base import processes
 from train.base.device import describe, resolve_device, resolve_precision, set_determinism
 from train.base.errors import UsageError
 from train.base.lock import locked
 from train.base.memory import keep_freed_memory
-from train.data import NAMES, ImageSet, load_images
 from train.measure.metric_names import parse_metrics
 from train.run import checkpoint, image_names
 from train.run.cadence import Cadence
 from train.run.folder import new_folder, run_name, write_config
 from train.run.init_from import open_origin, take_over
+from train.run.lists import changed_images, own_files, training_images
 from train.run.loop import Loop
 from train.run.measuring import follow
-from train.run.options import TrainConfig, option_value, parse_command_line, to_dict
+from train.run.options import option_value, parse_command_line, to_dict
 from train.run.system import System
-
-
-def training_images(config: TrainConfig) -> ImageSet:
-    """What a run with these options learns from; DataError where it cannot be had."""
-    return load_images(
-        config.data,
-        config.resolution,
-        data_root=config.data_root,
-        download=config.download,
-        resize=config.resize,
-        seed=config.seed,
-        size=config.data_size or None,
-    )
 
 
 def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
     """A system's whole program: what the arguments (None: the command line's) say is checked, and then done; returns
-    the exit code.
+    the exit code. Under torchrun, in all processes together.
 
     Raises:
         UsageError, DataError: what the user can mend, another training in the folder included; exit code 2.
         TrainingError, OSError: what failed on the way; exit code 1.
+        OtherFailed: one of these in another process.
     """
-    args = sys.argv[1:] if args is None else args
+    with processes.joined(), contextlib.ExitStack() as held:
+        with processes.agreeing():
+            started = _start(system, sys.argv[1:] if args is None else args, held)
+        if started is None:
+            return 0
+        loop, notes = started
+        return loop.run(*notes)
+
+
+def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> tuple[Loop, list[str]] | None:
+    """What runs, and what it says first; None where the arguments ask for no run. ``held`` gets the folder's lock."""
     # A run that is resumed has its networks already, and does not need those that it began with.
     source = None if option_value(args, "--resume") else option_value(args, "--init-from")
     origin = open_origin(Path(source), system) if source else None
@@ -68,67 +67,66 @@ def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
     if run.dry_run:
         print(json.dumps(to_dict(config), indent=2))
         print(schedule.table())
-        return 0
+        return None
 
-    with contextlib.ExitStack() as held:
-        if run.resume:
-            folder = run.resume if run.resume.is_dir() else run.resume.parent
+    first = processes.is_first()
+    if run.resume:
+        folder = run.resume if run.resume.is_dir() else run.resume.parent
+        if first:
             held.enter_context(locked(folder, "training"))
-        saved = checkpoint.find(run.resume) if run.resume else None
-        images = training_images(config)
-        notes = [describe(device)]
-        own_files = None if config.data in NAMES else images.files  # the user's own, which may change
-        if run.resume and own_files is not None:
-            notes += _changed_images(folder, own_files, config, system.program)
-        set_determinism(config.deterministic)
-        evaluate, left_out = follow(config, images, device) if config.metrics else (None, [])
-        trainer, generator_options = system.build(config, images, device)
-        origins = take_over(trainer, origin) if origin else []
-        if not run.resume:
-            folder = new_folder(run.out, run_name(config, system.presets.get(config.preset, config)))
+    saved = _checkpoint(run.resume) if run.resume else None
+    lists = training_images(config)
+    notes = [describe(device)]
+    if run.resume:
+        notes += changed_images(folder, config, lists, system.program)
+    set_determinism(config.deterministic)
+    trainer, generator_options = system.build(config, lists, device)
+    origins = take_over(trainer, origin) if origin else []
+    view = system.view(sampler=trainer.game.sampler)
+    evaluate, left_out = follow(config, lists, view, device) if config.metrics else (None, [])
+    if not run.resume:
+        name = run_name(config, system.presets.get(config.preset, config))
+        folder = processes.from_first(lambda: new_folder(run.out, name))
+        if first:
             held.enter_context(locked(folder, "training"))
-        loop = Loop(
-            trainer,
-            images,
-            folder,
-            cadence,
-            evaluate=evaluate,
-            description={"system": system.name, "config": to_dict(config), "generator_options": generator_options},
-            fixed=system.options.FIXED,
-            seed=config.seed,
-            tensorboard=config.tensorboard,
-        )
-        notes += [f"{len(images)} images of {images.name} for {folder}", f"labels: {images.describe_labels()}"]
-        notes += [*left_out, *origins]
-        if saved:
-            path, state, warnings = saved
-            loop.restore(path, state)
-            notes += [f"warning: {warning}" for warning in warnings]
+    loop = Loop(
+        trainer,
+        lists,
+        folder,
+        cadence,
+        views=system.views,
+        evaluate=evaluate,
+        description={"system": system.name, "config": to_dict(config), "generator_options": generator_options},
+        fixed=system.options.FIXED,
+        seed=config.seed,
+        tensorboard=config.tensorboard,
+    )
+    for name, images in lists.items():
+        which = f"{name}: " if len(lists) > 1 else ""
+        notes += [f"{which}{len(images)} images of {images.name} for {folder}"]
+        notes += [f"{which}labels: {images.describe_labels()}"]
+    notes += [*left_out, *origins]
+    if saved:
+        path, state, warnings = saved
+        loop.restore(path, state)
+        notes += [f"warning: {warning}" for warning in warnings]
+        if first:
             notes += [f"set aside: {aside}" for aside in checkpoint.clear_after(path)]
-            notes.append(f"resumed from {path} at {trainer.images / 1000:g} kimg")
-        last = schedule.phases[-1].resolution
-        if last < config.resolution:
-            notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
+        notes.append(f"resumed from {path} at {trainer.images / 1000:g} kimg")
+        notes += checkpoint.other_processes(state)
+    last = schedule.phases[-1].resolution
+    if last < config.resolution:
+        notes.append(f"the run ends at {last}x{last}: a larger --kimg takes it further")
+    if first:
         # The first file of a run: whoever finds others alone cannot tell whose they are.
         write_config(folder, config, system.program)
-        if not run.resume and own_files is not None:
-            image_names.write(folder, own_files)
-        return loop.run(*notes)
+        if not run.resume:
+            image_names.write(folder, own_files(config, lists))
+    return loop, notes
 
 
-def _changed_images(folder: Path, files: Sequence[str], config: TrainConfig, program: str) -> list[str]:
-    """A warning where a run's pictures have other names than when it began.
-
-    Raises:
-        UsageError: if there are more or fewer of them, so that the run cannot go on as it was.
-    """
-    changed = image_names.changes(folder, files)
-    if changed is None:
-        return []
-    if changed.counts_differ:
-        new = ["--init-from", str(folder), "--data", config.data, "--resolution", str(config.resolution)]
-        raise UsageError(
-            f"the images in {config.data} have changed: {changed}. Undo that, or start a new run with"
-            f" the networks of this one: {program} {shlex.join(new)}"
-        )
-    return [f"warning: the images in {config.data} have changed: {changed}"]
+def _checkpoint(source: Path) -> tuple[Path, dict[str, Any], list[str]]:
+    """As :func:`train.run.checkpoint.find`; the first process chooses, and the others read the same."""
+    found = checkpoint.find(source) if processes.is_first() else None
+    path, warnings = processes.from_first(lambda: (found[0], found[2]))
+    return found or (path, checkpoint.load(path), warnings)

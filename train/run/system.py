@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,40 @@ from train.run.options import TrainConfig
 FOLDER = Path(__file__).parent.parent
 
 
+Networks = Mapping[str, nn.Module]
+"""A system's averaged networks, by name."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Images that a run makes of images: a translation, a reconstruction.
+
+    What ``make`` and ``back`` give maps images [N, C, R, R] in [−1, 1] to such. The networks that it is made of have
+    ``resolution`` (R) and ``image_channels`` (C).
+
+    Attributes:
+        takes: the list of images that it is for; "" for the samples that a network draws from latents.
+        like: the list that its results are compared with.
+        make: of the averaged networks, what makes the images.
+        back: what makes the third line of grids: there and back. None: samples of latents stand there.
+        encode: maps images to the latents [N, L] that the sampler draws from, to interpolate between them.
+    """
+
+    takes: str
+    like: str
+    make: Callable[[Networks], nn.Module]
+    back: Callable[[Networks], nn.Module] | None = None
+    encode: Callable[[Networks], nn.Module] | None = None
+
+    def network(self, networks: Networks) -> nn.Module:
+        """What ``make`` makes, with the resolution and channels of its networks where it does not say them."""
+        made = self.make(networks).eval()
+        for name in ("resolution", "image_channels") if self.takes else ():
+            if not hasattr(made, name):
+                setattr(made, name, getattr(next(iter(networks.values())), name))
+        return made
+
+
 @dataclass(frozen=True)
 class System:
     """What the programs need to know of a system."""
@@ -27,9 +61,10 @@ class System:
     name: str  # of its module in ``train``, which checkpoints hold
     about: str  # what ``--help`` says first
     presets: Mapping[str, TrainConfig]  # options by name; the first is the default
-    # From options and data to what trains, and the arguments of ``generator`` that go into checkpoints.
-    build: Callable[[Any, ImageSet, torch.device], tuple[Trainer, dict[str, Any]]]
-    generator: Callable[..., nn.Module]  # makes the network that draws images
+    # From options and lists of images by name to what trains, and the arguments of ``networks`` for checkpoints.
+    build: Callable[[Any, Mapping[str, ImageSet], torch.device], tuple[Trainer, dict[str, Any]]]
+    networks: Mapping[str, Callable[..., nn.Module]]  # each makes one of the averaged networks
+    views: Mapping[str, View] = field(default_factory=dict)  # by name; the first is the default
 
     @property
     def program(self) -> str:
@@ -39,6 +74,22 @@ class System:
     @property
     def options(self) -> type[TrainConfig]:
         return type(next(iter(self.presets.values())))
+
+    def view(self, name: str = "", sampler: str = "") -> View:
+        """The view of a name; without one, the samples that the network ``sampler`` draws, or the first view.
+
+        Raises:
+            UsageError: if there is no such view.
+        """
+        if not name and sampler:
+            first_list, *_ = next(iter(self.presets.values())).lists()
+            return View("", first_list, lambda networks: networks[sampler])
+        if not self.views:
+            raise UsageError(f"train.{self.name} makes images of latents alone: it has no --view, and takes no images")
+        name = name or next(iter(self.views))
+        if name not in self.views:
+            raise UsageError(f"train.{self.name} has no view {name!r}: there are {', '.join(self.views)}")
+        return self.views[name]
 
 
 def system(name: str) -> System:

@@ -24,9 +24,8 @@ from train.measure.metric_names import qualified
 from train.measure.real_side import RealImages
 from train.measure.samples import Samples, chosen, chosen_indices
 from train.run.checkpoint import checkpoints
-from train.run.measuring import real_images
+from train.run.lists import real_images, training_images
 from train.run.record import read_run
-from train.run.session import training_images
 from train.studies.processes import Stopped, attempt
 
 METRICS = ("is", "fid")
@@ -163,4 +162,4 @@ def real_samples(config: DcganConfig, reference: ImageSet) -> tuple[Samples, boo
         others = chosen(reference, count, seed, besides=chosen_indices(reference, count, 0))
         if others.count == count:
             return others, True
-    return chosen(training_images(config), count, seed), config.data == "glyphs"
+    return chosen(training_images(config)["images"], count, seed), config.data == "glyphs"

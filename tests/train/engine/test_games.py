@@ -136,7 +136,7 @@ def test_a_pool_of_each_process_holds_what_a_loss_reported() -> None:
     steps(trainer, 2)
     pool = trainer.game.own.pool
     assert torch.equal(pool, torch.cat((made[1], made[0]))[: len(pool)])
-    assert torch.equal(saved(trainer)["own"]["pool"], pool)
+    assert torch.equal(saved(trainer)["processes"][0]["own"]["pool"], pool)
 
 
 def test_a_role_that_moves_often_sees_rows_of_its_own_in_each_repeat() -> None:
@@ -269,8 +269,10 @@ def test_compiled_games_follow_what_changes_between_steps(name, update, graphs, 
     ours, theirs = (steps(trainer, 6).state_dict() for trainer in (compiled, eager))
     assert len(said) == graphs and all(": compiled the " in line for line in said)
     assert counters["stats"]["unique_graphs"] == graphs
-    for part in ("networks", "state", "own"):
+    for part in ("networks", "state"):
         torch.testing.assert_close(ours[part], theirs[part], rtol=1e-3, atol=1e-5)
+    own, others = (state["processes"][0]["own"] for state in (ours, theirs))
+    torch.testing.assert_close(own, others, rtol=1e-3, atol=1e-5)
 
 
 # ---- games that cannot be played

@@ -91,7 +91,7 @@ def system(program: ModuleType, kind: type[GanConfig], shown: int = 0, **options
     def make(update: str, microbatch: int, compile: bool) -> Trainer:
         sizes = {"batch": str(BATCH), "microbatch": str(microbatch), "latent": 3}
         config = kind(**sizes, update=update, compile=compile, **options)
-        trainer = program.build_trainer(config, images(config.resolution), CPU)[0]
+        trainer = program.build_trainer(config, {"images": images(config.resolution)}, CPU)[0]
         trainer.images = shown
         return trainer
 

@@ -1,0 +1,54 @@
+"""Several processes train as one does whose microbatches are their shares."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from .games import BATCH
+from .shares import PLAYED, outcome, play
+
+SEES_BATCH = (
+    *("Weighed", "pggan", "dcgan", "few labels", "few labels, adversarial", "pggan, concat"),
+    *("pggan, acgan, noise, r1,r2", "pggan, feature matching, noise", "pggan, minibatch discrimination"),
+    *("dcgan, virtual batch norm, K + 1 labels", "wgan-gp,dragan", "lazy dragan", "r1, lazy r2 and dragan"),
+)
+"""Games whose losses are no means over samples: they have statistics of a batch, which are each share's own."""
+KEEPS_OWN = ("Pooled",)
+"""Games that remember what each process has seen."""
+
+
+def torchrun(*args: str, count: int = 2, **options: Any) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone", *args]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, **options)
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """What came of each game in two processes."""
+    path = tmp_path_factory.mktemp("two") / "outcomes.pt"
+    run = torchrun("-m", "tests.train.engine.shares", str(path))
+    assert run.returncode == 0, run.stderr
+    return torch.load(path)
+
+
+@pytest.mark.parametrize("played", PLAYED, ids="-".join)
+def test_two_processes_train_as_one_does_on_both_shares(played: tuple[str, str], outcomes: Any) -> None:
+    first, second = outcomes[played]
+    for part in ("weights", "averages", "state", "losses"):
+        torch.testing.assert_close(first[part], second[part], rtol=0, atol=0, equal_nan=True)
+    if played[0] in KEEPS_OWN:
+        return
+    parts = [BATCH // 2] if played[0] in SEES_BATCH else [BATCH // 2, BATCH]
+    for microbatch in parts:
+        alone = outcome(play(*played, microbatch=microbatch))
+        assert first["images"] == alone["images"]
+        for part in ("weights", "averages", "state"):
+            torch.testing.assert_close(first[part], alone[part], rtol=0, atol=1e-9)
+        torch.testing.assert_close(first["losses"], alone["losses"], rtol=1e-5, atol=1e-6)  # kept in float32

@@ -1,0 +1,162 @@
+"""The processes of one run, as torchrun starts them: which of them this is, and what they tell one another.
+
+Without torchrun a run has one process, and nothing here does anything. The first process (rank 0) alone writes files
+and prints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from train.base.errors import OtherFailed, TrainingError, UsageError, exit_code
+
+T = TypeVar("T")
+
+LONGEST_WAIT = datetime.timedelta(hours=2)
+"""For another process, which may be measuring or writing; one that ends is noticed at once."""
+_SECONDS_TO_END = 2.0
+"""Within which a process whose connections are closed has left the system's table too."""
+
+_joined: list[tuple[str, int]] = []  # host and process id of each, by rank
+
+
+class ProcessLost(TrainingError):
+    """Another process has ended, and this one cannot go on without it."""
+
+
+def size() -> int:
+    """How many processes the run has."""
+    return dist.get_world_size() if _joined else 1
+
+
+def rank() -> int:
+    """Which of them this is, from 0 on."""
+    return dist.get_rank() if _joined else 0
+
+
+def is_first() -> bool:
+    """Whether this is the one that writes files and prints."""
+    return rank() == 0
+
+
+def local_rank() -> int:
+    """Which of those on this machine this is, from 0 on."""
+    return int(os.environ["LOCAL_RANK"]) if _joined else 0
+
+
+def on_this_machine() -> int:
+    """How many processes of the run share this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if _joined else 1
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[None]:
+    """Within, this process is one of those that torchrun has started; all but the first are silent."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _joined:
+        yield
+        return
+    # Objects and tensors on the CPU go by gloo, tensors on GPUs by NCCL.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=LONGEST_WAIT)
+    _joined.append(("", 0))  # the group can be asked from here on
+    try:
+        _joined[:] = exchange((socket.gethostname(), os.getpid()))
+        with contextlib.ExitStack() as silence:
+            if not is_first():
+                nowhere = silence.enter_context(open(os.devnull, "w"))
+                silence.enter_context(contextlib.redirect_stdout(nowhere))
+                silence.enter_context(contextlib.redirect_stderr(nowhere))
+            yield
+        dist.destroy_process_group()  # not after an error: it would wait for processes that have ended
+    finally:
+        _joined.clear()
+
+
+def share_of(batch: int, where: str = "") -> int:
+    """How many of a batch are this process's; UsageError if not all can have as many."""
+    if batch % size():
+        raise UsageError(f"batch={batch}{where} cannot be divided among {size()} processes equally")
+    return batch // size()
+
+
+def exchange(value: T) -> list[T]:
+    """What all processes give, by rank; plain values and tensors on the CPU.
+
+    Raises:
+        OtherFailed: another gave an error in :func:`agreeing` instead.
+        ProcessLost: another has ended.
+    """
+    if size() == 1:
+        return [value]
+    errors, values = _gather(None, value)
+    if failed := [code for code in errors if code is not None]:
+        raise OtherFailed(failed[0])
+    return values
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What ``make`` gives in the first process, which alone calls it."""
+    return exchange(make() if is_first() else None)[0]
+
+
+@contextlib.contextmanager
+def agreeing() -> Iterator[None]:
+    """Around what may fail in one process alone: then it fails in all of them, wherever they are within.
+
+    Raises:
+        OtherFailed: another process failed, and the first of those that did says why.
+    """
+    try:
+        yield
+    except (OtherFailed, ProcessLost):
+        raise
+    except Exception as error:
+        if size() > 1:
+            codes, _ = _gather(exit_code(error), None)
+            if any(code is not None for code in codes[: rank()]):
+                raise OtherFailed(exit_code(error)) from error
+        raise
+    else:
+        exchange(None)
+
+
+def lost(error: RuntimeError) -> ProcessLost:
+    """What to raise for an error in speaking to the others: who has ended, if that was on this machine."""
+    here, until = socket.gethostname(), time.monotonic() + _SECONDS_TO_END
+    gone: list[str] = []
+    while not gone and time.monotonic() < until:
+        gone = [f"{i} (process id {pid})" for i, (host, pid) in enumerate(_joined) if host == here and not _lives(pid)]
+        time.sleep(0.05)
+    if gone:
+        return ProcessLost(f"process {', '.join(gone)} of the run has ended, so process {rank()} ends too")
+    reason = " ".join(str(error).split())
+    return ProcessLost(f"process {rank()} of the run cannot reach another one, and ends: {reason}")
+
+
+def _gather(error: int | None, value: Any) -> tuple[list[int | None], list[Any]]:
+    """The errors' exit codes and the values of all processes."""
+    received: list[Any] = [None] * size()
+    try:
+        dist.all_gather_object(received, (error, value))
+    except RuntimeError as trouble:
+        raise lost(trouble) from trouble
+    return [code for code, _ in received], [what for _, what in received]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,93 @@
+"""Means over the processes of a run: the one place where their training meets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from train.base import processes
+
+BUCKET = 2**23
+"""Values in a message, 32 MB in float32, unless one tensor alone has more."""
+
+
+@torch.no_grad()
+def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The means of tensors over the processes, which all give as many of the same shapes; contiguous.
+
+    They are sent in few flat messages, each while the next is being packed.
+    """
+    if processes.size() == 1:
+        return list(tensors)
+    means: dict[int, Tensor] = {}
+    try:
+        sent = []
+        for places in _buckets(tensors):
+            flat = torch.cat([tensors[i].reshape(-1) for i in places])
+            sent.append((places, flat, dist.all_reduce(flat, async_op=True)))
+        for places, flat, work in sent:
+            work.wait()
+            flat /= processes.size()
+            parts = flat.split([tensors[i].numel() for i in places])
+            means |= {i: part.view(tensors[i].shape) for i, part in zip(places, parts, strict=True)}
+    except RuntimeError as error:
+        raise processes.lost(error) from error
+    return [means[i] for i in range(len(tensors))]
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[int]]:
+    """Places of tensors that go into one message: of one type, and together not too large."""
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+        places: list[int] = []
+        values = 0
+        for i, tensor in enumerate(tensors):
+            if tensor.dtype != dtype:
+                continue
+            if places and values + tensor.numel() > BUCKET:
+                yield places
+                places, values = [], 0
+            places.append(i)
+            values += tensor.numel()
+        yield places
+
+
+@torch.no_grad()
+def make_alike(tensors: Iterable[Tensor]) -> None:
+    """Gives all processes the first one's values: what each has computed, on another kind of processor, need not be
+    equal to the last bit."""
+    if processes.size() > 1:
+        processes.exchange(None)  # one that has failed meanwhile says so here, and not in the middle of a message
+        for tensor in tensors:
+            given = tensor.contiguous()
+            try:
+                dist.broadcast(given, 0)
+            except RuntimeError as error:
+                raise processes.lost(error) from error
+            tensor.copy_(given)
+
+
+def statistics(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """What networks remember of the batches that they have seen, such as batch norm's running means, by the networks'
+    and their own names: their buffers of floating-point numbers."""
+    return {
+        f"{name}.{key}": buffer
+        for name, network in networks.items()
+        for key, buffer in network.named_buffers()
+        if buffer.is_floating_point()
+    }
+
+
+def mean_statistics(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The means of :func:`statistics` over the processes."""
+    mine = statistics(networks)
+    return dict(zip(mine, mean(list(mine.values())), strict=True))
+
+
+@torch.no_grad()
+def fill(networks: Mapping[str, nn.Module], values: Mapping[str, Tensor]) -> None:
+    """Other values for :func:`statistics`; KeyError where one is missing."""
+    for name, buffer in statistics(networks).items():
+        buffer.copy_(values[name])
