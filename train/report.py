@@ -29,6 +29,9 @@ WIDEST = 1024  # pixels of a grid in the page; larger ones are reduced
 MEASURED = {
     "d_loss": "Loss of D",
     "g_loss": "Loss of G",
+    "e_loss": "Loss of E",
+    "divergence": "Divergence of the posterior",
+    "distance": "Distance of features",
     "penalty": "Gradient penalty",
     "d_norm": "Norm of D's gradient",
     "g_norm": "Norm of G's gradient",
