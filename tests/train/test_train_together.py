@@ -138,8 +138,10 @@ def test_two_processes_measure_what_one_would(results, folder, capsys) -> None:
 
 def test_usage_errors_end_all_and_are_said_once(results, folder) -> None:
     assert error(results["indivisible"], 2) == "error: batch=7 at 8x8 cannot be divided among 2 processes equally"
-    assert "group_size=4 does not divide the batch of 6" in error(results["groups"], 2)
-    assert "--lr" in error(results["first is wrong"], 2)
+    assert "group_size=4 does not divide the share of 6 that each of 2 processes has at 4x4" in error(
+        results["groups"], 2
+    )
+    assert "lr: 'x' is neither" in error(results["first is wrong"], 2)
     assert "/nowhere" in error(results["second is wrong"], 2, process=1)
     assert "--kimgs" in error(results["both are wrong"], 2)
     assert "is not empty" in error(results["locked"], 2)

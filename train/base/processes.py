@@ -88,6 +88,11 @@ def share_of(batch: int, where: str = "") -> int:
     return batch // size()
 
 
+def share_named(batch: int) -> str:
+    """A process's share of a batch in words: ``"batch of 8"``, ``"share of 4 that each of 2 processes has"``."""
+    return f"batch of {batch}" if size() == 1 else f"share of {batch // size()} that each of {size()} processes has"
+
+
 def exchange(value: T) -> list[T]:
     """What all processes give, by rank; plain values and tensors on the CPU.
 
