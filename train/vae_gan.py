@@ -128,8 +128,8 @@ PRESETS: dict[str, VaeGanConfig] = {
         g_width=32,
         d_width=32,
         d_norm="layer",
-        gamma=3e-3,
-        prior_weight=4.0,
+        gamma=1e-2,
+        prior_weight=2.0,
         ema_kimg="5",
     ),
     "celeba-64": VaeGanConfig(

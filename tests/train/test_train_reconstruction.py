@@ -16,8 +16,7 @@ from train.studies import reconstruction
 from train.studies.reconstruction import measure_distances
 from train.studies.reconstruction_page import COLUMNS, Distances, Measured, summary
 
-from .runs import TINY_DCGAN, error_of, flags
-from .test_train_vae_gan import TINY
+from .runs import TINY_DCGAN, TINY_VAE_GAN, error_of, flags
 
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
@@ -27,7 +26,7 @@ def runs(shared: Path) -> tuple[Path, Path]:
     """Finished runs of a VAE-GAN and of a DCGAN, on glyphs."""
     both = shared / "vae_gan", shared / "dcgan"
     if not both[0].exists():
-        assert vae_gan.main(flags({**TINY, "out": both[0]})) == 0
+        assert vae_gan.main(flags({**TINY_VAE_GAN, "out": both[0]})) == 0
         assert dcgan.main(flags({**TINY_DCGAN, "out": both[1]})) == 0
     return both
 

@@ -19,24 +19,9 @@ from train.run import checkpoint
 from train.run.restoring import build_networks, build_view, find_checkpoint
 from train.vae_gan import VaeGanConfig, build_trainer
 
-from .runs import OUTPUT, assert_same, batch_of, error_of, flags, newest, steps
+from .runs import TINY_VAE_GAN, assert_same, batch_of, error_of, flags, newest, steps
 
 CPU = torch.device("cpu")
-# 16x16: 24 images, 6 steps.
-TINY = {
-    "resolution": 16,
-    "kimg": 0.024,
-    "batch": "4",
-    "latent": 6,
-    "e_width": 4,
-    "g_width": 4,
-    "d_width": 4,
-    "kernel_size": 4,
-    "ema_kimg": "0.02",
-    "image_kimg": "0.012",
-    "checkpoint_kimg": "0.012",
-    **OUTPUT,
-}
 OPTIONS: list[dict[str, Any]] = [
     {"loss": "minimax"},
     {"loss": "hinge"},
@@ -73,7 +58,7 @@ def images(tiny_images: ImageSet) -> ImageSet:
 
 
 def trainer(images: ImageSet, **options: Any) -> Trainer:
-    return build_trainer(VaeGanConfig(**{**TINY, **options}), {"images": images}, CPU)[0]
+    return build_trainer(VaeGanConfig(**{**TINY_VAE_GAN, **options}), {"images": images}, CPU)[0]
 
 
 @pytest.mark.parametrize("options", [{}, *OPTIONS], ids=names)
@@ -146,11 +131,11 @@ def test_an_autoencoder_learns_to_reconstruct(images) -> None:
     """From pictures with one bright half it learns which half that is."""
     half = torch.zeros(40, 3, 16, 16, dtype=torch.uint8)
     half[::2, :, :8], half[1::2, :, 8:] = 255, 255
-    quick = {"lr": "0.002", "gamma": 1.0, "batch": "8", "ema_kimg": "0.2", "kimg": 4.0, "d_norm": "layer"}
-    made = steps(trainer(ImageSet.from_images(half, name="halves"), **quick), 300)
+    quick = {"lr": "0.01", "gamma": 1.0, "ema_kimg": "0.02", "d_norm": "layer"}
+    made = steps(trainer(ImageSet.from_images(half, name="halves"), **quick), 120)
     x = to_float(half[:2])
     again = vae_gan.SYSTEM.view("reconstruct").network(made.averages)(x)
-    assert (again - x).abs().mean() < 0.3 * (x - x.mean(0)).abs().mean()
+    assert (again - x).abs().mean() < 0.5 * (x - x.mean(0)).abs().mean()
 
 
 @pytest.mark.parametrize(
@@ -198,7 +183,7 @@ def run(shared: Path) -> Path:
     """A finished run on glyphs."""
     folder = shared / "run"
     if not folder.exists():
-        assert run_program(lambda: vae_gan.main(flags({**TINY, "out": folder}))) == 0
+        assert run_program(lambda: vae_gan.main(flags({**TINY_VAE_GAN, "out": folder}))) == 0
     return folder
 
 
@@ -207,18 +192,24 @@ def reconstruct(run: Path, pictures: Path, out: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_bitwise(run, tmp_path) -> None:
-    assert vae_gan.main(flags({**TINY, "kimg": 0.012, "out": tmp_path / "half"})) == 0
+    assert vae_gan.main(flags({**TINY_VAE_GAN, "kimg": 0.012, "out": tmp_path / "half"})) == 0
     assert vae_gan.main(["--resume", str(tmp_path / "half"), "--kimg", "0.024"]) == 0
     assert_same(newest(tmp_path / "half")["trainer"], newest(run)["trainer"])
 
 
-def test_a_checkpoints_norms_stay(run, capsys) -> None:
-    line = error_of(vae_gan.main, ["--resume", str(run), "--kimg", "0.032", "--e-norm", "layer"], capsys)
-    assert "e_norm='layer'" in line and "were trained with 'batch'" in line
+@pytest.mark.parametrize("norm", ["e_norm", "g_norm", "d_norm"])
+def test_a_checkpoints_norms_stay(norm, tmp_path, capsys) -> None:
+    run = tmp_path / "run"
+    assert vae_gan.main(flags({**TINY_VAE_GAN, "kimg": 0.004, "out": run, norm: "layer"})) == 0
+    others = flags({"resume": run, "kimg": 0.008, norm: "group"})
+    line = error_of(vae_gan.main, others, capsys)
+    assert f"{norm}='group'" in line and "were trained with 'layer'" in line
 
 
 def test_a_run_begins_with_another_ones_networks(run, tmp_path) -> None:
-    options = flags({**TINY, "e_width": None, "latent": None, "kimg": 0.004, "lr": "0", "out": tmp_path / "new"})
+    options = flags(
+        {**TINY_VAE_GAN, "e_width": None, "latent": None, "kimg": 0.004, "lr": "0", "out": tmp_path / "new"}
+    )
     assert vae_gan.main([*options, "--init-from", str(run)]) == 0
     old, new = (newest(folder)["trainer"]["networks"] for folder in (run, tmp_path / "new"))
     for name in "EGD":
@@ -227,7 +218,7 @@ def test_a_run_begins_with_another_ones_networks(run, tmp_path) -> None:
 
 
 def test_grids_have_lines_of_inputs_reconstructions_and_samples(run, tmp_path) -> None:
-    assert vae_gan.main(flags({**TINY, "grid": "3x4", "out": tmp_path / "run"})) == 0
+    assert vae_gan.main(flags({**TINY_VAE_GAN, "grid": "3x4", "out": tmp_path / "run"})) == 0
     (*_, last) = sorted((tmp_path / "run").glob("fakes_*.png"))
     grid = torch.from_numpy(np.array(Image.open(last)))
     lines = grid.unflatten(0, (3, 16)).unflatten(2, (4, 16)).permute(0, 2, 4, 1, 3)  # [3, 4, C, 16, 16]
@@ -261,7 +252,8 @@ def test_latents_between_encoded_pictures_are_decoded(run, pictures, tmp_path) -
 
 
 @pytest.mark.usefixtures("shared_cache")
-def test_samples_and_reconstructions_are_measured(run, measured) -> None:
+def test_samples_and_reconstructions_are_measured(run, measured, monkeypatch) -> None:
+    monkeypatch.setattr("train.data.load.GLYPHS", 40)
     options = ("--metrics", "swd", "--images", "20")
     samples, again = measured(str(run), *options), measured(str(run), *options, "--view", "reconstruct")
     assert samples["generated"] == again["generated"] == 20
@@ -274,14 +266,16 @@ def test_the_decoder_and_the_reconstruction_are_exported(run, pictures, tmp_path
     expected = {"": networks["G"](z), "reconstruct": networks["G"](networks["E"](x).mean)}
     for view, given in (("", z), ("reconstruct", x)):
         out = tmp_path / f"of-{view}.pt2"
-        assert export.main([str(run), "--out", str(out), *(["--view", view] if view else [])]) == 0
+        more = ["--format", "torch-export", *(["--view", view] if view else [])]
+        assert export.main([str(run), "--out", str(out), *more]) == 0
         with torch.no_grad():
             torch.testing.assert_close(torch.export.load(out).module()(given), expected[view], rtol=1e-4, atol=1e-4)
 
 
 def test_runs_are_reported(run, tmp_path) -> None:
     assert report.main([str(run), "--out", str(tmp_path / "report.html")]) == 0
-    assert "e_loss" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert "Loss of E" in page and "Divergence of the posterior" in page
 
 
 def test_steps_compile(images, without_code_generation) -> None:
