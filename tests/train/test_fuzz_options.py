@@ -26,6 +26,7 @@ STARTS = {
     "train.studies.ablation": [],
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
+    "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
     "train.generate": ["run"],
     "train.export": ["run"],
     "train.evaluate": ["run", "--metrics", "swd", "--images", "10", "--resolution", "16"],

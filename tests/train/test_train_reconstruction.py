@@ -21,6 +21,11 @@ from .runs import TINY_DCGAN, TINY_VAE_GAN, error_of, flags
 pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
+@pytest.fixture(autouse=True)
+def _few_glyphs(monkeypatch):
+    monkeypatch.setattr("train.data.load.GLYPHS", 1000)
+
+
 @pytest.fixture
 def runs(shared: Path) -> tuple[Path, Path]:
     """Finished runs of a VAE-GAN and of a DCGAN, on glyphs."""
@@ -72,15 +77,21 @@ def test_a_page_holds_the_numbers_that_are_printed_and_its_picture(runs, tmp_pat
 
 
 def test_unseen_images_are_glyphs_of_another_seed_unless_others_are_named(runs, tmp_path, capsys) -> None:
-    for i, image in enumerate(load_images("glyphs", 16, seed=1, size=20).level(16)):
+    for i, image in enumerate(load_images("glyphs", 16, seed=1, size=40).level(16)):
         save_png(tmp_path / f"{i:02d}.png", image)
     tables = []
     for more in ([], ["--held-out", str(tmp_path)]):
-        assert reconstruction.main([str(runs[0]), "--images", "20", *more]) == 0
+        assert reconstruction.main([str(runs[0]), "--images", "40", *more]) == 0
         tables.append(capsys.readouterr().out)
     assert tables[0] == tables[1]
+    (tmp_path / "00.png").unlink()
+    few = ["--images", "40", "--held-out", str(tmp_path)]
+    assert reconstruction.main([str(runs[0]), *few]) == 0
+    for i in range(1, 10):
+        (tmp_path / f"{i:02d}.png").unlink()
+    assert "has 30 images, and 32 are shown" in error_of(reconstruction.main, [str(runs[0]), *few], capsys)
     line = error_of(reconstruction.main, [str(runs[0]), "--held-out", "digits"], capsys)
-    assert "--held-out digits has 1 channels, and the run 3" in line
+    assert "--held-out digits has 1 channels, and the run's images 3" in line
 
 
 def test_what_does_not_reconstruct_is_refused(runs, tiny_options, tmp_path, capsys) -> None:

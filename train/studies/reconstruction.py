@@ -48,7 +48,7 @@ class Options:
     """A run of another generator on the same data, for the table of samples."""
     held_out: str = ""
     """Images to reconstruct that the run has not seen: a folder, a zip, … (default: glyphs of another seed)."""
-    images: Annotated[int, Range(COLUMNS)] = 2000
+    images: Annotated[int, Range(2 * COLUMNS, 10**6)] = 2000
     """Images to reconstruct and to draw, and the maximum number of real ones."""
     out: Path | None = None
     """Page to write, in Markdown; its picture gets the same name (default: the numbers are only printed)."""
@@ -106,7 +106,7 @@ def held_out(options: Options, config: TrainConfig, name: str, channels: int) ->
     """Images like those of a run's list, but not of it.
 
     Raises:
-        UsageError: where it is not known which, or they are grey and the run's are not, or the reverse.
+        UsageError: where it is not known which, or they are too few, or grey and the run's are not, or the reverse.
     """
     if not options.held_out and config.lists()[name] != "glyphs":
         raise UsageError("--held-out: name images that the run has not seen")
@@ -115,6 +115,8 @@ def held_out(options: Options, config: TrainConfig, name: str, channels: int) ->
         raise UsageError(
             f"--held-out {options.held_out} has {unseen.channels} channels, and the run's images {channels}"
         )
+    if len(unseen) < 2 * COLUMNS:
+        raise UsageError(f"--held-out {options.held_out} has {len(unseen)} images, and {2 * COLUMNS} are shown")
     return unseen
 
 
