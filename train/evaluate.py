@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -118,6 +119,7 @@ def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:
     config = _config(options, path, state)
     resolution = config.resolution
 
+    @functools.cache
     def images_of(name: str) -> ImageSet:
         """How many images the run was given, and with which seed, does not matter here."""
         if not options.data or name != view.like:
@@ -161,6 +163,8 @@ def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
 
 def _of_images(options: Options) -> tuple[Samples, RealSide]:
     """Images from files or of a known set, and the real side."""
+    if options.view:
+        raise UsageError(f"{options.source} is not a run or checkpoint, and has no --view {options.view}")
     if not options.data and not options.stats:
         raise UsageError(f"{options.source} is not a run or checkpoint: name the images to compare it with in --data")
     stored = StoredStatistics(options.stats) if options.stats else None

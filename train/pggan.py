@@ -157,6 +157,18 @@ PRESETS: dict[str, PgganConfig] = {
         group_size=4,
         **_CELEBA_HQ,
     ),
+    # For torchrun with 8 processes, or 4 or 2.
+    "celebahq-1024-8gpus": PgganConfig(
+        preset="celebahq-1024-8gpus",
+        kimg=12000.0,
+        fade_kimg="600",
+        stable_kimg="600",
+        batch="4:512,8:256,16:128,32:64,64:32",
+        lr="4:0.001,128:0.0015,256:0.002,512:0.003",
+        ema_kimg="10",
+        group_size=4,
+        **_CELEBA_HQ,
+    ),
     "celebahq-1024-paper": PgganConfig(
         preset="celebahq-1024-paper",
         kimg=19000.0,

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -26,17 +26,9 @@ from train.run.record import Run, read_run
 
 PROG = "python -m train.report"
 WIDEST = 1024  # pixels of a grid in the page; larger ones are reduced
-MEASURED = {
-    "d_loss": "Loss of D",
-    "g_loss": "Loss of G",
-    "e_loss": "Loss of E",
-    "divergence": "Divergence of the posterior",
-    "distance": "Distance of features",
-    "penalty": "Gradient penalty",
-    "d_norm": "Norm of D's gradient",
-    "g_norm": "Norm of G's gradient",
-    "images_per_second": "Images per second",
-}
+MEASURED = {"_loss": "Loss of {}", "penalty": "Gradient penalty", "_norm": "Norm of {}'s gradient"}
+MEASURED["images_per_second"] = "Images per second"
+"""Captions of what is measured in training, by its name or the end of it; before that end stands a move's name."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ def page(runs: Sequence[Run], grids: int) -> str:
         _section("Summary", _summary(runs)),
         _section("Metrics", _charts(runs, _metrics(runs))),
         _section("Grids", _grids(runs, grids)),
-        _section("Training", _charts(runs, list(MEASURED))),
+        _section("Training", _charts(runs, _measured(runs))),
         _section("Options", _options(runs)),
         "</main></body></html>",
     ]
@@ -79,20 +71,26 @@ def _section(heading: str, body: str) -> str:
     return f"<section><h2>{heading}</h2>\n{body}</section>" if body else ""
 
 
-def _metrics(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs for name in run.metrics()))
+def _metrics(runs: Sequence[Run]) -> dict[str, str]:
+    """Captions of the metrics by name."""
+    names = dict.fromkeys(name for run in runs for name in run.metrics())
+    return {name: f"{name} · {'lower' if is_lower_better(name) else 'higher'} is better" for name in names}
 
 
-def _charts(runs: Sequence[Run], names: Sequence[str]) -> str:
+def _measured(runs: Sequence[Run]) -> dict[str, str]:
+    """Captions of what was measured in training, by name; of a move that is one letter, as in networks' names."""
+    names = dict.fromkeys(name for run in runs for tick in run.ticks[-1:] for name in tick)
+    moves = {(name, end): name.removesuffix(end) for end in MEASURED for name in names if name.endswith(end)}
+    return {name: MEASURED[end].format(move.upper() if len(move) == 1 else move) for (name, end), move in moves.items()}
+
+
+def _charts(runs: Sequence[Run], captions: Mapping[str, str]) -> str:
     """A chart for each name that any of the runs has values of."""
     figures = []
-    for name in names:
+    for name, caption in captions.items():
         curves = [Curve(run.name, colour, run.series(name)) for run, colour in zip(runs, COLOURS, strict=False)]
         if any(curve.points for curve in curves):
-            caption = escape(MEASURED.get(name, name))
-            if name not in MEASURED:
-                caption += f" · {'lower' if is_lower_better(name) else 'higher'} is better"
-            figures.append(f"<figure><figcaption>{caption}</figcaption>{chart(curves)}</figure>")
+            figures.append(f"<figure><figcaption>{escape(caption)}</figcaption>{chart(curves)}</figure>")
     return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
 
 

@@ -103,6 +103,10 @@ def test_what_cannot_be_measured_is_one_line(run, fails, options, message):
     assert message in fails(run, "--images", "6", *options)
 
 
+def test_images_have_no_view(folders, fails):
+    assert "is not a run or checkpoint, and has no --view a-to-b" in fails(folders[0], "--view", "a-to-b")
+
+
 def test_colour_is_no_input_of_a_grey_network(encoder_run, shared, fails):
     colour = paint(shared / "colour", 3, channels=3)
     assert "are in colour" in fails(encoder_run, *FEW, "--view", "reconstruct", "--data", colour)

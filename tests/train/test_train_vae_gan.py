@@ -275,7 +275,7 @@ def test_the_decoder_and_the_reconstruction_are_exported(run, pictures, tmp_path
 def test_runs_are_reported(run, tmp_path) -> None:
     assert report.main([str(run), "--out", str(tmp_path / "report.html")]) == 0
     page = (tmp_path / "report.html").read_text()
-    assert "Loss of E" in page and "Divergence of the posterior" in page
+    assert "Loss of E" in page and "Loss of G" in page
 
 
 def test_steps_compile(images, without_code_generation) -> None:

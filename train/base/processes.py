@@ -61,7 +61,8 @@ def on_this_machine() -> int:
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """Within, this process is one of those that torchrun has started; all but the first are silent."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _joined:
+    told = os.environ.keys() >= {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+    if not told or os.environ["WORLD_SIZE"] == "1":
         yield
         return
     # Objects and tensors on the CPU go by gloo, tensors on GPUs by NCCL.
