@@ -6,6 +6,8 @@ picture show what the numbers mean.
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,9 +35,12 @@ from train.run.lists import load_list, real_images, training_images
 from train.run.options import TrainConfig, from_dict, parse_options
 from train.run.restoring import build_generator, build_networks, find_checkpoint, system_of
 from train.studies.reconstruction_page import COLUMNS, Distances, Measured, page, summary
+from train.studies.study import flags
 
 PROG = "python -m train.studies.reconstruction"
 METRICS = "swd,fid"
+ELSEWHERE = {"kimg", "device", "precision", "tensorboard", "keep", "grid", "log_kimg", "image_kimg", "checkpoint_kimg"}
+"""Options that do not decide what is learnt, or are told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.out:
         picture = options.out.with_suffix(".png")
         save_png(picture, grid(shown(rebuild, encode, generator, rival, unseen, options.seed, device), COLUMNS))
-        text = page(distances, rows, [PROG, *args], config, picture.name)
+        trained = [command_of(path, state), *([command_of(*found)] if rival else [])]
+        text = page(distances, rows, [*PROG.split(), *args], trained, config, picture.name)
         write_atomically(options.out, lambda file: file.write(text.encode()))
     return 0
 
@@ -100,6 +106,20 @@ def main(args: Sequence[str] | None = None) -> int:
 def config_of(path: Path, state: dict[str, Any]) -> TrainConfig:
     """The options of the run that a checkpoint is of."""
     return from_dict(system_of(path, state).options, state["config"], f"checkpoint {path}")
+
+
+def command_of(path: Path, state: dict[str, Any]) -> str:
+    """What trains such networks: the program with what is not as in its preset."""
+    system, config = system_of(path, state), config_of(path, state)
+    preset = system.presets.get(config.preset, config)
+    own = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    changed = {name: value for name, value in own.items() if value != getattr(preset, name) and name not in ELSEWHERE}
+    if preset is not next(iter(system.presets.values())):
+        changed = {"preset": config.preset, **changed}
+    shown = state["trainer"]["images"] / 1000
+    if round(shown) != round(preset.kimg):
+        changed["kimg"] = round(shown)
+    return shlex.join([*system.program.split(), *flags(changed)])
 
 
 def held_out(options: Options, config: TrainConfig, name: str, channels: int) -> ImageSet:

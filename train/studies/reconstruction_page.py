@@ -46,16 +46,21 @@ def summary(distances: Distances, rows: Sequence[Measured]) -> str:
 
 
 def page(
-    distances: Distances, rows: Sequence[Measured], command: Sequence[str], config: TrainConfig, picture: str
+    distances: Distances,
+    rows: Sequence[Measured],
+    command: Sequence[str],
+    trained: Sequence[str],
+    config: TrainConfig,
+    picture: str,
 ) -> str:
     """The whole page in Markdown.
 
     Args:
         command: what gives these results: the program, then its arguments.
+        trained: what trains the networks, a command for each run.
         config: of the run.
         picture: file of the picture, as seen from the page.
     """
-    program, *arguments = command
     data, size = " and ".join(config.lists().values()), config.resolution
     pixels, samples = summary(distances, rows).split("\n\n")
     rival = len(rows) > 2
@@ -66,28 +71,29 @@ def page(
     lines.append(
         f"{first} to {first + 3}: from the encoding of the image on the left to that of the image on the right"
     )
+    commands = "\n".join([*trained, shlex.join(command)])
     listed = "\n".join(f"- Line {line}." if line[1] == ":" else f"- Lines {line}." for line in lines)
     return f"""# VAE-GAN
 
-`python -m train.vae_gan` trains an encoder, a decoder and a discriminator (Larsen et al. 2016, arXiv 1512.09300). It
-reconstructs images, draws new ones, and interpolates between pictures. Reconstructions are compared in features of the
-discriminator instead of in pixels.
+`python -m train.vae_gan` trains an encoder E, a decoder G and a discriminator D (Larsen et al. 2016, arXiv
+1512.09300). A run reconstructs images, draws new ones, and interpolates between pictures.
 
 ```sh
-python -m train.vae_gan                                                            # letters and digits at 32×32
-python -m train.generate RUN --input FOLDER --view reconstruct --out again         # the pictures of a folder
-python -m train.generate RUN --input FOLDER --interpolate 4x8 --out between.png    # between encoded pictures
-python -m train.generate RUN --out samples.png                                     # samples from the prior
-python -m train.evaluate RUN                                                       # of samples
-python -m train.evaluate RUN --view reconstruct                                    # of reconstructions
+python -m train.vae_gan                                                          # letters and digits at 32×32
+python -m train.generate RUN --input FOLDER --view reconstruct --out again       # the pictures of a folder
+python -m train.generate RUN --input FOLDER --interpolate 4x8 --out between.png  # between encoded pictures
+python -m train.generate RUN --out samples.png                                   # of latents of the prior
+python -m train.evaluate RUN                                                     # measures samples
+python -m train.evaluate RUN --view reconstruct                                  # measures reconstructions
 ```
 
 ## What comes of it
 
-Below is a run on {data} at {size}×{size}. This part of the page is written by this command:
+The images are {data} at {size}×{size}, and the networks are the averaged ones. The last of these commands writes
+this page; the others train:
 
 ```sh
-{program} {shlex.join(arguments)}
+{commands}
 ```
 
 ![Images, reconstructions, samples and interpolations]({picture})
@@ -102,8 +108,40 @@ Below is a run on {data} at {size}×{size}. This part of the page is written by 
 
 ### Samples
 
-Sliced Wasserstein distance and Fréchet distance from real images; for both, less is better. The last row is other real
-images, so it shows what is possible.
+Distances of samples from real images: sliced Wasserstein and Fréchet. Less is better. The last row is other real
+images; it shows what is possible.
 
 {samples}
+
+## What is minimised
+
+E, G and D are moved from the same state by one pass. The gradients of each loss go to its own network alone.
+
+| network | loss |
+| ------- | ---- |
+| E | prior_weight · L_prior + L_llike |
+| G | gamma · L_llike − L_GAN |
+| D | L_GAN |
+
+- L_prior is the divergence of the posterior, which E gives, from the prior N(0, I): a sum over the latents.
+- L_llike is half the squared distance of an image and its reconstruction in the maps of D of the height
+  `--feature-height`: a sum over all values of the maps. `--pixel-weight` adds the same distance of pixels.
+- L_GAN is that of `--loss`. D tells images from reconstructions and from samples.
+
+Sums are not divided by the number of their terms, as in the paper and in its authors' code. More features thus
+weigh more against the prior. `--prior-weight` makes up for that.
+
+## What is not as in the paper
+
+- All networks have Adam with β₁ = 0.5 instead of RMSProp.
+- G and D are DCGAN's networks. E has the convolutions of such a D, down to 4×4, and no hidden dense layer.
+- For D, reconstructions and samples together weigh as much as images. So it is in the authors' code; in the paper
+  each of the three has the same weight.
+- G's loss is −log D by default, which does not saturate. `--loss minimax` is the paper's.
+- The preset `glyphs` has layer norm in D, a larger weight of the prior, and a distance of pixels. D's features
+  alone say little about colours.
+
+In G, batch norm sees latents of the posterior and of the prior as one batch. In D, it sees images, reconstructions
+and samples as one batch. The authors' code does the same. So in each step, each network is one function: images and
+reconstructions are compared in features that are normalised alike.
 """
