@@ -28,12 +28,13 @@ HEIGHT, GAMMA = 8, 1e-3
 LR, HALF_LIFE = 5e-4, 5000.0
 
 
-def networks() -> dict[str, nn.Module]:
+def networks(norm: str) -> dict[str, nn.Module]:
+    """``norm`` is D's."""
     torch.manual_seed(0)
     made = {
         "E": Encoder(RESOLUTION, latent_dim=LATENT, width=WIDTH),
         "G": Generator(RESOLUTION, latent_dim=LATENT, width=WIDTH),
-        "D": Discriminator(RESOLUTION, width=WIDTH),
+        "D": Discriminator(RESOLUTION, width=WIDTH, norm=norm),
     }
     return {name: network.to(DEVICE, memory_format=torch.channels_last) for name, network in made.items()}
 
@@ -42,8 +43,8 @@ class Ours:
     """The parts of train.engine.trainer that a step is made of, without data and logging, which the plain loop lacks
     too."""
 
-    def __init__(self, batch: int, dtype: torch.dtype, eps: float = 1e-8) -> None:
-        self.networks = networks()
+    def __init__(self, batch: int, dtype: torch.dtype, norm: str = "batch", eps: float = 1e-8) -> None:
+        self.networks = networks(norm)
         roles = {name: Role((name,), betas=BETAS, eps=eps) for name in self.networks}
         game = VaeGan(self.networks, roles, NonSaturating(), height=HEIGHT, gamma=GAMMA)
         players = {name: Player({name: game.networks[name]}, role) for name, role in roles.items()}
@@ -69,8 +70,8 @@ class Plain:
     """The same step in plain torch: what the losses share is computed once, and each ``backward`` is told whose
     gradients are wanted, so that it goes no further; fused Adam and fused averages."""
 
-    def __init__(self, batch: int, dtype: torch.dtype, eps: float = 1e-8) -> None:
-        self.networks = networks()
+    def __init__(self, batch: int, dtype: torch.dtype, norm: str = "batch", eps: float = 1e-8) -> None:
+        self.networks = networks(norm)
         self.dtype, self.decay = dtype, 0.5 ** (batch / HALF_LIFE)
         self.parameters = {name: list(network.parameters()) for name, network in self.networks.items()}
         self.optimizers = {
@@ -120,15 +121,16 @@ def inputs(batch: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("batch", [32, 64])
-def test_vae_gan_step(benchmark: BenchmarkFixture, batch: int, precision: str) -> None:
+@pytest.mark.parametrize("norm", ["batch", "layer"])
+def test_vae_gan_step(benchmark: BenchmarkFixture, norm: str, precision: str) -> None:
+    batch = 32
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     given = inputs(batch)
-    steps = {"ours": Ours(batch, dtype), "plain": Plain(batch, dtype)}
+    steps = {"ours": Ours(batch, dtype, norm), "plain": Plain(batch, dtype, norm)}
     race(
         benchmark,
         "ours",
         {name: lambda made=made: made.step(*given) for name, made in steps.items()},
-        params={"batch": batch, "precision": precision, "resolution": RESOLUTION, "width": WIDTH},
+        params={"batch": batch, "D's norm": norm, "precision": precision, "resolution": RESOLUTION, "width": WIDTH},
         units={"images": batch},
     )

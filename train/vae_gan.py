@@ -130,7 +130,7 @@ PRESETS: dict[str, VaeGanConfig] = {
         d_width=32,
         d_norm="layer",
         gamma=5e-3,
-        prior_weight=4.0,
+        prior_weight=8.0,
         pixel_weight=1.0,
         ema_kimg="5",
     ),

@@ -10,14 +10,14 @@ from benchmarks.test_vae_gan_step import Ours, Plain, inputs
 BATCH = 4
 
 
-@pytest.fixture(scope="module")
-def after_three_steps() -> tuple[Ours, Plain, Plain]:
+@pytest.fixture(scope="module", params=["batch", "layer"])
+def after_three_steps(request: pytest.FixtureRequest) -> tuple[Ours, Plain, Plain]:
     """Both after the same steps from the same weights, and the start.
 
     With eps = 1e-3 Adam's steps tell gradients of different sizes apart; with its own they would be signs alone, and
     rounding near 0 would count as much as anything.
     """
-    ours, plain, start = (kind(BATCH, torch.float32, eps=1e-3) for kind in (Ours, Plain, Plain))
+    ours, plain, start = (kind(BATCH, torch.float32, request.param, eps=1e-3) for kind in (Ours, Plain, Plain))
     for _ in range(3):
         given = inputs(BATCH)
         ours.step(*given)

@@ -101,13 +101,15 @@ def test_a_joint_update_gives_the_gradients_of_a_merged_one_but_sees_a_pass_for_
                 torch.testing.assert_close(joint[name][key], tensor)
 
 
-def test_one_pass_serves_all_three_losses(images) -> None:
-    made = trainer(images)
+@pytest.mark.parametrize(("norm", "passes"), [("batch", [12]), ("spectral", [12]), ("layer", [4, 4, 4])])
+def test_one_pass_serves_all_three_losses(images, norm, passes) -> None:
+    """All images are in one batch of D where that matters."""
+    made = trainer(images, d_norm=norm)
     rows: dict[str, list[int]] = {name: [] for name in "EGD"}
     for name, network in made.game.networks.items():
         network.register_forward_pre_hook(lambda module, given, name=name: rows[name].append(len(given[0])))
     steps(made, 1)
-    assert rows == {"E": [4], "G": [8], "D": [12]}
+    assert rows == {"E": [4], "G": [8], "D": passes}
 
 
 def test_random_numbers_of_prior_and_posterior_are_columns_of_their_own(images) -> None:

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gan_ops.objectives import Objective, normal_distance, prior_divergence
+from gan_ops.objectives import Objective, Scores, normal_distance, prior_divergence
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats, Update
 from train.engine.schedule import Position
 
 
 class Seen(NamedTuple):
-    """What the three losses share: one pass of N images through E, their latents and N others through G, and all 3N
-    images through D."""
+    """What the three losses share: N images through E, their latents and N others through G, and all 3N images through
+    D."""
 
     divergence: Tensor  # L_prior, 0-d
     distance: Tensor  # L_llike, 0-d
@@ -65,6 +65,10 @@ class VaeGan(Game):
         super().__init__(networks)
         self.roles, self.objective, self.height = dict(roles), objective, height
         self.gamma, self.prior_weight, self.pixel_weight = gamma, prior_weight, pixel_weight
+        d = networks["D"]
+        # Batch norm has to see all images at once, and spectral norm moves on with each pass; else gradients of the
+        # reconstructions need not be taken with those of the others, which are 0.
+        self._apart = not getattr(d, "sees_batch", False) and not any(True for _ in d.buffers())
 
     def takes(self, count: int, at: Position) -> dict[str, int]:
         return {"images": count}
@@ -100,12 +104,22 @@ class VaeGan(Game):
             x = b["x"]
             posterior = nets.E(x)
             made = nets.G(torch.cat((posterior.sample(b["eps"]), b["z"])))
-            made = made if made.dtype == torch.float64 else made.float()
-            scores = nets.D(torch.cat((x, made)))
-            (features,) = (maps for maps in scores.maps if maps.shape[2] == self.height)
-            distance = normal_distance(*features.chunk(3)[:2])
+            images = (x, *(made if made.dtype == torch.float64 else made.float()).chunk(2))
+            real, again, drawn = map(nets.D, images) if self._apart else _parts(nets.D(torch.cat(images)))
+            distance = normal_distance(self._features(again), self._features(real))
             if self.pixel_weight:
-                distance = distance + self.pixel_weight * normal_distance(x, made[: len(x)])
-            return Seen(prior_divergence(posterior), distance, *scores.score.chunk(3))
+                distance = distance + self.pixel_weight * normal_distance(images[1], x)
+            return Seen(prior_divergence(posterior), distance, real.score, again.score, drawn.score)
 
         return nets.once("seen", make)
+
+    def _features(self, scores: Scores) -> Tensor:
+        """The maps of D that are compared."""
+        (found,) = (maps for maps in scores.maps if maps.shape[2] == self.height)
+        return found
+
+
+def _parts(scores: Scores) -> list[Scores]:
+    """Of three batches of one size that passed as one."""
+    parts = zip(scores.score.chunk(3), *(maps.chunk(3) for maps in scores.maps), strict=True)
+    return [Scores(score, maps=tuple(maps)) for score, *maps in parts]
