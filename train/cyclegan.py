@@ -158,7 +158,9 @@ class CycleGan(Game):
 
     averaged = ("AB", "BA")
     sampler = ""
-    updates = ("alternating",)  # with joint ones, too, the critics would see what the translators made before they moved
+    updates = (
+        "alternating",
+    )  # with joint ones, too, the critics would see what the translators made before they moved
 
     def __init__(self, networks: Mapping[str, nn.Module], config: CycleganConfig) -> None:
         super().__init__(networks)

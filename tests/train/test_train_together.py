@@ -16,7 +16,7 @@ from train import pggan
 from train.base.errors import run_program
 from train.run import checkpoint
 
-from .runs import TINY, TINY_DCGAN, assert_same, flags, newest
+from .runs import TINY, TINY_DCGAN, TINY_VAE_GAN, assert_same, flags, newest
 from .together import Call, Result, launch, together
 
 HALF = {"kimg": 0.032}
@@ -38,6 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(folder: Path) -> dict[str, Result]:
     """What came of all calls, made in their order by two processes that start once."""
     tiny, dcgan = {**TINY, "out": folder / "whole"}, {**TINY_DCGAN, "out": folder / "dcgan"}
+    vae_gan = {**TINY_VAE_GAN, "out": folder / "vae_gan"}
     alone = flags({**TINY, **HALF, "out": folder / "alone"})
     assert pggan.main(alone) == 0
     calls = {
@@ -46,6 +47,9 @@ def results(folder: Path) -> dict[str, Result]:
         "resumed": both("pggan", "--resume", str(folder / "resumed"), "--kimg=0.048"),
         "of one": both("pggan", "--resume", str(folder / "alone"), "--kimg=0.048"),
         "dcgan": both("dcgan", *STATISTICS, **{**dcgan, "data_size": None}),
+        "vae_gan": both("vae_gan", **vae_gan),
+        "half vae_gan": both("vae_gan", **{**vae_gan, "kimg": 0.012, "out": folder / "resumed vae_gan"}),
+        "resumed vae_gan": both("vae_gan", "--resume", str(folder / "resumed vae_gan"), "--kimg=0.024"),
         "locked": Call("pggan", flags({**tiny, "out": folder / "dcgan"}), flags({**tiny, "out": folder / "dcgan"})),
         "indivisible": both("pggan", **{**tiny, "batch": "4,8:7", "out": folder / "none"}),
         "groups": both("pggan", **{**tiny, "batch": "4:12", "group_size": 4, "out": folder / "none"}),
@@ -89,10 +93,12 @@ def test_a_run_is_written_by_one_process(results, folder) -> None:
     assert not torch.equal(first, second)
 
 
-def test_as_many_processes_resume_to_the_bit(results, folder) -> None:
-    assert results["half"].codes == results["resumed"].codes == [0, 0]
-    assert_same(newest(folder / "resumed")["trainer"], newest(folder / "whole")["trainer"])
-    assert "random numbers begin anew" not in said(results["resumed"])
+@pytest.mark.parametrize("which", ["", " vae_gan"])
+def test_as_many_processes_resume_to_the_bit(which: str, results, folder) -> None:
+    resumed = f"resumed{which}"
+    assert results[f"half{which}"].codes == results[resumed].codes == [0, 0], results[resumed].errors
+    assert_same(newest(folder / resumed)["trainer"], newest(folder / (which.strip() or "whole"))["trainer"])
+    assert "random numbers begin anew" not in said(results[resumed])
 
 
 def test_more_processes_resume_with_a_note(results, folder) -> None:
