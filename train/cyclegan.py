@@ -118,7 +118,7 @@ PRESETS = {
     # Sized for two CPU cores: docs/cyclegan.md says how long it takes.
     "glyphs": CycleganConfig(
         precision="auto",
-        kimg=30.0,
+        kimg=36.0,
         batch="4",
         lr="0.0004",
         cycle_weight=5.0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -89,7 +90,8 @@ def main(args: Sequence[str] | None = None) -> int:
             raise UsageError(f"--save-stats has no features to store: {error}") from None
         save_statistics(options.save_stats, real, network, versions())
     measured = Evaluator(planned, real, seed=options.seed).measure(samples)
-    result = {"source": samples.name, "data": real.name, **measured}
+    made_of = {"made_of": samples.made_of} if samples.made_of else {}
+    result = {"source": samples.name, **made_of, "data": real.name, **measured}
     print(json.dumps(result, indent=2) if options.json else "\n".join([table(result), *planned.notes()]))
     return 0
 
@@ -118,6 +120,7 @@ def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:
     config = _config(options, path, state)
     resolution = config.resolution
 
+    @functools.cache
     def images_of(name: str) -> ImageSet:
         """How many images the run was given, and with which seed, does not matter here."""
         if not options.data or name != view.like:
@@ -161,6 +164,8 @@ def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
 
 def _of_images(options: Options) -> tuple[Samples, RealSide]:
     """Images from files or of a known set, and the real side."""
+    if options.view:
+        raise UsageError(f"{options.source} is not a run or checkpoint, and has no --view {options.view}")
     if not options.data and not options.stats:
         raise UsageError(f"{options.source} is not a run or checkpoint: name the images to compare it with in --data")
     stored = StoredStatistics(options.stats) if options.stats else None
@@ -195,6 +200,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{result['source']} against {result['data']} at {result['resolution']}x{result['resolution']}"]
     reals = result["real"] or "an unknown number of"
     lines.append(f"{result['generated']} generated and {reals} real images, seed {result['seed']}")
+    if "made_of" in result:
+        lines.append(f"made of images of {result['made_of']}")
     if "labels" in result:
         lines.append(f"labels of the real images: {result['labels']}")
     if "stats" in result:

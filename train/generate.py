@@ -150,15 +150,23 @@ def _encoded(options: Options, path: Path, state: dict[str, Any], device: torch.
     return view.encode(networks)(given(network, images, torch.arange(count)).to(device)).float().cpu()
 
 
+def _file(options: Options) -> Path:
+    """Where a grid or an interpolation goes; UsageError if it cannot."""
+    out = options.out or Path("interpolation.png" if options.interpolate else "grid.png")
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder: a grid or an interpolation is one file, a .png or .gif")
+    if out.suffix not in (".png", ".gif") or (out.suffix == ".gif" and not options.interpolate):
+        raise UsageError(f"--out {out}: a grid is a .png, an interpolation a .png or a .gif")
+    return out
+
+
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     _check(options)
     singly = bool(options.images or (options.input and not options.interpolate))
-    folder = options.out or Path("images")
+    out = (options.out or Path("images")) if singly else _file(options)
     if singly:
-        check_folder(folder)
-    elif options.out and options.out.is_dir():
-        raise UsageError(f"--out {options.out} is a folder: a grid or an interpolation is one file, a .png or .gif")
+        check_folder(out)
     rows, columns = parse_grid(options.interpolate or options.grid, "interpolate" if options.interpolate else "grid")
     if options.images:
         rows, columns = options.images, 1
@@ -187,14 +195,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
     if singly:
         for name, picture in zip(names, pictures, strict=True):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            save_png(folder / name, picture)
-        print(f"{len(names)} images in {folder}")
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            save_png(out / name, picture)
+        print(f"{len(names)} images in {out}")
         return 0
-
-    out = options.out or Path("interpolation.png" if options.interpolate else "grid.png")
-    if out.suffix not in (".png", ".gif") or (out.suffix == ".gif" and not options.interpolate):
-        raise UsageError(f"--out {out}: a grid is a .png, an interpolation a .png or a .gif")
     out.parent.mkdir(parents=True, exist_ok=True)
     frames = torch.stack(list(pictures))
     if out.suffix == ".gif":

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gan_ops.objectives import WassersteinGP
 from models.pggan import Discriminator, Generator, fade_reals
 from train.base.errors import UsageError, run_program
+from train.base.processes import share_named, share_of
 from train.base.values import Range, Size
 from train.data import ImageSet
 from train.engine.schedule import Position, Schedule, growing_schedule
@@ -110,10 +111,10 @@ class PgganConfig(GanConfig):
         )
         for phase in schedule.phases:
             if self.group_size and phase.microbatch % min(self.group_size, phase.microbatch):
-                what = "batch" if phase.microbatch == phase.batch else "microbatch"
+                whole = phase.microbatch == share_of(phase.batch)
+                what = share_named(phase.batch) if whole else f"microbatch of {phase.microbatch}"
                 raise UsageError(
-                    f"group_size={self.group_size} does not divide the {what} of {phase.microbatch}"
-                    f" at {phase.resolution}x{phase.resolution}"
+                    f"group_size={self.group_size} does not divide the {what} at {phase.resolution}x{phase.resolution}"
                 )
         return schedule
 
@@ -152,6 +153,18 @@ PRESETS: dict[str, PgganConfig] = {
         stable_kimg="600",
         batch="4:128,32:64,64:32,128:16,256:8,512:4",
         lr="4:0.001,1024:0.0015",
+        ema_kimg="10",
+        group_size=4,
+        **_CELEBA_HQ,
+    ),
+    # For torchrun with 8 processes, or 4 or 2.
+    "celebahq-1024-8gpus": PgganConfig(
+        preset="celebahq-1024-8gpus",
+        kimg=12000.0,
+        fade_kimg="600",
+        stable_kimg="600",
+        batch="4:512,8:256,16:128,32:64,64:32",
+        lr="4:0.001,128:0.0015,256:0.002,512:0.003",
         ema_kimg="10",
         group_size=4,
         **_CELEBA_HQ,

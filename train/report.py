@@ -6,8 +6,9 @@ import base64
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from html import escape
 from pathlib import Path
 from typing import Annotated
@@ -27,13 +28,16 @@ from train.run.record import Run, read_run
 PROG = "python -m train.report"
 WIDEST = 1024  # pixels of a grid in the page; larger ones are reduced
 MEASURED = {
-    "d_loss": "Loss of D",
-    "g_loss": "Loss of G",
+    "*_loss": "Loss of {}",
+    "cycle_*": "Mean |x' - x| there and back, {}",
+    "identity_*": "Mean |G(y) - y|, {}",
+    "divergence": "Divergence of the posterior",
+    "distance": "Distance of features",
     "penalty": "Gradient penalty",
-    "d_norm": "Norm of D's gradient",
-    "g_norm": "Norm of G's gradient",
+    "*_norm": "Norm of {}'s gradient",
     "images_per_second": "Images per second",
 }
+"""Captions of what is measured in training, by its name, where * is that of a move or of a list of images."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def page(runs: Sequence[Run], grids: int) -> str:
         _section("Summary", _summary(runs)),
         _section("Metrics", _charts(runs, _metrics(runs))),
         _section("Grids", _grids(runs, grids)),
-        _section("Training", _charts(runs, list(MEASURED))),
+        _section("Training", _charts(runs, _measured(runs))),
         _section("Options", _options(runs)),
         "</main></body></html>",
     ]
@@ -76,20 +80,31 @@ def _section(heading: str, body: str) -> str:
     return f"<section><h2>{heading}</h2>\n{body}</section>" if body else ""
 
 
-def _metrics(runs: Sequence[Run]) -> list[str]:
-    return list(dict.fromkeys(name for run in runs for name in run.metrics()))
+def _metrics(runs: Sequence[Run]) -> dict[str, str]:
+    """Captions of the metrics by name."""
+    names = dict.fromkeys(name for run in runs for name in run.metrics())
+    return {name: f"{name} · {'lower' if is_lower_better(name) else 'higher'} is better" for name in names}
 
 
-def _charts(runs: Sequence[Run], names: Sequence[str]) -> str:
+def _measured(runs: Sequence[Run]) -> dict[str, str]:
+    """Captions of what was measured in training, by name."""
+    captions = {}
+    names = dict.fromkeys(name for run in runs for tick in run.ticks for name in tick)
+    for pattern, caption in MEASURED.items():
+        before, _, after = pattern.partition("*")
+        for name in (name for name in names if fnmatchcase(name, pattern)):
+            of = name.removeprefix(before).removesuffix(after)
+            captions[name] = caption.format(of.upper() if len(of) == 1 else of)
+    return captions
+
+
+def _charts(runs: Sequence[Run], captions: Mapping[str, str]) -> str:
     """A chart for each name that any of the runs has values of."""
     figures = []
-    for name in names:
+    for name, caption in captions.items():
         curves = [Curve(run.name, colour, run.series(name)) for run, colour in zip(runs, COLOURS, strict=False)]
         if any(curve.points for curve in curves):
-            caption = escape(MEASURED.get(name, name))
-            if name not in MEASURED:
-                caption += f" · {'lower' if is_lower_better(name) else 'higher'} is better"
-            figures.append(f"<figure><figcaption>{caption}</figcaption>{chart(curves)}</figure>")
+            figures.append(f"<figure><figcaption>{escape(caption)}</figcaption>{chart(curves)}</figure>")
     return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
 
 

@@ -16,6 +16,7 @@ from gan_ops.objectives.pointwise import (
 )
 from gan_ops.objectives.scores import Scores, interleave, score_of, scores_of
 from gan_ops.objectives.semi_supervised import classification_loss
+from gan_ops.objectives.variational import NormalPosterior, normal_distance, prior_divergence
 
 __all__ = [
     "R1",
@@ -28,6 +29,7 @@ __all__ = [
     "LeastSquares",
     "Minimax",
     "NonSaturating",
+    "NormalPosterior",
     "Objective",
     "Penalty",
     "Scores",
@@ -40,7 +42,9 @@ __all__ = [
     "gradient_at",
     "gradient_of",
     "interleave",
+    "normal_distance",
     "penalties",
+    "prior_divergence",
     "score_gradient",
     "score_of",
     "scores_of",

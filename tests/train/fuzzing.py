@@ -20,7 +20,11 @@ from PIL import Image
 import train
 from train.base.errors import LONGEST, run_program
 
+<<<<<<< HEAD
 from .runs import OUTPUT, TINY, flags
+=======
+from .runs import TINY, TINY_VAE_GAN, flags
+>>>>>>> main
 
 
 class Accepted(BaseException):
@@ -41,6 +45,7 @@ WORK = (
     "train.generate.draw",
     "train.export._program",
     "train.evaluate.Evaluator.measure",
+    "train.studies.reconstruction.measure_distances",
 )
 """What takes long, and comes when all is checked."""
 TRAINING = {**TINY, "data": "pictures", "data_size": 0}
@@ -74,7 +79,11 @@ def options_of(program: str) -> dict[str, tuple[type, Any]]:
 
 
 def furnish(place: Path) -> None:
+<<<<<<< HEAD
     """Pictures, a folder, a file that is none of ours, and finished runs of a PGGAN and of a CycleGAN."""
+=======
+    """Pictures, a folder, a file that is none of ours, finished runs of a PGGAN and a VAE-GAN on the pictures."""
+>>>>>>> main
     random = np.random.default_rng(0)
     (place / "pictures").mkdir(parents=True)
     for i in range(12):
@@ -83,8 +92,14 @@ def furnish(place: Path) -> None:
     (place / "folder" / "note").write_text("not ours")
     (place / "file.txt").write_text("not ours")
     with contextlib.redirect_stdout(io.StringIO()):
+<<<<<<< HEAD
         assert main_of("train.pggan")(flags({**TRAINING, "data": place / "pictures", "out": place / "run"})) == 0
         assert main_of("train.cyclegan")(flags({**TRANSLATING, "out": place / "translations"})) == 0
+=======
+        own = {"data": place / "pictures", "data_size": 0}
+        assert main_of("train.pggan")(flags({**TRAINING, **own, "out": place / "run"})) == 0
+        assert main_of("train.vae_gan")(flags({**TINY_VAE_GAN, **own, "out": place / "autoencoder"})) == 0
+>>>>>>> main
 
 
 def attempt(program: str, args: Sequence[str], place: Path) -> str:

@@ -47,6 +47,21 @@ TINY_DCGAN = {
     "checkpoint_kimg": "0.012",
     **OUTPUT,
 }
+# 16x16: 24 images, 6 steps.
+TINY_VAE_GAN = {
+    "resolution": 16,
+    "kimg": 0.024,
+    "batch": "4",
+    "latent": 6,
+    "e_width": 4,
+    "g_width": 4,
+    "d_width": 4,
+    "kernel_size": 4,
+    "ema_kimg": "0.02",
+    "image_kimg": "0.012",
+    "checkpoint_kimg": "0.012",
+    **OUTPUT,
+}
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:

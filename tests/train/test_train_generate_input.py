@@ -148,8 +148,8 @@ def test_grey_pictures_become_colour_and_colour_ones_are_refused_by_a_grey_netwo
     ],
 )
 def test_what_makes_no_sense_with_pictures_is_one_line(run, pictures, tmp_path, capsys, options, message):
-    assert message in fails([run, "--input", pictures, "--out", str(tmp_path / "out"), *options], capsys)
-    assert not (tmp_path / "out").exists()
+    assert message in fails([run, "--input", pictures, "--out", str(tmp_path / "out.png"), *options], capsys)
+    assert not (tmp_path / "out.png").exists()
 
 
 def test_a_place_without_pictures_is_one_line(run, tmp_path, capsys):

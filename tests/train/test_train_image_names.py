@@ -104,6 +104,19 @@ def test_a_damaged_list_is_one_line(run, capsys, content):
     assert f"{run / image_names.FILE} is" in line and "without this file the run continues unchecked" in line
 
 
+@pytest.mark.parametrize("content", ["[]", '["a"]', '{"a": 3}', '{"a": [3]}', "3", 99999 * "["])
+def test_damaged_names_of_several_lists_are_refused(tmp_path, content):
+    (tmp_path / image_names.FILE).write_text(content)
+    with pytest.raises(UsageError, match="without this file the run continues unchecked"):
+        image_names.changes(tmp_path, {"a": ["x"], "b": ["y"]})
+
+
+def test_a_list_of_which_no_names_were_kept_is_not_compared(tmp_path):
+    image_names.write(tmp_path, {"a": ["x"]})
+    assert image_names.changes(tmp_path, {"a": ["x"], "b": ["y"]}) == {}
+    assert image_names.changes(tmp_path, {"a": ["z"], "b": ["y"]}).keys() == {"a"}
+
+
 def test_names_of_any_bytes_are_kept(tmp_path):
     names = ["\udcff.png", "a\nb.png", "ü.png"]
     image_names.write(tmp_path, {"images": names})

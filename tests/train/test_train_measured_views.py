@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from train import export
+from train import evaluate, export
 from train.data import load_images
 from train.export import FORMATS
 from train.measure.evaluator import Evaluator
@@ -70,6 +70,8 @@ def test_translations_are_compared_with_the_other_list(run, folders, measured):
         result = measured(run, *FEW, *options)
         assert named(result["metrics"]) == named(expected)
         assert (result["generated"], result["real"]) == (6, 6)
+    assert (result["made_of"], result["data"]) == ("b", "a")
+    assert "made of images of b" in evaluate.table(result)
 
 
 def test_a_run_measures_on_its_way_what_evaluate_measures(run, encoder_run, measured):
@@ -101,6 +103,10 @@ def test_reconstructions_of_other_images_are_compared_with_these(encoder_run, fo
 )
 def test_what_cannot_be_measured_is_one_line(run, fails, options, message):
     assert message in fails(run, "--images", "6", *options)
+
+
+def test_images_have_no_view(folders, fails):
+    assert "is not a run or checkpoint, and has no --view a-to-b" in fails(folders[0], "--view", "a-to-b")
 
 
 def test_colour_is_no_input_of_a_grey_network(encoder_run, shared, fails):

@@ -16,10 +16,12 @@ from train import pggan
 from train.base.errors import run_program
 from train.run import checkpoint
 
-from .runs import TINY, TINY_DCGAN, assert_same, flags, newest
+from .runs import TINY, TINY_DCGAN, TINY_VAE_GAN, assert_same, flags, newest
+from .test_train_cyclegan import TINY as TINY_CYCLEGAN
 from .together import Call, Result, launch, together
 
 HALF = {"kimg": 0.032}
+OTHERS = {"cyclegan": {**TINY_CYCLEGAN, "lr_decay": 0.0}, "vae_gan": TINY_VAE_GAN}
 STATISTICS = ("--metrics=swd,fid", "--metrics_every=1", "--metrics_images=130", "--data_size=130")
 """More than a batch of 100 to draw, so that both processes have something to do."""
 
@@ -38,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(folder: Path) -> dict[str, Result]:
     """What came of all calls, made in their order by two processes that start once."""
     tiny, dcgan = {**TINY, "out": folder / "whole"}, {**TINY_DCGAN, "out": folder / "dcgan"}
+    vae_gan = {**TINY_VAE_GAN, "out": folder / "vae_gan"}
     alone = flags({**TINY, **HALF, "out": folder / "alone"})
     assert pggan.main(alone) == 0
     calls = {
@@ -46,6 +49,9 @@ def results(folder: Path) -> dict[str, Result]:
         "resumed": both("pggan", "--resume", str(folder / "resumed"), "--kimg=0.048"),
         "of one": both("pggan", "--resume", str(folder / "alone"), "--kimg=0.048"),
         "dcgan": both("dcgan", *STATISTICS, **{**dcgan, "data_size": None}),
+        "vae_gan": both("vae_gan", **vae_gan),
+        "half vae_gan": both("vae_gan", **{**vae_gan, "kimg": 0.012, "out": folder / "resumed vae_gan"}),
+        "resumed vae_gan": both("vae_gan", "--resume", str(folder / "resumed vae_gan"), "--kimg=0.024"),
         "locked": Call("pggan", flags({**tiny, "out": folder / "dcgan"}), flags({**tiny, "out": folder / "dcgan"})),
         "indivisible": both("pggan", **{**tiny, "batch": "4,8:7", "out": folder / "none"}),
         "groups": both("pggan", **{**tiny, "batch": "4:12", "group_size": 4, "out": folder / "none"}),
@@ -53,6 +59,15 @@ def results(folder: Path) -> dict[str, Result]:
         "second is wrong": Call("pggan", flags({**tiny, "out": folder / "none"}), ["--data=/nowhere"]),
         "both are wrong": Call("pggan", ["--kimgs=3"], ["--kimgs=3"]),
         "dry": both("pggan", "--dry-run"),
+        **{
+            f"{name} {part}": call
+            for name, options in OTHERS.items()
+            for part, call in (
+                ("whole", both(name, **options, out=folder / f"{name}-whole")),
+                ("half", both(name, **{**options, "kimg": 0.012}, out=folder / f"{name}-resumed")),
+                ("resumed", both(name, f"--resume={folder / f'{name}-resumed'}", "--kimg=0.024")),
+            )
+        },
         "mixture": both("mixture", steps=2, json=True),
         "semi_supervised": both("semi_supervised", epochs=1),
         "indivisible mixture": both("mixture", steps=2, batch=7),
@@ -89,10 +104,24 @@ def test_a_run_is_written_by_one_process(results, folder) -> None:
     assert not torch.equal(first, second)
 
 
-def test_as_many_processes_resume_to_the_bit(results, folder) -> None:
-    assert results["half"].codes == results["resumed"].codes == [0, 0]
-    assert_same(newest(folder / "resumed")["trainer"], newest(folder / "whole")["trainer"])
-    assert "random numbers begin anew" not in said(results["resumed"])
+@pytest.mark.parametrize("which", ["", " vae_gan"])
+def test_as_many_processes_resume_to_the_bit(which: str, results, folder) -> None:
+    resumed = f"resumed{which}"
+    assert results[f"half{which}"].codes == results[resumed].codes == [0, 0], results[resumed].errors
+    assert_same(newest(folder / resumed)["trainer"], newest(folder / (which.strip() or "whole"))["trainer"])
+    assert "random numbers begin anew" not in said(results[resumed])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_systems_resume_to_the_bit_with_what_each_process_kept(name, results, folder) -> None:
+    for part in ("whole", "half", "resumed"):
+        assert results[f"{name} {part}"].codes == [0, 0], results[f"{name} {part}"].errors
+    whole = newest(folder / f"{name}-whole")["trainer"]
+    assert whole["images"] == 24
+    assert_same(newest(folder / f"{name}-resumed")["trainer"], whole)
+    first, second = (process["own"] for process in whole["processes"])
+    assert first.keys() == second.keys()
+    assert all(not torch.equal(first[key], second[key]) for key in first if first[key].dim() == 4)
 
 
 def test_more_processes_resume_with_a_note(results, folder) -> None:
@@ -138,8 +167,10 @@ def test_two_processes_measure_what_one_would(results, folder, capsys) -> None:
 
 def test_usage_errors_end_all_and_are_said_once(results, folder) -> None:
     assert error(results["indivisible"], 2) == "error: batch=7 at 8x8 cannot be divided among 2 processes equally"
-    assert "group_size=4 does not divide the batch of 6" in error(results["groups"], 2)
-    assert "--lr" in error(results["first is wrong"], 2)
+    assert "group_size=4 does not divide the share of 6 that each of 2 processes has at 4x4" in error(
+        results["groups"], 2
+    )
+    assert "lr: 'x' is neither" in error(results["first is wrong"], 2)
     assert "/nowhere" in error(results["second is wrong"], 2, process=1)
     assert "--kimgs" in error(results["both are wrong"], 2)
     assert "is not empty" in error(results["locked"], 2)

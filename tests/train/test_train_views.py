@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,8 @@ def test_a_run_says_what_its_lists_are(run, a, b, capsys, tmp_path):
     config = json.loads((run / "config.json").read_text())
     assert (config["a"], config["b"]) == (a, b) and "data" not in config
     assert report.main([str(run), "--out", str(tmp_path / "report.html")]) == 0
-    assert b in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert b in page and "Loss of both" in page and escape("Norm of both's gradient") in page
 
 
 def test_lists_that_are_drawn_are_different_images():

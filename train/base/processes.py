@@ -61,7 +61,8 @@ def on_this_machine() -> int:
 @contextlib.contextmanager
 def joined() -> Iterator[None]:
     """Within, this process is one of those that torchrun has started; all but the first are silent."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _joined:
+    told = os.environ.keys() >= {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+    if not told or os.environ["WORLD_SIZE"] == "1":
         yield
         return
     # Objects and tensors on the CPU go by gloo, tensors on GPUs by NCCL.
@@ -86,6 +87,11 @@ def share_of(batch: int, where: str = "") -> int:
     if batch % size():
         raise UsageError(f"batch={batch}{where} cannot be divided among {size()} processes equally")
     return batch // size()
+
+
+def share_named(batch: int) -> str:
+    """A process's share of a batch in words: ``"batch of 8"``, ``"share of 4 that each of 2 processes has"``."""
+    return f"batch of {batch}" if size() == 1 else f"share of {batch // size()} that each of {size()} processes has"
 
 
 def exchange(value: T) -> list[T]:

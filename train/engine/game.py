@@ -110,11 +110,12 @@ class Game:
         raise NotImplementedError
 
     def takes(self, count: int, at: Position) -> dict[str, int]:
-        """How many samples of each of the source's lists a step takes, for a batch of ``count``."""
+        """How many samples of each of the source's lists a step takes, for so many of a batch: all of it, or this
+        process's share."""
         raise NotImplementedError
 
     def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
-        """What the losses of a step are given: made of what the source gave, and of random numbers.
+        """What the losses of a step are given in this process: made of what the source gave, and of random numbers.
 
         All random numbers of a step are drawn here, from ``random``.
         """

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from train.base import processes
 from train.base.errors import UsageError
-from train.base.processes import share_of
+from train.base.processes import share_named, share_of
 from train.base.tables import lookup
 from train.base.values import LARGEST, LARGEST_RESOLUTION
 
@@ -142,9 +141,8 @@ def growing_schedule(
         share = share_of(n, f" at {resolution}x{resolution}")
         part = min(lookup(microbatch, resolution) or share, share)
         if share % part:
-            count = processes.size()
-            whose = f"batch of {n}" if count == 1 else f"share of {share} that each of {count} processes has"
-            raise UsageError(f"microbatch={part} does not divide the {whose} at {resolution}x{resolution}")
+            whole = share_named(n)
+            raise UsageError(f"microbatch={part} does not divide the {whole} at {resolution}x{resolution}")
         for fading, kimg in ((True, lookup(fade, resolution)), (False, lookup(stable, resolution))):
             length = round(kimg * 1000)
             if length and not (fading and resolution == first):

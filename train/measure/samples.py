@@ -34,6 +34,7 @@ class Samples:
     count: int
     size: int  # height and width that they came in; what is handed over has been enlarged
     batches: Batches  # hands them over as uint8 [n, C, R, R], BATCH at once
+    made_of: str = ""  # the images that they were made of, if they were
 
 
 def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
@@ -99,7 +100,7 @@ def made(
         for batch in through(network, images, indices, device, BATCH, first, every):
             yield enlarged(batch, resolution // size)
 
-    return Samples(name, len(indices), size, batches)
+    return Samples(name, len(indices), size, batches, images.name)
 
 
 def check_channels(images: ImageSet, network: nn.Module) -> None:

@@ -30,19 +30,19 @@ def follow(
         view: what is measured.
     """
     count, resolution = config.metrics_images, config.resolution
-    real = RealImages(real_images(config, view.like, lists[view.like]), count)
+    images = {name: real_images(config, name, lists[name]) for name in dict.fromkeys((view.like, view.takes)) if name}
+    real = RealImages(images[view.like], count)
     planned = plan(config.metrics, real, count, config.inception_weights, device, config.kid_subset)
     if planned.features:
         make_alike(planned.features.parameters.values())  # another machine has trained another classifier
     evaluator = Evaluator(planned, real)
-    taken = real_images(config, view.takes, lists[view.takes]) if view.takes else None
 
     def evaluate(networks: Networks) -> dict[str, Any]:
         network = view.network(networks)
-        if taken is None:
-            samples = drawn(network, "samples", count, resolution, 0, real, device)
+        if view.takes:
+            samples = made(network, "samples", images[view.takes], count, resolution, 0, device)
         else:
-            samples = made(network, "samples", taken, count, resolution, 0, device)
+            samples = drawn(network, "samples", count, resolution, 0, real, device)
         return evaluator.measure(samples)
 
     return evaluate, planned.notes()

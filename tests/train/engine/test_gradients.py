@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import cyclegan, dcgan, mixture, pggan, semi_supervised
+from train import cyclegan, dcgan, mixture, pggan, semi_supervised, vae_gan
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -126,6 +126,18 @@ def translating(**changes: Any) -> Make:
     return make
 
 
+def autoencoder(**changes: Any) -> Make:
+    """VAE-GAN at 16x16."""
+
+    def make(update: str, microbatch: int, compile: bool) -> Trainer:
+        sizes = {"latent": 3, "e_width": 2, "g_width": 2, "d_width": 2, "kernel_size": 4, "resolution": 16}
+        steps = {"batch": str(BATCH), "microbatch": str(microbatch), "update": update, "compile": compile}
+        config = vae_gan.VaeGanConfig(**sizes, **steps, kimg=0.4, **changes)
+        return vae_gan.build_trainer(config, {"images": images(16)}, CPU)[0]
+
+    return make
+
+
 def points() -> Make:
     """The networks of mixtures of Gaussians."""
 
@@ -218,6 +230,16 @@ GAMES: dict[str, Covered] = {
         translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0),
         Translating("hinge", 3.0, 0.0).plain(),
         ("alternating",),
+    ),
+    "vae-gan": Covered(
+        autoencoder(gamma=0.02, prior_weight=0.3),
+        textbook.vae_gan(0, 0.02, 0.3),
+        vae_gan.VaeGan.updates,
+    ),
+    "vae-gan, other layer, norms, pixels": Covered(
+        autoencoder(feature_height=4, gamma=0.02, pixel_weight=0.5, d_norm="layer", e_norm="none", g_norm="group"),
+        textbook.vae_gan(1, 0.02, 1.0, 0.5),
+        vae_gan.VaeGan.updates,
     ),
     "mixture": two(points(), "non-saturating"),
     "few labels": Covered(few_labels(), textbook.few_labels(0.7, False), ("alternating",)),

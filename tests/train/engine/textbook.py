@@ -288,6 +288,56 @@ TOYS: dict[str, dict[str, Plain]] = {
 }
 
 
+# ---- VAE-GAN
+
+
+def vae_gan(height: int, gamma: float, prior_weight: float, pixel_weight: float = 0.0) -> dict[str, Plain]:
+    """Losses of Larsen et al. 2016, algorithm 1; batch norms see both kinds of latents, and all images, at once.
+
+    Args:
+        height: index of the map that reconstructions are compared in.
+    """
+
+    def generated(nets: Networks, b: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The posterior's mean and log variance, and reconstructions and samples [2N, C, R, R]."""
+        mean, log_variance = nets["E"](b["x"])
+        z = mean + log_variance.exp().sqrt() * b["eps"]
+        return mean, log_variance, nets["G"](torch.cat([z, b["z"]]))
+
+    def judged(nets: Networks, b: Batch, images: Tensor) -> list[Scores]:
+        """Of the images, the reconstructions and the samples."""
+        n, all_of_them = len(b["x"]), nets["D"](torch.cat([b["x"], images]))
+        parts = [slice(0, n), slice(n, 2 * n), slice(2 * n, 3 * n)]
+        return [Scores(all_of_them.score[i], maps=tuple(m[i] for m in all_of_them.maps)) for i in parts]
+
+    def unlikelihood(nets: Networks, b: Batch) -> Tensor:
+        images = generated(nets, b)[2]
+        real, again, _ = judged(nets, b, images)
+        n = len(b["x"])
+        features = F.mse_loss(again.maps[height], real.maps[height], reduction="sum")
+        pixels = F.mse_loss(images[:n], b["x"], reduction="sum")
+        return (features + pixel_weight * pixels) / (2 * n)
+
+    def e(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        mean, log_variance, _ = generated(nets, b)
+        unit = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+        posterior = torch.distributions.Normal(mean, (log_variance / 2).exp())
+        divergence = torch.distributions.kl_divergence(posterior, unit).sum(1).mean()
+        return prior_weight * divergence + unlikelihood(nets, b)
+
+    def g(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        _, again, drawn = judged(nets, b, generated(nets, b)[2])
+        deceived = cross_entropy(again.score, True) + cross_entropy(drawn.score, True)
+        return gamma * unlikelihood(nets, b) + deceived
+
+    def d(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        real, again, drawn = judged(nets, b, generated(nets, b)[2].detach())
+        false = cross_entropy(again.score, False) + cross_entropy(drawn.score, False)
+        return cross_entropy(real.score, True) + false / 2
+
+    return {"E": e, "G": g, "D": d}
+
+
 # ---- few labels
 
 
