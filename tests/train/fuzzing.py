@@ -20,11 +20,7 @@ from PIL import Image
 import train
 from train.base.errors import LONGEST, run_program
 
-<<<<<<< HEAD
-from .runs import OUTPUT, TINY, flags
-=======
-from .runs import TINY, TINY_VAE_GAN, flags
->>>>>>> main
+from .runs import OUTPUT, TINY, TINY_VAE_GAN, flags
 
 
 class Accepted(BaseException):
@@ -79,11 +75,7 @@ def options_of(program: str) -> dict[str, tuple[type, Any]]:
 
 
 def furnish(place: Path) -> None:
-<<<<<<< HEAD
-    """Pictures, a folder, a file that is none of ours, and finished runs of a PGGAN and of a CycleGAN."""
-=======
-    """Pictures, a folder, a file that is none of ours, finished runs of a PGGAN and a VAE-GAN on the pictures."""
->>>>>>> main
+    """Pictures, a folder, a file that is none of ours, and finished runs of a PGGAN, a VAE-GAN and a CycleGAN."""
     random = np.random.default_rng(0)
     (place / "pictures").mkdir(parents=True)
     for i in range(12):
@@ -92,14 +84,10 @@ def furnish(place: Path) -> None:
     (place / "folder" / "note").write_text("not ours")
     (place / "file.txt").write_text("not ours")
     with contextlib.redirect_stdout(io.StringIO()):
-<<<<<<< HEAD
-        assert main_of("train.pggan")(flags({**TRAINING, "data": place / "pictures", "out": place / "run"})) == 0
-        assert main_of("train.cyclegan")(flags({**TRANSLATING, "out": place / "translations"})) == 0
-=======
         own = {"data": place / "pictures", "data_size": 0}
         assert main_of("train.pggan")(flags({**TRAINING, **own, "out": place / "run"})) == 0
         assert main_of("train.vae_gan")(flags({**TINY_VAE_GAN, **own, "out": place / "autoencoder"})) == 0
->>>>>>> main
+        assert main_of("train.cyclegan")(flags({**TRANSLATING, "out": place / "translations"})) == 0
 
 
 def attempt(program: str, args: Sequence[str], place: Path) -> str:

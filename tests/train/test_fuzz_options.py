@@ -20,21 +20,15 @@ SMALL_VAE_GAN = {"resolution": 16, "batch": 4, "latent": 6, "e_width": 4, "g_wid
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
-<<<<<<< HEAD
     "train.cyclegan": flags({**TRANSLATING, "a": "pictures"}),
-=======
     "train.vae_gan": flags({**SMALL_VAE_GAN, "data": "pictures", "device": "cpu"}),
->>>>>>> main
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
-<<<<<<< HEAD
     "train.studies.translation": ["translations", "--out", "page.md"],
-=======
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
->>>>>>> main
     "train.generate": ["run"],
     "train.export": ["run"],
     "train.evaluate": ["run", "--metrics", "swd", "--images", "10", "--resolution", "16"],
