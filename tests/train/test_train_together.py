@@ -17,9 +17,11 @@ from train.base.errors import run_program
 from train.run import checkpoint
 
 from .runs import TINY, TINY_DCGAN, TINY_VAE_GAN, assert_same, flags, newest
+from .test_train_cyclegan import TINY as TINY_CYCLEGAN
 from .together import Call, Result, launch, together
 
 HALF = {"kimg": 0.032}
+OTHERS = {"cyclegan": {**TINY_CYCLEGAN, "lr_decay": 0.0}, "vae_gan": TINY_VAE_GAN}
 STATISTICS = ("--metrics=swd,fid", "--metrics_every=1", "--metrics_images=130", "--data_size=130")
 """More than a batch of 100 to draw, so that both processes have something to do."""
 
@@ -57,6 +59,15 @@ def results(folder: Path) -> dict[str, Result]:
         "second is wrong": Call("pggan", flags({**tiny, "out": folder / "none"}), ["--data=/nowhere"]),
         "both are wrong": Call("pggan", ["--kimgs=3"], ["--kimgs=3"]),
         "dry": both("pggan", "--dry-run"),
+        **{
+            f"{name} {part}": call
+            for name, options in OTHERS.items()
+            for part, call in (
+                ("whole", both(name, **options, out=folder / f"{name}-whole")),
+                ("half", both(name, **{**options, "kimg": 0.012}, out=folder / f"{name}-resumed")),
+                ("resumed", both(name, f"--resume={folder / f'{name}-resumed'}", "--kimg=0.024")),
+            )
+        },
         "mixture": both("mixture", steps=2, json=True),
         "semi_supervised": both("semi_supervised", epochs=1),
         "indivisible mixture": both("mixture", steps=2, batch=7),
@@ -99,6 +110,18 @@ def test_as_many_processes_resume_to_the_bit(which: str, results, folder) -> Non
     assert results[f"half{which}"].codes == results[resumed].codes == [0, 0], results[resumed].errors
     assert_same(newest(folder / resumed)["trainer"], newest(folder / (which.strip() or "whole"))["trainer"])
     assert "random numbers begin anew" not in said(results[resumed])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_systems_resume_to_the_bit_with_what_each_process_kept(name, results, folder) -> None:
+    for part in ("whole", "half", "resumed"):
+        assert results[f"{name} {part}"].codes == [0, 0], results[f"{name} {part}"].errors
+    whole = newest(folder / f"{name}-whole")["trainer"]
+    assert whole["images"] == 24
+    assert_same(newest(folder / f"{name}-resumed")["trainer"], whole)
+    first, second = (process["own"] for process in whole["processes"])
+    assert first.keys() == second.keys()
+    assert all(not torch.equal(first[key], second[key]) for key in first if first[key].dim() == 4)
 
 
 def test_more_processes_resume_with_a_note(results, folder) -> None:
