@@ -134,8 +134,8 @@ PRESETS: dict[str, VaeGanConfig] = {
         pixel_weight=1.0,
         ema_kimg="5",
     ),
-    # The paper's values, as far as these networks and Adam have them; gamma, the height and the length (150 epochs of 250
-    # batches of 64) are those of its authors' code.
+    # The paper's values, as far as these networks and Adam have them; gamma, the height and the length (150 epochs of
+    # 250 batches of 64) are those of its authors' code.
     "celeba-64": VaeGanConfig(
         preset="celeba-64",
         data="celeba",
