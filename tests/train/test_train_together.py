@@ -40,7 +40,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(folder: Path) -> dict[str, Result]:
     """What came of all calls, made in their order by two processes that start once."""
     tiny, dcgan = {**TINY, "out": folder / "whole"}, {**TINY_DCGAN, "out": folder / "dcgan"}
-    vae_gan = {**TINY_VAE_GAN, "out": folder / "vae_gan"}
     alone = flags({**TINY, **HALF, "out": folder / "alone"})
     assert pggan.main(alone) == 0
     calls = {
@@ -49,9 +48,6 @@ def results(folder: Path) -> dict[str, Result]:
         "resumed": both("pggan", "--resume", str(folder / "resumed"), "--kimg=0.048"),
         "of one": both("pggan", "--resume", str(folder / "alone"), "--kimg=0.048"),
         "dcgan": both("dcgan", *STATISTICS, **{**dcgan, "data_size": None}),
-        "vae_gan": both("vae_gan", **vae_gan),
-        "half vae_gan": both("vae_gan", **{**vae_gan, "kimg": 0.012, "out": folder / "resumed vae_gan"}),
-        "resumed vae_gan": both("vae_gan", "--resume", str(folder / "resumed vae_gan"), "--kimg=0.024"),
         "locked": Call("pggan", flags({**tiny, "out": folder / "dcgan"}), flags({**tiny, "out": folder / "dcgan"})),
         "indivisible": both("pggan", **{**tiny, "batch": "4,8:7", "out": folder / "none"}),
         "groups": both("pggan", **{**tiny, "batch": "4:12", "group_size": 4, "out": folder / "none"}),
@@ -104,12 +100,10 @@ def test_a_run_is_written_by_one_process(results, folder) -> None:
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize("which", ["", " vae_gan"])
-def test_as_many_processes_resume_to_the_bit(which: str, results, folder) -> None:
-    resumed = f"resumed{which}"
-    assert results[f"half{which}"].codes == results[resumed].codes == [0, 0], results[resumed].errors
-    assert_same(newest(folder / resumed)["trainer"], newest(folder / (which.strip() or "whole"))["trainer"])
-    assert "random numbers begin anew" not in said(results[resumed])
+def test_as_many_processes_resume_to_the_bit(results, folder) -> None:
+    assert results["half"].codes == results["resumed"].codes == [0, 0]
+    assert_same(newest(folder / "resumed")["trainer"], newest(folder / "whole")["trainer"])
+    assert "random numbers begin anew" not in said(results["resumed"])
 
 
 @pytest.mark.parametrize("name", OTHERS)
