@@ -34,8 +34,9 @@ def test_polarity_and_colour_are_removed(name, noisy):
     inverted, dark = without_polarity(255 - images)
     assert black.shape == (72, 1, 32, 32)
     assert (light == (name == "glyphs-sans")).all() and (dark != light).all()
-    # Of inverted colours the ink is where it was; both are rounded, and greys weigh colours.
-    assert (black.int() - inverted.int()).abs().max() <= 2
+    # Of inverted colours the ink is where it was, to rounding; where there is noise, the median of an even number of
+    # values is the lower one of the two in the middle, which lie apart.
+    assert (black.int() - inverted.int()).abs().max() <= (8 if noisy else 2)
     assert (black[:, :, 0] == 255).float().mean() > 0.97  # paper
     assert (black == 0).flatten(1).any(1).all()  # ink
 
