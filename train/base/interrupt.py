@@ -46,13 +46,11 @@ class StopSignals:
             return self.received
         # The answer is on its way during a step, instead of being waited for.
         before, wish = self._asked, torch.tensor(self.received or 0)
-        try:
+        with processes.speaking():
             self._asked = wish, dist.all_reduce(wish, dist.ReduceOp.MAX, async_op=True)
             if before is None:
                 return None
             before[1].wait()
-        except RuntimeError as error:
-            raise processes.lost(error) from error
         return int(before[0]) or None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
