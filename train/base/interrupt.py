@@ -54,9 +54,9 @@ class StopSignals:
         return int(before[0]) or None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        repeated, now = self.received is not None, time.monotonic()
-        if processes.size() > 1 and (not repeated or now - self._first < _ONE_WISH):
-            self._first = self._first if repeated else now
+        repeated = self.received is not None
+        if processes.size() > 1 and (not repeated or processes.earliest_signal() - self._first < _ONE_WISH):
+            self._first = self._first if repeated else time.monotonic()
             self.received = self.received or number
             return
         self.received = number
