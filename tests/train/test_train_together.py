@@ -253,4 +253,5 @@ def test_a_signal_saves_once_and_ends_all(number: int, tmp_path: Path) -> None:
     assert job.returncode != 0
     stopped = re.findall(rf"stopped by {signal.Signals(number).name} after ([\d.]+) kimg; to continue", output)
     assert len(stopped) == 1, output + errors
+    assert f"to continue: torchrun --nproc-per-node 2 -m train.pggan --resume {run}" in output
     assert checkpoint.load_newest(run)[1]["trainer"]["images"] == round(1000 * float(stopped[0]))
