@@ -23,10 +23,10 @@ from train.base.values import Size
 from train.data import ImageSet
 from train.data.sources import Images
 from train.engine.game import Role
-from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Schedule, growing_schedule
 from train.engine.trainer import Trainer
 from train.gan.autoencoding import VaeGan
+from train.gan.build import trainer_of
 from train.gan.options import LOSSES, loss_option
 from train.run.options import ImagesConfig, Table
 from train.run.session import train_as_told
@@ -116,8 +116,8 @@ class VaeGanConfig(ImagesConfig):
 
 
 PRESETS: dict[str, VaeGanConfig] = {
-    # Sized for two CPU cores: eleven minutes. With layer norm D sees each image alone. Its features say little about
-    # colours, which are half of what distinguishes these images: so pixels count too.
+    # Sized for two CPU cores: ten minutes. With layer norm D sees each image alone. Its features say little about
+    # colours, so pixels count too, and the prior the more.
     "glyphs": VaeGanConfig(
         precision="auto",
         kimg=400.0,
@@ -134,12 +134,13 @@ PRESETS: dict[str, VaeGanConfig] = {
         pixel_weight=1.0,
         ema_kimg="5",
     ),
-    # The paper's, as far as these networks and Adam have them; the weights are those of its authors' code.
+    # The paper's values, as far as these networks and Adam have them; gamma, the height and the length (150 epochs of
+    # 250 batches of 64) are those of its authors' code.
     "celeba-64": VaeGanConfig(
         preset="celeba-64",
         data="celeba",
         resolution=64,
-        kimg=5000.0,
+        kimg=2400.0,
         ema_kimg="10",
         log_kimg="20",
         image_kimg="200",
@@ -162,7 +163,7 @@ def build_trainer(
     config: VaeGanConfig, lists: Mapping[str, ImageSet], device: torch.device
 ) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and the averaged networks' arguments, for checkpoints; UsageError for what is larger than memory."""
-    (phase,), images = config.schedule().phases, lists["images"]
+    schedule, images = config.schedule(), lists["images"]
     shape = {"resolution": config.resolution, "image_channels": images.channels, "kernel_size": config.kernel_size}
     options = {
         **shape,
@@ -177,7 +178,8 @@ def build_trainer(
     sizes = ("latent", "e_width", "g_width", "d_width")
     check_networks(networks, device, ", ".join(f"{name}={getattr(config, name)}" for name in sizes))
     values = images.channels * config.resolution**2 + 2 * config.latent  # of an image and its random numbers, float32
-    check_fits(4 * phase.batch * values, device, f"batch={phase.batch} at {config.resolution}x{config.resolution}")
+    batch = schedule.phases[0].batch
+    check_fits(4 * batch * values, device, f"batch={batch} at {config.resolution}x{config.resolution}")
     torch.manual_seed(stream_seed(config.seed, "weights"))
     made = {n: net.to(device, memory_format=torch.channels_last) for n, net in zip("EGD", networks(), strict=True)}
     game = VaeGan(
@@ -189,19 +191,8 @@ def build_trainer(
         prior_weight=config.prior_weight,
         pixel_weight=config.pixel_weight,
     )
-    trainer = Trainer(
-        game,
-        config.schedule(),
-        Images(images, device, mirror=config.mirror, seed=config.seed),
-        device=device,
-        autocast=Autocast(device, DTYPES[config.precision]),
-        ema_kimg=config.table("ema_kimg"),
-        seed=config.seed,
-        update=config.update,
-        compile=config.compile,
-        cuda_graphs=config.cuda_graphs,
-    )
-    return trainer, options
+    source = Images(images, device, mirror=config.mirror, seed=config.seed)
+    return trainer_of(game, config, schedule, source, device, update=config.update), options
 
 
 SYSTEM = System(

@@ -71,7 +71,11 @@ def test_a_page_holds_the_numbers_that_are_printed_and_its_picture(runs, tmp_pat
     assert reconstruction.main(args) == 0
     printed, text = capsys.readouterr().out, page.read_text()
     assert all(table in text for table in printed.strip().split("\n\n"))
-    assert "train.studies.reconstruction" in text and str(own) in text and "](page.png)" in text
+    assert f"python -m train.studies.reconstruction {own}" in text and "](page.png)" in text
+    command = next(line for line in text.splitlines() if line.startswith("python -m train.vae_gan --"))
+    assert {"--resolution 16", "--latent 6", "--kimg 0.024", f"--out {own}"} <= {
+        f"--{words}".strip() for words in command.split(" --")
+    }
     # Images and reconstructions, samples of both, interpolations.
     assert Image.open(tmp_path / "page.png").size == (COLUMNS * 16, (4 + 4 + 4) * 16)
 

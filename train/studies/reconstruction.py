@@ -97,7 +97,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.out:
         picture = options.out.with_suffix(".png")
         save_png(picture, grid(shown(rebuild, encode, generator, rival, unseen, options.seed, device), COLUMNS))
-        trained = [command_of(path, state), *([command_of(*found)] if rival else [])]
+        trained = [command_of(options.source, path, state)]
+        trained += [command_of(options.dcgan, *found)] if rival else []
         text = page(distances, rows, [*PROG.split(), *args], trained, config, picture.name)
         write_atomically(options.out, lambda file: file.write(text.encode()))
     return 0
@@ -108,8 +109,8 @@ def config_of(path: Path, state: dict[str, Any]) -> TrainConfig:
     return from_dict(system_of(path, state).options, state["config"], f"checkpoint {path}")
 
 
-def command_of(path: Path, state: dict[str, Any]) -> str:
-    """What trains such networks: the program with what is not as in its preset."""
+def command_of(source: Path, path: Path, state: dict[str, Any]) -> str:
+    """What trains such networks and leaves them in ``source``: the program with what is not as in its preset."""
     system, config = system_of(path, state), config_of(path, state)
     preset = system.presets.get(config.preset, config)
     own = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
@@ -118,8 +119,8 @@ def command_of(path: Path, state: dict[str, Any]) -> str:
         changed = {"preset": config.preset, **changed}
     shown = state["trainer"]["images"] / 1000
     if round(shown) != round(preset.kimg):
-        changed["kimg"] = round(shown)
-    return shlex.join([*system.program.split(), *flags(changed)])
+        changed["kimg"] = f"{shown:g}"
+    return shlex.join([*system.program.split(), *flags(changed), *(["--out", str(source)] if source.is_dir() else [])])
 
 
 def held_out(options: Options, config: TrainConfig, name: str, channels: int) -> ImageSet:
