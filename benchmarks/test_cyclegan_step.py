@@ -45,7 +45,7 @@ class Past:
         for image in images.detach():
             if len(self.images) < self.size:
                 self.images.append(image.clone())
-            elif random.random() < 0.5:
+            elif self.size and random.random() < 0.5:
                 place = random.randrange(self.size)
                 image, self.images[place] = self.images[place], image.clone()
             shown.append(image)
@@ -105,13 +105,13 @@ def images(batch: int) -> dict[str, Tensor]:
     return {kind: torch.rand(shape, device=DEVICE) * 2 - 1 for kind in ("a", "b")}
 
 
-def plain(batch: int, dtype: torch.dtype) -> Callable[[], None]:
-    player, seen = Plain(networks(channels_last=False), dtype), images(batch)
+def plain(nets: Mapping[str, nn.Module], batch: int, dtype: torch.dtype) -> Callable[[], None]:
+    player, seen = Plain(nets, dtype), images(batch)
     return lambda: player.step(**seen)
 
 
-def ours(batch: int, dtype: torch.dtype) -> Callable[[], None]:
-    game = Untracked(networks(channels_last=True), PRESET)
+def ours(nets: Mapping[str, nn.Module], batch: int, dtype: torch.dtype) -> Callable[[], None]:
+    game = Untracked(nets, PRESET)
     players = {name: Player({n: game.networks[n] for n in role.networks}, role) for name, role in game.roles.items()}
     for player in players.values():
         player.set_lr(LR)
@@ -130,7 +130,10 @@ def test_translation_step(benchmark: BenchmarkFixture, precision: str) -> None:
     race(
         benchmark,
         "ours",
-        {"ours": ours(batch, dtype), "plain": plain(batch, dtype)},
+        {
+            "ours": ours(networks(channels_last=True), batch, dtype),
+            "plain": plain(networks(channels_last=False), batch, dtype),
+        },
         params={
             "resolution": PRESET.resolution,
             "batch": batch,

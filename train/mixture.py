@@ -214,7 +214,8 @@ def _told(args: Sequence[str]) -> tuple[Options, MixtureConfig]:
     options = parse_options(Options, args, prog=PROG)
     config = MixtureConfig(**values_of(options, MixtureConfig))
     config.check()
-    share_of(config.batch)
+    if share_of(config.batch) < 2:
+        raise UsageError(f"batch={config.batch}: each of {processes.size()} processes needs at least 2 points")
     picture = options.picture
     if picture and picture.suffix.lower() != ".png":
         raise UsageError(f"picture={picture} does not end in .png")

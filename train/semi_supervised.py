@@ -123,7 +123,8 @@ def main(args: Sequence[str] | None = None) -> int:
     with processes.joined():
         with processes.agreeing():
             options = parse_command_line(PRESETS, sys.argv[1:] if args is None else args, PROG)
-            share_of(options.batch)
+            if share_of(options.batch) == 1:
+                raise UsageError(f"batch={options.batch}: batch norm needs at least 2 images in each process")
             resolve_device(options.device)
             data = load_semi_data(options.preset, options.data_root, options.download)
             check_data(options, data, options.labels)

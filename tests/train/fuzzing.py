@@ -20,7 +20,7 @@ from PIL import Image
 import train
 from train.base.errors import LONGEST, run_program
 
-from .runs import TINY, TINY_VAE_GAN, flags
+from .runs import OUTPUT, TINY, TINY_VAE_GAN, flags
 
 
 class Accepted(BaseException):
@@ -37,6 +37,7 @@ WORK = (
     "train.mixture.train_run",
     "train.semi_supervised.train_and_test",
     "train.studies.study.Study.complete",
+    "train.studies.translation.trained_judges",
     "train.generate.draw",
     "train.export._program",
     "train.evaluate.Evaluator.measure",
@@ -44,6 +45,8 @@ WORK = (
 )
 """What takes long, and comes when all is checked."""
 TRAINING = {**TINY, "data": "pictures", "data_size": 0}
+TRANSLATING = {"resolution": 8, "kimg": 0.008, "batch": 4, "pool": 6, **OUTPUT, "data_size": 12}
+TRANSLATING |= {"g_width": 4, "g_blocks": 1, "d_width": 4, "d_layers": 1}
 
 
 def programs() -> list[str]:
@@ -72,7 +75,7 @@ def options_of(program: str) -> dict[str, tuple[type, Any]]:
 
 
 def furnish(place: Path) -> None:
-    """Pictures, a folder, a file that is none of ours, finished runs of a PGGAN and a VAE-GAN on the pictures."""
+    """Pictures, a folder, a file that is none of ours, and finished runs of a PGGAN, a VAE-GAN and a CycleGAN."""
     random = np.random.default_rng(0)
     (place / "pictures").mkdir(parents=True)
     for i in range(12):
@@ -84,6 +87,7 @@ def furnish(place: Path) -> None:
         own = {"data": place / "pictures", "data_size": 0}
         assert main_of("train.pggan")(flags({**TRAINING, **own, "out": place / "run"})) == 0
         assert main_of("train.vae_gan")(flags({**TINY_VAE_GAN, **own, "out": place / "autoencoder"})) == 0
+        assert main_of("train.cyclegan")(flags({**TRANSLATING, "out": place / "translations"})) == 0
 
 
 def attempt(program: str, args: Sequence[str], place: Path) -> str:

@@ -13,19 +13,21 @@ import tyro
 
 from train.data import store
 
-from .fuzzing import TRAINING, WORK, Accepted, accept, attempt, flags, furnish, options_of, programs
+from .fuzzing import TRAINING, TRANSLATING, WORK, Accepted, accept, attempt, flags, furnish, options_of, programs
 
 SMALL_DCGAN = {"resolution": 16, "batch": 4, "latent": 6, "g_width": 4, "d_width": 4, "grid": "2x3"}
 SMALL_VAE_GAN = {"resolution": 16, "batch": 4, "latent": 6, "e_width": 4, "g_width": 4, "d_width": 4, "grid": "3x4"}
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
+    "train.cyclegan": flags({**TRANSLATING, "a": "pictures"}),
     "train.vae_gan": flags({**SMALL_VAE_GAN, "data": "pictures", "device": "cpu"}),
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
+    "train.studies.translation": ["translations", "--out", "page.md"],
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
     "train.generate": ["run"],
     "train.export": ["run"],

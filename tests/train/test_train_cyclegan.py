@@ -21,6 +21,7 @@ from train.run import checkpoint
 from train.run.lists import training_images
 from train.run.restoring import build_networks, find_checkpoint
 
+from .engine.fake_cuda import FakeCuda
 from .runs import OUTPUT, assert_same, batch_of, error_of, flags, newest, steps, watch
 
 CPU = torch.device("cpu")
@@ -108,6 +109,17 @@ def test_microbatches_change_nothing_but_rounding():
     whole, parts = (steps(trainer(microbatch=size), 4) for size in ("0", "2"))
     torch.testing.assert_close(translated(whole), translated(parts), atol=1e-3, rtol=0)
     assert torch.equal(whole.game.own.pools["a"].stored, parts.game.own.pools["a"].stored)
+
+
+def test_captured_steps_train_to_the_same_bits(monkeypatch):
+    """What they read and change, the pool included, lies still, and nothing is read back to the host."""
+    monkeypatch.setattr("train.engine.trainer.wanted", lambda option, *_: True)
+    eager, captured = trainer(pool=6), trainer(pool=6)
+    captured._cuda, said = FakeCuda(), []
+    captured.say = said.append
+    eager, captured = steps(eager, 16), steps(captured, 16)
+    assert said == [] and captured._step.is_captured
+    assert_same(captured.state_dict(), eager.state_dict())
 
 
 def test_critics_see_translations_of_earlier_steps():

@@ -157,3 +157,11 @@ def test_cifar10_has_the_records_settings():
     assert (p.update, p.mirror, p.reset_optimizer, p.lr_ramp_kimg) == ("joint", False, True, 0)
     # 0.999 per step of 16 images.
     assert 0.5 ** (16 / (1000 * float(p.ema_kimg))) == pytest.approx(0.999, abs=1e-6)
+
+
+@pytest.mark.parametrize(("decay", "rates"), [(0.0, [1, 1, 1, 1]), (0.5, [1, 1, 1, 0.5]), (1.0, [1, 0.75, 0.5, 0.25])])
+def test_the_learning_rate_falls_to_0_over_the_last_part_of_the_whole_run(decay, rates):
+    tables = {"batch": {4: 8}, "microbatch": {4: 0}, "lr": {4: 1.0}}
+    schedule = growing_schedule(4, 8, fade={4: 0.0}, stable={4: 2.0}, **tables, lr_decay=decay)
+    assert [schedule.position(images).lr for images in (0, 1000, 2000, 3000)] == rates
+    assert schedule.position(4000).lr == schedule.position(9000).lr == (0 if decay else 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from .together import Call, Result, launch, together
 
 HALF = {"kimg": 0.032}
 OTHERS = {"cyclegan": {**TINY_CYCLEGAN, "lr_decay": 0.0}, "vae_gan": TINY_VAE_GAN}
-STATISTICS = ("--metrics=swd,fid", "--metrics_every=1", "--metrics_images=130", "--data_size=130")
+STATISTICS = ("--metrics_every=1", "--metrics_images=130", "--data_size=130")
 """More than a batch of 100 to draw, so that both processes have something to do."""
 
 
@@ -40,19 +41,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(folder: Path) -> dict[str, Result]:
     """What came of all calls, made in their order by two processes that start once."""
     tiny, dcgan = {**TINY, "out": folder / "whole"}, {**TINY_DCGAN, "out": folder / "dcgan"}
+    fid = {**dcgan, "data_size": None, "kimg": 0.004, "metrics": "fid", "out": folder / "fid"}
     alone = flags({**TINY, **HALF, "out": folder / "alone"})
     assert pggan.main(alone) == 0
+    shutil.copytree(folder / "alone", folder / "unwritable")
+    (folder / "unwritable" / "stats.jsonl").unlink()
+    (folder / "unwritable" / "stats.jsonl").mkdir()
     calls = {
         "whole": both("pggan", **tiny),
         "half": both("pggan", **{**tiny, **HALF, "out": folder / "resumed"}),
         "resumed": both("pggan", "--resume", str(folder / "resumed"), "--kimg=0.048"),
         "of one": both("pggan", "--resume", str(folder / "alone"), "--kimg=0.048"),
-        "dcgan": both("dcgan", *STATISTICS, **{**dcgan, "data_size": None}),
+        "unwritable": both("pggan", "--resume", str(folder / "unwritable"), "--kimg=0.048"),
+        "dcgan": both("dcgan", *STATISTICS, **{**dcgan, "data_size": None}, metrics="swd,fid"),
+        "fid": both("dcgan", *STATISTICS, **fid),
         "locked": Call("pggan", flags({**tiny, "out": folder / "dcgan"}), flags({**tiny, "out": folder / "dcgan"})),
         "indivisible": both("pggan", **{**tiny, "batch": "4,8:7", "out": folder / "none"}),
         "groups": both("pggan", **{**tiny, "batch": "4:12", "group_size": 4, "out": folder / "none"}),
         "first is wrong": Call("pggan", ["--lr", "x"], flags({**tiny, "out": folder / "none"})),
-        "second is wrong": Call("pggan", flags({**tiny, "out": folder / "none"}), ["--data=/nowhere"]),
+        "second is wrong": Call("pggan", flags({**tiny, "out": folder / "none"}), ["--lr", "x"]),
+        "unlike": Call("pggan", flags({**tiny, "out": folder / "none"}), flags({**tiny, "batch": "8"})),
         "both are wrong": Call("pggan", ["--kimgs=3"], ["--kimgs=3"]),
         "dry": both("pggan", "--dry-run"),
         **{
@@ -67,6 +75,8 @@ def results(folder: Path) -> dict[str, Result]:
         "mixture": both("mixture", steps=2, json=True),
         "semi_supervised": both("semi_supervised", epochs=1),
         "indivisible mixture": both("mixture", steps=2, batch=7),
+        "lonely points": both("mixture", steps=2, batch=2),
+        "lonely images": both("semi_supervised", epochs=1, batch=2),
     }
     return together(calls, folder)
 
@@ -96,8 +106,9 @@ def test_a_run_is_written_by_one_process(results, folder) -> None:
     state = newest(run)["trainer"]
     assert state["images"] == 48 and state["steps"] == 12
     assert [len(state["processes"]), state["source"]["images"]["position"]] == [2, 48]
-    first, second = (process["random"] for process in state["processes"])
-    assert not torch.equal(first, second)
+    for name in ("random", "global_random"):
+        first, second = (process[name] for process in state["processes"])
+        assert not torch.equal(first, second), name
 
 
 def test_as_many_processes_resume_to_the_bit(results, folder) -> None:
@@ -147,13 +158,15 @@ def test_running_statistics_are_means_and_each_process_has_its_own_back(results,
         torch.testing.assert_close(state["averages"]["G"][name], (first + second) / 2)
 
 
-def test_two_processes_measure_what_one_would(results, folder, capsys) -> None:
-    lines = [json.loads(line) for line in (folder / "dcgan" / "stats.jsonl").read_text().splitlines()]
+@pytest.mark.parametrize(("run", "metrics"), [("dcgan", "swd,fid"), ("fid", "fid")])
+def test_two_processes_measure_what_one_would(run, metrics, results, folder, capsys) -> None:
+    assert results[run].codes == [0, 0], results[run].errors
+    lines = [json.loads(line) for line in (folder / run / "stats.jsonl").read_text().splitlines()]
     evaluated = [line for line in lines if "evaluation" in line][-1]
     from train import evaluate
 
     capsys.readouterr()
-    assert evaluate.main([str(folder / "dcgan"), "--metrics=swd,fid", "--images=130", "--json"]) == 0
+    assert evaluate.main([str(folder / run), f"--metrics={metrics}", "--images=130", "--json"]) == 0
     alone = json.loads(capsys.readouterr().out)
     for name, value in alone["metrics"].items():
         assert evaluated[name] == pytest.approx(value, rel=1e-3), name
@@ -165,10 +178,14 @@ def test_usage_errors_end_all_and_are_said_once(results, folder) -> None:
         results["groups"], 2
     )
     assert "lr: 'x' is neither" in error(results["first is wrong"], 2)
-    assert "/nowhere" in error(results["second is wrong"], 2, process=1)
+    assert "lr: 'x' is neither" in error(results["second is wrong"], 2, process=1)
+    assert "batch is '4' in process 0 and '8' in process 1" in error(results["unlike"], 2)
+    assert "stats.jsonl: Is a directory" in error(results["unwritable"], 2)
     assert "--kimgs" in error(results["both are wrong"], 2)
     assert "is not empty" in error(results["locked"], 2)
     assert error(results["indivisible mixture"], 2) == "error: batch=7 cannot be divided among 2 processes equally"
+    assert "batch=2: each of 2 processes needs at least 2 points" in error(results["lonely points"], 2)
+    assert "batch=2: batch norm needs at least 2 images in each process" in error(results["lonely images"], 2)
     assert not (folder / "none").exists()
 
 
@@ -230,4 +247,5 @@ def test_a_signal_saves_once_and_ends_all(number: int, tmp_path: Path) -> None:
     assert job.returncode != 0
     stopped = re.findall(rf"stopped by {signal.Signals(number).name} after ([\d.]+) kimg; to continue", output)
     assert len(stopped) == 1, output + errors
+    assert f"to continue: torchrun --nproc-per-node 2 -m train.pggan --resume {run}" in output
     assert checkpoint.load_newest(run)[1]["trainer"]["images"] == round(1000 * float(stopped[0]))

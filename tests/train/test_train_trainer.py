@@ -3,11 +3,13 @@
 import math
 import os
 import signal
+import time
 
 import pytest
 import torch
 
 from models.pggan import fade_reals
+from train.base import processes
 from train.base.errors import UsageError
 from train.base.interrupt import StopSignals
 from train.data import to_float
@@ -128,6 +130,22 @@ def test_the_first_signal_is_a_wish_and_the_second_an_order():
         assert stop.received == signal.SIGINT
         assert signal.getsignal(signal.SIGINT) is signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_several_processes_take_repeated_signals_as_one_wish_for_some_seconds(monkeypatch):
+    now, acted = [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(signal, "raise_signal", acted.append)
+    monkeypatch.setattr(processes, "size", lambda: 2)
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        now[0] = 101
+        with processes.speaking():
+            now[0] = 120  # it came while the process waited for another, when no handler runs
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.received == signal.SIGTERM and not acted
+        os.kill(os.getpid(), signal.SIGINT)
+        assert acted == [signal.SIGINT]
 
 
 def test_d_moves_several_times_a_step_each_time_with_new_images(tiny_trainer):

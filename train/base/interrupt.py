@@ -46,19 +46,17 @@ class StopSignals:
             return self.received
         # The answer is on its way during a step, instead of being waited for.
         before, wish = self._asked, torch.tensor(self.received or 0)
-        try:
+        with processes.speaking():
             self._asked = wish, dist.all_reduce(wish, dist.ReduceOp.MAX, async_op=True)
             if before is None:
                 return None
             before[1].wait()
-        except RuntimeError as error:
-            raise processes.lost(error) from error
         return int(before[0]) or None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        repeated, now = self.received is not None, time.monotonic()
-        if processes.size() > 1 and (not repeated or now - self._first < _ONE_WISH):
-            self._first = self._first if repeated else now
+        repeated = self.received is not None
+        if processes.size() > 1 and (not repeated or processes.earliest_signal() - self._first < _ONE_WISH):
+            self._first = self._first if repeated else time.monotonic()
             self.received = self.received or number
             return
         self.received = number

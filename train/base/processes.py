@@ -11,13 +11,13 @@ import datetime
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
-from train.base.errors import OtherFailed, TrainingError, UsageError, exit_code
+from train.base.errors import OtherFailed, TrainingError, UsageError, exit_code, is_out_of_memory
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ _SECONDS_TO_END = 2.0
 """Within which a process whose connections are closed has left the system's table too."""
 
 _joined: list[tuple[str, int]] = []  # host and process id of each, by rank
+_speaking_since: float | None = None
 
 
 class ProcessLost(TrainingError):
@@ -77,6 +78,7 @@ def joined() -> Iterator[None]:
                 silence.enter_context(contextlib.redirect_stdout(nowhere))
                 silence.enter_context(contextlib.redirect_stderr(nowhere))
             yield
+        exchange(None)  # they end together: torchrun ends all once one has ended with an error code
         dist.destroy_process_group()  # not after an error: it would wait for processes that have ended
     finally:
         _joined.clear()
@@ -114,6 +116,16 @@ def from_first(make: Callable[[], T]) -> T:
     return exchange(make() if is_first() else None)[0]
 
 
+def check_same(values: Mapping[str, Any]) -> None:
+    """UsageError where one of these is not the same in all processes, such as an option of one machine's command."""
+    first, *others = exchange(dict(values))
+    for number, theirs in enumerate(others, 1):
+        for name in first:
+            if theirs[name] != first[name]:
+                both = f"{first[name]!r} in process 0 and {theirs[name]!r} in process {number}"
+                raise UsageError(f"{name} is {both}: all processes need the same")
+
+
 @contextlib.contextmanager
 def agreeing() -> Iterator[None]:
     """Around what may fail in one process alone: then it fails in all of them, wherever they are within.
@@ -135,8 +147,28 @@ def agreeing() -> Iterator[None]:
         exchange(None)
 
 
-def lost(error: RuntimeError) -> ProcessLost:
-    """What to raise for an error in speaking to the others: who has ended, if that was on this machine."""
+@contextlib.contextmanager
+def speaking() -> Iterator[None]:
+    """Around what is sent to the others: errors there become ProcessLost."""
+    global _speaking_since
+    _speaking_since = time.monotonic()
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        raise _lost(error) from error
+    finally:
+        _speaking_since = None
+
+
+def earliest_signal() -> float:
+    """When a signal whose handler runs now may have come: while a process waits for the others, Python runs none."""
+    return time.monotonic() if _speaking_since is None else _speaking_since
+
+
+def _lost(error: RuntimeError) -> ProcessLost:
+    """Who has ended, if that was on this machine."""
     here, until = socket.gethostname(), time.monotonic() + _SECONDS_TO_END
     gone: list[str] = []
     while not gone and time.monotonic() < until:
@@ -151,10 +183,8 @@ def lost(error: RuntimeError) -> ProcessLost:
 def _gather(error: int | None, value: Any) -> tuple[list[int | None], list[Any]]:
     """The errors' exit codes and the values of all processes."""
     received: list[Any] = [None] * size()
-    try:
+    with speaking():
         dist.all_gather_object(received, (error, value))
-    except RuntimeError as trouble:
-        raise lost(trouble) from trouble
     return [code for code, _ in received], [what for _, what in received]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,9 +120,16 @@ IN_DATA_ROOT: dict[str, Callable[..., Source]] = {
 
 
 def _open(name: str, folder: Path, download: bool, construct: Callable[[], Any]) -> Any:
-    """What `construct` makes, with torchvision's troubles told as ours."""
+    """What `construct` makes, with torchvision's troubles told as ours. Of several processes one downloads at a time,
+    and the next finds the files."""
     try:
-        return construct()
+        with contextlib.ExitStack() as held:
+            if download:
+                folder.mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context(open(folder / "download.lock", "w"))
+                with contextlib.suppress(OSError):  # a file system without locks
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            return construct()
     except ImportError as error:
         raise DataError(f"{name} needs {error.name}, which is not installed: pip install {error.name}") from error
     except MemoryError:

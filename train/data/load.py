@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import torch
+
+from train.base.capacity import check_fits
 from train.base.errors import DataError
 
 from .folder import open_path
@@ -55,7 +58,8 @@ def load_images(
     cache: folder for decoded sets that need more than `memory_limit` bytes, `~/.cache/gan_ops` if not given.
     unreadable_limit: how many files may be skipped, with a warning that names them.
 
-    DataError, a ValueError with a message of one line, for all that the user can mend.
+    DataError, a ValueError with a message of one line, for all that the user can mend; UsageError, another, where so
+    many glyphs cannot be.
     """
     check_resolution(resolution)
     if size is not None and size < 1:
@@ -63,7 +67,9 @@ def load_images(
     if test and spec not in TEST_PARTS:
         raise DataError(f"data {spec!r} has no test images of its own, as {', '.join(TEST_PARTS)} have")
     if spec in VARIANTS:
-        source = Glyphs(resolution, GLYPHS if size is None else size, seed, spec)
+        count = GLYPHS if size is None else size
+        check_fits(8 * count, torch.device("cpu"), f"size={count}")  # their labels alone
+        source = Glyphs(resolution, count, seed, spec)
     elif spec == "digits":
         source = open_digits(resolution)
     elif spec in IN_DATA_ROOT:

@@ -23,7 +23,7 @@ def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
     if processes.size() == 1:
         return list(tensors)
     means: dict[int, Tensor] = {}
-    try:
+    with processes.speaking():
         sent = []
         for places in _buckets(tensors):
             flat = torch.cat([tensors[i].reshape(-1) for i in places])
@@ -33,8 +33,6 @@ def mean(tensors: Sequence[Tensor]) -> list[Tensor]:
             flat /= processes.size()
             parts = flat.split([tensors[i].numel() for i in places])
             means |= {i: part.view(tensors[i].shape) for i, part in zip(places, parts, strict=True)}
-    except RuntimeError as error:
-        raise processes.lost(error) from error
     return [means[i] for i in range(len(tensors))]
 
 
@@ -62,10 +60,8 @@ def make_alike(tensors: Iterable[Tensor]) -> None:
         processes.exchange(None)  # one that has failed meanwhile says so here, and not in the middle of a message
         for tensor in tensors:
             given = tensor.contiguous()
-            try:
+            with processes.speaking():
                 dist.broadcast(given, 0)
-            except RuntimeError as error:
-                raise processes.lost(error) from error
             tensor.copy_(given)
 
 

@@ -96,6 +96,8 @@ class Trainer:
         self._weight = torch.tensor(1.0, device=device)
         self._seed = seed
         self._random = torch.Generator(device).manual_seed(stream_seed(seed, "steps", processes.rank()))
+        if processes.rank():  # layers that are random in training, such as dropout, draw from torch's own
+            torch.manual_seed(stream_seed(seed, "layers", processes.rank()))
         self._own_at_start = {name: value.clone() for name, value in game.own.state_dict().items()}
 
     @property
@@ -186,6 +188,7 @@ class Trainer:
         else:
             of_this_moment = f"steps from {self.images} on in {processes.size()}"
             self._random.manual_seed(stream_seed(self._seed, of_this_moment, processes.rank()))
+            torch.manual_seed(stream_seed(self._seed, of_this_moment + " layers", processes.rank()))
             self.game.own.load_state_dict(self._own_at_start)
 
     def _load_own(self, own: Mapping[str, Any]) -> None:

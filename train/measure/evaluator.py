@@ -53,7 +53,7 @@ class Evaluator:
                 pass
         return processes.from_first(lambda: self._compare(samples, parts))
 
-    def _compare(self, samples: Samples, parts: Iterator[tuple[Tensor, Outputs]]) -> dict[str, Any]:
+    def _compare(self, samples: Samples, parts: Iterator[tuple[Tensor | None, Outputs]]) -> dict[str, Any]:
         """What :meth:`measure` gives, of all images and their features."""
         distance, similarity = metrics.SlicedWasserstein(seed=self.seed, **SWD), metrics.MsSsim()
         features = self.plan.features
@@ -107,9 +107,11 @@ class Evaluator:
         about |= {"features": features and features.description, "seed": self.seed, "versions": versions()}
         return {"metrics": values, "deviations": deviations, "left_out": dict(self.plan.left_out), **about}
 
-    def _parts(self, samples: Samples) -> Iterator[tuple[Tensor, Outputs]]:
-        """All batches of images in their order, and what the features' network says of them."""
+    def _parts(self, samples: Samples) -> Iterator[tuple[Tensor | None, Outputs]]:
+        """All batches of images in their order (None from other processes where features are enough), and what the
+        features' network says of them."""
         features, every = self.plan.features, processes.size()
+        seen = "swd" in self.plan.names or "msssim" in self.plan.names
         mine = self._batches(samples, processes.rank(), every)
         for _ in range(-(-samples.count // (BATCH * every))):
             batch = next(mine, None)
@@ -118,8 +120,8 @@ class Evaluator:
                 yield batch, output
                 continue
             output = output and tuple(part.cpu() for part in output)
-            for one, its in processes.exchange((batch, output)):
-                if one is not None:
+            for one, its in processes.exchange((batch if seen else None, output)):
+                if one is not None or its is not None:
                     yield one, its and tuple(part.to(features.device) for part in its)
 
     def _batches(self, samples: Samples, first: int, every: int) -> Iterator[Tensor]:

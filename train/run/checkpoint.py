@@ -144,7 +144,8 @@ def prune(folder: Path, keep: int, spare: Path | None = None) -> None:
 
 def resuming(description: Mapping[str, Any], path: Path) -> str:
     """What to type to go on with a run's folder or with a checkpoint."""
-    return f"python -m train.{description['system']} --resume {shlex.quote(str(path))}"
+    start = "python" if processes.size() == 1 else f"torchrun --nproc-per-node {processes.on_this_machine()}"
+    return f"{start} -m train.{description['system']} --resume {shlex.quote(str(path))}"
 
 
 def check_system(state: Mapping[str, Any], name: str, path: Path, option: str = "") -> None:

@@ -77,16 +77,15 @@ class Loop:
         trainer = self.trainer
         purge = None if self._sizes is None else trainer.images
         first = processes.is_first()
-        if first:
-            self._log = RunLog(self.folder, sizes=self._sizes, purge_step=purge, tensorboard=self.tensorboard)
-        else:
-            self._log = NoLog()
-        trainer.say = self._say
+        self._log, trainer.say = NoLog(), self._say
         try:
-            for note in notes:
-                self._log.line(note)
-            if first and not (self.folder / "reals.png").exists():
-                save_png(self.folder / "reals.png", real_grid(self.lists, self.cadence, self.seed))
+            with processes.agreeing():
+                if first:
+                    self._log = RunLog(self.folder, sizes=self._sizes, purge_step=purge, tensorboard=self.tensorboard)
+                for note in notes:
+                    self._log.line(note)
+                if first and not (self.folder / "reals.png").exists():
+                    save_png(self.folder / "reals.png", real_grid(self.lists, self.cadence, self.seed))
             return self._train()
         finally:
             self._log.close()
@@ -153,30 +152,31 @@ class Loop:
         named = {name.removesuffix("_loss").upper(): loss for name, loss in values.items() if name.endswith("_loss")}
         losses = "  ".join(f"{move} {loss:.3f}" for move, loss in named.items())
         kimg, total = trainer.images / 1000, trainer.schedule.total / 1000
-        self._log.progress(
-            f"{position.resolution}x{position.resolution}  fade {position.fade:.2f}  kimg {kimg:.1f}/{total:g}"
-            f"  {1000 * per_image:.2f} s/kimg  {1 / per_image:.0f} img/s  {memory / 2**30:.2f} GB"
-            f"  left {duration(left)}  {losses}  skipped {skipped}"
-        )
-        self._log.stats(
-            trainer.images,
-            {
-                "kimg": kimg,
-                "step": trainer.steps,
-                "resolution": position.resolution,
-                "fade": position.fade,
-                "batch": position.batch,
-                "lr": position.lr,
-                # JSON has no NaN.
-                **{name: value if value == value else None for name, value in values.items()},
-                "skipped": skipped,
-                "seconds": self._seconds,
-                "seconds_per_kimg": 1000 * per_image,
-                "images_per_second": 1 / per_image,
-                "memory_bytes": memory,
-                "seconds_left": left,
-            },
-        )
+        with processes.agreeing():
+            self._log.progress(
+                f"{position.resolution}x{position.resolution}  fade {position.fade:.2f}  kimg {kimg:.1f}/{total:g}"
+                f"  {1000 * per_image:.2f} s/kimg  {1 / per_image:.0f} img/s  {memory / 2**30:.2f} GB"
+                f"  left {duration(left)}  {losses}  skipped {skipped}"
+            )
+            self._log.stats(
+                trainer.images,
+                {
+                    "kimg": kimg,
+                    "step": trainer.steps,
+                    "resolution": position.resolution,
+                    "fade": position.fade,
+                    "batch": position.batch,
+                    "lr": position.lr,
+                    # JSON has no NaN.
+                    **{name: value if value == value else None for name, value in values.items()},
+                    "skipped": skipped,
+                    "seconds": self._seconds,
+                    "seconds_per_kimg": 1000 * per_image,
+                    "images_per_second": 1 / per_image,
+                    "memory_bytes": memory,
+                    "seconds_left": left,
+                },
+            )
         if in_a_row:
             self._settled()
 
@@ -212,11 +212,11 @@ class Loop:
     def _save_grid(self) -> None:
         """As :func:`train.run.grids.sample_grid`, of the same inputs every time."""
         self.trainer.average_statistics()
-        if not processes.is_first():
-            return
-        picture = sample_grid(self.trainer, self.lists, self.views, self.cadence, self.seed)
-        save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
-        self._log.image("fakes", picture, self.trainer.images)
+        with processes.agreeing():
+            if processes.is_first():
+                picture = sample_grid(self.trainer, self.lists, self.views, self.cadence, self.seed)
+                save_png(self.folder / f"fakes_{self.trainer.images // 1000:06d}.png", picture)
+                self._log.image("fakes", picture, self.trainer.images)
 
     def _evaluate(self) -> None:
         """Measures the averaged networks; if they are the best so far, their checkpoint is written and stays."""
@@ -225,11 +225,11 @@ class Loop:
         self.trainer.average_statistics()
         with processes.agreeing():
             evaluation = self.evaluate(self.trainer.averages)
-        values = evaluation.pop("metrics")
-        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._log.stats(images, {"kimg": images / 1000, **finite, "evaluation": evaluation})
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
-        self._log.line(f"metrics  kimg {images / 1000:.1f}  {shown}  in {time.perf_counter() - start:.0f} s")
+            values = evaluation.pop("metrics")
+            finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            self._log.stats(images, {"kimg": images / 1000, **finite, "evaluation": evaluation})
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+            self._log.line(f"metrics  kimg {images / 1000:.1f}  {shown}  in {time.perf_counter() - start:.0f} s")
         leading, value = next(iter(values.items()))
         if math.isfinite(value) and self._is_best(leading, value) and self._settled():
             self._best = {"metric": leading, "value": value, "images": images}
@@ -247,7 +247,8 @@ class Loop:
             lines = map(json.loads, (self.folder / STATS).read_text().splitlines())
             return any("evaluation" in line and line["images"] == self.trainer.images for line in lines)
 
-        return processes.from_first(found)
+        with processes.agreeing():
+            return processes.from_first(found)
 
     def _is_best(self, metric: str, value: float) -> bool:
         if not self._best or self._best["metric"] != metric:

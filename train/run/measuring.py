@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from train.base import processes
 from train.data import ImageSet
 from train.engine.parallel import make_alike
 from train.measure.evaluator import Evaluator
@@ -33,6 +34,8 @@ def follow(
     images = {name: real_images(config, name, lists[name]) for name in dict.fromkeys((view.like, view.takes)) if name}
     real = RealImages(images[view.like], count)
     planned = plan(config.metrics, real, count, config.inception_weights, device, config.kid_subset)
+    network = planned.features and planned.features.label
+    processes.check_same({"what can be measured": planned.names, "network of features": network})
     if planned.features:
         make_alike(planned.features.parameters.values())  # another machine has trained another classifier
     evaluator = Evaluator(planned, real)

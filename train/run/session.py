@@ -69,6 +69,7 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
         print(schedule.table())
         return None
 
+    processes.check_same({**to_dict(config), "device": device.type, "resume": str(run.resume)})
     first = processes.is_first()
     if run.resume:
         folder = run.resume if run.resume.is_dir() else run.resume.parent
@@ -76,6 +77,7 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
             held.enter_context(locked(folder, "training"))
     saved = _checkpoint(run.resume) if run.resume else None
     lists = training_images(config)
+    processes.check_same({f"number of {name}": len(images) for name, images in lists.items()})
     notes = [describe(device)]
     if run.resume:
         notes += changed_images(folder, config, lists, system.program)

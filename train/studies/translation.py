@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 import tyro
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ SAMPLES = 20_000  # of each kind, to train the classifiers on
 CLASSIFIERS_SEED = 1000  # of those
 BATCH = 120
 GRID = 24, 64  # columns, and height of an image in the picture
+NOISE = 30  # largest standard deviation of the noise that classifiers are trained with, of 255
 INK = 20  # darkest pixels of 32x32 that say what colour a glyph has: a thin "I" has more
 FOOT, HEAD = 0.2, 0.8  # parts of the contrast that count as paper and as ink: noise is less
 
@@ -74,12 +76,11 @@ def main(args: Sequence[str] | None = None) -> int:
     config = state["config"]
     if {kind: config[kind] for kind in KINDS} != KINDS:
         raise UsageError(f"{path} translates {config['a']} to {config['b']}, and not {' to '.join(KINDS.values())}")
-    if options.seed == config["seed"]:
-        raise UsageError(f"seed={options.seed} is the run's own: its images are those that it has learnt from")
+    if options.seed - config["seed"] in range(len(KINDS)):
+        raise UsageError(f"seed={options.seed}: the run has learnt from images of this seed")
     networks = build_networks(path, state, torch.device("cpu"))
-    images = {
-        k: load_images(name, config["resolution"], seed=options.seed, size=options.images) for k, name in KINDS.items()
-    }
+    sizes = {"resolution": config["resolution"], "seed": options.seed, "size": options.images}
+    images = {kind: load_images(name, **sizes) for kind, name in KINDS.items()}
     judges = trained_judges(config["resolution"])
     rows = {
         "translated": {
@@ -111,17 +112,30 @@ def unchanged(x: Tensor) -> Tensor:
 def trained_judges(resolution: int) -> Judges:
     """The classifiers, trained or from the cache."""
     sets = [load_images(name, resolution, seed=CLASSIFIERS_SEED, size=SAMPLES) for name in KINDS.values()]
-    pixels = [images.level(resolution) for images in sets]
-    letters = _labelled("letters", torch.cat(pixels), torch.cat([images.labels for images in sets]))
+    pixels = [distorted(images.level(resolution), seed) for seed, images in enumerate(sets)]
+    letters = _labelled("letters", pixels, torch.cat([images.labels for images in sets]))
     kinds = torch.arange(len(sets)).repeat_interleave(SAMPLES)
-    typefaces = _labelled("typefaces", torch.cat([without_polarity(x)[0] for x in pixels]), kinds)
+    typefaces = _labelled("typefaces", [without_polarity(x)[0] for x in pixels], kinds)
     both = {name: trained_classifier(images) for name, images in (("letters", letters), ("typefaces", typefaces))}
     descriptions = {name: description for name, (_, description) in both.items()}
     return Judges(both["letters"][0], both["typefaces"][0], descriptions)
 
 
-def _labelled(name: str, pixels: Tensor, labels: Tensor) -> ImageSet:
-    return ImageSet.from_images(pixels, name=name, labels=labels, mirror=False)
+def _labelled(name: str, pixels: Sequence[Tensor], labels: Tensor) -> ImageSet:
+    return ImageSet.from_images(torch.cat(list(pixels)), name=name, labels=labels, mirror=False)
+
+
+def distorted(images: Tensor, seed: int) -> Tensor:
+    """Images uint8 [N, C, R, R], each with blur and noise of a strength of its own.
+
+    What drawn glyphs have and translations lack, sharp edges and flat paper, shall not be what a classifier goes by.
+    """
+    random = torch.Generator().manual_seed(seed)
+    blur, noise = torch.rand(2, len(images), 1, 1, 1, generator=random)
+    x = images.float()
+    x = torch.lerp(x, F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, 1), blur)
+    x = x + NOISE * noise * torch.randn(x.shape, generator=random)
+    return x.round().clamp(0, 255).to(torch.uint8)
 
 
 def without_polarity(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,7 +200,7 @@ def pictured(networks: Mapping[str, nn.Module], images: Mapping[str, ImageSet]) 
 def results(rows: Mapping[str, Mapping[str, Judged]]) -> str:
     """The table."""
     arrows = {"ab": "serif → sans-serif", "ba": "sans-serif → serif"}
-    head = ["images", "direction", "letter kept, %", "typeface of the other kind, %", "polarity, %", "cycle"]
+    head = ["images", "direction", "letter kept, %", "other kind of typeface, %", "other polarity, %", "cycle"]
     cells = [
         [name, arrows[d], *(f"{100 * part:.1f}" for part in one[:3]), f"{one.cycle:.3f}"]
         for name, directions in rows.items()
@@ -206,53 +220,56 @@ def page(
     """The whole page in Markdown."""
     config, trainer = state["config"], state["trainer"]
     command = shlex.join(["python", "-m", "train.studies.translation", str(options.source), "--out", str(options.out)])
-    accuracy = {name: f"{d['accuracy']:.1%} of {d['held_out']}" for name, d in judges.descriptions.items()}
-    parameters = sum(p.numel() for p in translator.parameters())
+    letters, typefaces = (
+        f"{d['accuracy']:.1%} of {d['held_out']} held-out images"
+        for d in (judges.descriptions[name] for name in ("letters", "typefaces"))
+    )
+    patch = 9 * 2 ** config["d_layers"] - 2  # height of what a score depends on
+    run = {
+        "images of each kind": f"{trainer['images']}, in {trainer['steps']} steps of {config['batch']}",
+        "translators": f"width {config['g_width']}, {config['g_blocks']} blocks, {config['g_norm']} norm;"
+        f" {sum(p.numel() for p in translator.parameters())} parameters each",
+        "critics": f"width {config['d_width']}, patches of {patch}x{patch} pixels, {config['d_norm']} norm",
+        "loss": f"{config['loss']}, {config['cycle_weight']:g} times the cycle's,"
+        f" {config['identity_weight']:g} times the identity's; a pool of {config['pool']}",
+        "learning rate": f"{config['lr']}, falling to 0 over the last {config['lr_decay']:.0%} of the run",
+        "precision, seed": f"{config['precision']}, {config['seed']}",
+    }
     return f"""# Serif to sans-serif and back
 
-CycleGAN (Zhu et al. 2017, arXiv 1703.10593) translates between two lists of images that are no pairs. Here one list has
-dark glyphs on light paper in serif typefaces (DejaVu Serif, STIX), and the other light glyphs on dark paper in sans-serif
-ones (DejaVu Sans, DejaVu Sans Mono). No glyph of one list has a partner in the other: letters come in another order, size,
-angle, place and colour. The first command trains with the preset `{config["preset"]}`, and the second writes this page:
+CycleGAN (Zhu et al. 2017, arXiv 1703.10593) translates between two lists of images that are no pairs. Here these are
+letters and digits: dark on light in serif typefaces (DejaVu Serif, STIX), and light on dark in sans-serif typefaces
+(DejaVu Sans, DejaVu Sans Mono). No image of one list has a partner in the other. This trains, and writes this page:
 
 ```sh
-python -m train.cyclegan --out {options.source}
+python -m train.cyclegan --out {shlex.quote(str(options.source))}
 {command}
 ```
 
 {results(rows)}
 
-![Inputs, translations and what these are translated back to, for both directions]({picture})
+![Inputs, translations, and these translated back, in both directions]({picture})
 
-The lines are: inputs, translations, and what these are translated back to; first serif to sans-serif, then
-sans-serif to serif.
+The lines show inputs, their translations, and these translated back: first serif to sans-serif, then the reverse.
 
 ## What is measured
 
-- {options.images} images of each kind are translated, of seed {options.seed}: the run, of seed {config["seed"]}, has
-  not seen them.
-- **Letter kept**: a classifier of the 36 letters and digits names the letter of the input. It was trained on other
-  images of both kinds, and is right about {accuracy["letters"]} images that were held out.
-- **Typeface**: a classifier of the two kinds of typeface says that it is of the other kind. It sees black glyphs on white,
-  whatever their polarity and colour were. It is right about {accuracy["typefaces"]} images that were held out.
-- **Polarity**: glyphs that were darker than their paper are lighter now, or the reverse.
-- **Cycle**: mean |x' − x| of inputs x and what their translations are translated back to, where black is 0 and white 1.
+{options.images} images of each kind, which the run has not seen, are translated.
 
-For comparison, the same is measured of the inputs with their colours inverted, and of the inputs themselves. Their
-typefaces are those of their own kind.
+- **Letter kept**: a classifier of the 36 letters and digits reads the letter of the input. It was trained on other
+  images of both kinds, and is right about {letters}.
+- **Other kind of typeface**: a classifier tells serif from sans-serif typefaces. It sees black glyphs on white paper:
+  polarity and colour are removed before. It is right about {typefaces}.
+- **Other polarity**: glyphs that were darker than their paper are lighter, or the reverse.
+- **Cycle**: mean |x' − x| of inputs x and their translations translated back, where black is 0 and white is 1.
+
+Both classifiers were trained on images with blur and noise, so that they go by shapes. The other rows show what they
+say of the inputs with inverted colours, and of the inputs themselves.
 
 ## The run
 
-{trainer["images"] / 1000:g} kimg of each kind in {trainer["steps"]} steps of {config["batch"]}, in {config["precision"]}. A translator has
-{parameters} parameters: width {config["g_width"]}, {config["g_blocks"]} residual blocks, {config["g_norm"]} norm. The critics have width
-{config["d_width"]} and judge patches of {_patch(config["d_layers"])}×{_patch(config["d_layers"])} pixels. The loss is {config["loss"]}, with weight {config["cycle_weight"]:g} for the cycle and
-{config["identity_weight"]:g} for the identity. The learning rate, {config["lr"]}, falls to 0 over the last {config["lr_decay"]:.0%} of the run.
+{table([["", ""], *([name, text] for name, text in run.items())], names=2)}
 """
-
-
-def _patch(layers: int) -> int:
-    """Height of what one score of a critic depends on."""
-    return 9 * 2**layers - 2
 
 
 if __name__ == "__main__":

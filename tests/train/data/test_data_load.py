@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from train.base.errors import UsageError
 from train.data import DataError, load_images, same_images
 
 
@@ -76,3 +77,8 @@ def test_what_names_the_same_images(tmp_path):
         assert same_images(str(folder), spec)
     assert not same_images(str(folder), str(other))
     assert same_images("glyphs", "glyphs") and not same_images("glyphs", "./glyphs")
+
+
+def test_more_glyphs_than_there_is_memory_for_are_refused():
+    with pytest.raises(UsageError, match=f"size={2**40}: that takes"):
+        load_images("glyphs", 32, size=2**40)

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from train.engine import parallel
+
 from .games import BATCH
 from .shares import PLAYED, outcome, play
 
@@ -52,3 +54,10 @@ def test_two_processes_train_as_one_does_on_both_shares(played: tuple[str, str],
         for part in ("weights", "averages", "state"):
             torch.testing.assert_close(first[part], alone[part], rtol=0, atol=1e-9)
         torch.testing.assert_close(first["losses"], alone["losses"], rtol=1e-5, atol=1e-6)  # kept in float32
+
+
+def test_messages_are_of_one_type_and_not_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "BUCKET", 10)
+    sizes = [(4, torch.float32), (6, torch.float32), (3, torch.float64), (1, torch.float32), (20, torch.float32)]
+    tensors = [torch.zeros(size, dtype=dtype) for size, dtype in sizes]
+    assert list(parallel._buckets(tensors)) == [[0, 1], [3], [4], [2]]
