@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from types import FrameType
 from typing import Any
 
@@ -13,20 +12,17 @@ import torch.distributed as dist
 
 from train.base import processes
 
-_ONE_WISH = 5.0
-"""Seconds in which further signals belong to the first: torchrun repeats to each process what the terminal sent it."""
-
 
 class StopSignals:
     """Within ``with``, the first SIGINT or SIGTERM sets :attr:`received`; the second acts at once.
 
-    Outside the main thread, where Python takes no signal handlers, nothing is caught.
+    Several processes ignore the second: torchrun repeats to each what the terminal has sent it, and kills those that do
+    not end. Outside the main thread, where Python takes no signal handlers, nothing is caught.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, Any] = {}
-        self._first = 0.0
         self._asked: tuple[torch.Tensor, dist.Work] | None = None
 
     def __enter__(self) -> StopSignals:
@@ -54,13 +50,6 @@ class StopSignals:
         return int(before[0]) or None
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        repeated = self.received is not None
-        if processes.size() > 1 and (not repeated or processes.earliest_signal() - self._first < _ONE_WISH):
-            self._first = self._first if repeated else time.monotonic()
-            self.received = self.received or number
-            return
-        self.received = number
+        self.received = self.received or number  # the other one may have come before this handler could run
         for either in self._before:
-            signal.signal(either, signal.SIG_DFL)
-        if repeated:  # within one process alone the default has acted already
-            signal.raise_signal(number)
+            signal.signal(either, signal.SIG_DFL if processes.size() == 1 else signal.SIG_IGN)

@@ -27,7 +27,6 @@ _SECONDS_TO_END = 2.0
 """Within which a process whose connections are closed has left the system's table too."""
 
 _joined: list[tuple[str, int]] = []  # host and process id of each, by rank
-_speaking_since: float | None = None
 
 
 class ProcessLost(TrainingError):
@@ -150,21 +149,12 @@ def agreeing() -> Iterator[None]:
 @contextlib.contextmanager
 def speaking() -> Iterator[None]:
     """Around what is sent to the others: errors there become ProcessLost."""
-    global _speaking_since
-    _speaking_since = time.monotonic()
     try:
         yield
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
         raise _lost(error) from error
-    finally:
-        _speaking_since = None
-
-
-def earliest_signal() -> float:
-    """When a signal whose handler runs now may have come: while a process waits for the others, Python runs none."""
-    return time.monotonic() if _speaking_since is None else _speaking_since
 
 
 def _lost(error: RuntimeError) -> ProcessLost:

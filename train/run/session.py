@@ -77,7 +77,7 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
             held.enter_context(locked(folder, "training"))
     saved = _checkpoint(run.resume) if run.resume else None
     lists = training_images(config)
-    processes.check_same({f"number of {name}": len(images) for name, images in lists.items()})
+    processes.check_same({f"number of images in {config.lists()[n]}": len(images) for n, images in lists.items()})
     notes = [describe(device)]
     if run.resume:
         notes += changed_images(folder, config, lists, system.program)
