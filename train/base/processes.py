@@ -79,6 +79,11 @@ def joined() -> Iterator[None]:
             yield
         exchange(None)  # they end together: torchrun ends all once one has ended with an error code
         dist.destroy_process_group()  # not after an error: it would wait for processes that have ended
+    except OtherFailed:
+        # For the same reason the one that failed must end first: else it might not come to say why.
+        with contextlib.suppress(RuntimeError):
+            dist.all_reduce(torch.zeros(()))
+        raise
     finally:
         _joined.clear()
 
