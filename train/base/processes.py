@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 LONGEST_WAIT = datetime.timedelta(hours=2)
 """For another process, which may be measuring or writing; one that ends is noticed at once."""
+_TIME_TO_SAY_WHY = datetime.timedelta(seconds=30)
 _SECONDS_TO_END = 2.0
 """Within which a process whose connections are closed has left the system's table too."""
 
@@ -79,6 +80,11 @@ def joined() -> Iterator[None]:
             yield
         exchange(None)  # they end together: torchrun ends all once one has ended with an error code
         dist.destroy_process_group()  # not after an error: it would wait for processes that have ended
+    except OtherFailed:
+        # For the same reason the one that failed must end first: else it might not come to say why.
+        with contextlib.suppress(RuntimeError):
+            dist.all_reduce(torch.zeros(()), async_op=True).wait(_TIME_TO_SAY_WHY)
+        raise
     finally:
         _joined.clear()
 
