@@ -9,15 +9,18 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from unittest.mock import patch
 
 import torch
-import torch.distributed as dist
 
 from benchmarks.machine import ROOT
 from benchmarks.steps import Ours
 from train.base import processes
 from train.base.memory import keep_freed_memory
+from train.engine import step
+from train.engine.parallel import mean
 from train.engine.precision import DTYPES
 
 NAMES = ("resolution", "channels", "latent", "batch", "precision")
@@ -78,31 +81,26 @@ def main(resolution: int, channels: int, latent: int, batch: int, precision: str
         player = Ours(resolution, channels, latent, DTYPES[precision])
         images = torch.rand(share, 3, resolution, resolution).contiguous(memory_format=torch.channels_last) * 2 - 1
 
-        def step() -> None:
+        def make_step() -> None:
             player.step(images, torch.randn(share, latent), torch.randn(share, latent), torch.rand(share))
 
-        print(bytes_of(step), file=say, flush=True)
+        print(bytes_of(make_step), file=say, flush=True)
         while sys.stdin.readline():
-            step()
+            make_step()
             print(file=say, flush=True)
 
 
-def bytes_of(step: object) -> int:
+def bytes_of(make_step: Callable[[], None]) -> int:
     """What a step gives to the other processes."""
-    total = 0
-    reduce = dist.all_reduce
+    given: list[torch.Tensor] = []
 
-    def counted(tensor: torch.Tensor, *args: object, **options: object) -> object:
-        nonlocal total
-        total += tensor.numel() * tensor.element_size()
-        return reduce(tensor, *args, **options)
+    def watched(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        given.extend(tensors)
+        return mean(tensors)
 
-    dist.all_reduce = counted
-    try:
-        step()
-    finally:
-        dist.all_reduce = reduce
-    return total
+    with patch.object(step, "mean", watched):
+        make_step()
+    return sum(tensor.numel() * tensor.element_size() for tensor in given)
 
 
 if __name__ == "__main__":

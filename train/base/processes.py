@@ -12,6 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -27,7 +28,13 @@ _TIME_TO_SAY_WHY = datetime.timedelta(seconds=30)
 _SECONDS_TO_END = 2.0
 """Within which a process whose connections are closed has left the system's table too."""
 
+_SECONDS_AWAKE = 0.1
+"""For which a process that waits for others on its machine keeps its core."""
+_SECONDS_BETWEEN_LOOKS = 0.2
+"""At whether they live."""
+
 _joined: list[tuple[str, int]] = []  # host and process id of each, by rank
+_kept: dict[type, Any] = {}
 
 
 class ProcessLost(TrainingError):
@@ -87,6 +94,14 @@ def joined() -> Iterator[None]:
         raise
     finally:
         _joined.clear()
+        _kept.clear()
+
+
+def kept(kind: type[T]) -> T:
+    """The one object of this kind that lives for as long as the processes are joined; made when first asked for."""
+    if kind not in _kept:
+        _kept[kind] = kind()
+    return _kept[kind]
 
 
 def share_of(batch: int, where: str = "") -> int:
@@ -163,17 +178,46 @@ def speaking() -> Iterator[None]:
         raise _lost(error) from error
 
 
+def wait_until(arrived: Callable[[], bool]) -> None:
+    """Waits for the others, all on this machine, without giving up the core to anything but another process that can
+    run: to wake one takes longer than most waits.
+
+    Raises:
+        ProcessLost: one of them has ended.
+    """
+    start = look = time.monotonic()
+    while not arrived():
+        now = time.monotonic()
+        time.sleep(0 if now - start < _SECONDS_AWAKE else 0.001)
+        if now - look > _SECONDS_BETWEEN_LOOKS:
+            look = now
+            if gone := _gone():
+                raise ProcessLost(_has_ended(gone))
+            if now - start > LONGEST_WAIT.total_seconds():
+                raise ProcessLost(f"process {rank()} of the run has waited for the others in vain, and ends")
+
+
 def _lost(error: RuntimeError) -> ProcessLost:
     """Who has ended, if that was on this machine."""
-    here, until = socket.gethostname(), time.monotonic() + _SECONDS_TO_END
+    until = time.monotonic() + _SECONDS_TO_END
     gone: list[str] = []
     while not gone and time.monotonic() < until:
-        gone = [f"{i} (process id {pid})" for i, (host, pid) in enumerate(_joined) if host == here and not _lives(pid)]
+        gone = _gone()
         time.sleep(0.05)
     if gone:
-        return ProcessLost(f"process {', '.join(gone)} of the run has ended, so process {rank()} ends too")
+        return ProcessLost(_has_ended(gone))
     reason = " ".join(str(error).split())
     return ProcessLost(f"process {rank()} of the run cannot reach another one, and ends: {reason}")
+
+
+def _gone() -> list[str]:
+    """Those of this machine's processes that have ended."""
+    here = socket.gethostname()
+    return [f"{i} (process id {pid})" for i, (host, pid) in enumerate(_joined) if host == here and not _lives(pid)]
+
+
+def _has_ended(gone: list[str]) -> str:
+    return f"process {', '.join(gone)} of the run has ended, so process {rank()} ends too"
 
 
 def _gather(error: int | None, value: Any) -> tuple[list[int | None], list[Any]]:
@@ -185,10 +229,9 @@ def _gather(error: int | None, value: Any) -> tuple[list[int | None], list[Any]]
 
 
 def _lives(pid: int) -> bool:
+    """Whether a process of this machine is there and has not ended."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
         return False
-    except PermissionError:
-        return True
-    return True
+    return state not in "ZX"

@@ -124,7 +124,7 @@ class Player:
         Returns:
             The gradients' norm and 1 if the step was skipped, else 0; 0-d float tensors.
         """
-        gradients = [_laid_out_like(p, gradient) for p, gradient in zip(self.active, gradients, strict=True)]
+        gradients = laid_out_like(self.active, gradients)
         if self._averages and averaging:
             gradients = self._with_historical_averaging(gradients)
         norm = get_total_norm(gradients)
@@ -193,6 +193,11 @@ class Player:
 def active_parameters(network: nn.Module) -> list[nn.Parameter]:
     """The parameters that a network uses at present: all, unless it says that it grows."""
     return network.active_parameters() if hasattr(network, "active_parameters") else list(network.parameters())
+
+
+def laid_out_like(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients in their parameters' memory layouts: fused Adam walks both as they lie."""
+    return [_laid_out_like(p, gradient) for p, gradient in zip(parameters, gradients, strict=True)]
 
 
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from train.engine.ema import average
 from train.engine.game import Batch, Game, Move, Stats, Update
 from train.engine.gradients import columns_of, gradients_of
 from train.engine.parallel import mean
-from train.engine.player import Player
+from train.engine.player import Player, laid_out_like
 from train.engine.precision import Autocast
 
 
@@ -146,7 +146,8 @@ class Step:
                 gradients += some
                 stats |= reported
                 batch |= columns_of(reported)
-            gradients, stats = _over_processes(gradients, stats)
+            active = [p for move in unit.moves for p in self._players[move.role].active]
+            gradients, stats = _over_processes(laid_out_like(active, gradients), stats)
             for move in unit.moves:
                 player = self._players[move.role]
                 own, gradients = gradients[: len(player.active)], gradients[len(player.active) :]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from train.base import processes
 from train.engine.game import Batch
+from train.engine.shared_memory import SharedMemory
 from train.engine.trainer import Trainer
 
 from .games import BATCH
@@ -66,9 +67,15 @@ def play(name: str, update: str, microbatch: int) -> Trainer:
 def main(path: Path) -> None:
     # They begin as one process would: with its random numbers and its order of the data.
     trainers = {played: play(*played, microbatch=BATCH) for played in PLAYED}
+    by_gloo = {("by gloo", update): play("Toy", update, microbatch=BATCH) for update in GAMES["Toy"].updates}
     with processes.joined():
         outcomes = {}
         for played, trainer in trainers.items():
+            Shared(trainer)
+            outcomes[played] = processes.exchange(outcome(trainer))
+        assert processes.kept(SharedMemory).serves
+        processes.kept(SharedMemory).serves = False  # as with processes on several machines
+        for played, trainer in by_gloo.items():
             Shared(trainer)
             outcomes[played] = processes.exchange(outcome(trainer))
         if processes.is_first():

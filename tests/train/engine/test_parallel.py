@@ -61,3 +61,8 @@ def test_messages_are_of_one_type_and_not_too_large(monkeypatch: pytest.MonkeyPa
     sizes = [(4, torch.float32), (6, torch.float32), (3, torch.float64), (1, torch.float32), (20, torch.float32)]
     tensors = [torch.zeros(size, dtype=dtype) for size, dtype in sizes]
     assert list(parallel._buckets(tensors)) == [[0, 1], [3], [4], [2]]
+
+
+@pytest.mark.parametrize("update", ["alternating", "joint", "merged"])
+def test_gloo_gives_what_shared_memory_gives(update: str, outcomes: Any) -> None:
+    torch.testing.assert_close(outcomes["by gloo", update], outcomes["Toy", update], rtol=0, atol=0)
