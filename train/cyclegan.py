@@ -115,7 +115,7 @@ class CycleganConfig(TrainConfig):
 
 
 PRESETS = {
-    # Sized for two CPU cores: 14 minutes of one. Layer norm, since instance norm loses the colours of flat paper.
+    # Sized for two CPU cores: eleven minutes. Layer norm, since instance norm loses the colours of flat paper.
     "glyphs": CycleganConfig(
         precision="auto",
         kimg=36.0,
