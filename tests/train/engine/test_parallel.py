@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from typing import Any
@@ -61,6 +62,12 @@ def test_messages_are_of_one_type_and_not_too_large(monkeypatch: pytest.MonkeyPa
     sizes = [(4, torch.float32), (6, torch.float32), (3, torch.float64), (1, torch.float32), (20, torch.float32)]
     tensors = [torch.zeros(size, dtype=dtype) for size, dtype in sizes]
     assert list(parallel._buckets(tensors)) == [[0, 1], [3], [4], [2]]
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="other processors may show writes in another order")
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="there is no memory to share")
+def test_processes_of_one_machine_share_memory(outcomes: Any) -> None:
+    assert outcomes["shared memory"]
 
 
 @pytest.mark.parametrize("update", ["alternating", "joint", "merged"])
