@@ -116,7 +116,7 @@ class VaeGanConfig(ImagesConfig):
 
 
 PRESETS: dict[str, VaeGanConfig] = {
-    # Sized for two CPU cores: seven minutes. Longer runs draw sharper glyphs, but more and more of them light on dark.
+    # Sized for two CPU cores: eight minutes. Longer runs draw sharper glyphs, but more and more of them light on dark.
     # With layer norm D sees each image alone. Its features say little about colours, so pixels count too, and the prior
     # the more.
     "glyphs": VaeGanConfig(
