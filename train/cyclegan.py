@@ -22,7 +22,7 @@ from train.base.values import Range, Size
 from train.data import ImageSet, same_images
 from train.data.sources import Images, Lists
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats
-from train.engine.schedule import Position, Schedule, growing_schedule
+from train.engine.schedule import Position, Schedule
 from train.engine.trainer import Trainer
 from train.gan import options
 from train.gan.build import trainer_of
@@ -102,16 +102,7 @@ class CycleganConfig(TrainConfig):
     def schedule(self) -> Schedule:
         """One phase, over whose end the learning rate falls."""
         self.check()
-        return growing_schedule(
-            self.resolution,
-            self.resolution,
-            fade={4: 0.0},
-            stable={4: self.kimg},
-            batch=self.table("batch", int),
-            microbatch=self.table("microbatch", int),
-            lr=self.table("lr"),
-            lr_decay=self.lr_decay,
-        )
+        return self.one_phase(self.lr_decay)
 
 
 PRESETS = {

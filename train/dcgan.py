@@ -16,7 +16,7 @@ from models.parts.norms import DNorm, GNorm
 from train.base.errors import UsageError, run_program
 from train.base.values import Size
 from train.data import ImageSet
-from train.engine.schedule import Schedule, growing_schedule
+from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning, KPlusOne
@@ -81,15 +81,7 @@ class DcganConfig(GanConfig):
     def schedule(self) -> Schedule:
         """One phase at the full resolution."""
         self.check()
-        return growing_schedule(
-            self.resolution,
-            self.resolution,
-            fade={4: 0.0},
-            stable={4: self.kimg},
-            batch=self.table("batch", int),
-            microbatch=self.table("microbatch", int),
-            lr=self.table("lr"),
-        )
+        return self.one_phase()
 
 
 _PHOTOS = {"resolution": 64, "ema_kimg": "10", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}

@@ -23,7 +23,7 @@ from train.base.values import Size
 from train.data import ImageSet
 from train.data.sources import Images
 from train.engine.game import Role
-from train.engine.schedule import Schedule, growing_schedule
+from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.autoencoding import VaeGan
 from train.gan.build import trainer_of
@@ -104,15 +104,7 @@ class VaeGanConfig(ImagesConfig):
     def schedule(self) -> Schedule:
         """One phase at the full resolution."""
         self.check()
-        return growing_schedule(
-            self.resolution,
-            self.resolution,
-            fade={4: 0.0},
-            stable={4: self.kimg},
-            batch=self.table("batch", int),
-            microbatch=self.table("microbatch", int),
-            lr=self.table("lr"),
-        )
+        return self.one_phase()
 
 
 PRESETS: dict[str, VaeGanConfig] = {

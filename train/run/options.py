@@ -23,7 +23,7 @@ import tyro
 from train.base.errors import UsageError
 from train.base.tables import Number, parse_table
 from train.base.values import Range, Seed, check_values
-from train.engine.schedule import Schedule
+from train.engine.schedule import Schedule, growing_schedule
 from train.measure.metric_names import KID_SUBSET
 
 Config = TypeVar("Config", bound="TrainConfig")
@@ -117,6 +117,12 @@ class TrainConfig:
     def lists(self) -> dict[str, str]:
         """The lists of images that a run has: by name, what ``load_images`` is asked for."""
         raise NotImplementedError
+
+    def one_phase(self, lr_decay: float = 0.0) -> Schedule:
+        """The schedule of networks of one resolution; the learning rate falls to 0 over a last part of it."""
+        size, images = self.resolution, {name: self.table(name, int) for name in ("batch", "microbatch")}
+        lengths = {"fade": {4: 0.0}, "stable": {4: self.kimg}}
+        return growing_schedule(size, size, **lengths, **images, lr=self.table("lr"), lr_decay=lr_decay)
 
     def begun_at(self: Config, resolution: int) -> Config:
         """The options for networks that have reached a resolution already."""
