@@ -47,11 +47,22 @@ class FeatureMatching(Objective):
     height: int = 4
     compares = True
 
+    @property
+    def shown(self) -> bool:
+        return self.objective.shown
+
+    @property
+    def outputs(self) -> int:
+        return self.objective.outputs
+
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         return self.objective.d(real, fake, stats)
 
     def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
         return feature_matching(self._map(real), self._map(fake))
+
+    def witness(self, points: Scores | Tensor, real: Scores | Tensor, fake: Scores | Tensor) -> Tensor:
+        return self.objective.witness(points, real, fake)
 
     def after(self, stats: Stats) -> None:
         self.objective.after(stats)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from gan_ops.objectives.scores import Scores
+from gan_ops.objectives.scores import Scores, score_of
+
+if TYPE_CHECKING:
+    from gan_ops.objectives.penalties import Penalty
 
 __all__ = ["Objective", "Stats"]
 
@@ -19,11 +23,20 @@ class Objective:
 
     Scores are tensors [N], one a sample and higher for what is more real, or :class:`Scores`, of which most objectives
     read ``score`` alone. Losses are scalars, means over the batch. Options are fields of a dataclass. An objective that
-    remembers something between steps is an ``nn.Module`` too, with that in buffers.
+    remembers something between steps is an ``nn.Module`` too, with that in buffers; its parameters, if it has any,
+    are moved with the critic's, and its method ``retract_`` brings them back to where they must lie after each update.
     """
 
     compares = False
     """Whether the generator's loss needs the scores of real samples too."""
+    shown = False
+    """Whether losses read the samples too: scores must be :class:`Scores` with ``x``."""
+    outputs = 1
+    """How many values the critic gives for a sample: 1 for scores [N], K for vectors [N, K]."""
+    clip = 0.0
+    """The trainer brings the critic's parameters into [−clip, clip] after each update; 0 for no bound."""
+    penalties: tuple[Penalty, ...] = ()
+    """Those on the critic's gradient that the trainer adds to its loss."""
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         """The critic's loss from its scores of real and of generated samples; may report something to ``stats``."""
@@ -33,11 +46,24 @@ class Objective:
         """The generator's loss from the scores of its samples, and of real ones where it :attr:`compares`."""
         raise NotImplementedError
 
+    def witness(self, points: Scores | Tensor, real: Scores | Tensor, fake: Scores | Tensor) -> Tensor:
+        """The function [N] that the loss integrates, at any points: what penalties take the gradient of.
+
+        That is the score itself, but for critics with vectors, where it depends on both batches too.
+        """
+        return score_of(points)
+
     def after(self, stats: Stats) -> None:
         """Called once a step, after the updates, with what the losses reported: an objective that remembers moves on.
 
         It changes its buffers in place and does not wait for the device.
         """
+
+
+def report(stats: Stats | None, **values: Tensor) -> None:
+    """Adds numbers to what a loss reports, if anybody wants to know; they are cut from the graph."""
+    if stats is not None:
+        stats.update({name: value.detach() for name, value in values.items()})
 
 
 def check_not_negative(options: object, *names: str) -> None:
@@ -46,3 +72,11 @@ def check_not_negative(options: object, *names: str) -> None:
         value = getattr(options, name)
         if not 0 <= value < math.inf:
             raise ValueError(f"{name}={value} is not a finite number of at least 0")
+
+
+def check_positive(options: object, *names: str) -> None:
+    """ValueError unless these fields are finite numbers above 0."""
+    for name in names:
+        value = getattr(options, name)
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name}={value} is not a finite number above 0")

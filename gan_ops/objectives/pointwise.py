@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_ops.objectives.objective import Objective, Stats, check_not_negative
+from gan_ops.objectives.objective import Objective, Stats, check_not_negative, check_positive
 from gan_ops.objectives.penalties import WganGP
 from gan_ops.objectives.scores import Scores, score_of
 
@@ -49,13 +48,12 @@ class ClippedWasserstein(Wasserstein):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.clip < math.inf:
-            raise ValueError(f"clip={self.clip} is not a finite number above 0")
+        check_positive(self, "clip")
 
 
 @dataclass(frozen=True)
 class WassersteinGP(Wasserstein):
-    """:class:`Wasserstein` with the gradient penalty :attr:`penalty`, which the trainer adds to the critic's loss.
+    """:class:`Wasserstein` with the gradient penalty of :attr:`penalties`, which the trainer adds to the critic's loss.
 
     Gulrajani et al. 2017, eq. 3, with the target of Karras et al. 2018, appendix A.1 and D (750 for CIFAR-10).
     """
@@ -68,9 +66,9 @@ class WassersteinGP(Wasserstein):
         check_not_negative(self, "weight", "target")
 
     @property
-    def penalty(self) -> WganGP:
-        """weight·E[(‖∇D(x̂)‖ − target)²/target²] between real and generated samples."""
-        return WganGP(self.weight, self.target)
+    def penalties(self) -> tuple[WganGP, ...]:
+        """weight·E[(‖∇D(x̂)‖ − target)²/target²] between real and generated samples; none of weight 0."""
+        return (WganGP(self.weight, self.target),) if self.weight else ()
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def test_impossible_values_are_named(make, message):
 
 
 def test_the_penalty_of_wgan_gp_has_its_weight_and_target():
-    assert WassersteinGP(2.0, 750.0, drift=0.001).penalty == WganGP(2.0, 750.0)
+    assert WassersteinGP(2.0, 750.0, drift=0.001).penalties == (WganGP(2.0, 750.0),)
 
 
 @pytest.mark.parametrize("objective", [Minimax(), NonSaturating()], ids=str)

@@ -94,13 +94,11 @@ class Techniques:
 
     def penalties(self) -> tuple[Penalty, ...]:
         """Those that the loss brings along, then the others."""
-        loss = self._loss()
-        brought = [loss.penalty] if isinstance(loss, objectives.WassersteinGP) and loss.weight > 0 else []
-        return (*brought, *parse_specs(self.penalty, PENALTIES, "penalty"))
+        return (*self._loss().penalties, *parse_specs(self.penalty, PENALTIES, "penalty"))
 
     def clip(self) -> float:
         """The bound of D's weights; 0 for none."""
-        return getattr(self._loss(), "clip", 0.0)
+        return self._loss().clip
 
     def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
         """Both players' optimizers."""
