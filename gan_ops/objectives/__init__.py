@@ -1,8 +1,10 @@
 """What discriminator and generator minimise: small objects on scores and gradients, independent of trainers."""
 
 from gan_ops.objectives import penalties, semi_supervised
+from gan_ops.objectives.energies import Began, EnergyMargin, LossSensitive, Magan, pulling_away
 from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
 from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
+from gan_ops.objectives.mutual_information import jensen_shannon_information
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.penalties import R1, R2, Dragan, GradientPenalty, Penalty, WganGP, WganLP
 from gan_ops.objectives.pointwise import (
@@ -21,12 +23,16 @@ from gan_ops.objectives.variational import NormalPosterior, normal_distance, pri
 __all__ = [
     "R1",
     "R2",
+    "Began",
     "ClippedWasserstein",
     "Dragan",
+    "EnergyMargin",
     "FeatureMatching",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
+    "LossSensitive",
+    "Magan",
     "Minimax",
     "NonSaturating",
     "NormalPosterior",
@@ -42,9 +48,11 @@ __all__ = [
     "gradient_at",
     "gradient_of",
     "interleave",
+    "jensen_shannon_information",
     "normal_distance",
     "penalties",
     "prior_divergence",
+    "pulling_away",
     "score_gradient",
     "score_of",
     "scores_of",
