@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gan_ops._types import accumulable
-from gan_ops.objectives.objective import Objective, Stats, check_not_negative, check_positive, report
+from gan_ops.objectives.objective import (
+    Objective,
+    Stats,
+    check_count,
+    check_named,
+    check_not_negative,
+    check_positive,
+    report,
+)
 from gan_ops.objectives.scores import Scores, score_of
 
 __all__ = ["Began", "EnergyMargin", "LossSensitive", "Magan", "pulling_away"]
@@ -93,7 +101,7 @@ class Magan(Objective, nn.Module):
 
     def __post_init__(self) -> None:
         super().__init__()
-        check_positive(self, "epoch", "pretraining")
+        check_count(self, "epoch", "pretraining")
         self.register_buffer("step", torch.tensor(0))
         for name in ("margin", "real_sum", "fake_sum", "last_fake"):
             self.register_buffer(name, torch.tensor(0.0))
@@ -191,8 +199,7 @@ class LossSensitive(Objective):
 
     def __post_init__(self) -> None:
         check_not_negative(self, "weight", "distance")
-        if self.form not in ("paper", "generalized"):
-            raise ValueError(f"form={self.form!r} is neither 'paper' nor 'generalized'")
+        check_named(self, "form", ("paper", "generalized"))
         if not -1 <= self.slope <= 1:
             raise ValueError(f"slope={self.slope} is not between -1 and 1")
 

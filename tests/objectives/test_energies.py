@@ -320,7 +320,7 @@ def test_samples_are_asked_for():
         (lambda: Magan(pretraining=0), "pretraining=0"),
         (lambda: Began(gamma=math.nan), "gamma=nan"),
         (lambda: Began(rate=-0.1), "rate=-0.1"),
-        (lambda: LossSensitive("other"), "form='other' is neither"),
+        (lambda: LossSensitive("other"), "form='other' is not one of paper, generalized"),
         (lambda: LossSensitive(weight=-1.0), "weight=-1.0"),
         (lambda: LossSensitive(distance=math.inf), "distance=inf"),
         (lambda: LossSensitive(slope=1.5), "slope=1.5 is not between -1 and 1"),
