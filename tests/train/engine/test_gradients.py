@@ -47,28 +47,33 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [N, 1, 4, 4] → scores, so steep that some gradients are longer than 1 and some are not."""
+    """x [N, pack, 4, 4] → scores [N] or [N, outputs], so steep that some gradients are longer than 1 and some are
+    not."""
 
-    def __init__(self) -> None:
+    def __init__(self, pack: int = 1, outputs: int = 1) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(12, 1))
+        self.layers = nn.Sequential(nn.Conv2d(pack, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(12, outputs))
 
     def forward(self, x: Tensor) -> Scores:
-        return Scores(6 * self.layers(x)[:, 0])
+        scores = 6 * self.layers(x)
+        return Scores(scores[:, 0] if scores.shape[1] == 1 else scores)
 
 
-def gan(loss: str = "non-saturating", penalty: str = "", d_steps: int = 1) -> Make:
+def gan(loss: str = "non-saturating", penalty: str = "", d_steps: int = 1, pack: int = 1, norm: str = "") -> Make:
     """Tiny networks without any statistics of a batch."""
 
     def make(update: str, **options: Any) -> Trainer:
         torch.manual_seed(3)
         techniques = Techniques(loss=loss, penalty=penalty)
+        objective = techniques.objective()
         game = Gan(
             Generator(),
-            Discriminator(),
+            Discriminator(pack, objective.outputs),
             techniques.roles((0.0, 0.99)),
-            techniques.objective(),
+            objective,
             latent=2,
+            pack=pack,
+            gradient_norm=norm,
             penalties=techniques.penalties(),
             d_steps=d_steps,
             shared_latents=update == "merged",
