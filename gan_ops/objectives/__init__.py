@@ -12,7 +12,7 @@ from gan_ops.objectives.integral import (
     WassersteinDiv,
 )
 from gan_ops.objectives.kernels import Mmd, squared_mmd
-from gan_ops.objectives.normalized import gradient_normalized
+from gan_ops.objectives.normalized import GradientNorm, gradient_normalized
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.pairs import pair_distances
 from gan_ops.objectives.penalties import R1, R2, Dragan, GradientPenalty, Penalty, WganDiv, WganGP, WganLP
@@ -36,6 +36,7 @@ __all__ = [
     "ClippedWasserstein",
     "Dragan",
     "FeatureMatching",
+    "GradientNorm",
     "Fisher",
     "GradientPenalty",
     "Hinge",

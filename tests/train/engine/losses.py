@@ -93,6 +93,43 @@ def fisher(real: Scores, fake: Scores) -> Tensor:
     return -(real.score.mean() - fake.score.mean() - 1e-6 / 2 * (omega - 1) ** 2)
 
 
+def of_others(k: Tensor) -> Tensor:
+    """The mean of [N, N] without its diagonal."""
+    return (k - k.diagonal().diag()).sum() / (len(k) * (len(k) - 1))
+
+
+def squared_mmd(kernel: Callable[[Tensor], Tensor]) -> Losses:
+    """Gretton et al. 2012, equation 3, of a kernel of the squared distance."""
+
+    def of(real: Scores, fake: Scores) -> Tensor:
+        x, y = real.score, fake.score
+        k = [kernel((a[:, None] - b[None]).square().sum(2)) for a, b in ((x, x), (y, y), (x, y))]
+        return of_others(k[0]) + of_others(k[1]) - 2 * k[2].mean()
+
+    return Losses(lambda real, fake: -of(real, fake), lambda fake, real: of(real, fake))
+
+
+def gaussian(square: Tensor) -> Tensor:
+    return sum((-square / (2 * width**2)).exp() for width in (1, 2, 4, 8, 16))
+
+
+def gaussian_witness(points: Scores, real: Scores, fake: Scores) -> Tensor:
+    """E k(t, x) − E k(t, G(z)) at points t: Bińkowski et al. 2018, section 2.1."""
+    x, y = ((points.score[:, None] - other.score).square().sum(2) for other in (real, fake))
+    return gaussian(x).mean(1) - gaussian(y).mean(1)
+
+
+def c_transform(real: Scores, fake: Scores) -> Tensor:
+    """Mallasto et al. 2019 with the Euclidean distance: minus the dual value."""
+    costs = (real.x.flatten(1)[:, None] - fake.x.flatten(1)).square().sum(2).sqrt()
+    return -real.score.mean() - (costs - real.score[:, None]).amin(0).mean()
+
+
+def distance_of_means(real: Scores, fake: Scores) -> Tensor:
+    """Mroueh et al. 2017, IPM of means, with the Euclidean norm."""
+    return (real.score.mean(0) - fake.score.mean(0)).square().sum().sqrt()
+
+
 LOSSES: dict[str, Losses] = {
     "minimax": Losses(
         lambda real, fake: -real.score.sigmoid().log().mean() - (1 - fake.score.sigmoid()).log().mean(),
@@ -128,5 +165,10 @@ LOSSES: dict[str, Losses] = {
     "relativistic(of=least-squares)": averaged(to_one),
     "relativistic(of=hinge)": averaged(hinge),
     "qp": Losses(quadratic_potential, minus_score),
+    "mmd(kernel=gaussian,outputs=3,weight=10)": squared_mmd(gaussian),
+    "c-transform": Losses(c_transform, lambda fake, real: -c_transform(real, fake)),
+    "mcgan(outputs=3)": Losses(
+        lambda real, fake: -distance_of_means(real, fake), lambda fake, real: distance_of_means(real, fake)
+    ),
     "fisher": Losses(fisher, lambda fake, real: real.score.mean() - fake.score.mean()),
 }

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gan_ops.objectives import Scores
 from train.engine.game import Batch
 
-from .losses import LOSSES, cross_entropy
+from .losses import LOSSES, cross_entropy, gaussian_witness
 
 Networks = Mapping[str, nn.Module]
 Plain = Callable[[Networks, Batch, Networks], Tensor]
@@ -28,6 +28,13 @@ def d_loss(loss: str, real: Tensor, fake: Tensor) -> Tensor:
 
 def g_loss(loss: str, fake: Tensor) -> Tensor:
     return LOSSES[loss].g(Scores(fake), Scores(fake))
+
+
+NORMALISED = {
+    "gradient": lambda score, length: score / (length + score.abs()),
+    "gradient-v2": lambda score, length: score * length / (length**2 + 0.1),
+}
+"""Scores divided by their gradients' lengths: Wu et al. 2021, equation 9, and Bhaskara et al. 2022."""
 
 
 # ---- the game of two players
@@ -119,7 +126,7 @@ class TwoPlayers:
     def penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
         real = self.real(b, "D")
         fake = self.generated(nets, b, "D").detach()
-        if name in ("wgan-gp", "wgan-lp"):
+        if name in ("wgan-gp", "wgan-lp", "wgan-div"):
             u = b["D/between"][:: self.pack].repeat_interleave(self.pack).view(-1, 1, 1, 1)
             x = (1 - u) * real + u * fake
         elif name == "dragan":
@@ -127,10 +134,15 @@ class TwoPlayers:
         else:
             x = real if name == "r1" else fake
         x = x.detach().requires_grad_()
-        score = self.judged(nets, x, b.get("D/labels")).score
+        scores = self.judged(nets, x, b.get("D/labels"))
+        score = scores.score
+        if score.dim() == 2:
+            score = gaussian_witness(scores, *(self.judged(nets, other, b.get("D/labels")) for other in (real, fake)))
         norm = torch.autograd.grad(score.sum(), x, create_graph=True)[0].reshape(len(score), -1).norm(dim=1)
         if name in ("r1", "r2"):
             return 10 / 2 * (norm**2).mean()
+        if name == "wgan-div":
+            return 2 * (norm**6).mean()
         return 10 * ((norm - 1).clamp(min=0) if name == "wgan-lp" else norm - 1).square().mean()
 
 
