@@ -17,6 +17,7 @@ from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
 from gan_ops.objectives.semi_supervised import real_score
 from models.parts.generators import LatentGenerator, doubling
+from models.parts.minibatches import one_by_one
 from models.parts.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
 from models.parts.precision import widened
 from models.parts.scores import scores_in
@@ -130,12 +131,7 @@ class Discriminator(nn.Module):
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        if batches > 1 and self._batch_norm:
-            # Batch norm must see each minibatch alone.
-            apart = zip(*(self._maps(x[i::batches]) for i in range(batches)), strict=True)
-            maps = tuple(torch.stack(some, 1).flatten(0, 1) for some in apart)  # batches × [n, …] → [N, …]
-        else:
-            maps = self._maps(x)
+        maps = one_by_one(self._maps, x, batches if self._batch_norm else 1)  # batch norm must see each alone
         h = maps[-1]
         flat = h.flatten(1)  # [N, C, 4, 4] → [N, 16·C]
         if self.minibatch is not None:

@@ -29,12 +29,12 @@ FIRST_IMAGES = 64  # or packs of real ones, that minibatch discrimination is sca
 
 
 def build_gan(
-    kind: type[Gan],
+    kind: Callable[..., Gan],
     config: GanConfig,
     schedule: Schedule,
     images: ImageSet,
     device: torch.device,
-    networks: Callable[[], tuple[nn.Module, nn.Module]],
+    networks: Callable[[], tuple[nn.Module, ...]],
     *,
     sizes: str,
     betas: tuple[float, float],
@@ -45,7 +45,8 @@ def build_gan(
     """What plays a game as the options say.
 
     Args:
-        networks: makes G and D.
+        kind: of its networks, roles, objective and options.
+        networks: makes G, D and whatever else the game has.
         sizes: the options that their sizes come from, for messages.
         betas: of both Adams.
         gradient_norm: see :class:`train.gan.critic.Critic`.
@@ -60,13 +61,12 @@ def build_gan(
         check_fits(4 * shown * values, device, f"batch={phase.batch} at {phase.resolution}x{phase.resolution}")
     check_networks(networks, device, sizes)
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    generator, discriminator = networks()
-    fit = partial(_fit_minibatch, discriminator, images, config, conditioning)
+    made = networks()
+    fit = partial(_fit_minibatch, made[1], images, config, conditioning)
     fit()
     source = Images(images, device, mirror=config.mirror, seed=config.seed)
     game = kind(
-        generator.to(device, memory_format=torch.channels_last),
-        discriminator.to(device, memory_format=torch.channels_last),
+        *(network.to(device, memory_format=torch.channels_last) for network in made),
         config.roles(betas),
         config.objective(),
         latent=config.latent,

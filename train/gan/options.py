@@ -59,7 +59,9 @@ GRADIENT_NORMS = get_args(GradientNorm)
 
 def loss_option(losses: Mapping[str, Objective]) -> Any:
     """The type of the option ``loss`` for these choices."""
-    help_line = f"What G and D minimise, a name or name(value=…): {listing(losses)}. docs/objectives.md has their papers."
+    help_line = (
+        f"What G and D minimise, a name or name(value=…): {listing(losses)}. docs/objectives.md has their papers."
+    )
     return Annotated[str, tyro.conf.arg(metavar="LOSS", help=help_line)]
 
 
