@@ -45,7 +45,7 @@ def build_gan(
     Args:
         networks: makes G and D.
         sizes: the options that their sizes come from, for messages.
-        betas: of both Adams.
+        betas: of both optimizers.
 
     Raises:
         UsageError: if networks or batches are larger than the memory, or the images are all alike, so that minibatch
