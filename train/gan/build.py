@@ -48,7 +48,7 @@ def build_gan(
         kind: of its networks, roles, objective and options.
         networks: makes G, D and whatever else the game has.
         sizes: the options that their sizes come from, for messages.
-        betas: of both Adams.
+        betas: of both optimizers.
         gradient_norm: see :class:`train.gan.critic.Critic`.
 
     Raises:

@@ -20,6 +20,7 @@ from train.base.processes import share_named, share_of
 from train.base.specs import listing, parse_spec, parse_specs
 from train.base.values import Range, Size, check_values
 from train.engine.game import Role, Update
+from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, OptimizerChoice, RMSProp
 from train.engine.schedule import Phase, Schedule
 from train.run.options import ImagesConfig
 
@@ -51,7 +52,14 @@ PENALTIES: Mapping[str, Penalty] = {
     "r2": objectives.R2(),
     "wgan-gp": objectives.WganGP(),
     "wgan-lp": objectives.WganLP(),
+    "wgan-div": objectives.WganDiv(),
     "dragan": objectives.Dragan(),
+}
+OPTIMIZERS: Mapping[str, OptimizerChoice] = {
+    "adam": Adam(),
+    "rmsprop": RMSProp(),
+    "optimistic": Optimistic(),
+    "optimistic-adam": OptimisticAdam(),
 }
 
 GRADIENT_NORMS = get_args(GradientNorm)
@@ -71,7 +79,15 @@ Penalties = Annotated[
     tyro.conf.arg(
         metavar="PENALTIES",
         help=f"Penalties on D's gradient, separated by commas; every=n: at each n-th step: {listing(PENALTIES)}"
-        " (r1, r2: Mescheder 2018, wgan-gp: Gulrajani 2017, wgan-lp: Petzka 2018, dragan: Kodali 2017).",
+        " (r1, r2: Mescheder 2018, wgan-gp: Gulrajani 2017, wgan-lp: Petzka 2018, wgan-div: Wu 2018, dragan: Kodali 2017).",
+    ),
+]
+OptimizerName = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="OPTIMIZER",
+        help=f"How G and D follow their gradients: {listing(OPTIMIZERS)} (rmsprop: Arjovsky 2017, with lr 5e-5;"
+        " optimistic, optimistic-adam: Daskalakis et al. 2018, mirror descent and algorithm 1).",
     ),
 ]
 
@@ -96,6 +112,7 @@ class Techniques:
     """Thousands of images over which the noise falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
     """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
+    optimizer: OptimizerName = "adam"
     d_steps: Annotated[int, Range(1, 1000)] = 1
     """Updates of D for each update of G, each with new images (Arjovsky et al. 2017: 5)."""
     pack: Annotated[int, Range(1, 64)] = 1
@@ -123,7 +140,8 @@ class Techniques:
 
     def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
         """Both players' optimizers."""
-        shared = {"betas": betas, "historical_averaging": self.historical_averaging}
+        rule = parse_spec(self.optimizer, OPTIMIZERS, "optimizer")
+        shared = {"betas": betas, "historical_averaging": self.historical_averaging, "optimizer": rule}
         return {"D": Role(("D",), lr=self.ttur, clip=self.clip(), **shared), "G": Role(("G",), **shared)}
 
     def check(self) -> None:
@@ -142,6 +160,7 @@ class Techniques:
                 f"d_steps={self.d_steps} cannot be combined with update={self.update!r}, where both players are"
                 " updated once from one state"
             )
+        parse_spec(self.optimizer, OPTIMIZERS, "optimizer")  # only to say at once what is wrong with it
         if not self.ttur > 0:
             raise UsageError(f"ttur={self.ttur}: D's learning rate must be positive")
         check_values(self)

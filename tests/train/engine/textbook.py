@@ -146,7 +146,7 @@ class TwoPlayers:
         return 10 * ((norm - 1).clamp(min=0) if name == "wgan-lp" else norm - 1).square().mean()
 
 
-CLASSES = {"r1": "R1", "r2": "R2", "wgan-gp": "WganGP", "wgan-lp": "WganLP", "dragan": "Dragan"}
+CLASSES = {"r1": "R1", "r2": "R2", "wgan-gp": "WganGP", "wgan-lp": "WganLP", "wgan-div": "WganDiv", "dragan": "Dragan"}
 
 
 # ---- translators and critics
