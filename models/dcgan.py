@@ -20,6 +20,7 @@ from models.parts.generators import LatentGenerator, doubling
 from models.parts.minibatches import one_by_one
 from models.parts.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
 from models.parts.precision import widened
+from models.parts.scores import scores_in
 
 SLOPE = 0.2
 """Of D's leaky ReLU, below zero."""
@@ -80,6 +81,7 @@ class Discriminator(nn.Module):
         norm: one of :data:`models.parts.norms.D_NORMS`.
         minibatch_kernels: those of a minibatch discrimination (Salimans et al. 2016, §3.2) of the last maps' means over
             the pixels, of ``minibatch_dim`` values each; 0 for none.
+        outputs: values of a score, without ``num_classes``: scores are [N], or [N, outputs] of more than one.
     """
 
     def __init__(
@@ -94,8 +96,11 @@ class Discriminator(nn.Module):
         num_classes: int = 0,
         minibatch_kernels: int = 0,
         minibatch_dim: int = 5,
+        outputs: int = 1,
     ):
         super().__init__()
+        if num_classes and outputs > 1:
+            raise ValueError(f"outputs={outputs} with num_classes={num_classes}: the score is that of the classes")
         _check(resolution, kernel_size, norm, D_NORMS)
         self.image_channels, self.resolution, self.num_classes = image_channels, resolution, num_classes
         self._batch_norm = norm == "batch"
@@ -115,7 +120,7 @@ class Discriminator(nn.Module):
         if minibatch_kernels:
             self.minibatch = gnn.MinibatchDiscrimination(before, minibatch_kernels, minibatch_dim)
             inputs += before + minibatch_kernels
-        self.out = finish(nn.Linear(inputs, num_classes or 1))
+        self.out = finish(nn.Linear(inputs, num_classes or outputs))
 
     def forward(self, x: Tensor, batches: int = 1) -> Scores:
         """Scores of x; ``maps`` are those of heights resolution/2, … 8, 4.
@@ -134,7 +139,7 @@ class Discriminator(nn.Module):
         out = widened(self.out(flat))
         if self.num_classes:
             return Scores(real_score(out), out, maps)
-        return Scores(out[:, 0], None, maps)
+        return Scores(scores_in(out), None, maps)
 
     def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What each block gives, down to [N, C, 4, 4]."""

@@ -1,6 +1,16 @@
 """What discriminator and generator minimise: small objects on scores and gradients, independent of trainers."""
 
 from gan_ops.objectives import penalties, semi_supervised
+from gan_ops.objectives.comparing import QuadraticPotential, R3Gan, Relativistic, Softmax
+from gan_ops.objectives.divergences import (
+    DIVERGENCES,
+    FAMILIES,
+    BoundarySeeking,
+    Divergence,
+    FGan,
+    LikelihoodRatio,
+    RatioFamily,
+)
 from gan_ops.objectives.energies import Began, EnergyMargin, LossSensitive, Magan, pulling_away
 from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
 from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
@@ -14,7 +24,7 @@ from gan_ops.objectives.integral import (
 )
 from gan_ops.objectives.kernels import Mmd, squared_mmd
 from gan_ops.objectives.mutual_information import jensen_shannon_information
-from gan_ops.objectives.normalized import gradient_normalized
+from gan_ops.objectives.normalized import GradientNorm, gradient_normalized
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.pairs import pair_distances
 from gan_ops.objectives.penalties import R1, R2, Dragan, GradientPenalty, Penalty, WganDiv, WganGP, WganLP
@@ -32,18 +42,25 @@ from gan_ops.objectives.semi_supervised import classification_loss
 from gan_ops.objectives.variational import NormalPosterior, normal_distance, prior_divergence
 
 __all__ = [
+    "DIVERGENCES",
+    "FAMILIES",
     "R1",
     "R2",
     "Began",
+    "BoundarySeeking",
     "CTransform",
     "ClippedWasserstein",
+    "Divergence",
     "Dragan",
     "EnergyMargin",
+    "FGan",
     "FeatureMatching",
     "Fisher",
+    "GradientNorm",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
+    "LikelihoodRatio",
     "LossSensitive",
     "Magan",
     "McGanCovariance",
@@ -55,7 +72,12 @@ __all__ = [
     "NormalPosterior",
     "Objective",
     "Penalty",
+    "QuadraticPotential",
+    "R3Gan",
+    "RatioFamily",
+    "Relativistic",
     "Scores",
+    "Softmax",
     "Wasserstein",
     "WassersteinDiv",
     "WassersteinGP",

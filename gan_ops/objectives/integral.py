@@ -96,7 +96,7 @@ class Fisher(Objective, nn.Module):
         self.register_buffer("multiplier", torch.zeros((), dtype=torch.float64))
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
-        real, fake = accumulable(score_of(real)), accumulable(score_of(fake))
+        real, fake = score_of(real), score_of(fake)
         difference = real.mean() - fake.mean()
         second_moment = 0.5 * (real.square().mean() + fake.square().mean())
         multiplier = self.multiplier.to(difference.dtype)
@@ -105,7 +105,7 @@ class Fisher(Objective, nn.Module):
         return -(difference + multiplier * constraint - self.rho / 2 * constraint.square())
 
     def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
-        return -accumulable(score_of(fake)).mean()
+        return -score_of(fake).mean()
 
     def after(self, stats: Stats) -> None:
         self.multiplier.sub_(self.rho * (1 - stats["fisher_second_moment"]))

@@ -39,13 +39,13 @@ def scores_of(value: Scores | Tensor) -> Scores:
 
 
 def score_of(value: Scores | Tensor) -> Tensor:
-    """The scores themselves, of a plain tensor too."""
-    return value if isinstance(value, Tensor) else value.score
+    """The scores themselves, of a plain tensor too, in the type that sums over them are taken in."""
+    return accumulable(value if isinstance(value, Tensor) else value.score)
 
 
 def vectors_of(value: Scores | Tensor) -> Tensor:
     """The scores as vectors [N, K] in float32 or wider; [N] are of one number each."""
-    score = accumulable(score_of(value))
+    score = score_of(value)
     return score[:, None] if score.dim() == 1 else score.flatten(1)
 
 

@@ -156,6 +156,7 @@ def test_data_whose_path_is_not_utf_8_is_trained_on(place):
             "penalty",
             (",", "r1,,r2", "r1(every=0)", "r1(every=1e3)", f"r1(every={2**64})", "r1(gamma=-1)", "r1(at=fake)"),
         ),
+        ("optimizer", ("", "sgd", "adam, rmsprop", "rmsprop(alpha=2)", "rmsprop(alpha=nan)", "optimistic(lr=1)")),
     ],
 )
 def test_a_loss_that_cannot_be_read_is_refused(place, option, values):

@@ -21,6 +21,7 @@ from gan_ops.objectives import (
 from train.base.errors import UsageError
 from train.dcgan import PRESETS
 from train.engine.game import Role
+from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, RMSProp
 from train.gan.options import Techniques
 from train.pggan import PgganConfig
 
@@ -66,6 +67,7 @@ def test_every_technique_is_off_unless_it_is_asked_for():
         assert getattr(off, name) == 0
     assert off.objective() == NonSaturating(label_smoothing=0.0)
     assert (off.penalty, off.ttur, off.d_steps, off.update) == ("", 1, 1, "alternating")
+    assert all(role.optimizer == Adam() for role in off.roles((0.5, 0.9)).values())
 
 
 def test_only_d_of_the_wgan_is_clipped():
@@ -73,6 +75,23 @@ def test_only_d_of_the_wgan_is_clipped():
     shared = {"betas": (0.5, 0.9), "historical_averaging": 0.5}
     assert wgan.roles((0.5, 0.9)) == {"D": Role(("D",), lr=4.0, clip=0.02, **shared), "G": Role(("G",), **shared)}
     assert Techniques().roles((0.5, 0.9))["D"].clip == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("adam", Adam()),
+        ("rmsprop", RMSProp(0.99)),
+        ("rmsprop(alpha=0.9)", RMSProp(0.9)),
+        ("optimistic", Optimistic()),
+        ("optimistic-adam", OptimisticAdam()),
+    ],
+)
+def test_both_players_have_the_optimizer_that_is_asked_for(text, expected):
+    techniques = Techniques(optimizer=text)
+    techniques.check()
+    chosen = [role.optimizer for role in techniques.roles((0.5, 0.9)).values()]
+    assert chosen == [expected] * 2 and all(type(each) is type(expected) for each in chosen)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +122,9 @@ def test_only_d_of_the_wgan_is_clipped():
         ({"penalty": "r3"}, "penalty='r3': 'r3' is not one of r1, r2, wgan-gp, wgan-lp, dragan"),
         ({"penalty": "r1, r1(every=4)"}, "has the same penalty twice"),
         ({"loss": "wgan-gp", "penalty": "wgan-gp"}, "has the same penalty twice"),
+        ({"optimizer": "rmsporp"}, "did you mean rmsprop?"),
+        ({"optimizer": "rmsprop(alpha=1)"}, "optimizer='rmsprop(alpha=1)': alpha=1.0 is not at least 0 and below 1"),
+        ({"optimizer": "adam(alpha=0.9)"}, "adam has no 'alpha', nor anything else to give"),
         ({"historical_averaging": -0.1}, "historical_averaging=-0.1 is not a finite number of at least 0"),
         ({"instance_noise": float("nan")}, "instance_noise=nan"),
         ({"minibatch_discrimination": 5, "minibatch_dim": 0}, "minibatch_dim=0"),

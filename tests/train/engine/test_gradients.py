@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -25,7 +25,7 @@ from train.engine.game import Batch, Game, Move, Update
 from train.engine.player import Player
 from train.engine.trainer import Trainer
 from train.gan.game import Gan
-from train.gan.options import LOSSES, PENALTIES, GanConfig, Techniques
+from train.gan.options import PENALTIES, GanConfig, Techniques
 
 from . import textbook
 from .games import BATCH, CPU, TOYS, Lists, toy_trainer, trainer_of
@@ -47,28 +47,33 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [N, 1, 4, 4] → scores, so steep that some gradients are longer than 1 and some are not."""
+    """x [N, pack, 4, 4] → scores [N] or [N, outputs], so steep that some gradients are longer than 1 and some are
+    not."""
 
-    def __init__(self) -> None:
+    def __init__(self, pack: int = 1, outputs: int = 1) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(12, 1))
+        self.layers = nn.Sequential(nn.Conv2d(pack, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(12, outputs))
 
     def forward(self, x: Tensor) -> Scores:
-        return Scores(6 * self.layers(x)[:, 0])
+        scores = 6 * self.layers(x)
+        return Scores(scores[:, 0] if scores.shape[1] == 1 else scores)
 
 
-def gan(loss: str = "non-saturating", penalty: str = "", d_steps: int = 1) -> Make:
+def gan(loss: str = "non-saturating", penalty: str = "", d_steps: int = 1, pack: int = 1, norm: str = "") -> Make:
     """Tiny networks without any statistics of a batch."""
 
     def make(update: str, **options: Any) -> Trainer:
         torch.manual_seed(3)
         techniques = Techniques(loss=loss, penalty=penalty)
+        objective = techniques.objective()
         game = Gan(
             Generator(),
-            Discriminator(),
+            Discriminator(pack, objective.outputs),
             techniques.roles((0.0, 0.99)),
-            techniques.objective(),
+            objective,
             latent=2,
+            pack=pack,
+            gradient_norm=norm,
             penalties=techniques.penalties(),
             d_steps=d_steps,
             shared_latents=update == "merged",
@@ -182,6 +187,17 @@ def two(make: Make, *args: Any, **options: Any) -> Covered:
     return Covered(make, TwoPlayers(*args, **options).plain())
 
 
+def alternating(covered: Covered) -> Covered:
+    """One kind of update alone: losses differ, not what plays them."""
+    return replace(covered, updates=("alternating",))
+
+
+BROUGHT = {"dragan": ("dragan",), "wgan-div": ("wgan-div",), "r3gan": ("r1", "r2"), "mmd": ("wgan-gp",)}
+"""Penalties that losses bring along."""
+ALL_UPDATES = ("minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp")
+OTHER_LOSSES = [loss for loss in textbook.LOSSES if loss not in (*ALL_UPDATES, "wgan-gp and drift")]
+
+
 def thrice(label: str, plain: Mapping[str, Plain]) -> dict[str, Plain]:
     """A lazy penalty stands for one in each of three moves."""
     loss = plain[label]
@@ -190,8 +206,23 @@ def thrice(label: str, plain: Mapping[str, Plain]) -> dict[str, Plain]:
 
 GAMES: dict[str, Covered] = {
     **{name: toy(name) for name in TOYS},
-    **{loss: two(gan(loss), loss) for loss in LOSSES if loss != "wgan-gp"},
+    **{loss: two(gan(loss), loss) for loss in ALL_UPDATES if loss != "wgan-gp"},
     "wgan-gp": two(gan("wgan-gp"), "wgan-gp", ("wgan-gp",)),
+    **{loss: alternating(two(gan(loss), loss, BROUGHT.get(loss.split("(")[0], ()))) for loss in OTHER_LOSSES},
+    "pairs of images": two(gan("hinge", "r1,r2,wgan-gp", pack=2), "hinge", ("r1", "r2", "wgan-gp"), pack=2),
+    "pairs of images, compared": alternating(two(gan("qp", pack=2), "qp", pack=2)),
+    "gradient norm": two(gan("hinge", norm="gradient"), "hinge", norm="gradient"),
+    "gradient norm of pairs": two(gan(norm="gradient-v2", pack=2), "non-saturating", norm="gradient-v2", pack=2),
+    "gradient norm, compared": alternating(
+        two(gan("relativistic", norm="gradient"), "relativistic(average=true)", norm="gradient")
+    ),
+    "mmd, all penalties": alternating(
+        two(
+            gan("mmd(kernel=gaussian,outputs=3,weight=10)", "r1,dragan"),
+            "mmd(kernel=gaussian,outputs=3,weight=10)",
+            ("wgan-gp", "r1", "dragan"),
+        )
+    ),
     "r1": two(gan(penalty="r1"), "non-saturating", ("r1",)),
     "r2": two(gan(penalty="r2"), "non-saturating", ("r2",)),
     "r1,r2": two(gan(penalty="r1,r2"), "non-saturating", ("r1", "r2")),
