@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 import torch
 
-from gan_ops.objectives import EnergyMargin, LossSensitive, Magan, Objective
+from gan_ops.objectives import EnergyMargin, LossSensitive, Magan, Mmd, Objective
 from models.dcgan import Generator
 from models.energy import AutoencoderCritic, Energy, convolutional_critic
 from models.parts.norms import DNorm
-from train.base.errors import run_program
+from train.base.errors import UsageError, run_program
 from train.base.values import Range, Size
 from train.data import ImageSet
 from train.engine.trainer import Trainer
@@ -30,6 +30,8 @@ LOSSES: Mapping[str, Objective] = {
     "ebgan": EnergyMargin(),
     "magan": Magan(),
     "loss-sensitive": LossSensitive(),
+    # The first MMD GAN's (Li et al. 2017): the codes are compared.
+    "mmd": Mmd(kernel="gaussian", outputs=1, weight=0.0, clip=0.01, reconstruction=8.0),
 }
 
 
@@ -64,6 +66,14 @@ class EbganConfig(EnergyConfig):
     def check(self) -> None:
         super().check()
         self.check_norms(self.g_norm, self.d_norm, weight_norm=False)
+        loss = self.objective()
+        if isinstance(loss, Mmd):
+            if not loss.reconstruction:
+                raise UsageError(f"loss={self.loss!r}: D is an autoencoder, so reconstruction must be above 0")
+            if loss.weight:
+                raise UsageError(
+                    f"loss={self.loss!r}: the penalty would be on energies and not on codes: weight must be 0"
+                )
 
 
 _PHOTOS = {"resolution": 64, "ema_kimg": "10", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}
