@@ -134,7 +134,7 @@ class QuadraticPotential(Objective):
     def d(self, real: Scores, fake: Scores, stats: Stats | None = None) -> Tensor:
         delta = _difference(score_of(real), score_of(fake))  # [N]
         # Equal samples have equal scores: δ²/d is 0/0 there, and 0 with a floor under d.
-        d = self._distances(real, fake).clamp(min=1e-12)
+        d = self._distances(real, fake).clamp(min=1e-6)
         return (delta.square() / (2 * self.weight * d) - delta).mean()
 
     def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:

@@ -44,7 +44,7 @@ def gradient_normalized(
 
     Returns:
         [N], float32 (float64 of float64). It and its first and second derivatives are finite also where f, ∇f or both
-        are 0: there ‖∇f‖ counts as constant, and 0/0 as 0. Norms below 10⁻¹⁹ count as 0.
+        are 0: there ‖∇f‖ counts as constant, and 0/0 as 0. Norms and scores below 10⁻¹⁹ count as 0.
 
     Raises:
         ValueError: scores and gradient are not of N samples, K or ε is not above 0, or there is no such form.
@@ -59,7 +59,7 @@ def gradient_normalized(
     norm = (square + zero).sqrt().masked_fill(zero, 0.0)
     if form == "gradient":
         size = norm + score.abs()
-        return lipschitz * score / (size + (size == 0))
+        return lipschitz * score / (size + (size < 1e-18))
     if form == "gradient-v2":
         return lipschitz * score * (norm / (square + epsilon))
     raise ValueError(f"form={form} is not gradient or gradient-v2")

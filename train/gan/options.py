@@ -79,7 +79,8 @@ Penalties = Annotated[
     tyro.conf.arg(
         metavar="PENALTIES",
         help=f"Penalties on D's gradient, separated by commas; every=n: at each n-th step: {listing(PENALTIES)}"
-        " (r1, r2: Mescheder 2018, wgan-gp: Gulrajani 2017, wgan-lp: Petzka 2018, wgan-div: Wu 2018, dragan: Kodali 2017).",
+        " (r1, r2: Mescheder 2018, wgan-gp: Gulrajani 2017, wgan-lp: Petzka 2018, wgan-div: Wu 2018, dragan: Kodali"
+        " 2017).",
     ),
 ]
 OptimizerName = Annotated[

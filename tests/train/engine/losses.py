@@ -165,7 +165,7 @@ LOSSES: dict[str, Losses] = {
     "f(divergence=tv)": f_gan(lambda v: v.tanh() / 2, lambda t: t, trick=True),
     "softmax": Losses(softmax_d, softmax_g),
     "relativistic(average=false)": paired(cross_entropy),
-    "r3gan": paired(cross_entropy),
+    "r3gan(gamma=10)": paired(cross_entropy),
     "relativistic(average=true)": averaged(cross_entropy),
     "relativistic(of=least-squares)": averaged(to_one),
     "relativistic(of=hinge)": averaged(hinge),
@@ -182,7 +182,7 @@ LOSSES: dict[str, Losses] = {
     "mcgan(outputs=3)": Losses(
         lambda real, fake: -distance_of_means(real, fake), lambda fake, real: distance_of_means(real, fake)
     ),
-    "fisher": Losses(fisher, lambda fake, real: real.score.mean() - fake.score.mean()),
+    "fisher": Losses(fisher, minus_score),
 }
 
 
