@@ -3,15 +3,9 @@
 from gan_ops.objectives import penalties, semi_supervised
 from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
 from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
-from gan_ops.objectives.integral import (
-    CTransform,
-    Fisher,
-    McGanCovariance,
-    McGanMean,
-    NonSaturatingDragan,
-    WassersteinDiv,
-)
+from gan_ops.objectives.integral import CTransform, Fisher, NonSaturatingDragan, WassersteinDiv
 from gan_ops.objectives.kernels import Mmd, squared_mmd
+from gan_ops.objectives.moments import McGanCovariance, McGanMean
 from gan_ops.objectives.normalized import gradient_normalized
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.pairs import pair_distances
