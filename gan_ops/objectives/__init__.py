@@ -1,6 +1,16 @@
 """What discriminator and generator minimise: small objects on scores and gradients, independent of trainers."""
 
 from gan_ops.objectives import penalties, semi_supervised
+from gan_ops.objectives.comparing import QuadraticPotential, R3Gan, Relativistic, Softmax
+from gan_ops.objectives.divergences import (
+    DIVERGENCES,
+    FAMILIES,
+    BoundarySeeking,
+    Divergence,
+    FGan,
+    LikelihoodRatio,
+    RatioFamily,
+)
 from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
 from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
 from gan_ops.objectives.integral import CTransform, Fisher, NonSaturatingDragan, WassersteinDiv
@@ -24,16 +34,22 @@ from gan_ops.objectives.semi_supervised import classification_loss
 from gan_ops.objectives.variational import NormalPosterior, normal_distance, prior_divergence
 
 __all__ = [
+    "DIVERGENCES",
+    "FAMILIES",
     "R1",
     "R2",
+    "BoundarySeeking",
     "CTransform",
     "ClippedWasserstein",
+    "Divergence",
     "Dragan",
+    "FGan",
     "FeatureMatching",
     "Fisher",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
+    "LikelihoodRatio",
     "McGanCovariance",
     "McGanMean",
     "Minimax",
@@ -43,7 +59,12 @@ __all__ = [
     "NormalPosterior",
     "Objective",
     "Penalty",
+    "QuadraticPotential",
+    "R3Gan",
+    "RatioFamily",
+    "Relativistic",
     "Scores",
+    "Softmax",
     "Wasserstein",
     "WassersteinDiv",
     "WassersteinGP",

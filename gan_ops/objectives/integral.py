@@ -13,7 +13,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gan_ops._types import accumulable
 from gan_ops.objectives.objective import (
     Objective,
     Stats,
@@ -25,7 +24,7 @@ from gan_ops.objectives.objective import (
 from gan_ops.objectives.pairs import distances, pair_distances
 from gan_ops.objectives.penalties import Dragan, WganDiv
 from gan_ops.objectives.pointwise import NonSaturating, Wasserstein
-from gan_ops.objectives.scores import Scores, score_of
+from gan_ops.objectives.scores import Scores, samples_of, score_of
 
 __all__ = ["CTransform", "Fisher", "NonSaturatingDragan", "WassersteinDiv"]
 
@@ -95,7 +94,7 @@ class Fisher(Objective, nn.Module):
         self.register_buffer("multiplier", torch.zeros((), dtype=torch.float64))
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
-        real, fake = accumulable(score_of(real)), accumulable(score_of(fake))
+        real, fake = score_of(real), score_of(fake)
         difference = real.mean() - fake.mean()
         second_moment = 0.5 * (real.square().mean() + fake.square().mean())
         multiplier = self.multiplier.to(difference.dtype)
@@ -104,7 +103,7 @@ class Fisher(Objective, nn.Module):
         return -(difference + multiplier * constraint - self.rho / 2 * constraint.square())
 
     def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
-        return -accumulable(score_of(fake)).mean()
+        return -score_of(fake).mean()
 
     def after(self, stats: Stats) -> None:
         self.multiplier.sub_(self.rho * (1 - stats["fisher_second_moment"]))
@@ -138,24 +137,25 @@ class CTransform(Objective):
             raise ValueError(f"power={self.power} is not a finite number of at least 1")
 
     def d(self, real: Scores, fake: Scores, stats: Stats | None = None) -> Tensor:
-        transform = self._transform(real, fake.x.detach())
-        value = accumulable(real.score).mean() + transform.mean()
+        transform = self._transform(real, samples_of(fake).detach())
+        value = score_of(real).mean() + transform.mean()
         report(stats, transport_cost=value)
         if not self.admissibility:
             return -value
-        excess = accumulable(fake.score)[:, None] + transform - self._costs(fake.x, fake.x)  # [M, M]
+        excess = score_of(fake)[:, None] + transform - self._costs(fake, fake.x)  # [M, M]
         return self.admissibility * excess.relu().square().mean() - value
 
     def g(self, fake: Scores, real: Scores | None = None, stats: Stats | None = None) -> Tensor:
-        return self._transform(real, fake.x).mean()
+        return self._transform(real, samples_of(fake)).mean()
 
     def _transform(self, real: Scores, y: Tensor) -> Tensor:
         """s^c(y) [M] of samples y [M, *], with a gradient through the pairs that attain the minimum alone."""
-        score = accumulable(real.score)
-        nearest = (self._costs(real.x, y) - score.detach()[:, None]).argmin(0)  # [N, M] → [M]
+        score = score_of(real)
+        nearest = (self._costs(real, y) - score.detach()[:, None]).argmin(0)  # [N, M] → [M]
         cost = distances(real.x.detach().flatten(1)[nearest], y.flatten(1), self.metric) ** self.power
         return cost - score[nearest]
 
-    def _costs(self, x: Tensor, y: Tensor) -> Tensor:
-        """d(x_i, y_j)^power [N, M], constants."""
-        return pair_distances(x.detach().flatten(1), y.detach().flatten(1), self.metric) ** self.power
+    def _costs(self, scores: Scores, y: Tensor) -> Tensor:
+        """d(x_i, y_j)^power [N, M] of the samples x that have these scores; constants."""
+        x = samples_of(scores).detach()
+        return pair_distances(x.flatten(1), y.detach().flatten(1), self.metric) ** self.power

@@ -33,7 +33,7 @@ class Objective:
     clip = 0.0
     """The trainer brings the critic's parameters into [−clip, clip] after each update; 0 for no bound."""
     penalties = ()
-    """Those (:class:`gan_ops.objectives.Penalty`) on the critic's gradient that the trainer adds to its loss."""
+    """Those on the critic's gradient that the trainer adds to its loss, a tuple of ``Penalty``."""
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         """The critic's loss from its scores of real and of generated samples; may report something to ``stats``."""
