@@ -30,8 +30,8 @@ LOSSES: Mapping[str, Objective] = {
     "ebgan": EnergyMargin(),
     "magan": Magan(),
     "loss-sensitive": LossSensitive(),
-    # The first MMD GAN's (Li et al. 2017): the codes are compared.
-    "mmd": Mmd(kernel="gaussian", outputs=1, weight=0.0, clip=0.01, reconstruction=8.0),
+    # Codes are compared, as in the first MMD GAN (Li et al. 2017); it clips the encoder's weights, not the decoder's.
+    "mmd": Mmd(kernel="gaussian", outputs=1, weight=0.0, reconstruction=8.0),
 }
 
 
@@ -70,6 +70,8 @@ class EbganConfig(EnergyConfig):
         if isinstance(loss, Mmd):
             if not loss.reconstruction:
                 raise UsageError(f"loss={self.loss!r}: D is an autoencoder, so reconstruction must be above 0")
+            if loss.clip:
+                raise UsageError(f"loss={self.loss!r}: with clipped weights no decoder reconstructs: clip must be 0")
             if loss.weight:
                 raise UsageError(
                     f"loss={self.loss!r}: the penalty would be on energies and not on codes: weight must be 0"
@@ -110,8 +112,9 @@ def build_trainer(
     options = {**shape, "latent_dim": config.latent, "width": config.g_width, "norm": config.g_norm}
 
     def networks() -> tuple[Generator, AutoencoderCritic]:
+        packed = {**shape, "image_channels": config.pack * images.channels}
         critic = {"width": config.d_width, "norm": config.d_norm, "code": config.code, "energy": config.energy}
-        return Generator(**options), convolutional_critic(**shape, **critic)
+        return Generator(**options), convolutional_critic(**packed, **critic)
 
     trainer = build_gan(
         Gan,

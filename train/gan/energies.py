@@ -61,7 +61,7 @@ class EnergyConfig(GanConfig):
     def schedule(self) -> Schedule:
         """One phase at the full resolution; with MAGAN one of pretraining before it."""
         self.check()
-        schedule, loss = self.one_phase(self.lr_decay), self.objective()
+        schedule, loss = self.in_packs(self.one_phase(self.lr_decay)), self.objective()
         return _pretrained(schedule, loss) if isinstance(loss, Magan) else schedule
 
 

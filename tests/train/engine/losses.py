@@ -130,6 +130,11 @@ def distance_of_means(real: Scores, fake: Scores) -> Tensor:
     return (real.score.mean(0) - fake.score.mean(0)).square().sum().sqrt()
 
 
+def loss_sensitive(real: Scores, fake: Scores) -> Tensor:
+    """Δ + U(x) − U(G(z)) [N] of Qi 2020, equation 5, with the margin of the author's code."""
+    return 0.0002 * (real.x - fake.x).abs().flatten(1).sum(1) - real.score + fake.score
+
+
 LOSSES: dict[str, Losses] = {
     "minimax": Losses(
         lambda real, fake: -real.score.sigmoid().log().mean() - (1 - fake.score.sigmoid()).log().mean(),
@@ -165,6 +170,13 @@ LOSSES: dict[str, Losses] = {
     "relativistic(of=least-squares)": averaged(to_one),
     "relativistic(of=hinge)": averaged(hinge),
     "qp": Losses(quadratic_potential, minus_score),
+    "loss-sensitive": Losses(
+        lambda real, fake: -real.score.mean() + loss_sensitive(real, fake).clamp(min=0).mean(), minus_score
+    ),
+    "loss-sensitive(form=generalized,slope=-0.3)": Losses(
+        lambda real, fake: torch.maximum(loss_sensitive(real, fake), -0.3 * loss_sensitive(real, fake)).mean(),
+        minus_score,
+    ),
     "mmd(kernel=gaussian,outputs=3,weight=10)": squared_mmd(gaussian),
     "c-transform": Losses(c_transform, lambda fake, real: -c_transform(real, fake)),
     "mcgan(outputs=3)": Losses(
@@ -172,3 +184,36 @@ LOSSES: dict[str, Losses] = {
     ),
     "fisher": Losses(fisher, minus_score),
 }
+
+
+# ---- of energies U = −score, with codes as the last maps
+
+
+def margin_loss(margin: float) -> Callable[[Scores, Scores], Tensor]:
+    """Zhao et al. 2017, equation 1."""
+    return lambda real, fake: -real.score.mean() + (margin + fake.score).clamp(min=0).mean()
+
+
+def pulled_away(fake: Scores, real: Scores) -> Tensor:
+    """Ibid., equations 2 and 5, with the weight 0.1."""
+    codes, n = fake.maps[-1], len(fake.score)
+    others = [(i, j) for i in range(n) for j in range(n) if i != j]
+    term = sum(F.cosine_similarity(codes[i], codes[j], dim=0) ** 2 for i, j in others) / (n * (n - 1))
+    return -fake.score.mean() + 0.1 * term
+
+
+def compared_codes(real: Scores, fake: Scores) -> Tensor:
+    """Li et al. 2017: the squared MMD of codes."""
+    return squared_mmd(gaussian).g(Scores(fake.maps[-1]), Scores(real.maps[-1]))
+
+
+ENERGIES: dict[str, Losses] = {
+    "began": Losses(lambda real, fake: -real.score.mean() + 0.25 * fake.score.mean(), minus_score),
+    "ebgan": Losses(margin_loss(17.0), pulled_away),
+    "magan": Losses(margin_loss(17.0), minus_score),
+    "mmd": Losses(
+        lambda real, fake: -compared_codes(real, fake) - 8 * (real.score.mean() + fake.score.mean()),
+        lambda fake, real: compared_codes(real, fake),
+    ),
+}
+"""While BEGAN's k is 0.25 and MAGAN's margin 17."""

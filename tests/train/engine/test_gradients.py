@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import cyclegan, dcgan, mixture, pggan, semi_supervised, vae_gan
+from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, vae_gan
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -29,6 +29,7 @@ from train.gan.options import PENALTIES, GanConfig, Techniques
 
 from . import textbook
 from .games import BATCH, CPU, TOYS, Lists, toy_trainer, trainer_of
+from .losses import ENERGIES
 from .textbook import Plain, Translating, TwoPlayers
 
 Make = Callable[..., Trainer]
@@ -113,6 +114,24 @@ def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
     sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
+
+
+def of_energies(program: ModuleType, kind: type[GanConfig], memory: Mapping[str, float] = {}, **changes: Any) -> Make:
+    """A system whose critic gives energies, at 16x16, when its objective remembers these numbers."""
+    made = system(program, kind, **{"resolution": 16, "kimg": 0.4, **changes})
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        for name, value in memory.items():
+            trainer.game.state.objective.get_buffer(name).fill_(value)
+        return trainer
+
+    return make
+
+
+def autoencoding(memory: Mapping[str, float] = {}, **changes: Any) -> Make:
+    """EBGAN."""
+    return of_energies(ebgan, ebgan.EbganConfig, memory, g_width=2, d_width=2, **changes)
 
 
 def translating(**changes: Any) -> Make:
@@ -271,6 +290,33 @@ GAMES: dict[str, Covered] = {
         autoencoder(feature_height=4, gamma=0.02, pixel_weight=0.5, d_norm="layer", e_norm="none", g_norm="group"),
         textbook.vae_gan(1, 0.02, 1.0, 0.5),
         vae_gan.VaeGan.updates,
+    ),
+    "began": two(of_energies(began, began.BeganConfig, {"k": 0.25}, width=2), ENERGIES["began"]),
+    "ebgan": two(autoencoding(loss="ebgan(margin=17)"), ENERGIES["ebgan"]),
+    "magan": two(
+        autoencoding({"step": 3, "margin": 17.0}, loss="magan(epoch=3,pretraining=1)", shown=12, d_norm="none"),
+        ENERGIES["magan"],
+    ),
+    "ebgan, loss-sensitive, dense codes, r1": two(
+        autoencoding(loss="loss-sensitive", penalty="r1", code=3, kernel_size=5, d_norm="layer", g_norm="none"),
+        "loss-sensitive",
+        ("r1",),
+    ),
+    "ebgan, mmd": two(autoencoding(loss="mmd", code=3, g_norm="none", d_norm="none"), ENERGIES["mmd"]),
+    "meg": Covered(
+        of_energies(
+            *(meg, meg.MegConfig),
+            **{"g_width": 2, "d_width": 2, "t_width": 2, "t_hidden": 3, "d_steps": 1, "entropy_weight": 0.7},
+            **{"g_norm": "layer", "penalty": "r1(gamma=3)"},
+        ),
+        textbook.maximum_entropy(3.0, 0.7),
+    ),
+    "meg, three moves of D": Covered(
+        of_energies(
+            *(meg, meg.MegConfig), g_width=2, d_width=2, t_width=2, t_hidden=3, d_steps=3, penalty="r1(gamma=3)"
+        ),
+        textbook.maximum_entropy(3.0, 1.0),
+        ("alternating",),
     ),
     "mixture": two(points(), "non-saturating"),
     "few labels": Covered(few_labels(), textbook.few_labels(0.7, False), ("alternating",)),

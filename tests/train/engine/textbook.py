@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gan_ops.objectives import Scores
 from train.engine.game import Batch
 
-from .losses import LOSSES, cross_entropy, gaussian_witness
+from .losses import LOSSES, Losses, cross_entropy, gaussian_witness
 
 Networks = Mapping[str, nn.Module]
 Plain = Callable[[Networks, Batch, Networks], Tensor]
@@ -44,7 +44,7 @@ class TwoPlayers:
     """The losses of "D" and "G", and of the lazy penalties, each by the name of its move.
 
     Args:
-        loss: a key of :data:`LOSSES`.
+        loss: a key of :data:`LOSSES`, or what they are.
         penalties: of every step, by name, in their order; the lazy ones come after.
         lazy: penalties that are moves of their own.
         labels: "" for none, "concat", "acgan" or "real", which are of real images alone.
@@ -56,7 +56,7 @@ class TwoPlayers:
 
     def __init__(
         self,
-        loss: str,
+        loss: str | Losses,
         penalties: tuple[str, ...] = (),
         lazy: tuple[str, ...] = (),
         *,
@@ -67,7 +67,8 @@ class TwoPlayers:
         norm: str = "",
     ) -> None:
         self.pack, self.norm = pack, norm
-        self.loss, self.penalties, self.lazy = loss, penalties, lazy
+        self.losses = LOSSES[loss] if isinstance(loss, str) else loss
+        self.penalties, self.lazy = penalties, lazy
         self.labels, self.class_weight, self.matched = labels, class_weight, matched
 
     def plain(self) -> dict[str, Plain]:
@@ -102,7 +103,7 @@ class TwoPlayers:
         labels = b.get("D/labels")
         fake = self.judged(nets, self.generated(nets, b, "D").detach(), labels)
         real = self.judged(nets, self.real(b, "D"), labels)
-        loss = LOSSES[self.loss].d(real, fake)
+        loss = self.losses.d(real, fake)
         if self.labels in ("acgan", "real"):
             loss = loss + self.class_weight * F.cross_entropy(real.logits, labels)
         if self.labels == "acgan":
@@ -120,7 +121,7 @@ class TwoPlayers:
             return ((means[0] - means[1]) ** 2).sum()
         with torch.no_grad():
             real = self.judged(nets, self.real(b, "G"), labels) if "G/real" in b else fake
-        loss = LOSSES[self.loss].g(fake, real)
+        loss = self.losses.g(fake, real)
         return loss + self.class_weight * F.cross_entropy(fake.logits, labels) if self.labels == "acgan" else loss
 
     def penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
@@ -353,6 +354,34 @@ def vae_gan(height: int, gamma: float, prior_weight: float, pixel_weight: float 
         return cross_entropy(real.score, True) + false / 2
 
     return {"E": e, "G": g, "D": d}
+
+
+# ---- maximum entropy generators
+
+
+def maximum_entropy(gamma: float, weight: float) -> dict[str, Plain]:
+    """Losses of Kumar et al. 2019, section 3: of an energy, and of a generator with its estimate of information.
+
+    Args:
+        gamma: twice the weight of the energy's squared gradient at real images.
+        weight: of the information.
+    """
+
+    def u(nets: Networks, x: Tensor) -> Tensor:
+        return -nets["D"](x).score
+
+    def d(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        x = b["D/real"].detach().requires_grad_()
+        (slope,) = torch.autograd.grad(u(nets, x).sum(), x, create_graph=True)
+        fake = nets["G"](b["D/z"]).detach()
+        return u(nets, b["D/real"]).mean() - u(nets, fake).mean() + gamma / 2 * (slope**2).sum((1, 2, 3)).mean()
+
+    def g(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        x = nets["G"](b["G/z"])
+        joint, apart = nets["T"](x, b["G/z"]), nets["T"](x, b["G/other"])
+        return u(nets, x).mean() + weight * (cross_entropy(joint, True) + cross_entropy(apart, False))
+
+    return {"D": d, "G": g}
 
 
 # ---- few labels
