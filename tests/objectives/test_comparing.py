@@ -237,7 +237,7 @@ def test_each_compiles_as_one_graph(objective, no_compiled_code):
             lambda: QuadraticPotential().d(Scores(torch.zeros(2)), shown(torch.zeros(2), 0)),
             "it takes Scores with x",
         ),
-        (lambda: QuadraticPotential().d(shown(torch.zeros(2), 0), torch.zeros(2)), "fake must be Scores"),
+        (lambda: QuadraticPotential().d(shown(torch.zeros(2), 0), torch.zeros(2)), "it takes Scores with x"),
         (lambda: QuadraticPotential().d(shown(torch.zeros(3), 0), shown(torch.zeros(2), 0)), r"\[3\] and \[2\]"),
     ],
 )
