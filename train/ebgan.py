@@ -65,17 +65,19 @@ class EbganConfig(EnergyConfig):
 
     def check(self) -> None:
         super().check()
-        self.check_norms(self.g_norm, self.d_norm, weight_norm=False)
         loss = self.objective()
         if isinstance(loss, Mmd):
-            if not loss.reconstruction:
-                raise UsageError(f"loss={self.loss!r}: D is an autoencoder, so reconstruction must be above 0")
-            if loss.clip:
-                raise UsageError(f"loss={self.loss!r}: with clipped weights no decoder reconstructs: clip must be 0")
-            if loss.weight:
-                raise UsageError(
-                    f"loss={self.loss!r}: the penalty would be on energies and not on codes: weight must be 0"
-                )
+            self._check_mmd(loss)
+        self.check_norms(self.g_norm, self.d_norm, weight_norm=False)
+
+    def _check_mmd(self, loss: Mmd) -> None:
+        for wrong, why in (
+            (not loss.reconstruction, "D is an autoencoder: reconstruction must be above 0"),
+            (loss.clip, "no decoder reconstructs with clipped weights: clip must be 0"),
+            (loss.weight, "its penalty would be on energies, and codes are compared: weight must be 0"),
+        ):
+            if wrong:
+                raise UsageError(f"loss={self.loss!r}: {why}")
 
 
 _PHOTOS = {"resolution": 64, "ema_kimg": "10", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}
