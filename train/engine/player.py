@@ -23,7 +23,8 @@ class Role:
         networks: their names.
         lr: learning rate, times that of the schedule (two time scales, Heusel et al. 2017).
         betas, eps: Adam's; what other optimizers make of them, they say.
-        clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none.
+        clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none. A
+            network with a method ``retract_`` is brought back to where its parameters must lie by that instead.
         historical_averaging: weight of ‖θ − mean of all past θ‖² in the role's cost, added in moves of every step
             (Salimans et al. 2016, section 3.3); 0 for none.
         optimizer: by which rule the parameters follow their gradients.
@@ -138,10 +139,7 @@ class Player:
         self.optimizer.grad_scale = self.scale
         self.optimizer.step()
         self.optimizer.found_inf = self.optimizer.grad_scale = None
-        if self._role.clip:
-            with torch.no_grad():
-                torch._foreach_clamp_min_(self.active, -self._role.clip)
-                torch._foreach_clamp_max_(self.active, self._role.clip)
+        self._retract()
         if self.loss_scale is not None:
             norm = norm / self.loss_scale.scale
             self.loss_scale.update(found_inf)
@@ -150,6 +148,17 @@ class Player:
         for parameter in self.active:
             parameter.grad = None  # a gradient kept would keep the memory of a whole CUDA graph
         return norm, found_inf
+
+    @torch.no_grad()
+    def _retract(self) -> None:
+        """Brings the parameters back into their bounds."""
+        for network in self.networks.values():
+            if hasattr(network, "retract_"):
+                network.retract_()
+            elif self._role.clip:
+                bounded = active_parameters(network)
+                torch._foreach_clamp_min_(bounded, -self._role.clip)
+                torch._foreach_clamp_max_(bounded, self._role.clip)
 
     def _with_historical_averaging(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The gradients of the loss with the distance from the average in it; moves the average on."""

@@ -19,6 +19,7 @@ from .shares import PLAYED, outcome, play
 SEES_BATCH = (
     *("Weighed", "pggan", "dcgan", "vae-gan", "few labels", "few labels, adversarial", "pggan, concat"),
     *("pggan, acgan, noise, r1,r2", "pggan, feature matching, noise", "pggan, minibatch discrimination"),
+    *("ebgan", "magan", "ebgan, mmd", "meg, three moves of D"),
     *("dcgan, virtual batch norm, K + 1 labels", "wgan-gp,dragan", "lazy dragan", "r1, lazy r2 and dragan"),
 )
 """Games whose losses are no means over samples: they have statistics of a batch, which are each share's own."""
