@@ -54,6 +54,8 @@ class MixtureConfig(Techniques):
     """Points in a step."""
     lr: float = 0.001
     """Learning rate of G."""
+    lr_decay: float = 0.5
+    """Last part of the run, over which the learning rates fall to 0 (1: all of it)."""
     beta1: float = 0.0
     """Adam's beta1, the decay rate of the mean gradient."""
     beta2: float = 0.99
@@ -95,6 +97,8 @@ class MixtureConfig(Techniques):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
         self.check_packs(share_of(self.batch), share_named(self.batch))
+        if not 0 <= self.lr_decay <= 1:
+            raise UsageError(f"lr_decay={self.lr_decay:g} is not between 0 and 1")
         if not self.ema_kimg >= 0:
             raise UsageError(f"ema_kimg={self.ema_kimg:g} is not a finite number of at least 0")
 
@@ -176,7 +180,7 @@ def new_trainer(config: MixtureConfig, seed: int) -> Trainer:
     device = torch.device("cpu")
     return Trainer(
         game,
-        Schedule((phase,)),
+        Schedule((phase,), lr_decay=config.lr_decay),
         Points(MIXTURES[config.data](), unit_of(config)),
         device=device,
         autocast=Autocast(device),

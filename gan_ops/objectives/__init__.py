@@ -14,15 +14,9 @@ from gan_ops.objectives.divergences import (
 from gan_ops.objectives.energies import Began, EnergyMargin, LossSensitive, Magan, pulling_away
 from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
 from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
-from gan_ops.objectives.integral import (
-    CTransform,
-    Fisher,
-    McGanCovariance,
-    McGanMean,
-    NonSaturatingDragan,
-    WassersteinDiv,
-)
+from gan_ops.objectives.integral import CTransform, Fisher, NonSaturatingDragan, WassersteinDiv
 from gan_ops.objectives.kernels import Mmd, squared_mmd
+from gan_ops.objectives.moments import McGanCovariance, McGanMean
 from gan_ops.objectives.mutual_information import jensen_shannon_information
 from gan_ops.objectives.normalized import GradientNorm, gradient_normalized
 from gan_ops.objectives.objective import Objective

@@ -23,7 +23,8 @@ from gan_ops.objectives.objective import (
     check_positive,
     report,
 )
-from gan_ops.objectives.scores import Scores, score_of
+from gan_ops.objectives.pairs import distances
+from gan_ops.objectives.scores import Scores, score_of, values_of
 
 __all__ = ["Began", "EnergyMargin", "LossSensitive", "Magan", "pulling_away"]
 
@@ -204,7 +205,7 @@ class LossSensitive(Objective):
             raise ValueError(f"slope={self.slope} is not between -1 and 1")
 
     def d(self, real: Scores, fake: Scores, stats: Stats | None = None) -> Tensor:
-        margin = self.distance * (_values(real) - _values(fake)).abs().sum(1)  # [N]
+        margin = self.distance * distances(values_of(real), values_of(fake), "l1")  # [N]
         energy = energy_of(real)
         above = margin + energy - energy_of(fake)  # [N]
         report(stats, margin=margin.mean())
@@ -214,10 +215,3 @@ class LossSensitive(Objective):
 
     def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
         return energy_of(fake).mean()
-
-
-def _values(scores: Scores) -> Tensor:
-    """The samples [N, F], without a graph."""
-    if isinstance(scores, Tensor) or scores.x is None:
-        raise ValueError("the loss-sensitive margin compares samples: give Scores with x")
-    return accumulable(scores.x.detach()).flatten(1)

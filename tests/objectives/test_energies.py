@@ -307,7 +307,7 @@ def test_a_margin_of_half_precision_is_a_sum_in_float32():
 def test_samples_are_asked_for():
     assert LossSensitive().shown
     for real, fake in ((REAL, FAKE), (Scores(REAL), Scores(FAKE))):
-        with pytest.raises(ValueError, match="give Scores with x"):
+        with pytest.raises(ValueError, match="it takes Scores with x"):
             LossSensitive().d(real, fake)
 
 

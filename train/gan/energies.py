@@ -50,6 +50,8 @@ class EnergyConfig(GanConfig):
                 f"feature_matching={self.feature_matching} cannot be combined with energies: it would take the place"
                 " of G's loss, and no sample would be brought to a low energy"
             )
+        if self.pack > 1:
+            raise UsageError(f"pack={self.pack} cannot be combined with energies: an energy is of one image")
         if self.minibatch_discrimination:
             raise UsageError(
                 f"minibatch_discrimination={self.minibatch_discrimination} cannot be combined with energies: an energy"

@@ -65,12 +65,42 @@ OPTIMIZERS: Mapping[str, OptimizerChoice] = {
 GRADIENT_NORMS = get_args(GradientNorm)
 
 
+PAPERS: Mapping[str, str] = {
+    "minimax": "Goodfellow 2014",
+    "non-saturating": "Goodfellow 2014; label_smoothing: Salimans et al. 2016, 3.4",
+    "boundary-seeking": "Hjelm 2018",
+    "softmax": "Lin 2017",
+    "f": "Nowozin 2016",
+    "likelihood-ratio": "Basioti 2020",
+    "lsgan": "Mao 2017",
+    "hinge": "Miyato 2018",
+    "relativistic": "Jolicoeur-Martineau 2019",
+    "r3gan": "Huang 2024",
+    "qp": "Su 2018",
+    "loss-sensitive": "Qi 2020",
+    "dragan": "Kodali 2017",
+    "wgan": "Arjovsky 2017",
+    "wgan-gp": "Gulrajani 2017",
+    "wgan-div": "Wu 2018",
+    "c-transform": "Mallasto 2019",
+    "fisher": "Mroueh and Sercu 2017",
+    "mcgan": "Mroueh 2017",
+    "mcgan-covariance": "Mroueh 2017",
+    "mmd": "Li 2017, Binkowski 2018",
+    "began": "Berthelot 2017",
+    "ebgan": "Zhao 2017",
+    "magan": "Wang 2017",
+    "energy": "Kumar 2019",
+}
+"""Where losses are from, of systems with energies too."""
+
+
 def loss_option(losses: Mapping[str, Objective]) -> Any:
     """The type of the option ``loss`` for these choices."""
-    help_line = (
-        f"What G and D minimise, a name or name(value=…): {listing(losses)}. docs/objectives.md has their papers."
-    )
-    return Annotated[str, tyro.conf.arg(metavar="LOSS", help=help_line)]
+    choices = "; ".join(f"{listing({name: loss})} ({PAPERS[name]})" for name, loss in losses.items())
+    return Annotated[
+        str, tyro.conf.arg(metavar="LOSS", help=f"What G and D minimise, a name or name(value=…): {choices}.")
+    ]
 
 
 Loss = loss_option(LOSSES)
