@@ -83,7 +83,7 @@ PRESETS: dict[str, MegConfig] = {
     # Sized for two CPU cores.
     "glyphs": MegConfig(
         precision="auto",
-        kimg=150.0,
+        kimg=300.0,
         batch="32",
         lr="0.0005",
         beta2=0.99,
@@ -93,7 +93,7 @@ PRESETS: dict[str, MegConfig] = {
         t_width=32,
         t_hidden=256,
         d_steps=2,
-        penalty="r1(gamma=1)",
+        penalty="r1(gamma=10)",
         ema_kimg="5",
     ),
     # 100 000 steps.
