@@ -17,7 +17,7 @@ from models.dcgan import Discriminator, Generator
 from models.maximum_entropy import LatentLangevin, Statistics
 from models.parts.norms import DNorm
 from train.base.errors import UsageError, run_program
-from train.base.values import Range, Size
+from train.base.values import Decay, Range, Size
 from train.data import ImageSet
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
@@ -39,7 +39,7 @@ class MegConfig(EnergyConfig):
 
     lr: Table = "0.0001"
     """Learning rate of all networks."""
-    beta2: float = 0.9
+    beta2: Decay = 0.9
     """Adam's beta2, the decay rate of the mean squared gradient."""
     latent: Size = 128
     """Length of the latent vector."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args
 
 import tyro
+from torch import nn
 
 from gan_ops import objectives
 from gan_ops.objectives import FeatureMatching, GradientNorm, Objective, Penalty
@@ -47,6 +48,13 @@ LOSSES: Mapping[str, Objective] = {
     "mcgan-covariance": objectives.McGanCovariance(),
     "mmd": objectives.Mmd(),
 }
+SCORES_ALONE: Mapping[str, Objective] = {
+    name: loss
+    for name, loss in LOSSES.items()
+    if not (loss.compares or loss.shown or loss.penalties or loss.clip or loss.outputs > 1)
+    and not isinstance(loss, nn.Module)
+}
+"""Those that need nothing but the scores of each batch: no penalty, no bound, no samples, no memory."""
 PENALTIES: Mapping[str, Penalty] = {
     "r1": objectives.R1(),
     "r2": objectives.R2(),
