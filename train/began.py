@@ -76,8 +76,7 @@ def build_trainer(
     options = {**shape, "latent_dim": config.latent}
 
     def networks() -> tuple[BeganDecoder, AutoencoderCritic]:
-        critic = {**shape, "image_channels": config.pack * images.channels}
-        return BeganDecoder(**options), began_critic(**critic, code=config.latent, energy=config.energy)
+        return BeganDecoder(**options), began_critic(**shape, code=config.latent, energy=config.energy)
 
     trainer = build_gan(
         Gan,

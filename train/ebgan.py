@@ -123,9 +123,8 @@ def build_trainer(
     options = {**shape, "latent_dim": config.latent, "width": config.g_width, "norm": config.g_norm}
 
     def networks() -> tuple[Generator, AutoencoderCritic]:
-        packed = {**shape, "image_channels": config.pack * images.channels}
         critic = {"width": config.d_width, "norm": config.d_norm, "code": config.code, "energy": config.energy}
-        return Generator(**options), convolutional_critic(**packed, **critic)
+        return Generator(**options), convolutional_critic(**shape, **critic)
 
     trainer = build_gan(
         Gan,

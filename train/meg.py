@@ -71,10 +71,6 @@ class MegConfig(EnergyConfig):
     def check(self) -> None:
         super().check()
         self.check_norms(self.g_norm, self.d_norm, weight_norm=False)
-        if self.pack > 1:
-            raise UsageError(
-                f"pack={self.pack} cannot be combined with energies that latents are refined by: each image has its own"
-            )
         if not 0 <= self.entropy_weight < math.inf:
             raise UsageError(f"entropy_weight={self.entropy_weight} is not a finite number of at least 0")
 

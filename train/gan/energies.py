@@ -55,13 +55,13 @@ class EnergyConfig(GanConfig):
         """One phase at the full resolution; with MAGAN one of pretraining before it."""
         self.check()
         schedule, loss = self.in_packs(self.one_phase(self.lr_decay)), self.objective()
-        return _pretrained(schedule, loss) if isinstance(loss, Magan) else schedule
+        return _pretrained(schedule, loss, self.d_steps) if isinstance(loss, Magan) else schedule
 
 
-def _pretrained(schedule: Schedule, loss: Magan) -> Schedule:
+def _pretrained(schedule: Schedule, loss: Magan, d_steps: int) -> Schedule:
     """The only phase in two, between which the optimizers can forget their state."""
     (phase,) = schedule.phases
-    length = loss.pretraining * loss.epoch * phase.batch
+    length = loss.pretraining * loss.epoch * phase.batch * d_steps  # a step shows D so many batches
     if length >= phase.end:
         raise UsageError(
             f"loss with epoch={loss.epoch} and pretraining={loss.pretraining} pretrains D for {length / 1000:g} kimg,"
