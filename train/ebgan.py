@@ -62,6 +62,7 @@ class EbganConfig(EnergyConfig):
     SIZES = (*EnergyConfig.SIZES, "g_width", "d_width", "code", "kernel_size", "g_norm", "d_norm")
     FIXED = ("g_norm", "d_norm")  # some norms have states of one shape
     LOSSES = LOSSES
+    AUTOENCODES = True
 
     def check(self) -> None:
         super().check()
