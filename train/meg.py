@@ -23,8 +23,8 @@ from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning
 from train.gan.energies import EnergyConfig
+from train.gan.losses import Penalties, loss_option
 from train.gan.maximum_entropy import MaximumEntropy
-from train.gan.options import Penalties, loss_option
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System, View
@@ -79,7 +79,7 @@ PRESETS: dict[str, MegConfig] = {
     # Sized for two CPU cores.
     "glyphs": MegConfig(
         precision="auto",
-        kimg=150.0,
+        kimg=300.0,
         batch="32",
         lr="0.0005",
         beta2=0.99,
@@ -89,7 +89,7 @@ PRESETS: dict[str, MegConfig] = {
         t_width=32,
         t_hidden=256,
         d_steps=2,
-        penalty="r1(gamma=1)",
+        penalty="r1(gamma=10)",
         ema_kimg="5",
     ),
     # 100 000 steps.

@@ -44,7 +44,7 @@ def run(shared: Path) -> Path:
 @pytest.fixture
 def few_steps(monkeypatch) -> None:
     """Chains of three steps."""
-    monkeypatch.setattr(LatentLangevin.__init__, "__kwdefaults__", {"steps": 3, "rate": 0.01, "temperature": 10.0})
+    monkeypatch.setattr(LatentLangevin.__init__, "__kwdefaults__", {"steps": 3, "rate": 0.01, "temperature": 1.0})
 
 
 def test_latents_of_no_sample_are_a_column_of_their_own(images) -> None:
