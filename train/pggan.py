@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_ops.objectives import WassersteinGP
+from models.parts.growing import Growing
 from models.pggan import Discriminator, Generator, fade_reals
 from train.base.errors import UsageError, run_program
 from train.base.values import Range, Size
@@ -37,7 +38,8 @@ class Pggan(Gan):
 
     def arrange(self, networks: Mapping[str, nn.Module], at: Position, fade: float | Tensor) -> None:
         for network in networks.values():
-            network.grow(at.resolution, fade)
+            if isinstance(network, Growing):  # an objective that learns does not
+                network.grow(at.resolution, fade)
         self._fade = fade
 
     def blend(self, real: Tensor, fade: float | Tensor) -> Tensor:

@@ -70,6 +70,21 @@ ALL = {
 }
 
 
+OTHER_MEMORY = [
+    ("non-saturating", "fisher", "holds nothing to go on with, and this one needs objective.multiplier. Start a new"),
+    ("fisher", "hinge", "holds objective.multiplier to go on with, and this one needs nothing"),
+    ("mcgan(outputs=3)", "mcgan-covariance(outputs=3,components=2)", "and this one needs objective"),
+]
+
+
+@pytest.mark.parametrize(("before", "loss", "message"), OTHER_MEMORY)
+def test_a_run_cannot_go_on_with_a_loss_that_remembers_something_else(before, loss, message, tmp_path, capsys):
+    assert dcgan.main(flags({**TINY_DCGAN, "loss": before, "out": tmp_path / "run"})) == 0
+    content = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert message in error_of(dcgan.main, ["--resume", str(tmp_path / "run"), "--loss", loss], capsys)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == content
+
+
 def names(options: dict) -> str:
     return "+".join(f"{name}={value}" for name, value in options.items())
 

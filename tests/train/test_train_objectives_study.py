@@ -74,12 +74,23 @@ def test_all_train_once_and_the_best_again(rows: Path) -> None:
     assert "`train.dcgan --loss qp`" in text and "tiny" in text and (rows / "objectives.png").exists()
 
 
-def test_the_same_command_continues_and_other_lengths_are_other_trainings(rows: Path) -> None:
+def test_the_same_command_continues(rows: Path) -> None:
     assert study(rows, "--seeds", "1", "--only", "hinge") == 0
     assert study(rows, "--seeds", "1") == 0
     assert Inside.started == ["hinge", "lsgan", "qp"]
     assert study(rows, "--seeds", "1", "--only", "qp") == 0
     assert Inside.started == ["hinge", "lsgan", "qp"]
+
+
+def test_other_options_and_lengths_are_other_trainings(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found() -> set[str]:
+        return {line.split('"distance": ')[1].split(",")[0] for line in (rows / "results.jsonl").open()}
+
+    assert study(rows, "--seeds", "1", "--only", "hinge") == 0
+    assert study(rows, "--seeds", "1", "--only", "hinge", "--share", "1.5") == 0
+    monkeypatch.setattr(objectives, "ROWS", (Row("hinge", {"loss": "hinge", "ttur": 2.0}, 0.016, "tiny"),))
+    assert study(rows, "--seeds", "1") == 0
+    assert Inside.started == ["hinge"] * 3 and len(found()) == 3
 
 
 @pytest.mark.parametrize(
@@ -126,4 +137,4 @@ def test_every_objective_has_a_row() -> None:
 
 
 def test_folders_are_named_after_rows_and_seeds() -> None:
-    assert Task("f-GAN, KL", "", 1.0, 3).folder(Path("out")) == Path("out/f-gan-kl-3")
+    assert Task("f-GAN, KL", "", 1.0, 3).folder(Path("out")).name.startswith("f-gan-kl-3-")

@@ -6,6 +6,7 @@ done. All have one seed; those that come out best are trained again with others.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
@@ -68,7 +69,9 @@ class Task(NamedTuple):
         return f"{self.row}, seed {self.seed}"
 
     def folder(self, out: Path) -> Path:
-        return out / f"{re.sub('[^a-z0-9]+', '-', self.row.lower()).strip('-')}-{self.seed}"
+        """Of this training alone: what other options, or another length, have left must not pass for its own."""
+        name = re.sub("[^a-z0-9]+", "-", self.row.lower()).strip("-")
+        return out / f"{name}-{self.seed}-{hashlib.sha256(f'{self.options} {self.kimg:g}'.encode()).hexdigest()[:8]}"
 
 
 def main(args: Sequence[str] | None = None) -> int:
