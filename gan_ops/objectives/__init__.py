@@ -1,6 +1,16 @@
 """What discriminator and generator minimise: small objects on scores and gradients, independent of trainers."""
 
 from gan_ops.objectives import penalties, semi_supervised
+from gan_ops.objectives.comparing import QuadraticPotential, R3Gan, Relativistic, Softmax
+from gan_ops.objectives.divergences import (
+    DIVERGENCES,
+    FAMILIES,
+    BoundarySeeking,
+    Divergence,
+    FGan,
+    LikelihoodRatio,
+    RatioFamily,
+)
 from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
 from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
 from gan_ops.objectives.objective import Objective
@@ -19,20 +29,31 @@ from gan_ops.objectives.semi_supervised import classification_loss
 from gan_ops.objectives.variational import NormalPosterior, normal_distance, prior_divergence
 
 __all__ = [
+    "DIVERGENCES",
+    "FAMILIES",
     "R1",
     "R2",
+    "BoundarySeeking",
     "ClippedWasserstein",
+    "Divergence",
     "Dragan",
+    "FGan",
     "FeatureMatching",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
+    "LikelihoodRatio",
     "Minimax",
     "NonSaturating",
     "NormalPosterior",
     "Objective",
     "Penalty",
+    "QuadraticPotential",
+    "R3Gan",
+    "RatioFamily",
+    "Relativistic",
     "Scores",
+    "Softmax",
     "Wasserstein",
     "WassersteinGP",
     "WganGP",

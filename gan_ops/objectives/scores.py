@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gan_ops._types import accumulable
+
 __all__ = ["Scores", "interleave", "score_of", "scores_of"]
 
 
@@ -37,8 +39,8 @@ def scores_of(value: Scores | Tensor) -> Scores:
 
 
 def score_of(value: Scores | Tensor) -> Tensor:
-    """The scores themselves, of a plain tensor too."""
-    return value if isinstance(value, Tensor) else value.score
+    """The scores themselves, of a plain tensor too, in the type that sums over them are taken in."""
+    return accumulable(value if isinstance(value, Tensor) else value.score)
 
 
 def interleave(*batches: Tensor) -> Tensor:
