@@ -33,7 +33,7 @@ class Objective:
     clip = 0.0
     """The trainer brings the critic's parameters into [−clip, clip] after each update; 0 for no bound."""
     penalties = ()
-    """Those on the critic's gradient that the trainer adds to its loss, a tuple of ``Penalty``."""
+    """Those (:class:`gan_ops.objectives.Penalty`) on the critic's gradient that the trainer adds to its loss."""
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         """The critic's loss from its scores of real and of generated samples; may report something to ``stats``."""
@@ -92,3 +92,11 @@ def check_positive(options: object, *names: str) -> None:
         value = getattr(options, name)
         if not 0 < value < math.inf:
             raise ValueError(f"{name}={value} is not a finite number above 0")
+
+
+def check_count(options: object, *names: str) -> None:
+    """ValueError unless these fields are whole numbers of at least 1."""
+    for name in names:
+        value = getattr(options, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value} is not a whole number of at least 1")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gan_ops._types import accumulable
 
-__all__ = ["Scores", "interleave", "score_of", "scores_of"]
+__all__ = ["Scores", "interleave", "score_of", "scores_of", "vectors_of"]
 
 
 class Scores(NamedTuple):
@@ -41,6 +41,12 @@ def scores_of(value: Scores | Tensor) -> Scores:
 def score_of(value: Scores | Tensor) -> Tensor:
     """The scores themselves, of a plain tensor too, in the type that sums over them are taken in."""
     return accumulable(value if isinstance(value, Tensor) else value.score)
+
+
+def vectors_of(value: Scores | Tensor) -> Tensor:
+    """The scores as vectors [N, K] in float32 or wider; [N] are of one number each."""
+    score = accumulable(score_of(value))
+    return score[:, None] if score.dim() == 1 else score.flatten(1)
 
 
 def interleave(*batches: Tensor) -> Tensor:
