@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ KINDS: Mapping[str, Objective] = {
     "lsgan": objectives.LeastSquares(),
     "hinge": objectives.Hinge(),
     "likelihood-ratio": objectives.LikelihoodRatio(),
-    "mmd": objectives.Mmd(outputs=1, weight=0.0),
+    "mmd": objectives.Mmd(outputs=1),
     "fisher": objectives.Fisher(),
     "wgan": objectives.Wasserstein(),
     "wgan-div": objectives.WassersteinDiv(),
@@ -30,9 +31,7 @@ KINDS: Mapping[str, Objective] = {
     "qp": objectives.QuadraticPotential(),
     "c-transform": objectives.CTransform(),
 }
-CONVEX = objectives.WassersteinGP(weight=0.5, target=0.0)  # a slope of 1 and one of −1 are both minima of WGAN-GP's
-MMD_WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
-MMD_EXPONENTS = (0.2, 0.5, 1.0, 2.0, 5.0)
+CLOSE, WITHIN_TENTH = 0.03, 0.1
 
 
 def value_of(trained: Trained) -> float:
@@ -47,35 +46,49 @@ class Method:
     Attributes:
         loss: as ``--loss`` has it.
         measures: the formula of ``value``.
-        value: of a pair, by quadrature.
+        value: of a pair, by quadrature: what the critic measures, or with no ``tolerance`` what it is compared with.
         way: how its critic is trained.
         read: what the critic has measured.
-        tolerance: the largest relative deviation; None for a bound that the critic does not attain.
-        bound: the formula of ``limit``.
-        limit: what the method cannot exceed.
-        norm: as ``--d-norm`` has it.
-        optimum: the best D as a function of log(p/q), for those that a row asks it of, and the D of scores.
+        tolerance: the largest relative deviation.
+        d_norm: the critic's normalisation, as ``--d-norm`` has it.
+        optimum: the best D as a function of log(p/q), where D itself is compared too.
         note: what the method cannot reach, and why.
     """
 
     loss: str
     measures: str
     value: Callable[[Pair], float]
-    way: Way = Alone()
+    way: Way = Alone()  # noqa: RUF009 (it is frozen)
     read: Callable[[Trained], float] = value_of
-    tolerance: float | None = 0.03
-    norm: str = ""
-    optimum: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None = None
+    tolerance: float | None = CLOSE
+    d_norm: str = ""
+    optimum: Callable[[Tensor], Tensor] | None = None
     note: str = ""
-    picture: str = field(default="", kw_only=True)
 
     @property
     def name(self) -> str:
-        return f"{self.loss} --d-norm {self.norm}" if self.norm else self.loss
+        return f"{self.loss} --d-norm {self.d_norm}" if self.d_norm else self.loss
 
     def objective(self) -> Objective:
         """A new one: some remember."""
         return parse_spec(self.loss, KINDS, "loss")
+
+
+def ratio_error(method: Method, pair: Pair, trained: Trained) -> float | None:
+    """∫ w|D − ω(r)| / ∫ w|ω(r)|, of likelihood ratios alone.
+
+    w is p + q, but for two families, where it is what L_D itself weighs D with: q for log-likelihood, so that it is
+    ∫ |qD − p|, and |p − q| for the hinge, so that it is what L_D is above its minimum.
+    """
+    if method.optimum is None:
+        return None
+    x, p, q = pair.grid(len(trained.scores)), trained.p, trained.q
+    best = method.optimum(pair.p.log_density(x) - pair.q.log_density(x))
+    found = trained.objective.measure.output(trained.scores)
+    w = {"log-likelihood": q, "hinge": (p - q).abs()}.get(trained.objective.family, p + q)
+    if trained.objective.family == "hinge":
+        found = found.clamp(-1, 1)  # beyond, it is as good
+    return float(w @ (found - best).abs() / (w @ best.abs()))
 
 
 def _squares(trained: Trained) -> float:
@@ -91,42 +104,80 @@ def _fisher(trained: Trained) -> float:
 
 
 def _with_penalty(trained: Trained) -> float:
+    """−L_D, where the penalty is a part of what is measured."""
     return -trained.loss - trained.penalty
 
 
-METHODS = tuple(
-    [
-        Method("f(divergence=kl)", "∫ p log(p/q)", known.kl),
-        Method("f(divergence=reverse-kl)", "∫ q log(q/p)", known.reverse_kl),
-        Method("f(divergence=pearson)", "∫ (p − q)²/q", known.pearson, Alone(stretched=True)),
-        Method("f(divergence=neyman)", "∫ (p − q)²/p", known.neyman),
-        Method("f(divergence=hellinger)", "∫ (√p − √q)²", known.hellinger),
-        Method("f(divergence=js)", "2 JS", lambda pair: 2 * known.js(pair)),
-        Method("f(divergence=weighted-js, weight=0.3)", "JS weighted", lambda pair: known.weighted_js(pair, 0.3)),
-        Method("f(divergence=gan)", "2 JS − log 4", lambda pair: 2 * known.js(pair) - math.log(4)),
-        Method("f(divergence=tv)", "½ ∫ |p − q|", known.tv, Alone(starts=2)),
-        Method("f(divergence=alpha)", "4 (1 − ∫ √(pq))", lambda pair: known.alpha(pair, 0.5), Alone(stretched=True)),
-        Method("f(divergence=alpha, alpha=2)", "½ ∫ (p − q)²/q", lambda pair: known.alpha(pair, 2.0), Alone(stretched=True)),
-        Method("minimax", "JS", known.js, read=lambda t: math.log(2) - t.loss / 2),
-        Method("lsgan", "∫ (p − q)²/(p + q)", known.triangular, read=lambda t: 2 - 8 * t.loss),
-        Method("lsgan(a=-1, b=1, c=0)", "∫ (p − q)²/(p + q)", known.triangular, read=_squares),
-        Method("hinge", "½ ∫ |p − q|", known.tv, Alone(starts=2), read=lambda t: 1 - t.loss / 2),
-        Method("likelihood-ratio(family=cross-entropy)", "2 JS − log 4", lambda pair: 2 * known.js(pair) - math.log(4), optimum=(torch.sigmoid, torch.sigmoid)),
-        Method("likelihood-ratio(family=exponential)", "−4 ∫ √(pq)", lambda pair: -4 * known.bhattacharyya(pair), optimum=(lambda r: r, lambda s: s)),
-        Method("likelihood-ratio(family=mean-square)", "½ ∫ p²/q", lambda pair: (known.pearson(pair) + 1) / 2, Alone(stretched=True), optimum=(torch.exp, torch.nn.functional.softplus)),
-        Method("likelihood-ratio(family=log-likelihood)", "∫ p log(p/q) − 1", lambda pair: known.kl(pair) - 1, Alone(stretched=True), optimum=(torch.exp, torch.nn.functional.softplus)),
-        Method("likelihood-ratio(family=hinge)", "−2 ∫ min(p, q)", lambda pair: 2 * known.tv(pair) - 2, Alone(starts=2), optimum=(torch.sign, lambda s: s)),
-        Method("mmd(kernel=gaussian)", "closed form", lambda pair: known.gaussian_mmd(pair, MMD_WIDTHS), untrained),
-        Method("mmd(kernel=rational-quadratic)", "∬", lambda pair: known.kernel_mmd(pair, lambda d: sum((1 + d.square() / (2 * a)) ** -a for a in MMD_EXPONENTS)), untrained),
-        Method("mmd(kernel=distance)", "2 ∫ (F_p − F_q)²", known.energy_distance, untrained),
-        Method("mmd(kernel=exponential)", "∬", lambda pair: known.kernel_mmd(pair, lambda d: (-d).exp()), untrained),
-        Method("fisher(rho=0.01)", "√∫ (p − q)²/((p + q)/2)", known.fisher, together, _fisher),
-        Method("wgan-div", "(1 − 1/6) ∫ h (h/12u)^(1/5)", lambda pair: known.of_power_penalty(pair, 2, 6), read=_with_penalty),
-        Method("wgan-gp", "∫ h (1 + h/20u)", lambda pair: known.of_gradient_penalty(pair, 10), Alone(first=CONVEX)),
-        Method("wgan-gp(weight=100)", "W₁", known.w1, Alone(first=CONVEX), tolerance=0.1),
-        Method("c-transform", "W₁", known.w1, together, tolerance=0.1),
-        Method("qp", "linear solve", lambda pair: known.quadratic_potential(pair, 10), paired),
-        Method("wgan", "∫ |p − q|", lambda pair: 2 * known.tv(pair), Alone(normalised="gradient"), norm="gradient", tolerance=None),
-        Method("wgan", "W₁", known.w1, Alone(normalised="gradient-v2"), norm="gradient-v2", tolerance=None),
-    ]
+def _rational_quadratic(distance: Tensor) -> Tensor:
+    return sum((1 + distance.square() / (2 * a)) ** -a for a in (0.2, 0.5, 1.0, 2.0, 5.0))
+
+
+STRETCHED = Alone(stretched=True)
+OF_SIGNS = Alone(first=objectives.Minimax(), adam=600, lbfgs=50)  # it begins with the sign of log(p/q)
+# A slope of 1 and a slope of −1 are both minima of WGAN-GP's penalty; this begins with the right one.
+OF_SLOPES = Alone(first=objectives.WassersteinGP(weight=0.5, target=0.0))
+
+_REACH = "the score must reach p/q: the last layer is followed by sinh"
+_JUMP = "D* jumps where p = q, so D only comes near it there"
+_NORMALISED = "in ReLU's linear pieces"
+_CORNER = "|D'| cannot jump from −1 to 1 where F_p = F_q"
+
+
+def _f(divergence: str, measures: str, value: Callable[[Pair], float], way: Way = Alone(), note: str = "") -> Method:
+    return Method(f"f(divergence={divergence})", measures, value, way, note=note)
+
+
+def _ratio(
+    family: str,
+    measures: str,
+    value: Callable[[Pair], float],
+    optimum: Callable[[Tensor], Tensor],
+    way: Way = Alone(),
+    note: str = "",
+) -> Method:
+    return Method(f"likelihood-ratio(family={family})", measures, value, way, optimum=optimum, note=note)
+
+
+def _mmd(kernel: str, measures: str, value: Callable[[Pair], float]) -> Method:
+    return Method(f"mmd(kernel={kernel})", measures, value, untrained, note="no critic: the points themselves")
+
+
+def _normalised(form: str) -> Way:
+    return Alone(normalised=form, first=objectives.Minimax())
+
+
+METHODS = (
+    _f("kl", "∫ p log(p/q)", known.kl),
+    _f("reverse-kl", "∫ q log(q/p)", known.reverse_kl),
+    _f("pearson", "∫ (p − q)²/q", known.pearson, STRETCHED, _REACH),
+    _f("neyman", "∫ (p − q)²/p", known.neyman),
+    _f("hellinger", "∫ (√p − √q)²", known.hellinger),
+    _f("js", "2·JS", known.twice_js),
+    _f("weighted-js, weight=0.3", "JS of weights 0.3, 0.7", partial(known.weighted_js, weight=0.3)),
+    _f("gan", "2·JS − log 4", partial(known.twice_js, shift=-math.log(4))),
+    _f("tv", "½ ∫ |p − q|", known.tv, OF_SIGNS),
+    _f("alpha, alpha=0.5", "2 ∫ (√p − √q)²", partial(known.alpha, alpha=0.5), STRETCHED, _REACH),
+    _f("alpha, alpha=2", "½ ∫ (p − q)²/q", partial(known.alpha, alpha=2.0), STRETCHED, _REACH),
+    Method("minimax", "JS", known.js, read=lambda trained: math.log(2) - trained.loss / 2),
+    Method("lsgan", "∫ (p − q)²/(p + q)", known.triangular, read=lambda trained: 2 - 8 * trained.loss),
+    Method("lsgan(a=-1, b=1, c=0)", "∫ (p − q)²/(p + q)", known.triangular, read=_squares),
+    Method("hinge", "½ ∫ |p − q|", known.tv, OF_SIGNS, lambda trained: 1 - trained.loss / 2),
+    _ratio("cross-entropy", "2·JS − log 4", partial(known.twice_js, shift=-math.log(4)), torch.sigmoid),
+    _ratio("exponential", "−4 ∫ √(pq)", known.of_exponential, lambda log_r: log_r),
+    _ratio("mean-square", "½ ∫ p²/q", known.of_mean_square, torch.exp, STRETCHED, _REACH),
+    _ratio("log-likelihood", "∫ p log(p/q) − 1", known.of_log_likelihood, torch.exp, STRETCHED, _REACH),
+    _ratio("hinge", "−2 ∫ min(p, q)", known.of_ratio_hinge, torch.sign, OF_SIGNS, _JUMP),
+    _mmd("gaussian", "MMD², closed form", partial(known.gaussian_mmd, widths=(1.0, 2.0, 4.0, 8.0, 16.0))),
+    _mmd("rational-quadratic", "MMD²", partial(known.kernel_mmd, kernel=_rational_quadratic)),
+    _mmd("distance", "2 ∫ (F_p − F_q)²", known.energy_distance),
+    _mmd("exponential", "MMD²", partial(known.kernel_mmd, kernel=lambda distance: (-distance).exp())),
+    Method("fisher(rho=0.01)", "√∫ (p − q)²/((p + q)/2)", known.fisher, together, _fisher),
+    Method("wgan-div", "⅚ ∫ h (h/12u)^⅕", partial(known.of_power_penalty, weight=2.0, power=6.0), read=_with_penalty),
+    Method("wgan-gp", "∫ h (1 + h/20u)", partial(known.of_gradient_penalty, weight=10.0), OF_SLOPES, note=_CORNER),
+    Method("wgan-gp(weight=100)", "W₁ = ∫ h", known.w1, OF_SLOPES, tolerance=WITHIN_TENTH),
+    Method("c-transform", "W₁ = ∫ h", known.w1, together, tolerance=WITHIN_TENTH),
+    Method("qp", "½ sᵀb of As = b", partial(known.quadratic_potential, weight=10.0), paired),
+    Method("wgan", "at most ∫ |p − q|", known.twice_tv, _normalised("gradient"), tolerance=None, d_norm="gradient"),
+    Method("wgan", "beside W₁", known.w1, _normalised("gradient-v2"), tolerance=None, d_norm="gradient-v2"),
 )
+BY_NAME = {method.name: method for method in METHODS}

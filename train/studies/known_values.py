@@ -15,7 +15,7 @@ from torch import Tensor
 
 from train.studies.normals import Normals, Pair
 
-POINTS = 8001
+POINTS = 4001
 GRID_OF_PAIRS = 601
 """Points of each axis of double integrals."""
 
@@ -92,10 +92,19 @@ def js(pair: Pair) -> float:
     return weighted_js(pair, 0.5)
 
 
+def twice_js(pair: Pair, shift: float = 0.0) -> float:
+    return 2 * js(pair) + shift
+
+
 def tv(pair: Pair) -> float:
     """½ ∫ |p − q|: at most 1"""
     d = densities(pair)
     return d.integral((d.p - d.q).abs()) / 2
+
+
+def twice_tv(pair: Pair) -> float:
+    """∫ |p − q|"""
+    return 2 * tv(pair)
 
 
 def alpha(pair: Pair, alpha: float) -> float:
@@ -110,13 +119,27 @@ def triangular(pair: Pair) -> float:
     return d.integral((d.p - d.q).square() / (d.p + d.q))
 
 
-# ---- what the families of likelihood ratios have for −L_D
+# ---- what likelihood ratios have for −L_D
 
 
-def bhattacharyya(pair: Pair) -> float:
-    """∫ √(pq)"""
-    d = densities(pair)
-    return d.integral(((d.log_p + d.log_q) / 2).exp())
+def of_exponential(pair: Pair) -> float:
+    """−4 ∫ √(pq)"""
+    return 2 * hellinger(pair) - 4
+
+
+def of_mean_square(pair: Pair) -> float:
+    """½ ∫ p²/q"""
+    return (pearson(pair) + 1) / 2
+
+
+def of_log_likelihood(pair: Pair) -> float:
+    """∫ p log(p/q) − 1"""
+    return kl(pair) - 1
+
+
+def of_ratio_hinge(pair: Pair) -> float:
+    """−2 ∫ min(p, q)"""
+    return 2 * tv(pair) - 2
 
 
 # ---- integral probability metrics
@@ -174,8 +197,8 @@ def gaussian_mmd(pair: Pair, widths: tuple[float, ...]) -> float:
 
 def kernel_mmd(pair: Pair, kernel: Callable[[Tensor], Tensor]) -> float:
     """Squared MMD, ∬ (p − q)(x) k(|x − y|) (p − q)(y), of a kernel of the distance."""
-    x = pair.grid(POINTS // 4)
-    p, q = pair.weights(POINTS // 4)
+    x = pair.grid(POINTS // 2)
+    p, q = pair.weights(POINTS // 2)
     return float((p - q) @ kernel((x[:, None] - x).abs()) @ (p - q))
 
 

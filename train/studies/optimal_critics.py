@@ -27,14 +27,12 @@ class Critic(nn.Module):
         stretched: whether the score is sinh of the last layer: for those that must reach over many powers of ten.
     """
 
-    def __init__(
-        self, pair: Pair, activation: Callable[[], nn.Module] = nn.Tanh, *, stretched: bool = False, seed: int = 0
-    ) -> None:
+    def __init__(self, pair: Pair, *, stretched: bool = False) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
+            torch.manual_seed(0)
             self.layers = nn.Sequential(
-                nn.Linear(1, WIDTH), activation(), nn.Linear(WIDTH, WIDTH), activation(), nn.Linear(WIDTH, 1)
+                nn.Linear(1, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1)
             ).double()
         x = pair.grid(1000)
         mass = sum(pair.weights(1000)) / 2
@@ -83,7 +81,7 @@ def minimise(
     parameters: Iterable[nn.Parameter],
     loss: Callable[[], Tensor],
     *,
-    adam: int = 200,
+    adam: int = 150,
     lbfgs: int = 100,
     lr: float = 5e-3,
     after: Callable[[], object] | None = None,

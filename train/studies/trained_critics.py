@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gan_ops.objectives import Objective, Scores, gradient_normalized, gradient_of
 from train.studies.normals import Pair
@@ -47,54 +47,47 @@ class Alone:
     Attributes:
         stretched: see :class:`Critic`.
         normalised: the form of gradient normalisation, of GN-GAN or GraN-GAN, that the critic has, if it has one.
-        first: an objective that it is trained for before: one with a single minimum, where this one has several.
-        starts: how many critics are trained, of which the best counts. What each attains is a lower bound.
+        first: an objective that the critic, not normalised, is trained for before: one with a single minimum, where
+            this one has several.
         adam, lbfgs: steps.
     """
 
     stretched: bool = False
     normalised: str = ""
     first: Objective | None = None
-    starts: int = 1
     adam: int = 150
     lbfgs: int = 100
     lr: float = 5e-3
 
     def __call__(self, objective: Objective, pair: Pair, compress: bool) -> Trained:
-        return min((self._one(objective, pair, compress, seed) for seed in range(self.starts)), key=_total)
-
-    def _one(self, objective: Objective, pair: Pair, compress: bool, seed: int) -> Trained:
         grid, (p, q) = pair.grid(POINTS)[:, None], pair.weights(POINTS)
         u = pair.between.density(grid[:, 0])
         u = u / u.sum()
-        activation = nn.ReLU if self.normalised else nn.Tanh  # the theory of normalisation has critics linear in pieces
-        critic = Critic(pair, activation, stretched=self.stretched, seed=seed)
+        critic = Critic(pair, stretched=self.stretched)
 
-        def scores() -> Tensor:
-            if not self.normalised:
-                return critic(grid)
-            points = grid.detach().requires_grad_()
-            plain = critic(points)
-            return gradient_normalized(plain, gradient_of(plain, points), self.normalised)
-
-        def parts(objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
+        def parts(objective: Objective, normalised: str) -> tuple[Tensor, Tensor, Tensor]:
             """The scores [N], the loss and the penalties."""
-            if not objective.penalties:
-                found = scores()
-                return found, expected(objective, found, p, q), torch.zeros(())
+            if not (objective.penalties or normalised):
+                scores = critic(grid)
+                return scores, expected(objective, scores, p, q), torch.zeros(())
             points = grid.detach().requires_grad_()
-            found = critic(points)
-            gradient = gradient_of(found, points)
-            penalty = sum(expected_penalty(penalty, gradient, u) for penalty in objective.penalties)
-            return found, expected(objective, found, p, q), penalty
+            scores = critic(points)
+            gradient = gradient_of(scores, points)
+            if normalised:
+                scores = gradient_normalized(scores, gradient, normalised)
+            penalty = sum((expected_penalty(each, gradient, u) for each in objective.penalties), start=torch.zeros(()))
+            return scores, expected(objective, scores, p, q), penalty
 
-        def total(objective: Objective) -> Tensor:
-            _, loss, penalty = parts(objective)
+        def total(objective: Objective, normalised: str = "") -> Tensor:
+            _, loss, penalty = parts(objective, normalised)
             return -compressed(-loss - penalty) if compress else loss + penalty
 
-        for one in (self.first, objective) if self.first else (objective,):
-            minimise(critic.parameters(), lambda one=one: total(one), adam=self.adam, lbfgs=self.lbfgs, lr=self.lr)
-        found, loss, penalty = (part.detach() for part in parts(objective))
+        if self.first:
+            minimise(critic.parameters(), lambda: total(self.first))
+        minimise(
+            critic.parameters(), lambda: total(objective, self.normalised), adam=self.adam, lbfgs=self.lbfgs, lr=self.lr
+        )
+        found, loss, penalty = (part.detach() for part in parts(objective, self.normalised))
         return Trained(objective, float(loss), float(penalty), found, p, q, {})
 
 
@@ -130,7 +123,3 @@ def untrained(objective: Objective, pair: Pair, compress: bool) -> Trained:
     x, y = (pair.quantiles(side, COMPARED) for side in (pair.p, pair.q))
     empty = x.new_zeros(0)
     return Trained(objective, float(objective.d(x[:, None], y[:, None])), 0.0, empty, empty, empty, {})
-
-
-def _total(trained: Trained) -> float:
-    return trained.loss + trained.penalty
