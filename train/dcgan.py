@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from gan_ops.objectives import GradientNorm
 from models.dcgan import Discriminator, Generator
 from models.parts.norms import DNorm, GNorm
 from train.base.errors import UsageError, run_program
@@ -21,7 +22,7 @@ from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning, KPlusOne
 from train.gan.game import Gan
-from train.gan.options import GanConfig
+from train.gan.options import GRADIENT_NORMS, GanConfig
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -51,8 +52,9 @@ class DcganConfig(GanConfig):
     """Height and width of the kernels (the paper's: 5)."""
     g_norm: GNorm = "batch"
     """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; others: see d-norm."""
-    d_norm: DNorm = "batch"
-    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018. Not virtual: too costly."""
+    d_norm: Literal[DNorm, GradientNorm] = "batch"
+    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018; gradient: of the score, Wu
+    2021 (GN-GAN); gradient-v2: of the score, Bhaskara 2022 (GraN-GAN). Not virtual: too costly."""
     weight_norm: bool = False
     """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
     reference_batch: Size = 64
@@ -70,6 +72,10 @@ class DcganConfig(GanConfig):
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"resolution={self.resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
         self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
+        if self.labels:
+            self.check_labelled("labels=True")
+            if self.objective().outputs > 1:
+                raise UsageError(f"loss={self.loss!r} cannot be combined with labels=True: D's output is the classes'")
         if self.feature_matching >= self.resolution:
             largest = self.resolution // 2
             raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {largest}")
@@ -81,7 +87,7 @@ class DcganConfig(GanConfig):
     def schedule(self) -> Schedule:
         """One phase at the full resolution."""
         self.check()
-        return self.one_phase()
+        return self.in_packs(self.one_phase())
 
 
 _PHOTOS = {"resolution": 64, "ema_kimg": "10", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}
@@ -111,6 +117,7 @@ def build_trainer(
     schedule = config.schedule()
     if config.labels and not images.num_classes:
         raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
+    gradient_norm = config.d_norm if config.d_norm in GRADIENT_NORMS else ""
     options = {
         "resolution": config.resolution,
         "image_channels": images.channels,
@@ -125,14 +132,15 @@ def build_trainer(
     def networks() -> tuple[Generator, Discriminator]:
         return Generator(**options), Discriminator(
             config.resolution,
-            image_channels=images.channels,
+            image_channels=config.pack * images.channels,
             width=config.d_width,
             kernel_size=config.kernel_size,
-            norm=config.d_norm,
+            norm="none" if gradient_norm else config.d_norm,
             weight_norm=config.weight_norm,
             num_classes=images.num_classes if config.labels else 0,
             minibatch_kernels=config.minibatch_discrimination,
             minibatch_dim=config.minibatch_dim,
+            outputs=config.objective().outputs,
         )
 
     trainer = build_gan(
@@ -145,6 +153,7 @@ def build_trainer(
         sizes=f"latent={config.latent}, g_width={config.g_width}, d_width={config.d_width}",
         betas=(config.beta1, 0.999),
         conditioning=KPlusOne(config.class_weight) if config.labels else Conditioning(),
+        gradient_norm=gradient_norm,
     )
     return trainer, options
 

@@ -34,6 +34,13 @@ MEASURED = {
     "divergence": "Divergence of the posterior",
     "distance": "Distance of features",
     "penalty": "Gradient penalty",
+    "real_energy": "Energy of real images",
+    "fake_energy": "Energy of samples",
+    "k": "Weight k of the energy of samples",
+    "convergence": "Measure of convergence",
+    "margin": "Margin of energies",
+    "pulling_away": "Pulling-away term",
+    "information": "Estimate of the information about latents",
     "*_norm": "Norm of {}'s gradient",
     "images_per_second": "Images per second",
 }

@@ -1,6 +1,7 @@
 """Integral probability metrics: the largest difference of means that a critic of some class can make.
 
-Which class it is, a penalty, a constraint or the form of the critic says. MMD has :mod:`gan_ops.objectives.kernels`.
+Which class it is, a penalty or a constraint says. Those of critics with vectors are in
+:mod:`gan_ops.objectives.moments` and :mod:`gan_ops.objectives.kernels`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gan_ops._types import accumulable
 from gan_ops.objectives.objective import (
     Objective,
     Stats,
-    check_count,
     check_named,
     check_not_negative,
     check_positive,
@@ -26,9 +24,9 @@ from gan_ops.objectives.objective import (
 from gan_ops.objectives.pairs import distances, pair_distances
 from gan_ops.objectives.penalties import Dragan, WganDiv
 from gan_ops.objectives.pointwise import NonSaturating, Wasserstein
-from gan_ops.objectives.scores import Scores, score_of, vectors_of
+from gan_ops.objectives.scores import Scores, samples_of, score_of
 
-__all__ = ["CTransform", "Fisher", "McGanCovariance", "McGanMean", "NonSaturatingDragan", "WassersteinDiv"]
+__all__ = ["CTransform", "Fisher", "NonSaturatingDragan", "WassersteinDiv"]
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ class Fisher(Objective, nn.Module):
         self.register_buffer("multiplier", torch.zeros((), dtype=torch.float64))
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
-        real, fake = accumulable(score_of(real)), accumulable(score_of(fake))
+        real, fake = score_of(real), score_of(fake)
         difference = real.mean() - fake.mean()
         second_moment = 0.5 * (real.square().mean() + fake.square().mean())
         multiplier = self.multiplier.to(difference.dtype)
@@ -105,7 +103,7 @@ class Fisher(Objective, nn.Module):
         return -(difference + multiplier * constraint - self.rho / 2 * constraint.square())
 
     def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
-        return -accumulable(score_of(fake)).mean()
+        return -score_of(fake).mean()
 
     def after(self, stats: Stats) -> None:
         self.multiplier.sub_(self.rho * (1 - stats["fisher_second_moment"]))
@@ -117,9 +115,9 @@ class CTransform(Objective):
 
     The (q, p)-Wasserstein GAN: Mallasto et al. 2019, arXiv 1902.03642 and 1910.03875, with q = 1 or 2 as ``metric`` of
     the samples and p as ``power``. E[s(x)] + E[s^c(y)] is Kantorovich's dual: W_p^p where s is best. No Lipschitz bound
-    is needed. The minimum is taken over the batch of reals, so what is measured is the transport between the two
-    batches, which is above that between the distributions. G minimises the dual value too. It depends on G through the
-    cost alone: each fake is pulled towards the real sample that attains its minimum, and D's scores of fakes do not
+    is needed. The minimum is taken over the batch of reals, so that the transport between the two batches is measured:
+    in the mean it is above that between the distributions. G minimises the dual value too, which depends on it through
+    the cost alone: each fake is pulled towards the real sample that attains its minimum, and D's scores of fakes do not
     count.
 
     Within the batch a real x and a fake y obey s(x) + s^c(y) ≤ d(x, y)^p by construction. ``admissibility`` asks it of
@@ -139,113 +137,25 @@ class CTransform(Objective):
             raise ValueError(f"power={self.power} is not a finite number of at least 1")
 
     def d(self, real: Scores, fake: Scores, stats: Stats | None = None) -> Tensor:
-        transform = self._transform(real, fake.x.detach())
-        value = accumulable(real.score).mean() + transform.mean()
+        transform = self._transform(real, samples_of(fake).detach())
+        value = score_of(real).mean() + transform.mean()
         report(stats, transport_cost=value)
         if not self.admissibility:
             return -value
-        excess = accumulable(fake.score)[:, None] + transform - self._costs(fake.x, fake.x)  # [M, M]
+        excess = score_of(fake)[:, None] + transform - self._costs(fake, fake.x)  # [M, M]
         return self.admissibility * excess.relu().square().mean() - value
 
     def g(self, fake: Scores, real: Scores | None = None, stats: Stats | None = None) -> Tensor:
-        return self._transform(real, fake.x).mean()
+        return self._transform(real, samples_of(fake)).mean()
 
     def _transform(self, real: Scores, y: Tensor) -> Tensor:
         """s^c(y) [M] of samples y [M, *], with a gradient through the pairs that attain the minimum alone."""
-        score = accumulable(real.score)
-        nearest = (self._costs(real.x, y) - score.detach()[:, None]).argmin(0)  # [N, M] → [M]
+        score = score_of(real)
+        nearest = (self._costs(real, y) - score.detach()[:, None]).argmin(0)  # [N, M] → [M]
         cost = distances(real.x.detach().flatten(1)[nearest], y.flatten(1), self.metric) ** self.power
         return cost - score[nearest]
 
-    def _costs(self, x: Tensor, y: Tensor) -> Tensor:
-        """d(x_i, y_j)^power [N, M], constants."""
-        return pair_distances(x.detach().flatten(1), y.detach().flatten(1), self.metric) ** self.power
-
-
-@dataclass(frozen=True)
-class McGanMean(Objective):
-    """L_D = −‖E[Φ(x)] − E[Φ(G(z))]‖, L_G = ‖E[Φ(x)] − E[Φ(G(z))]‖ for a critic Φ that gives vectors.
-
-    Mroueh et al. 2017 (arXiv 1702.08398), IPM_μ in its dual form, the ``norm`` of order 1, 2 or infinity. The trainer
-    clips Φ's weights to ±``clip``, as there. With several microbatches or processes, each has its own means.
-    """
-
-    norm: Literal["1", "2", "inf"] = "2"
-    outputs: int = 16
-    clip: float = 0.01
-    compares = True
-
-    def __post_init__(self) -> None:
-        check_named(self, "norm", ("1", "2", "inf"))
-        check_count(self, "outputs")
-        check_not_negative(self, "clip")
-
-    def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
-        return -self.g(fake, real)
-
-    def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
-        return torch.linalg.vector_norm(self._difference(real, fake), float(self.norm))  # [m] → scalar
-
-    def witness(self, points: Scores | Tensor, real: Scores | Tensor, fake: Scores | Tensor) -> Tensor:
-        """⟨v, Φ(t)⟩ at points t [N], v the constant direction that attains the norm; 0 where the means are equal."""
-        difference = self._difference(real, fake).detach()
-        if self.norm == "1":
-            direction = difference.sign()
-        elif self.norm == "2":
-            direction = F.normalize(difference, dim=0)
-        else:
-            largest = F.one_hot(difference.abs().argmax(), len(difference))
-            direction = difference.sign() * largest
-        return (vectors_of(points) * direction).sum(1)  # [N, m] → [N]
-
-    def _difference(self, real: Scores | Tensor, fake: Scores | Tensor) -> Tensor:
-        return vectors_of(real).mean(0) - vectors_of(fake).mean(0)  # [N, m] → [m]
-
-
-@dataclass(eq=False)
-class McGanCovariance(Objective, nn.Module):
-    """L_D = −(E[f(x)] − E[f(G(z))]), L_G = −E[f(G(z))], with f(x) = Σ_j ⟨u_j, Φ(x)⟩⟨v_j, Φ(x)⟩ for vectors Φ(x).
-
-    Mroueh et al. 2017 (arXiv 1702.08398), IPM_Σ: the critic learns orthonormal directions U and V [outputs,
-    components] beside Φ, and at the best the difference of E[f] is the sum of that many largest singular values of
-    E[Φ(x)Φ(x)ᵀ] − E[Φ(G(z))Φ(G(z))ᵀ]. These second moments are not centred. The trainer clips Φ's weights to
-    ±``clip`` after each update, not U and V: those it brings back with :meth:`retract_`. They start alike in every run.
-    """
-
-    outputs: int = 16
-    components: int = 4
-    clip: float = 0.01
-
-    def __post_init__(self) -> None:
-        check_count(self, "outputs", "components")
-        check_not_negative(self, "clip")
-        if self.components > self.outputs:
-            raise ValueError(f"components={self.components} must not be above outputs={self.outputs}")
-        super().__init__()
-        # Of equal U and V, f would be a sum of squares, and their gradients would keep them equal.
-        random = torch.Generator().manual_seed(0)
-        self.u, self.v = (nn.Parameter(torch.randn(self.outputs, self.components, generator=random)) for _ in "uv")
-        self.retract_()
-
-    def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
-        return self._f(fake).mean() - self._f(real).mean()
-
-    def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
-        return -self._f(fake).mean()
-
-    def witness(self, points: Scores | Tensor, real: Scores | Tensor, fake: Scores | Tensor) -> Tensor:
-        return self._f(points)
-
-    @torch.no_grad()
-    def retract_(self) -> None:
-        """U and V become the Q of their QR decompositions, of which R has a diagonal above 0: so it is continuous."""
-        for directions in (self.u, self.v):
-            q, r = torch.linalg.qr(directions)
-            directions.copy_(q * torch.where(r.diagonal() < 0, -1.0, 1.0))  # [m, k] of [k]
-
-    def _f(self, scores: Scores | Tensor) -> Tensor:
-        """f [N]."""
-        features = vectors_of(scores)
-        with torch.autocast(features.device.type, enabled=False):
-            u, v = self.u.to(features.dtype), self.v.to(features.dtype)
-            return ((features @ u) * (features @ v)).sum(1)  # [N, k] → [N]
+    def _costs(self, scores: Scores, y: Tensor) -> Tensor:
+        """d(x_i, y_j)^power [N, M] of the samples x that have these scores; constants."""
+        x = samples_of(scores).detach()
+        return pair_distances(x.flatten(1), y.detach().flatten(1), self.metric) ** self.power

@@ -33,10 +33,10 @@ def kernel_values(x: Tensor, y: Tensor, kernel: Kernel) -> Tensor:
     With d = ‖x − y‖ they are:
 
     - "gaussian": Σ_σ exp(−d²/2σ²), σ of 1, 2, 4, 8 and 16 (Li et al. 2017, arXiv 1705.08584, §5);
-    - "rational-quadratic": Σ_α (1 + d²/2α)^−α, α of 0.2, 0.5, 1, 2 and 5 (Bińkowski et al. 2018, arXiv 1801.01401, §4);
-    - "distance": −d. The kernel proper is ‖x‖ + ‖y‖ − ‖x − y‖; in the unbiased estimate of the MMD, and in the
-      gradient of the witness, the first two terms cancel. Its squared MMD is the energy distance 2E‖X − Y‖ − E‖X − X'‖
-      − E‖Y − Y'‖ (ibid., §2.1);
+    - "rational-quadratic": Σ_α (1 + d²/2α)^−α, α of 0.2, 0.5, 1, 2 and 5 (Bińkowski et al. 2018, arXiv 1801.01401);
+    - "distance": −d. The kernel proper is ‖x‖ + ‖y‖ − ‖x − y‖, as in the authors' code of that paper; in the unbiased
+      estimate of the MMD, and in the gradient of the witness, the first two terms cancel. MMD² is the energy distance
+      2E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖;
     - "exponential": exp(−d), Laplace's.
     """
     if kernel == "distance":
@@ -69,9 +69,10 @@ class Mmd(Objective):
     """L_D = −MMD²(h(x), h(G(z))), L_G = MMD²(h(x), h(G(z))) for a critic h that gives vectors.
 
     :func:`squared_mmd` with a kernel of :func:`kernel_values`. With several processes, or microbatches, each compares
-    its own samples. The defaults are those of Bińkowski et al. 2018 (arXiv 1801.01401, §4), with a gradient penalty on
-    the :meth:`witness`. Li et al. 2017 (1705.08584) have ``mmd(kernel=gaussian, weight=0, clip=0.01)`` and an
-    autoencoder as critic: ``reconstruction`` is their λ_AE, 8.
+    its own samples. Bińkowski et al. 2018 (arXiv 1801.01401) have the defaults, with a gradient penalty on the
+    :meth:`witness`; their script for CIFAR-10 adds ``linear=1`` and a penalty on the squares of all activations, which
+    is not here. Li et al. 2017 (1705.08584) have ``mmd(kernel=gaussian, weight=0, clip=0.01)`` and an autoencoder as
+    critic, ``reconstruction`` being their λ_AE, 8; the root of MMD² and the rank hinge of their code are not here.
 
     Attributes:
         linear: c of an additional term c·⟨x, y⟩; with 1 the second is the k^rq* of the later paper's code.
@@ -112,7 +113,7 @@ class Mmd(Objective):
         return squared_mmd(self._kernel(x, x), self._kernel(y, y), self._kernel(x, y))
 
     def witness(self, points: Scores | Tensor, real: Scores | Tensor, fake: Scores | Tensor) -> Tensor:
-        """E k(h(t), h(x)) − E k(h(t), h(G(z))) at points t [N]: ibid., §2.1."""
+        """E k(h(t), h(x)) − E k(h(t), h(G(z))) at points t [N]: the gradient penalty is on it."""
         t = self._vectors(points)
         return self._kernel(t, self._vectors(real)).mean(1) - self._kernel(t, self._vectors(fake)).mean(1)  # → [N]
 

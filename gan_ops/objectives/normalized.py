@@ -9,20 +9,23 @@ from torch import Tensor
 from gan_ops._types import accumulable
 from gan_ops.ops import gradient_penalty
 
-__all__ = ["gradient_normalized"]
+__all__ = ["GradientNorm", "gradient_normalized"]
+
+GradientNorm = Literal["gradient", "gradient-v2"]
+"""GN-GAN's and GraN-GAN's."""
 
 
 def gradient_normalized(
     score: Tensor,
     gradient: Tensor,
-    form: Literal["gradient", "gradient-v2"] = "gradient",
+    form: GradientNorm = "gradient",
     *,
     lipschitz: float = 1.0,
     epsilon: float = 0.1,
 ) -> Tensor:
     """f̂ of a critic's scores f and their gradient ∇f, which has a graph: for the steps of both players.
 
-    - "gradient": K·f/(‖∇f‖ + |f|), GN-GAN (Wu et al. 2021, arXiv 2109.02235, eq. 9). It lies within [−K, K].
+    - "gradient": K·f/(‖∇f‖ + |f|), GN-GAN (Wu et al. 2021, arXiv 2109.02235). It lies within [−K, K].
     - "gradient-v2": K·f·‖∇f‖/(‖∇f‖² + ε), GraN-GAN (Bhaskara et al. 2022, arXiv 2111.03162).
 
     Where f is linear, as a critic with ReLU or leaky ReLU is in pieces, ‖∇f̂‖ is K·(‖∇f‖/(‖∇f‖ + |f|))² and
@@ -37,11 +40,12 @@ def gradient_normalized(
             :func:`gan_ops.objectives.gradients.gradient_of` gives; unscaled.
         form: which.
         lipschitz: K.
-        epsilon: ε, of the second form alone; it bounds the factor of f by K/(2√ε) and the slope of that by K/ε.
+        epsilon: ε, of the second form alone; it bounds the factor of f by K/(2√ε) and the slope of that by K/ε. The
+            default is ours: critics can make their gradients large beside it, and the bounds stay small.
 
     Returns:
         [N], float32 (float64 of float64). It and its first and second derivatives are finite also where f, ∇f or both
-        are 0: there ‖∇f‖ counts as constant, and 0/0 as 0. Norms and scores below 10⁻¹⁹ count as 0.
+        are 0: there ‖∇f‖ counts as constant, and 0/0 as 0. Sizes below 10⁻¹⁸ count as 0.
 
     Raises:
         ValueError: scores and gradient are not of N samples, K or ε is not above 0, or there is no such form.

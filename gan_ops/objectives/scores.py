@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gan_ops._types import accumulable
 
-__all__ = ["Scores", "interleave", "score_of", "scores_of", "vectors_of"]
+__all__ = ["Scores", "interleave", "samples_of", "score_of", "scores_of", "values_of", "vectors_of"]
 
 
 class Scores(NamedTuple):
@@ -45,8 +45,21 @@ def score_of(value: Scores | Tensor) -> Tensor:
 
 def vectors_of(value: Scores | Tensor) -> Tensor:
     """The scores as vectors [N, K] in float32 or wider; [N] are of one number each."""
-    score = accumulable(score_of(value))
+    score = score_of(value)
     return score[:, None] if score.dim() == 1 else score.flatten(1)
+
+
+def samples_of(value: Scores) -> Tensor:
+    """The samples [N, …] that the scores are of; ValueError where they don't have them."""
+    if not isinstance(value, Scores) or value.x is None:
+        raise ValueError("this loss reads the samples too: it takes Scores with x")
+    return value.x
+
+
+def values_of(value: Scores) -> Tensor:
+    """Their values as constants [N, D], in float32 or wider."""
+    x = samples_of(value).detach()
+    return accumulable(x).reshape(len(x), -1)
 
 
 def interleave(*batches: Tensor) -> Tensor:

@@ -235,9 +235,9 @@ def test_each_compiles_as_one_graph(objective, no_compiled_code):
         (lambda: QuadraticPotential(distance="l0"), "distance='l0' is not one of l1, l2"),
         (
             lambda: QuadraticPotential().d(Scores(torch.zeros(2)), shown(torch.zeros(2), 0)),
-            "real must be Scores with x",
+            "it takes Scores with x",
         ),
-        (lambda: QuadraticPotential().d(shown(torch.zeros(2), 0), torch.zeros(2)), "fake must be Scores"),
+        (lambda: QuadraticPotential().d(shown(torch.zeros(2), 0), torch.zeros(2)), "it takes Scores with x"),
         (lambda: QuadraticPotential().d(shown(torch.zeros(3), 0), shown(torch.zeros(2), 0)), r"\[3\] and \[2\]"),
     ],
 )

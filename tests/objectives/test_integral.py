@@ -364,6 +364,8 @@ def test_derivatives(objective):
         (lambda: CTransform("l3"), "metric='l3' is not one of l1, l2"),
         (lambda: CTransform(power=0.5), "power=0.5 is not a finite number of at least 1"),
         (lambda: CTransform(admissibility=math.nan), "admissibility=nan"),
+        (lambda: CTransform().d(REAL, FAKE), "this loss reads the samples too: it takes Scores with x"),
+        (lambda: CTransform().g(shown(Y, FAKE), Scores(REAL)), "Scores with x"),
         (lambda: McGanMean("3"), "norm='3' is not one of 1, 2, inf"),
         (lambda: McGanMean(outputs=0), "outputs=0 is not a whole number of at least 1"),
         (lambda: McGanMean(clip=-1.0), "clip=-1.0"),

@@ -94,7 +94,7 @@ class TrainConfig:
     kid_subset: Annotated[int, Range(2)] = KID_SUBSET
     """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     inception_weights: str = ""
-    """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
+    """Inception weights for is, fid, kid, pr, birthday (default: GAN_OPS_INCEPTION, or a classifier of the data)."""
 
     SIZES: ClassVar[tuple[str, ...]] = ()
     """Options that decide on the shapes of the networks' tensors."""
