@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,25 +13,21 @@ from torch import Tensor
 from gan_ops import objectives
 from gan_ops.objectives import Objective
 from train.base.specs import parse_spec
+from train.gan.options import LOSSES
 from train.studies import known_values as known
 from train.studies.normals import Pair
 from train.studies.trained_critics import Alone, Trained, Way, paired, together, untrained
 
-KINDS: Mapping[str, Objective] = {
-    "f": objectives.FGan(),
-    "minimax": objectives.Minimax(),
-    "lsgan": objectives.LeastSquares(),
-    "hinge": objectives.Hinge(),
-    "likelihood-ratio": objectives.LikelihoodRatio(),
-    "mmd": objectives.Mmd(outputs=1),
-    "fisher": objectives.Fisher(),
-    "wgan": objectives.Wasserstein(),
-    "wgan-div": objectives.WassersteinDiv(),
-    "wgan-gp": objectives.WassersteinGP(),
-    "qp": objectives.QuadraticPotential(),
-    "c-transform": objectives.CTransform(),
-}
 CLOSE, WITHIN_TENTH = 0.03, 0.1
+ALONE = Alone()
+STRETCHED = Alone(last="sinh")
+# Total variation has a local minimum where a change of sign is missing: its critic begins with the sign of log(p/q).
+OF_SIGNS = Alone(first=(objectives.Minimax(),))
+OF_HINGES = Alone(last="tanh", first=(objectives.Minimax(),))
+# A slope of 1 and a slope of −1 are both minima of WGAN-GP's penalty; this begins with the right one.
+OF_SLOPES = Alone(first=(objectives.WassersteinGP(weight=0.5, target=0.0),))
+GN = Alone(normalised="gradient", first=(objectives.Minimax(),))
+GRAN = Alone(normalised="gradient-v2", in_pieces=True, lbfgs=0)
 
 
 def value_of(trained: Trained) -> float:
@@ -58,7 +54,7 @@ class Method:
     loss: str
     measures: str
     value: Callable[[Pair], float]
-    way: Way = Alone()  # noqa: RUF009 (it is frozen)
+    way: Way = ALONE
     read: Callable[[Trained], float] = value_of
     tolerance: float | None = CLOSE
     d_norm: str = ""
@@ -71,7 +67,7 @@ class Method:
 
     def objective(self) -> Objective:
         """A new one: some remember."""
-        return parse_spec(self.loss, KINDS, "loss")
+        return parse_spec(self.loss, LOSSES, "loss")
 
 
 def ratio_error(method: Method, pair: Pair, trained: Trained) -> float | None:
@@ -112,18 +108,17 @@ def _rational_quadratic(distance: Tensor) -> Tensor:
     return sum((1 + distance.square() / (2 * a)) ** -a for a in (0.2, 0.5, 1.0, 2.0, 5.0))
 
 
-STRETCHED = Alone(stretched=True)
-OF_SIGNS = Alone(first=objectives.Minimax(), adam=600, lbfgs=50)  # it begins with the sign of log(p/q)
-# A slope of 1 and a slope of −1 are both minima of WGAN-GP's penalty; this begins with the right one.
-OF_SLOPES = Alone(first=objectives.WassersteinGP(weight=0.5, target=0.0))
+_REACH = "D's last layer is followed by sinh: scores reach over many powers of ten, as p/q"
+_JUMP = "D's last layer is followed by tanh: D* jumps from −1 to 1, and this loss alone makes no D steep"
+_CORNER = "D' cannot jump from −1 to 1, as it must where F_p = F_q"
+_ABOVE = "above W₁ by ∫ h²/200u: no finite weight makes the penalty a bound"
+_BATCHES = "transport between 256 quantiles of each, not between p and q"
+_POINTS = "nothing is trained: 1-d points are their own features; pairs of a point with itself do not count"
+_BOUNDED = "cannot exceed ∫ |p − q|, since |f̂| < 1; comes near it as |f| grows"
+_UNBOUNDED = "no bound: the slope of f̂ is at most 1 in each linear piece of D, but f̂ jumps between pieces"
 
-_REACH = "the score must reach p/q: the last layer is followed by sinh"
-_JUMP = "D* jumps where p = q, so D only comes near it there"
-_NORMALISED = "in ReLU's linear pieces"
-_CORNER = "|D'| cannot jump from −1 to 1 where F_p = F_q"
 
-
-def _f(divergence: str, measures: str, value: Callable[[Pair], float], way: Way = Alone(), note: str = "") -> Method:
+def _f(divergence: str, measures: str, value: Callable[[Pair], float], way: Way = ALONE, note: str = "") -> Method:
     return Method(f"f(divergence={divergence})", measures, value, way, note=note)
 
 
@@ -132,18 +127,14 @@ def _ratio(
     measures: str,
     value: Callable[[Pair], float],
     optimum: Callable[[Tensor], Tensor],
-    way: Way = Alone(),
+    way: Way = ALONE,
     note: str = "",
 ) -> Method:
     return Method(f"likelihood-ratio(family={family})", measures, value, way, optimum=optimum, note=note)
 
 
 def _mmd(kernel: str, measures: str, value: Callable[[Pair], float]) -> Method:
-    return Method(f"mmd(kernel={kernel})", measures, value, untrained, note="no critic: the points themselves")
-
-
-def _normalised(form: str) -> Way:
-    return Alone(normalised=form, first=objectives.Minimax())
+    return Method(f"mmd(kernel={kernel})", measures, value, untrained, note=_POINTS)
 
 
 METHODS = (
@@ -161,12 +152,12 @@ METHODS = (
     Method("minimax", "JS", known.js, read=lambda trained: math.log(2) - trained.loss / 2),
     Method("lsgan", "∫ (p − q)²/(p + q)", known.triangular, read=lambda trained: 2 - 8 * trained.loss),
     Method("lsgan(a=-1, b=1, c=0)", "∫ (p − q)²/(p + q)", known.triangular, read=_squares),
-    Method("hinge", "½ ∫ |p − q|", known.tv, OF_SIGNS, lambda trained: 1 - trained.loss / 2),
+    Method("hinge", "½ ∫ |p − q|", known.tv, OF_HINGES, lambda trained: 1 - trained.loss / 2, note=_JUMP),
     _ratio("cross-entropy", "2·JS − log 4", partial(known.twice_js, shift=-math.log(4)), torch.sigmoid),
     _ratio("exponential", "−4 ∫ √(pq)", known.of_exponential, lambda log_r: log_r),
     _ratio("mean-square", "½ ∫ p²/q", known.of_mean_square, torch.exp, STRETCHED, _REACH),
     _ratio("log-likelihood", "∫ p log(p/q) − 1", known.of_log_likelihood, torch.exp, STRETCHED, _REACH),
-    _ratio("hinge", "−2 ∫ min(p, q)", known.of_ratio_hinge, torch.sign, OF_SIGNS, _JUMP),
+    _ratio("hinge", "−2 ∫ min(p, q)", known.of_ratio_hinge, torch.sign, OF_HINGES, _JUMP),
     _mmd("gaussian", "MMD², closed form", partial(known.gaussian_mmd, widths=(1.0, 2.0, 4.0, 8.0, 16.0))),
     _mmd("rational-quadratic", "MMD²", partial(known.kernel_mmd, kernel=_rational_quadratic)),
     _mmd("distance", "2 ∫ (F_p − F_q)²", known.energy_distance),
@@ -174,10 +165,10 @@ METHODS = (
     Method("fisher(rho=0.01)", "√∫ (p − q)²/((p + q)/2)", known.fisher, together, _fisher),
     Method("wgan-div", "⅚ ∫ h (h/12u)^⅕", partial(known.of_power_penalty, weight=2.0, power=6.0), read=_with_penalty),
     Method("wgan-gp", "∫ h (1 + h/20u)", partial(known.of_gradient_penalty, weight=10.0), OF_SLOPES, note=_CORNER),
-    Method("wgan-gp(weight=100)", "W₁ = ∫ h", known.w1, OF_SLOPES, tolerance=WITHIN_TENTH),
-    Method("c-transform", "W₁ = ∫ h", known.w1, together, tolerance=WITHIN_TENTH),
+    Method("wgan-gp(weight=100)", "W₁ = ∫ h", known.w1, OF_SLOPES, tolerance=WITHIN_TENTH, note=_ABOVE),
+    Method("c-transform", "W₁ = ∫ h", known.w1, together, tolerance=WITHIN_TENTH, note=_BATCHES),
     Method("qp", "½ sᵀb of As = b", partial(known.quadratic_potential, weight=10.0), paired),
-    Method("wgan", "at most ∫ |p − q|", known.twice_tv, _normalised("gradient"), tolerance=None, d_norm="gradient"),
-    Method("wgan", "beside W₁", known.w1, _normalised("gradient-v2"), tolerance=None, d_norm="gradient-v2"),
+    Method("wgan-gp(weight=0)", "∫ |p − q|", known.twice_tv, GN, tolerance=None, d_norm="gradient", note=_BOUNDED),
+    Method("wgan-gp(weight=0)", "W₁ = ∫ h", known.w1, GRAN, tolerance=None, d_norm="gradient-v2", note=_UNBOUNDED),
 )
 BY_NAME = {method.name: method for method in METHODS}

@@ -8,12 +8,16 @@ objectives get quantiles, points of equal weight.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from gan_ops.objectives import Objective, Penalty, Scores
 from train.studies.normals import Pair
+
+Last = Literal["linear", "sinh", "tanh"]
+LASTS: dict[Last, Callable[[Tensor], Tensor]] = {"linear": lambda s: s, "sinh": torch.sinh, "tanh": torch.tanh}
 
 WIDTH = 128
 TOLERANCE = 1e-8
@@ -23,26 +27,28 @@ TOLERANCE = 1e-8
 class Critic(nn.Module):
     """Points [N, 1] → scores [N], float64: 1 → 128 → 128 → 1.
 
-    Attributes:
-        stretched: whether the score is sinh of the last layer: for those that must reach over many powers of ten.
+    Args:
+        last: what follows the last layer: sinh for scores that must reach over many powers of ten, tanh for those that
+            must jump.
+        in_pieces: whether it is linear in pieces (ReLU instead of tanh).
     """
 
-    def __init__(self, pair: Pair, *, stretched: bool = False) -> None:
+    def __init__(self, pair: Pair, *, last: Last = "linear", in_pieces: bool = False) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
+            activation = nn.ReLU if in_pieces else nn.Tanh
             self.layers = nn.Sequential(
-                nn.Linear(1, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 1)
+                nn.Linear(1, WIDTH), activation(), nn.Linear(WIDTH, WIDTH), activation(), nn.Linear(WIDTH, 1)
             ).double()
         x = pair.grid(1000)
         mass = sum(pair.weights(1000)) / 2
         self.centre = x @ mass
         self.scale = ((x - self.centre).square() @ mass).sqrt()  # inputs have unit variance under (p + q)/2
-        self.stretched = stretched
+        self.last = LASTS[last]
 
     def forward(self, points: Tensor) -> Tensor:
-        scores = self.layers((points - self.centre) / self.scale)[:, 0]
-        return scores.sinh() if self.stretched else scores
+        return self.last(self.layers((points - self.centre) / self.scale)[:, 0])
 
 
 def expected(objective: Objective, scores: Tensor, p: Tensor, q: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,7 +11,15 @@ from torch import Tensor
 
 from gan_ops.objectives import Objective, Scores, gradient_normalized, gradient_of
 from train.studies.normals import Pair
-from train.studies.optimal_critics import Critic, compressed, expected, expected_of_pairs, expected_penalty, minimise
+from train.studies.optimal_critics import (
+    Critic,
+    Last,
+    compressed,
+    expected,
+    expected_of_pairs,
+    expected_penalty,
+    minimise,
+)
 
 POINTS = 300
 """Of the grid of expectations with weights."""
@@ -45,16 +54,16 @@ class Alone:
     """Of objectives that judge each sample alone, with weighted points; penalties "between" have the density of x̂.
 
     Attributes:
-        stretched: see :class:`Critic`.
+        last, in_pieces: see :class:`Critic`.
         normalised: the form of gradient normalisation, of GN-GAN or GraN-GAN, that the critic has, if it has one.
-        first: an objective that the critic, not normalised, is trained for before: one with a single minimum, where
-            this one has several.
+        first: objectives that the critic, not normalised, is trained for before, where it would not find its way.
         adam, lbfgs: steps.
     """
 
-    stretched: bool = False
+    last: Last = "linear"
+    in_pieces: bool = False
     normalised: str = ""
-    first: Objective | None = None
+    first: tuple[Objective, ...] = ()
     adam: int = 150
     lbfgs: int = 100
     lr: float = 5e-3
@@ -63,7 +72,7 @@ class Alone:
         grid, (p, q) = pair.grid(POINTS)[:, None], pair.weights(POINTS)
         u = pair.between.density(grid[:, 0])
         u = u / u.sum()
-        critic = Critic(pair, stretched=self.stretched)
+        critic = Critic(pair, last=self.last, in_pieces=self.in_pieces)
 
         def parts(objective: Objective, normalised: str) -> tuple[Tensor, Tensor, Tensor]:
             """The scores [N], the loss and the penalties."""
@@ -82,8 +91,8 @@ class Alone:
             _, loss, penalty = parts(objective, normalised)
             return -compressed(-loss - penalty) if compress else loss + penalty
 
-        if self.first:
-            minimise(critic.parameters(), lambda: total(self.first))
+        for first in self.first:
+            minimise(critic.parameters(), partial(total, first))
         minimise(
             critic.parameters(), lambda: total(objective, self.normalised), adam=self.adam, lbfgs=self.lbfgs, lr=self.lr
         )
