@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from train.base.specs import listing
-from train.gan.options import LOSSES
+from train.gan.options import LOSSES, PAPERS
 from train.studies.divergences_table import Found, escaped, summary
 from train.studies.study import table
 
@@ -35,15 +35,17 @@ FORMULAS: Mapping[str, tuple[str, str, str]] = {
     "fisher": ("−Ê − Λ(1 − Ω̂) + ρ/2·(Ω̂ − 1)²", "−E[s(G)]", "1705.09675"),
     "mcgan": ("−|E Φ(x) − E Φ(G)|, vectors Φ", "|E Φ(x) − E Φ(G)|", "1702.08398"),
     "mcgan-covariance": ("E[f(G)] − E[f(x)], f = Σ⟨u, Φ⟩⟨v, Φ⟩", "−E[f(G)]", "1702.08398"),
-    "mmd": ("−MMD²(h(x), h(G)), vectors h", "MMD²(h(x), h(G))", "1801.01401, 1705.08584"),
+    "mmd": ("−MMD²(h(x), h(G)), vectors h", "MMD²(h(x), h(G))", "1705.08584, 1801.01401"),
 }
 
 
-def _listed() -> str:
+def listed() -> str:
     """All objectives."""
-    rows = [["`--loss`", "D minimises", "G minimises", "arXiv"]]
+    rows = [["`--loss`", "D minimises", "G minimises", "from (arXiv)"]]
     for name, objective in LOSSES.items():
-        rows.append([f"`{listing({name: objective})}`", *map(escaped, FORMULAS[name])])
+        d, g, number = FORMULAS[name]
+        source = f"{PAPERS[name].split(';')[0]}: {number}"
+        rows.append([f"`{listing({name: objective})}`", escaped(d), escaped(g), source])
     return table(rows, names=4)
 
 
@@ -62,7 +64,7 @@ An objective is what D and G minimise. `--loss` chooses it, with its values: `--
 code it is a class of `gan_ops.objectives` ([ops.md](ops.md#objectives)). This page lists them, and shows that they
 measure what they claim.
 
-{_listed()}
+{listed()}
 
 E is a mean over the batch, x a real sample, G a generated one, s a score, σ the logistic function, x̂ a point between
 x and G. The docstrings have the equations' numbers, what each option is, and what to beware of. Energies (BEGAN,
@@ -134,8 +136,7 @@ and its relatives go on growing. KL and χ² grow too, but by powers of ten (the
 - Integrals end where p, q and the integrands of all divergences vanish: at −12 and 14, −12 and 12, −12 and 18. That
   of p²/q is largest far from both means.
 - Everything is in float64. Adam and then L-BFGS minimise the loss; of values above 10³ the logarithm.
-- A critic begins with the minimum of an easier loss where its own has local minima. A slope of −1 is as good as one
-  of 1 for the penalty of WGAN-GP, so it begins with the penalty |∇s|². Total variation, the hinges and GN begin with
-  `minimax`.
+- A critic begins with the minimum of an easier loss where it would otherwise stop in a local minimum, as the last
+  column says. For the penalty of WGAN-GP, a slope of −1 is as good as one of 1.
 - This took {minutes:.0f} minutes of one core. The same command continues if it is stopped.
 """

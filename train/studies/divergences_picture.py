@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from train.base.files import write_atomically
 from train.studies.divergence_methods import BY_NAME
 from train.studies.divergences_table import Found
-from train.studies.normals import SHIFTS, Pair, shifted
+from train.studies.normals import SHIFTS, shifted
 
 CURVE = [i / 4 for i in range(1, 4 * int(max(SHIFTS)) + 1)]
 INCHES, DPI = (12.5, 4.6), 100
@@ -23,6 +23,8 @@ class Curve(NamedTuple):
     method: str  # a row's name
     of: Callable[[float], float] = float  # what is shown of its values
     marked: bool = False  # whether critics measure it too
+    style: str = "-"
+    marker: str = "o"
 
 
 class Panel(NamedTuple):
@@ -41,13 +43,14 @@ PANELS = (
             Curve("squared Hellinger: f, α = ½, exponential", "f(divergence=hellinger)", lambda v: v / 2, True),
             Curve("∫ (p − q)²/(p + q): lsgan", "lsgan", lambda v: v / 2, True),
             Curve("Fisher", "fisher(rho=0.01)", lambda v: v / 2, True),
+            Curve("W₁/8, for comparison", "wgan-gp(weight=100)", lambda v: v / 8, style="--"),
         ),
     ),
     Panel(
         "they grow with the distance",
         (
-            Curve("W₁: wgan-gp(weight=100), c-transform", "wgan-gp(weight=100)", marked=True),
-            Curve("c-transform", "c-transform", marked=True),
+            Curve("W₁: wgan-gp(weight=100)", "wgan-gp(weight=100)", marked=True),
+            Curve("c-transform", "c-transform", marked=True, style=":", marker="x"),
             Curve("wgan-gp", "wgan-gp", marked=True),
             Curve("wgan-div", "wgan-div", marked=True),
             Curve("qp, a tenth", "qp", lambda v: v / 10, True),
@@ -62,7 +65,7 @@ PANELS = (
         (
             Curve("KL: f, log-likelihood; reverse KL", "f(divergence=kl)", marked=True),
             Curve("Pearson; Neyman; α = 2, mean-square", "f(divergence=pearson)", marked=True),
-            Curve("W₁, for comparison", "wgan-gp(weight=100)"),
+            Curve("W₁, for comparison", "wgan-gp(weight=100)", style="--"),
         ),
         logarithmic=True,
     ),
@@ -71,21 +74,19 @@ MARKED = {curve.method for panel in PANELS for curve in panel.curves if curve.ma
 """Rows that are measured on normals that part, too."""
 
 
-def draw(path: Path, found: Mapping[tuple[str, str], Found]) -> None:
-    """Writes the picture, a PNG."""
+def draw(path: Path, found: Mapping[tuple[str, str], Found], distances: Sequence[float] = CURVE) -> None:
+    """Writes the picture, a PNG; its curves go through the values at these distances."""
     from matplotlib.figure import Figure
 
-    pairs: dict[float, Pair] = {by: shifted(by) for by in CURVE}
+    pairs = [shifted(by) for by in distances]
     figure = Figure(INCHES, DPI, layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
         for number, curve in enumerate(panel.curves):
-            value, colour = BY_NAME[curve.method].value, f"C{number}"
-            style = "--" if curve.label.startswith("W₁, for") else "-"
-            axes.plot(CURVE, [curve.of(value(pairs[by])) for by in CURVE], style, color=colour, label=curve.label)
-            points = [(by, found.get((curve.method, shifted(by).name))) for by in SHIFTS if curve.marked]
-            there = [(by, curve.of(one.measured)) for by, one in points if one]
-            if there:
-                axes.plot(*zip(*there, strict=True), "o", color=colour, markersize=4)
+            values, colour = [curve.of(BY_NAME[curve.method].value(pair)) for pair in pairs], f"C{number}"
+            axes.plot(distances, values, curve.style, color=colour, label=curve.label)
+            for by in SHIFTS if curve.marked else ():
+                if one := found.get((curve.method, shifted(by).name)):
+                    axes.plot(by, curve.of(one.measured), curve.marker, color=colour, markersize=4)
         axes.set_title(panel.title, fontsize=10)
         axes.set_xlabel("distance of the means of N(0, 1) and N(δ, 1)", fontsize=9)
         axes.grid(alpha=0.3)

@@ -64,7 +64,7 @@ def summary(found: Mapping[tuple[str, str], Found]) -> str:
     rows = [["`--loss`", "what is measured"]]
     for pair in PAIRS:
         rows[0] += [pair, "D"]
-    rows[0] += ["off by", "remark"]
+    rows[0] += ["off by", "what is out of reach, and why"]
     for method in METHODS:
         ours = [found.get((method.name, pair)) for pair in PAIRS]
         if any(ours):
@@ -72,8 +72,7 @@ def summary(found: Mapping[tuple[str, str], Found]) -> str:
             worst = max((abs(deviation(one)) for one in ours if one), default=math.nan)
             off = "–" if method.tolerance is None else _percent(worst)
             rows.append([f"`{method.name}`", escaped(method.measures), *cells, off, escaped(method.note)])
-    # The remark is text, too, but the last column.
-    return "\n\n".join([table(rows, names=2), *_ratios(found)])
+    return "\n\n".join([table(rows, names=2, remarks=1), *_ratios(found)])
 
 
 def _ratios(found: Mapping[tuple[str, str], Found]) -> list[str]:
