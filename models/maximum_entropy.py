@@ -48,7 +48,8 @@ class LatentLangevin(nn.Module):
 
     The Metropolis-adjusted Langevin algorithm for p(z) ∝ exp(−U(G(z))/T), from z ~ N(0, I): Kumar et al. 2019, section
     3.4. A step proposes z′ = z − α∇u(z) + √(2α)·ε with u = U(G(z))/T, and takes it with the probability
-    min(1, exp(u(z) − u(z′))·q(z|z′)/q(z′|z)), q(z′|z) ∝ exp(−‖z′ − z + α∇u(z)‖²/(4α)).
+    min(1, exp(u(z) − u(z′))·q(z|z′)/q(z′|z)), q(z′|z) ∝ exp(−‖z′ − z + α∇u(z)‖²/(4α)). That density is of energies
+    alone, without the prior of z: long chains leave the shell on which latents lie.
 
     All random numbers of a chain are one long latent: [N, latent_dim] → images [N, C, R, R], with ``latent_dim`` L +
     steps·(L + 1) where the generator's is L: z, and for each step ε and a number whose quantile decides. So samples are
@@ -56,7 +57,7 @@ class LatentLangevin(nn.Module):
 
     Args:
         generator, critic: G, and what gives the score −U of images.
-        steps, rate, temperature: of the chain: their number, α, and T. (The authors' code: 100, 0.01 and 10.)
+        steps, rate, temperature: of the chain: their number, α, and T. (The authors' code for pictures: 100, 0.01, 10.)
     """
 
     num_classes = 0
@@ -68,7 +69,7 @@ class LatentLangevin(nn.Module):
         *,
         steps: int = 100,
         rate: float = 0.01,
-        temperature: float = 10.0,
+        temperature: float = 1.0,
     ):
         super().__init__()
         self.generator, self.critic = generator, critic

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from gan_ops.objectives import GradientNorm
 from models.dcgan import Discriminator, Generator
 from models.parts.norms import DNorm, GNorm
 from train.base.errors import UsageError, run_program
-from train.base.values import Size
+from train.base.values import Decay, Size
 from train.data import ImageSet
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
@@ -40,7 +39,7 @@ class DcganConfig(GanConfig):
     """Images in a step."""
     lr: Table = "0.0002"
     """Learning rate of both networks."""
-    beta1: float = 0.5
+    beta1: Decay = 0.5
     """Adam's beta1, the decay rate of the mean gradient."""
     latent: Size = 100
     """Length of the latent vector."""
@@ -79,10 +78,6 @@ class DcganConfig(GanConfig):
         if self.feature_matching >= self.resolution:
             largest = self.resolution // 2
             raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {largest}")
-        if not 0 <= self.beta1 < 1:
-            raise UsageError(f"beta1={self.beta1} must be at least 0 and below 1")
-        if not 0 < self.kimg < math.inf:
-            raise UsageError(f"kimg={self.kimg:g} is not a positive number")
 
     def schedule(self) -> Schedule:
         """One phase at the full resolution."""

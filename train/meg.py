@@ -17,7 +17,7 @@ from models.dcgan import Discriminator, Generator
 from models.maximum_entropy import LatentLangevin, Statistics
 from models.parts.norms import DNorm
 from train.base.errors import UsageError, run_program
-from train.base.values import Range, Size
+from train.base.values import Decay, Range, Size
 from train.data import ImageSet
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
@@ -39,7 +39,7 @@ class MegConfig(EnergyConfig):
 
     lr: Table = "0.0001"
     """Learning rate of all networks."""
-    beta2: float = 0.9
+    beta2: Decay = 0.9
     """Adam's beta2, the decay rate of the mean squared gradient."""
     latent: Size = 128
     """Length of the latent vector."""
@@ -71,10 +71,6 @@ class MegConfig(EnergyConfig):
     def check(self) -> None:
         super().check()
         self.check_norms(self.g_norm, self.d_norm, weight_norm=False)
-        if self.pack > 1:
-            raise UsageError(
-                f"pack={self.pack} cannot be combined with energies that latents are refined by: each image has its own"
-            )
         if not 0 <= self.entropy_weight < math.inf:
             raise UsageError(f"entropy_weight={self.entropy_weight} is not a finite number of at least 0")
 
@@ -83,7 +79,7 @@ PRESETS: dict[str, MegConfig] = {
     # Sized for two CPU cores.
     "glyphs": MegConfig(
         precision="auto",
-        kimg=150.0,
+        kimg=300.0,
         batch="32",
         lr="0.0005",
         beta2=0.99,
@@ -93,7 +89,7 @@ PRESETS: dict[str, MegConfig] = {
         t_width=32,
         t_hidden=256,
         d_steps=2,
-        penalty="r1(gamma=1)",
+        penalty="r1(gamma=10)",
         ema_kimg="5",
     ),
     # 100 000 steps.

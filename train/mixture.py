@@ -22,7 +22,7 @@ from train.base import processes
 from train.base.errors import TrainingError, UsageError, run_program
 from train.base.processes import share_named, share_of
 from train.base.seeds import stream_seed
-from train.base.values import Range, Seed
+from train.base.values import Decay, Range, Seed, Share
 from train.data.gaussians import MIXTURES, Mixture, Quality
 from train.engine.game import Batch
 from train.engine.precision import Autocast
@@ -54,11 +54,11 @@ class MixtureConfig(Techniques):
     """Points in a step."""
     lr: float = 0.001
     """Learning rate of G."""
-    lr_decay: float = 0.5
+    lr_decay: Share = 0.5
     """Last part of the run, over which the learning rates fall to 0 (1: all of it)."""
-    beta1: float = 0.0
+    beta1: Decay = 0.0
     """Adam's beta1, the decay rate of the mean gradient."""
-    beta2: float = 0.99
+    beta2: Decay = 0.99
     """Adam's beta2, the decay rate of the mean square."""
     scaled: bool = True
     """Divide the points by the deviation of the data, so that networks see and draw unit variance."""
@@ -93,12 +93,7 @@ class MixtureConfig(Techniques):
                 raise UsageError(f"width={self.width} cannot be combined with {name}={norm!r}: {why}")
         if not self.lr > 0:
             raise UsageError(f"lr={self.lr:g} is not a positive number")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
         self.check_packs(share_of(self.batch), share_named(self.batch))
-        if not 0 <= self.lr_decay <= 1:
-            raise UsageError(f"lr_decay={self.lr_decay:g} is not between 0 and 1")
         if not self.ema_kimg >= 0:
             raise UsageError(f"ema_kimg={self.ema_kimg:g} is not a finite number of at least 0")
 

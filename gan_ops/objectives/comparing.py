@@ -106,9 +106,9 @@ class R3Gan(Relativistic):
         check_not_negative(self, "gamma")
 
     @property
-    def penalties(self) -> tuple[R1, R2]:
-        """On the gradients at real and at generated samples."""
-        return R1(self.gamma), R2(self.gamma)
+    def penalties(self) -> tuple[R1 | R2, ...]:
+        """On the gradients at real and at generated samples; none of weight 0."""
+        return (R1(self.gamma), R2(self.gamma)) if self.gamma else ()
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ def pulling_away(codes: Tensor) -> Tensor:
     all samples of the batch that it is given.
     """
     s = F.normalize(accumulable(codes).flatten(1), dim=1)
-    squares = (s @ s.T).square()  # [N, N]
+    with torch.autocast(s.device.type, enabled=False):
+        squares = (s @ s.T).square()  # [N, N]
     pairs = max(len(s) * (len(s) - 1), 1)
     return (squares.sum() - squares.diagonal().sum()) / pairs
 

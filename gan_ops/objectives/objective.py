@@ -28,6 +28,8 @@ class Objective:
     """Whether the generator's loss needs the scores of real samples too."""
     shown = False
     """Whether losses read the samples too: scores must be :class:`Scores` with ``x``."""
+    least = 1
+    """Fewest samples of each kind that losses can be taken of."""
     outputs = 1
     """How many values the critic gives for a sample: 1 for scores [N], K for vectors [N, K]."""
     clip = 0.0

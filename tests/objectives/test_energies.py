@@ -125,6 +125,13 @@ def test_pulling_away_looks_at_directions_alone():
     torch.testing.assert_close(pulling_away(codes.flatten(1)), pulling_away(codes))
 
 
+def test_autocast_does_not_round_the_products_of_codes():
+    codes = torch.randn(5, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(pulling_away(codes), value := pulling_away(codes.clone())) and value.dtype == torch.float32
+    assert torch.equal(pulling_away(codes), value)
+
+
 def test_pulling_away_has_both_derivatives():
     codes = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(pulling_away, codes)

@@ -59,6 +59,12 @@ def test_magans_schedule_has_the_pretraining_as_a_phase_of_its_own() -> None:
     assert [(phase.start, phase.end) for phase in ebgan.EbganConfig(**TINY_EBGAN).schedule().phases] == [(0, 24)]
 
 
+def test_the_pretraining_is_as_many_steps_however_many_images_a_step_takes(images) -> None:
+    made = steps(trainer(images, d_steps=3, **MAGAN), 4)
+    assert made.position.phase == 1 and made.game.state.objective.playing
+    assert steps(trainer(images, d_steps=3, **MAGAN), 3).position.phase == 0
+
+
 def test_the_margin_and_the_pulling_away_term_are_logged(tmp_path: Path) -> None:
     for name, options in (("magan", MAGAN), ("ebgan", {}), ("sensitive", {"loss": "loss-sensitive"})):
         assert ebgan.main(flags({**TINY_EBGAN, **options, "out": tmp_path / name})) == 0

@@ -256,6 +256,10 @@ def test_what_gradient_norms_exclude(options, norm, reason):
         (PgganConfig(batch="16", pack=4, group_size=3), "group_size=3 does not divide the 4 packs of the batch of 16"),
         (PgganConfig(loss="mcgan"), "loss='mcgan' clips D's parameters"),
         (DcganConfig(pack=0), "pack=0 is less than 1"),
+        (DcganConfig(loss="mmd(weight=0)", batch="2", microbatch="1"), "at least 2 images, and the microbatch of 1 at"),
+        (DcganConfig(loss="mmd(weight=0)", batch="4", pack=4), "at least 2 packs of images, and the batch of 4 at"),
+        (DcganConfig(loss="mmd(weight=0)", batch="4", pack=2), None),
+        (DcganConfig(loss="mmd(weight=0,outputs=1,reconstruction=8)"), "D is no autoencoder, so reconstruction must"),
     ],
     ids=str,
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from gan_ops.objectives import Magan
 from train.base.errors import UsageError
+from train.base.values import Decay, Share
 from train.engine.schedule import Schedule
 from train.gan.options import GanConfig
 from train.run.options import Table
@@ -24,24 +24,17 @@ class EnergyConfig(GanConfig):
     """Images in a step."""
     lr: Table = "0.0002"
     """Learning rate of all networks."""
-    lr_decay: float = 0.0
+    lr_decay: Share = 0.0
     """Last part of the run, over which the learning rate falls to 0 (1: all of it)."""
-    beta1: float = 0.5
+    beta1: Decay = 0.5
     """Adam's beta1, the decay rate of the mean gradient."""
-    beta2: float = 0.999
+    beta2: Decay = 0.999
     """Adam's beta2, the decay rate of the mean squared gradient."""
 
     def check(self) -> None:
         super().check()
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"resolution={self.resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(f"{name}={getattr(self, name)} must be at least 0 and below 1")
-        if not 0 <= self.lr_decay <= 1:
-            raise UsageError(f"lr_decay={self.lr_decay} is not between 0 and 1")
-        if not 0 < self.kimg < math.inf:
-            raise UsageError(f"kimg={self.kimg:g} is not a positive number")
         self._check_techniques()
 
     def _check_techniques(self) -> None:
@@ -62,13 +55,13 @@ class EnergyConfig(GanConfig):
         """One phase at the full resolution; with MAGAN one of pretraining before it."""
         self.check()
         schedule, loss = self.in_packs(self.one_phase(self.lr_decay)), self.objective()
-        return _pretrained(schedule, loss) if isinstance(loss, Magan) else schedule
+        return _pretrained(schedule, loss, self.d_steps) if isinstance(loss, Magan) else schedule
 
 
-def _pretrained(schedule: Schedule, loss: Magan) -> Schedule:
+def _pretrained(schedule: Schedule, loss: Magan, d_steps: int) -> Schedule:
     """The only phase in two, between which the optimizers can forget their state."""
     (phase,) = schedule.phases
-    length = loss.pretraining * loss.epoch * phase.batch
+    length = loss.pretraining * loss.epoch * phase.batch * d_steps  # a step shows D so many batches
     if length >= phase.end:
         raise UsageError(
             f"loss with epoch={loss.epoch} and pretraining={loss.pretraining} pretrains D for {length / 1000:g} kimg,"

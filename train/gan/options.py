@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, get_args
 
 import tyro
+from torch import nn
 
 from gan_ops import objectives
 from gan_ops.objectives import FeatureMatching, GradientNorm, Objective, Penalty
@@ -36,7 +37,8 @@ LOSSES: Mapping[str, Objective] = {
     "relativistic": objectives.Relativistic(),
     "r3gan": objectives.R3Gan(),
     "qp": objectives.QuadraticPotential(),
-    "loss-sensitive": objectives.LossSensitive(),
+    # Of the paper's form, scores without a bound would grow for ever.
+    "loss-sensitive": objectives.LossSensitive("generalized"),
     "dragan": objectives.NonSaturatingDragan(),
     "wgan": objectives.ClippedWasserstein(),
     "wgan-gp": objectives.WassersteinGP(),
@@ -47,6 +49,13 @@ LOSSES: Mapping[str, Objective] = {
     "mcgan-covariance": objectives.McGanCovariance(),
     "mmd": objectives.Mmd(),
 }
+SCORES_ALONE: Mapping[str, Objective] = {
+    name: loss
+    for name, loss in LOSSES.items()
+    if not (loss.compares or loss.shown or loss.penalties or loss.clip or loss.outputs > 1)
+    and not isinstance(loss, nn.Module)
+}
+"""Those that need nothing but the scores of each batch: no penalty, no bound, no samples, no memory."""
 PENALTIES: Mapping[str, Penalty] = {
     "r1": objectives.R1(),
     "r2": objectives.R2(),
@@ -153,6 +162,8 @@ class Techniques:
 
     LOSSES: ClassVar[Mapping[str, Objective]] = LOSSES
     """What ``loss`` may name, with the values that it has unless told."""
+    AUTOENCODES: ClassVar[bool] = False
+    """Whether D is an autoencoder, whose scores are minus an energy."""
 
     def _loss(self) -> Objective:
         return parse_spec(self.loss, self.LOSSES, "loss")
@@ -186,6 +197,8 @@ class Techniques:
                 f"loss={self.loss!r} cannot be combined with minibatch_discrimination={self.minibatch_discrimination}:"
                 f" with weights of at most {self.clip()} all images look alike to its kernels"
             )
+        if getattr(self._loss(), "reconstruction", 0) and not self.AUTOENCODES:
+            raise UsageError(f"loss={self.loss!r}: D is no autoencoder, so reconstruction must be 0 (see train.ebgan)")
         if self.d_steps > 1 and self.update != "alternating":
             raise UsageError(
                 f"d_steps={self.d_steps} cannot be combined with update={self.update!r}, where both players are"
@@ -205,9 +218,12 @@ class Techniques:
             raise UsageError(f"feature_matching={size}: D's maps have heights 4, 8, 16, …")
 
     def check_packs(self, rows: int, what: str) -> None:
-        """UsageError unless so many images are whole packs."""
+        """UsageError unless so many images are whole packs, and enough of them for the loss."""
         if rows % self.pack:
             raise UsageError(f"pack={self.pack} does not divide the {what}")
+        least, of = self._loss().least, "packs of images" if self.pack > 1 else "images"
+        if rows < least * self.pack:
+            raise UsageError(f"loss={self.loss!r} compares at least {least} {of}, and the {what} has fewer")
 
     def check_labelled(self, option: str) -> None:
         """UsageError for what cannot be combined with an option by which D uses labels."""

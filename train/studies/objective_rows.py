@@ -79,8 +79,8 @@ ROWS: tuple[Row, ...] = (
     Row("GraN-GAN", {"d_norm": "gradient-v2"}, 120.0),
     Row("packs of two", {"pack": 2}),
     Row("BEGAN", {}, 60.0, system="began"),
-    Row("EBGAN", {"loss": "ebgan"}, 150.0, system="ebgan"),
-    Row("MAGAN", {"loss": "magan"}, 150.0, system="ebgan"),
+    Row("EBGAN", {}, 150.0, system="ebgan"),
+    Row("MAGAN", {"loss": "magan(epoch=300)", "d_norm": "none"}, 150.0, system="ebgan"),
     Row("loss-sensitive autoencoder", {"loss": "loss-sensitive"}, 150.0, system="ebgan"),
     Row("MEG", {}, 120.0, system="meg"),
 )

@@ -97,7 +97,7 @@ def main(args: Sequence[str] | None = None) -> int:
             for seed in range(2, options.seeds + 1)
             for task in ranked(study.found(first))[: options.best]
         ]
-        code = code or complete(again)
+        code = code or (complete(again) if again else 0)
         if not code and (found := study.found([*first, *again])):
             _write(text, found, rows, options)
     return code

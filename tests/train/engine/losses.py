@@ -170,7 +170,7 @@ LOSSES: dict[str, Losses] = {
     "relativistic(of=least-squares)": averaged(to_one),
     "relativistic(of=hinge)": averaged(hinge),
     "qp": Losses(quadratic_potential, minus_score),
-    "loss-sensitive": Losses(
+    "loss-sensitive(form=paper)": Losses(
         lambda real, fake: -real.score.mean() + loss_sensitive(real, fake).clamp(min=0).mean(), minus_score
     ),
     "loss-sensitive(form=generalized,slope=-0.3)": Losses(

@@ -299,7 +299,7 @@ GAMES: dict[str, Covered] = {
     ),
     "ebgan, loss-sensitive, dense codes, r1": two(
         autoencoding(loss="loss-sensitive", penalty="r1", code=3, kernel_size=5, d_norm="layer", g_norm="none"),
-        "loss-sensitive",
+        "loss-sensitive(form=paper)",
         ("r1",),
     ),
     "ebgan, mmd": two(autoencoding(loss="mmd", code=3, g_norm="none", d_norm="none"), ENERGIES["mmd"]),
