@@ -26,7 +26,11 @@ FORMULAS: Mapping[str, tuple[str, str, str]] = {
     ),
     "r3gan": ("E[softplus(s(G) − s(x))] + R1 + R2", "E[softplus(s(x) − s(G))]", "2501.05441"),
     "qp": ("E[δ²/(2λd) − δ], δ = s(x) − s(G), d = |x − G|", "−E[s(G)]", "1811.07296"),
-    "loss-sensitive": ("E[−s(x)] + λE[max(0, Δ + s(G) − s(x))]", "−E[s(G)]", "1701.06264"),
+    "loss-sensitive": (
+        "E[max(a, slope·a)], a = Δ + s(G) − s(x); paper: −E[s(x)] + λE[max(0, a)]",
+        "−E[s(G)]",
+        "1701.06264",
+    ),
     "dragan": ("as minimax, + λE[(|∇s| − 1)²] around reals", "−E[log σ(s(G))]", "1705.07215"),
     "wgan": ("E[s(G)] − E[s(x)], weights clipped", "−E[s(G)]", "1701.07875"),
     "wgan-gp": ("as wgan, + λE[(|∇s(x̂)| − 1)²]", "−E[s(G)]", "1704.00028"),
@@ -67,14 +71,17 @@ measure what they claim.
 {listed()}
 
 E is a mean over the batch, x a real sample, G a generated one, s a score, σ the logistic function, x̂ a point between
-x and G. The docstrings have the equations' numbers, what each option is, and what to beware of. Energies (BEGAN,
-EBGAN, MAGAN, MEG) have [a page of their own](energies.md); `--penalty`, `--d-norm` and `--pack` are in
-[training.md](training.md).
+x and G. λ and k are `weight`, p is `power`, and Δ is `distance` · |x − G|. g and f* are those of the divergence, ω and
+ρ those of the family. h(y) is softplus(−y), (y − 1)² or max(0, 1 − y). Ê is E[s(x)] − E[s(G)], and Ω̂ is
+½E[s(x)²] + ½E[s(G)²].
+
+The docstrings have the equations' numbers, what each option is, and what to beware of. Energies (BEGAN, EBGAN, MAGAN,
+MEG) have [a page of their own](energies.md); `--penalty`, `--d-norm` and `--pack` are in [training.md](training.md).
 
 What to choose depends on data and networks. A few things follow from the formulas:
 
 - With an optimal D, `minimax` and `f` minimise a divergence. If p and q hardly overlap, most of them are flat or
-  infinite, as the picture shows. That is why G has other losses: `non-saturating`, the trick of `f`,
+  very steep, as the picture shows. That is why G has other losses: `non-saturating`, the trick of `f`,
   `boundary-seeking`.
 - `wgan`, `wgan-gp`, `wgan-div`, `qp`, `c-transform` and `mmd` also see how far p and q are from each other.
 - `relativistic`, `r3gan` and `softmax` compare real and generated samples, and have no value that is known in closed
@@ -122,14 +129,19 @@ how far L_D is from its minimum.
 
 ![Values of the objectives over the distance of two normals]({picture})
 
-Curves are by quadrature, points were measured by critics. The divergences on the left are flat from a distance of
-about 5 on: D tells p and q apart without fail, and the gradient of its optimum says nothing about the direction. W₁
-and its relatives go on growing. KL and χ² grow too, but by powers of ten (the right axis is logarithmic).
+Curves are by quadrature, points were measured by critics.
+
+- On the left, JS and the others have a largest value, and are flat from a distance of about 5 on. D tells p and q apart
+  without fail, and hardly anything changes when q moves.
+- In the middle, W₁ is the distance itself, and does not go flat. MMDs do where the distance is beyond their kernels'
+  widths.
+- On the right, the axis is logarithmic: KL is half the square of the distance, and χ² grows exponentially with that
+  square.
 
 ## How it is done
 
 - Expectations are sums over a grid, in training too: no sample is drawn. For objectives that judge each sample alone,
-  the loss at each point of the grid comes from `objective.d` and is weighted with p or q. So the penalties are, with
+  the loss at each point of the grid comes from `objective.d`, and is weighted with p or q. Penalties are weighted with
   u.
 - Other objectives get 256 quantiles of p and 256 of q, as samples of equal weight (`fisher`, `c-transform`), 2048
   (`mmd`), or all pairs of grid points (`qp`).

@@ -35,7 +35,7 @@ class Panel(NamedTuple):
 
 PANELS = (
     Panel(
-        "they saturate: shares of the largest value",
+        "shares of the largest value",
         (
             Curve("JS: minimax, f(js), f(gan), …", "minimax", lambda v: v / math.log(2), True),
             Curve("weighted JS", "f(divergence=weighted-js, weight=0.3)", lambda v: v / 0.61086),
@@ -47,7 +47,7 @@ PANELS = (
         ),
     ),
     Panel(
-        "they grow with the distance",
+        "distances",
         (
             Curve("W₁: wgan-gp(weight=100)", "wgan-gp(weight=100)", marked=True),
             Curve("c-transform", "c-transform", marked=True, style=":", marker="x"),
@@ -61,7 +61,7 @@ PANELS = (
         ),
     ),
     Panel(
-        "they explode",
+        "divergences without a largest value",
         (
             Curve("KL: f, log-likelihood; reverse KL", "f(divergence=kl)", marked=True),
             Curve("Pearson; Neyman; α = 2, mean-square", "f(divergence=pearson)", marked=True),
@@ -88,7 +88,7 @@ def draw(path: Path, found: Mapping[tuple[str, str], Found], distances: Sequence
                 if one := found.get((curve.method, shifted(by).name)):
                     axes.plot(by, curve.of(one.measured), curve.marker, color=colour, markersize=4)
         axes.set_title(panel.title, fontsize=10)
-        axes.set_xlabel("distance of the means of N(0, 1) and N(δ, 1)", fontsize=9)
+        axes.set_xlabel("δ, of N(0, 1) and N(δ, 1)", fontsize=9)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7.5)
         axes.tick_params(labelsize=8)
