@@ -24,14 +24,14 @@ from train.data.sources import Images, Lists
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats
 from train.engine.schedule import Position, Schedule
 from train.engine.trainer import Trainer
-from train.gan import options
+from train.gan import losses
 from train.gan.build import trainer_of
 from train.gan.pool import Pool
 from train.run.options import Table, TrainConfig
 from train.run.session import train_as_told
 from train.run.system import System, View
 
-LOSSES = {name: options.LOSSES[name] for name in ("lsgan", "minimax", "non-saturating", "hinge")}
+LOSSES = {name: losses.LOSSES[name] for name in ("lsgan", "minimax", "non-saturating", "hinge")}
 """Without those that bound D's gradient: a pool's past fakes are no points of theirs."""
 
 
@@ -51,7 +51,7 @@ class CycleganConfig(TrainConfig):
     """Last part of the run, over which the learning rate falls to 0 (the paper's: half)."""
     beta1: Decay = 0.5
     """Adam's beta1, the decay rate of the mean gradient."""
-    loss: options.loss_option(LOSSES) = "lsgan"
+    loss: losses.loss_option(LOSSES) = "lsgan"
     cycle_weight: float = 10.0
     """Weight of the mean |x' - x| of images translated there and back (3.2)."""
     identity_weight: float = 5.0

@@ -22,7 +22,7 @@ from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning
 from train.gan.energies import EnergyConfig
 from train.gan.game import Gan
-from train.gan.options import loss_option
+from train.gan.losses import loss_option
 from train.run.session import train_as_told
 from train.run.system import System
 

@@ -23,8 +23,8 @@ from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning
 from train.gan.energies import EnergyConfig
+from train.gan.losses import Penalties, loss_option
 from train.gan.maximum_entropy import MaximumEntropy
-from train.gan.options import Penalties, loss_option
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System, View

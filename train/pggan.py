@@ -22,7 +22,8 @@ from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning
 from train.gan.game import Gan
-from train.gan.options import LOSSES, GanConfig, loss_option, microbatch_named
+from train.gan.losses import LOSSES, loss_option
+from train.gan.options import GanConfig, microbatch_named
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System

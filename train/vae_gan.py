@@ -27,7 +27,7 @@ from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.autoencoding import VaeGan
 from train.gan.build import trainer_of
-from train.gan.options import SCORES_ALONE, loss_option
+from train.gan.losses import SCORES_ALONE, loss_option
 from train.run.options import ImagesConfig, Table
 from train.run.session import train_as_told
 from train.run.system import System, View

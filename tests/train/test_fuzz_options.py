@@ -31,6 +31,7 @@ STARTS = {
     "train.studies.ablation": [],
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
+    "train.studies.objectives": ["--only", "non-saturating", "--seeds", "1"],
     "train.studies.translation": ["translations", "--out", "page.md"],
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
     "train.generate": ["run"],

@@ -19,7 +19,8 @@ from models.mixture import D_NORMS, G_NORMS
 from train import mixture
 from train.base.errors import TrainingError, UsageError
 from train.data.gaussians import MIXTURES, Mixture
-from train.gan.options import GRADIENT_NORMS, LOSSES
+from train.gan.losses import LOSSES
+from train.gan.options import GRADIENT_NORMS
 from train.measure.points import TILE, strip
 from train.mixture import SAMPLES, MixtureConfig, describe, moments, train_run
 from train.studies import mode_collapse

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from train.base.errors import UsageError, run_program
-from train.gan.options import LOSSES
+from train.gan.losses import LOSSES
 from train.measure import classifier
 from train.run.options import parse_command_line
 from train.studies import objectives, trainings

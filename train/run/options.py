@@ -119,10 +119,7 @@ class TrainConfig:
         raise NotImplementedError
 
     def one_phase(self, lr_decay: float = 0.0) -> Schedule:
-        """The schedule of networks of one resolution; the learning rate falls to 0 over a last part of it.
-
-        UsageError if no length is given.
-        """
+        """The schedule of networks of one resolution; the learning rate falls to 0 over a last part of it."""
         if not self.kimg > 0:
             raise UsageError(f"kimg={self.kimg:g} is not a positive number")
         size, images = self.resolution, {name: self.table(name, int) for name in ("batch", "microbatch")}

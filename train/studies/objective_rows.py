@@ -82,5 +82,6 @@ ROWS: tuple[Row, ...] = (
     Row("EBGAN", {}, 150.0, system="ebgan"),
     Row("MAGAN", {"loss": "magan(epoch=300)", "d_norm": "none"}, 150.0, system="ebgan"),
     Row("loss-sensitive autoencoder", {"loss": "loss-sensitive"}, 150.0, system="ebgan"),
+    Row("MMD of an autoencoder's codes", {"loss": "mmd", "code": 16, "d_norm": "layer"}, 150.0, system="ebgan"),
     Row("MEG", {}, 120.0, system="meg"),
 )

@@ -25,7 +25,8 @@ from train.engine.game import Batch, Game, Move, Update
 from train.engine.player import Player
 from train.engine.trainer import Trainer
 from train.gan.game import Gan
-from train.gan.options import PENALTIES, GanConfig, Techniques
+from train.gan.losses import PENALTIES
+from train.gan.options import GanConfig, Techniques
 
 from . import textbook
 from .games import BATCH, CPU, TOYS, Lists, toy_trainer, trainer_of
