@@ -13,7 +13,7 @@ from torch import Tensor
 from gan_ops import objectives
 from gan_ops.objectives import Objective
 from train.base.specs import parse_spec
-from train.gan.options import LOSSES
+from train.gan.losses import LOSSES
 from train.studies import known_values as known
 from train.studies.normals import Pair
 from train.studies.trained_critics import Alone, Trained, Way, paired, together, untrained

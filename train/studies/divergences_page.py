@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from train.base.specs import listing
-from train.gan.options import LOSSES, PAPERS
+from train.gan.losses import LOSSES, PAPERS
 from train.studies.divergences_table import Found, escaped, summary
 from train.studies.study import table
 
