@@ -54,7 +54,7 @@ class MixtureConfig(Techniques):
     """Points in a step."""
     lr: float = 0.001
     """Learning rate of G."""
-    lr_decay: Share = 0.5
+    lr_decay: Share = 0.8
     """Last part of the run, over which the learning rates fall to 0 (1: all of it)."""
     beta1: Decay = 0.0
     """Adam's beta1, the decay rate of the mean gradient."""
