@@ -48,7 +48,7 @@ class MixtureConfig(Techniques):
 
     data: Literal["ring", "grid"] = "ring"
     """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
-    steps: Annotated[int, Range(1)] = 8000
+    steps: Annotated[int, Range(1)] = 6000
     """Updates of G."""
     batch: Annotated[int, Range(2, 2**20)] = 256
     """Points in a step."""

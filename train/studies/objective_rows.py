@@ -66,7 +66,6 @@ ROWS: tuple[Row, ...] = (
         "WGAN-GP",
         {"loss": "wgan-gp", "d_steps": 5, "beta1": 0.0, **LAYER},
         180.0,
-        200.0,
         "D's steps and layer norm: the paper's",
     ),
     Row("WGAN-LP", {"loss": "wgan-gp(weight=0)", "penalty": "wgan-lp", "d_steps": 5, "beta1": 0.0, **LAYER}, 180.0),
