@@ -252,7 +252,7 @@ STUDY = ["--only=baseline", "--seeds=1", "--out=mix"]
 def strips(place) -> Iterator[list[Path]]:
     """Pictures of a study of one technique, which has its results."""
     tasks = [mode_collapse.Task(data, "baseline", "", 0) for data in MIXTURES]
-    with opened(place / "mix", mode_collapse.shared(MixtureConfig.steps), mode_collapse.Task, Quality) as study:
+    with opened(place / "mix", mode_collapse.shared(0), mode_collapse.Task, Quality) as study:
         for task in tasks:
             study.add(task, Quality(8, 0.5, 0.1))
     (place / "mix" / "strips").mkdir()
