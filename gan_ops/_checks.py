@@ -110,6 +110,18 @@ def check_interpolation(real: Tensor, fake: Tensor, weight: Tensor) -> None:
         raise ValueError(f"weight must be on {real.device}, but is on {weight.device}")
 
 
+def check_pairs(x: Tensor, y: Tensor, metric: str) -> None:
+    """x is [N, D] and y [M, D] with D ≥ 1, alike otherwise; the metric is one of three."""
+    if x.dim() != 2 or x.shape[1] < 1:
+        raise ValueError(f"x must be [N, D] with at least one feature, but its shape is {list(x.shape)}")
+    check_float(x, "x")
+    if y.dim() != 2 or y.shape[1] != x.shape[1]:
+        raise ValueError(f"y must be [M, D] with the {x.shape[1]} features of x, but its shape is {list(y.shape)}")
+    _check_matches(y[:0], "y", x[:0])
+    if metric not in ("l1", "l2", "squared"):
+        raise ValueError(f'metric must be "l1", "l2" or "squared", but is "{metric}"')
+
+
 def check_projected_sets(a: Tensor, b: Tensor, rays: Tensor, channels: int | None) -> None:
     """a and b are [M, K] with M ≥ 1 and alike, rays [R, K], all float32 and constants; channels divide K."""
     if a.dim() != 2 or a.shape[0] < 1:

@@ -103,6 +103,15 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
         ("bias_act", gan_ops.bias_act, gan_ops.reference.bias_act, [[4, 19, 5, 3], [19]]),
         ("gradient_penalty", gan_ops.gradient_penalty, gan_ops.reference.gradient_penalty, [[4, 37, 9, 7]]),
         ("interpolate", gan_ops.interpolate, gan_ops.reference.interpolate, [[4, 37, 5, 3], [4, 37, 5, 3], [4]]),
+        *(
+            (
+                f"pair_distances, {metric}",
+                lambda x, y, metric=metric: gan_ops.pair_distances(x, y, metric),
+                lambda x, y, metric=metric: definition.pair_distances(x, y, metric),
+                [[21, 37], [18, 37]],
+            )
+            for metric in ("l1", "l2", "squared")
+        ),
         (
             "historical_distance",
             lambda *p: historical(definition.historical_update_, gan_ops.historical_distance, p),

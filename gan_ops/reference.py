@@ -24,6 +24,7 @@ from gan_ops._checks import (
     check_feature_map,
     check_history,
     check_interpolation,
+    check_pairs,
     check_patches,
     check_projected_sets,
     check_reference_size,
@@ -162,6 +163,19 @@ def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     start, end = accumulable(real), accumulable(fake)
     column = weight.to(start.dtype).reshape(-1, *[1] * (real.dim() - 1))  # [N] → [N, 1, …]
     return torch.lerp(start, end, column).to(real.dtype)
+
+
+def pair_distances(x: Tensor, y: Tensor, metric: str = "l2") -> Tensor:
+    """Distances of every x_i from every y_j for x [N, D], y [M, D] → [N, M]; see :func:`gan_ops.pair_distances`."""
+    check_pairs(x, y, metric)
+    differences = accumulable(x)[:, None] - accumulable(y)[None]  # [N, M, D]
+    if metric == "l1":
+        return differences.abs().sum(dim=2)  # → [N, M]
+    square = differences.square().sum(dim=2)  # → [N, M]
+    if metric == "squared":
+        return square
+    zero = square == 0
+    return (square + zero).sqrt().masked_fill(zero, 0.0)  # no derivative of any order meets 1/0
 
 
 def projected_wasserstein(a: Tensor, b: Tensor, rays: Tensor, *, channels: int | None = None) -> Tensor:
