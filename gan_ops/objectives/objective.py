@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from torch import Tensor
 
 from gan_ops.objectives.scores import Scores, score_of
-
-if TYPE_CHECKING:
-    from gan_ops.objectives.penalties import Penalty
 
 __all__ = ["Objective", "Stats"]
 
@@ -35,8 +32,8 @@ class Objective:
     """How many values the critic gives for a sample: 1 for scores [N], K for vectors [N, K]."""
     clip = 0.0
     """The trainer brings the critic's parameters into [−clip, clip] after each update; 0 for no bound."""
-    penalties: tuple[Penalty, ...] = ()
-    """Those on the critic's gradient that the trainer adds to its loss."""
+    penalties = ()
+    """Those on the critic's gradient that the trainer adds to its loss, a tuple of ``Penalty``."""
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         """The critic's loss from its scores of real and of generated samples; may report something to ``stats``."""
@@ -66,6 +63,21 @@ def report(stats: Stats | None, **values: Tensor) -> None:
         stats.update({name: value.detach() for name, value in values.items()})
 
 
+def check_named(options: object, name: str, known: Collection[str]) -> None:
+    """ValueError unless this field is one of the names ``known``."""
+    value = getattr(options, name)
+    if value not in known:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(known)}")
+
+
+def check_finite(options: object, *names: str) -> None:
+    """ValueError unless these fields are finite numbers."""
+    for name in names:
+        value = getattr(options, name)
+        if not math.isfinite(value):
+            raise ValueError(f"{name}={value} is not a finite number")
+
+
 def check_not_negative(options: object, *names: str) -> None:
     """ValueError unless these fields are finite numbers of at least 0."""
     for name in names:
@@ -80,3 +92,11 @@ def check_positive(options: object, *names: str) -> None:
         value = getattr(options, name)
         if not 0 < value < math.inf:
             raise ValueError(f"{name}={value} is not a finite number above 0")
+
+
+def check_count(options: object, *names: str) -> None:
+    """ValueError unless these fields are whole numbers of at least 1."""
+    for name in names:
+        value = getattr(options, name)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value} is not a whole number of at least 1")

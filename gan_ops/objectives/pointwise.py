@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_ops.objectives.objective import Objective, Stats, check_not_negative, check_positive
+from gan_ops.objectives.objective import Objective, Stats, check_finite, check_not_negative, check_positive
 from gan_ops.objectives.penalties import WganGP
 from gan_ops.objectives.scores import Scores, score_of
 
@@ -115,22 +115,36 @@ class Hinge(Objective):
 
 @dataclass(frozen=True)
 class LeastSquares(Objective):
-    """L_D = ½E[(D(x) − 1 + s)²] + ½E[D(G(z))²], L_G = ½E[(D(G(z)) − 1)²] (Mao et al. 2017, eq. 9).
+    """L_D = ½E[(D(x) − b + s)²] + ½E[(D(G(z)) − a)²], L_G = ½E[(D(G(z)) − c)²].
 
-    ``label_smoothing`` s is 0 there; see :class:`Minimax`.
+    Mao et al. 2017, eq. 2; (a, b, c) = (0, 1, 1) is eq. 9. The best critic is (bp + aq)/(p + q). Where b − c = 1 and
+    b − a = 2, as in (−1, 1, 0), eq. 8, E_p[(D − c)²] + E_q[(D − c)²] of that critic is the Pearson χ² between p + q and
+    2q, ∫(p − q)²/(p + q); L_G is half of its second term, the one with samples of the generator.
+
+    Attributes:
+        a: D's target for generated samples.
+        b: D's target for real ones.
+        c: what G wants D to say.
+        label_smoothing: s, by which D's target for real samples falls short of b; see :class:`Minimax`.
     """
 
     label_smoothing: float = 0.0
+    a: float = 0.0
+    b: float = 1.0
+    c: float = 1.0
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)
+        check_finite(self, "a", "b", "c")
+        if not self.a < self.b:
+            raise ValueError(f"b={self.b} is not above a={self.a}")
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         real, fake = score_of(real), score_of(fake)
-        return 0.5 * ((real - (1 - self.label_smoothing)).square().mean() + fake.square().mean())
+        return 0.5 * ((real - (self.b - self.label_smoothing)).square().mean() + (fake - self.a).square().mean())
 
     def g(self, fake: Scores | Tensor, real: Scores | Tensor | None = None, stats: Stats | None = None) -> Tensor:
-        return 0.5 * (score_of(fake) - 1).square().mean()
+        return 0.5 * (score_of(fake) - self.c).square().mean()
 
 
 def _check_smoothing(label_smoothing: float) -> None:

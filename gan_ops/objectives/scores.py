@@ -7,7 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Scores", "interleave", "score_of", "scores_of"]
+from gan_ops._types import accumulable
+
+__all__ = ["Scores", "interleave", "samples_of", "score_of", "scores_of", "vectors_of"]
 
 
 class Scores(NamedTuple):
@@ -37,8 +39,21 @@ def scores_of(value: Scores | Tensor) -> Scores:
 
 
 def score_of(value: Scores | Tensor) -> Tensor:
-    """The scores themselves, of a plain tensor too."""
-    return value if isinstance(value, Tensor) else value.score
+    """The scores themselves, of a plain tensor too, in the type that sums over them are taken in."""
+    return accumulable(value if isinstance(value, Tensor) else value.score)
+
+
+def vectors_of(value: Scores | Tensor) -> Tensor:
+    """The scores as vectors [N, K] in float32 or wider; [N] are of one number each."""
+    score = score_of(value)
+    return score[:, None] if score.dim() == 1 else score.flatten(1)
+
+
+def samples_of(value: Scores) -> Tensor:
+    """The samples [N, …] that the scores are of; ValueError where they don't have them."""
+    if not isinstance(value, Scores) or value.x is None:
+        raise ValueError("this loss reads the samples too: it takes Scores with x")
+    return value.x
 
 
 def interleave(*batches: Tensor) -> Tensor:

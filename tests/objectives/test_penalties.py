@@ -16,18 +16,26 @@ from gan_ops.objectives import (
     GradientPenalty,
     NonSaturating,
     Penalty,
+    WganDiv,
     WganGP,
     WganLP,
     gradient_of,
     penalties,
     score_gradient,
 )
-from gan_ops.objectives.penalties import dragan, r1, r2, wgan_gp, wgan_lp
+from gan_ops.objectives.penalties import dragan, r1, r2, wgan_div, wgan_gp, wgan_lp
 
 W = torch.tensor([3.0, 4.0])  # a linear critic's gradient, of norm 5, wherever it is taken
 REAL = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]])
 FAKE = torch.zeros(4, 2)
-BATCHES = {"wgan_gp": (REAL, FAKE), "wgan_lp": (REAL, FAKE), "r1": (REAL,), "r2": (FAKE,), "dragan": (REAL,)}
+BATCHES = {
+    "wgan_gp": (REAL, FAKE),
+    "wgan_lp": (REAL, FAKE),
+    "wgan_div": (REAL, FAKE),
+    "r1": (REAL,),
+    "r2": (FAKE,),
+    "dragan": (REAL,),
+}
 ALL = pytest.mark.parametrize("name", BATCHES)
 
 
@@ -56,6 +64,9 @@ def curved() -> nn.Module:
         ("wgan_gp", {"weight": 2.0, "target": 10.0}, 2 * 0.25),
         ("wgan_lp", {}, 10 * 16),
         ("wgan_lp", {"target": 10.0}, 0),
+        ("wgan_div", {}, 2 * 5**6),
+        ("wgan_div", {"weight": 3.0, "power": 2.0}, 3 * 25),
+        ("wgan_div", {"power": 3.0}, 2 * 125),
         ("r1", {}, 5 * 25),
         ("r1", {"gamma": 1.0}, 12.5),
         ("r2", {}, 5 * 25),
@@ -70,6 +81,22 @@ def test_of_a_linear_critic_it_is_known(name: str, options: dict, expected: floa
 def test_r1_looks_at_real_and_r2_at_generated_samples() -> None:
     assert r1(quadratic, REAL).item() == pytest.approx(5 * REAL.square().sum(1).mean().item())
     assert r2(quadratic, FAKE + 2).item() == pytest.approx(5 * 8)
+
+
+def test_wgan_div_looks_between_the_samples_too() -> None:
+    u = torch.rand(4, generator=_seeded())
+    expected = 2 * ((1 - u)[:, None] * REAL).norm(dim=1).pow(6).mean()
+    torch.testing.assert_close(wgan_div(quadratic, REAL, FAKE, generator=_seeded()), expected)
+
+
+@pytest.mark.parametrize("power", [2.0, 2.5, 3.0, 6.0])
+def test_wgan_divs_derivative_at_0_is_0_and_that_of_a_large_gradient_finite(power: float) -> None:
+    gradient = torch.tensor([[0.0, 0.0], [1e6, 0.0], [0.6, 0.8]]).requires_grad_()
+    penalty = WganDiv(1.0, power).loss(gradient)
+    penalty.backward()
+    assert penalty.isfinite() and gradient.grad.isfinite().all() and not gradient.grad[0].any()
+    torch.testing.assert_close(gradient.grad[2], power / 3 * torch.tensor([0.6, 0.8]))  # p‖g‖^(p−1) along g
+    assert WganDiv().loss(torch.tensor([[3e6]])) == torch.inf  # as the docstring says
 
 
 @pytest.mark.parametrize("one_sided", [False, True])
@@ -110,7 +137,12 @@ def test_gradients_of_the_parameters_are_those_of_the_formula_in_plain_torch(nam
     points.requires_grad_()
     (gradient,) = torch.autograd.grad(critic(points).sum(), points, create_graph=True)
     norm = gradient.norm(dim=1)
-    formula = {"wgan_lp": 10 * (norm - 1).relu().square(), "r1": 5 * norm.square(), "r2": 5 * norm.square()}
+    formula = {
+        "wgan_lp": 10 * (norm - 1).relu().square(),
+        "wgan_div": 2 * norm.pow(6),
+        "r1": 5 * norm.square(),
+        "r2": 5 * norm.square(),
+    }
     formula.get(name, 10 * (norm - 1).square()).mean().backward()
     for a, p in zip(actual, critic.parameters(), strict=True):
         if a is None:
@@ -154,7 +186,7 @@ def test_a_loss_scale_changes_nothing_but_the_way(name: str) -> None:
     torch.testing.assert_close(penalty_of(name, critic, scale=torch.tensor(1024.0), **options), expected)
 
 
-@pytest.mark.parametrize("name", ["wgan_gp", "wgan_lp", "dragan"])
+@pytest.mark.parametrize("name", ["wgan_gp", "wgan_lp", "wgan_div", "dragan"])
 def test_random_numbers_come_from_the_generator(name: str) -> None:
     draws = [penalty_of(name, quadratic, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
@@ -262,6 +294,9 @@ def _seeded() -> torch.Generator:
     [
         ("wgan_gp", {"weight": -1.0}, "weight=-1"),
         ("wgan_lp", {"target": -1.0}, "target=-1"),
+        ("wgan_div", {"weight": -1.0}, "weight=-1"),
+        ("wgan_div", {"power": 1.5}, "power=1.5 is not a finite number of at least 2"),
+        ("wgan_div", {"power": float("inf")}, "power=inf"),
         ("r1", {"gamma": -2.0}, "gamma=-2"),
         ("r2", {"gamma": float("nan")}, "gamma=nan"),
         ("dragan", {"noise": -0.5}, "noise=-0.5"),
@@ -273,7 +308,7 @@ def test_bad_settings_are_named(name: str, options: dict, message: str) -> None:
         penalty_of(name, linear, **options)
 
 
-CLASSES = {"wgan_gp": WganGP, "wgan_lp": WganLP, "r1": R1, "r2": R2, "dragan": Dragan}
+CLASSES = {"wgan_gp": WganGP, "wgan_lp": WganLP, "wgan_div": WganDiv, "r1": R1, "r2": R2, "dragan": Dragan}
 
 
 def points_of(penalty: Penalty) -> Tensor:
@@ -296,7 +331,8 @@ def test_the_classes_are_the_functions_in_parts(name: str) -> None:
 
 def test_the_classes_differ_in_where_they_look_and_in_sides() -> None:
     places = {name: kind().at for name, kind in CLASSES.items()}
-    assert places == {"wgan_gp": "between", "wgan_lp": "between", "r1": "real", "r2": "fake", "dragan": "around"}
+    between = dict.fromkeys(("wgan_gp", "wgan_lp", "wgan_div"), "between")
+    assert places == between | {"r1": "real", "r2": "fake", "dragan": "around"}
     gradient = torch.tensor([[0.0, 0.5], [3.0, 4.0]])
     assert torch.equal(GradientPenalty(2.0, 3.0, True).loss(gradient), WganLP(2.0, 3.0).loss(gradient))
     assert torch.equal(GradientPenalty(2.0, 3.0).loss(gradient), WganGP(2.0, 3.0).loss(gradient))

@@ -28,6 +28,7 @@ OBJECTIVES = [
     ClippedWasserstein(),
     WassersteinGP(),
     LeastSquares(),
+    LeastSquares(a=-1.0, b=1.0, c=0.0),
     Minimax(),
     NonSaturating(label_smoothing=0.1),
     Hinge(),
@@ -61,6 +62,8 @@ G_MINIMAX, G_NON_SATURATING = mean_log(1 - sigmoid(-1), 1 - sigmoid(0)), -mean_l
         (WassersteinGP(drift=0.1), -0.5 - 2.0 + 0.1 * 5.0, 0.5),
         (LeastSquares(), 0.5 * 2.0 + 0.5 * 0.5, 0.5 * 2.5),
         (LeastSquares(label_smoothing=0.5), 0.5 * 3.25 + 0.5 * 0.5, 0.5 * 2.5),
+        (LeastSquares(a=-1.0, b=1.0, c=0.0), 0.5 * 2.0 + 0.5 * 0.5, 0.5 * 0.5),
+        (LeastSquares(0.5, a=-1.0, b=2.0, c=0.25), 0.5 * 1.25 + 0.5 * 0.5, 0.5 * 0.8125),
         (Minimax(), D_CROSS_ENTROPY, G_MINIMAX),
         (Minimax(label_smoothing=0.1), D_SMOOTHED, G_MINIMAX),
         (NonSaturating(), D_CROSS_ENTROPY, G_NON_SATURATING),
@@ -95,6 +98,51 @@ def test_each_sample_is_judged_alone_and_nothing_is_remembered(objective):
     before = objective.d(REAL, FAKE, stats)
     objective.after(stats)
     assert not objective.compares and not stats and torch.equal(objective.d(REAL, FAKE), before)
+
+
+def test_derivatives_of_least_squares():
+    objective, real, fake = (
+        LeastSquares(0.1, -1.0, 1.0, 0.0),
+        REAL.clone().requires_grad_(),
+        FAKE.clone().requires_grad_(),
+    )
+    objective.d(real, fake).backward()
+    torch.testing.assert_close(real.grad, tensor([0.1, 2.1]) / 2)
+    torch.testing.assert_close(fake.grad, tensor([0.0, 1.0]) / 2)
+    (of_g,) = torch.autograd.grad(objective.g(fake), fake)
+    torch.testing.assert_close(of_g, tensor([-1.0, 0.0]) / 2)
+
+
+@pytest.mark.parametrize("targets", [(-1.0, 1.0, 0.0), (0.0, 2.0, 1.0)])
+def test_least_squares_measure_a_pearson_divergence(targets):
+    """∫(p − q)²/(p + q) of p = (0.8, 0.2) and q = (0.5, 0.5) is twice G's loss and the same of reals."""
+    a, b, _ = targets
+    objective, p, q = LeastSquares(0.0, *targets), tensor([0.8, 0.2]), tensor([0.5, 0.5])
+    best = ((b * p + a * q) / (p + q)).requires_grad_()
+    loss = sum(objective.d(best[i : i + 1], best[j : j + 1]) * p[i] * q[j] for i in range(2) for j in range(2))
+    torch.testing.assert_close(torch.autograd.grad(loss, best)[0], torch.zeros(2))
+    of_g = sum((p[i] + q[i]) * objective.g(best[i : i + 1]) for i in range(2))
+    assert 2 * of_g.item() == pytest.approx(0.09 / 1.3 + 0.09 / 0.7)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LeastSquares(a=1.0), "b=1.0 is not above a=1.0"),
+        (lambda: LeastSquares(c=math.inf), "c=inf is not a finite number"),
+        (lambda: LeastSquares(b=math.nan), "b=nan is not a finite number"),
+    ],
+)
+def test_impossible_targets_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+def test_bfloat16_scores_are_widened_first(objective):
+    real, fake = torch.randn(8).bfloat16(), torch.randn(8).bfloat16()
+    assert torch.equal(objective.d(real, fake), objective.d(real.float(), fake.float()))
+    assert torch.equal(objective.g(fake), objective.g(fake.float()))
 
 
 def test_drift_acts_on_real_scores_alone():
