@@ -32,6 +32,7 @@ from gan_ops._checks import (
     check_stddev_groups,
     check_target,
 )
+from gan_ops._lengths import Metric, lengths
 from gan_ops._types import accumulable, accumulate_type
 
 
@@ -165,17 +166,10 @@ def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     return torch.lerp(start, end, column).to(real.dtype)
 
 
-def pair_distances(x: Tensor, y: Tensor, metric: str = "l2") -> Tensor:
+def pair_distances(x: Tensor, y: Tensor, metric: Metric = "l2") -> Tensor:
     """Distances of every x_i from every y_j for x [N, D], y [M, D] → [N, M]; see :func:`gan_ops.pair_distances`."""
     check_pairs(x, y, metric)
-    differences = accumulable(x)[:, None] - accumulable(y)[None]  # [N, M, D]
-    if metric == "l1":
-        return differences.abs().sum(dim=2)  # → [N, M]
-    square = differences.square().sum(dim=2)  # → [N, M]
-    if metric == "squared":
-        return square
-    zero = square == 0
-    return (square + zero).sqrt().masked_fill(zero, 0.0)  # no derivative of any order meets 1/0
+    return lengths(accumulable(x)[:, None] - accumulable(y)[None], metric)  # [N, M, D] → [N, M]
 
 
 def projected_wasserstein(a: Tensor, b: Tensor, rays: Tensor, *, channels: int | None = None) -> Tensor:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 from gan_ops import reference
 from gan_ops._dispatch import kernels_run, reference_only
+from gan_ops._lengths import Metric
 from gan_ops._types import accumulate_type
 
 
-def pair_distances(x: Tensor, y: Tensor, metric: Literal["l1", "l2", "squared"] = "l2") -> Tensor:
+def pair_distances(x: Tensor, y: Tensor, metric: Metric = "l2") -> Tensor:
     """d_ij = ‖x_i − y_j‖₁, ‖x_i − y_j‖₂ or ‖x_i − y_j‖₂² of every pair.
 
     Kernels of distributions (MMD) and pairwise costs (the c-transform) are functions of these.
