@@ -210,7 +210,7 @@ Tensor pair_distances_autograd(const Tensor& x, const Tensor& y, c10::string_vie
 }
 
 void check_constant(const Optional& distance) {
-  TORCH_CHECK_VALUE(!distance.has_value() || !distance->requires_grad(),
+  TORCH_CHECK_VALUE(!distance.has_value() || !is_differentiated(*distance),
                     "distance must be the value that pair_distances returned, detached");
 }
 

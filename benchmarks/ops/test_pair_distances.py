@@ -43,7 +43,7 @@ BYTES = torch.cuda.get_device_properties(0).total_memory if ON_GPU else 1 << 32
 """That [N, M, D] may have for a rival that goes through it, a difference after another."""
 HELD = BYTES // 16
 """And for one that holds it, several times over for derivatives."""
-WRITTEN_OUT = HELD if ON_GPU else 1 << 26
+WRITTEN_OUT = HELD if ON_GPU else 1 << 24
 """And for the definition, which holds as much in the forward pass too, and for what is compiled."""
 
 

@@ -127,6 +127,16 @@ def test_results_do_not_depend_on_the_number_of_threads(metric) -> None:
         assert all(torch.equal(a, b) for a, b in zip(other, results[0], strict=True))
 
 
+def test_a_compiled_backward_pass_may_hand_over_the_distance_with_its_gradient() -> None:
+    """Compilers leave out what detaches it, and run without recording gradients."""
+    x, y, g = torch.randn(4, 2, requires_grad=True), torch.randn(3, 2), torch.randn(4, 3)
+    d = gan_ops.pair_distances(x, y)
+    (expected,) = torch.autograd.grad(d, x, g)
+    with torch.no_grad():
+        actual, _ = torch.ops.gan_ops.pair_distances_backward(g, x, y, d, "l2", True, False)
+    assert torch.equal(actual, expected)
+
+
 MEMORY_CODE = """
 import resource, sys
 import torch, gan_ops
