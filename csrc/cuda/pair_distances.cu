@@ -55,7 +55,9 @@ __device__ __forceinline__ A finished(A sum, const A* distance, int64_t pair) {
 /// Blocks that a multiprocessor shall have registers for, as many as none is spilled with: left to itself, the compiler
 /// spills some to have more, or takes too many.
 template <bool kDouble, class T>
-constexpr int kLeastBlocks = kDouble || sizeof(T) == 8 ? 2 : 3;
+constexpr int kLeastBlocks = kDouble && sizeof(T) == 8   ? 1
+                             : kDouble || sizeof(T) == 8 ? 2
+                                                         : 3;
 
 template <class T>
 struct Samples {
