@@ -54,10 +54,10 @@ __device__ __forceinline__ A finished(A sum, const A* distance, int64_t pair) {
 
 /// Blocks that a multiprocessor shall have registers for, as many as none is spilled with: left to itself, the compiler
 /// spills some to have more, or takes too many.
+template <bool kTilted, class T>
+constexpr int kReduceBlocks = kTilted && sizeof(T) == 8 ? 1 : 2;
 template <bool kDouble, class T>
-constexpr int kLeastBlocks = kDouble && sizeof(T) == 8   ? 1
-                             : kDouble || sizeof(T) == 8 ? 2
-                                                         : 3;
+constexpr int kPullBlocks = kDouble || sizeof(T) == 8 ? 2 : 3;
 
 template <class T>
 struct Samples {
@@ -68,7 +68,7 @@ struct Samples {
 /// Sums over features: of the terms of d, or with kTilted of those of u. Where blocks share tiles, into `partial`
 /// [shares, N, M].
 template <Metric kMetric, bool kTilted, class T>
-__global__ void __launch_bounds__(kThreads, kLeastBlocks<kTilted, T>)
+__global__ void __launch_bounds__(kThreads, kReduceBlocks<kTilted, T>)
     reduce(Samples<T> in, const Accumulate<T>* distance, Accumulate<T>* out, Accumulate<T>* partial, PairLayout s,
            Shares shares) {
   using A = Accumulate<T>;
@@ -189,7 +189,7 @@ struct Pairs {
 /// For each of `own` samples and each feature, Σ_other w t(x_own − y_other), or in the double backward
 /// Σ_other w (a_own − b_other) + q (x_own − y_other), the latter for l2 alone.
 template <Metric kMetric, bool kDouble, class T>
-__global__ void __launch_bounds__(kThreads, kLeastBlocks<kDouble, T>)
+__global__ void __launch_bounds__(kThreads, kPullBlocks<kDouble, T>)
     pull(Samples<T> in, Pairs<Accumulate<T>> pairs, int64_t own, int64_t others, int64_t dims, int across, T* out) {
   using A = Accumulate<T>;
   constexpr bool kBent = kDouble && kMetric == Metric::l2;  // whether there is a q

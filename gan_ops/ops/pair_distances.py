@@ -24,9 +24,9 @@ def pair_distances(x: Tensor, y: Tensor, metric: Metric = "l2") -> Tensor:
     Returns:
         [N, M], float32 (float64 for float64). Differences are taken before they are squared, so the distance of close
         samples far from the origin has as many digits as any; squares must lie within the type's range. First and
-        second derivatives are kernels too: beside their results they need O((N + M)·D) memory, on CUDA at most 16 MB, not
-        N·M·D. Where a difference is 0, |z| has slope 0, and where x_i = y_j, so has l2's distance: these first and
-        second derivatives count as 0. There is no third derivative.
+        second derivatives are kernels too. Beside their results they need O((N + M)·D) memory, on CUDA at most 16 MB,
+        but not N·M·D. Where a difference is 0, |z| has slope 0, and where x_i = y_j, so has l2's distance: these first
+        and second derivatives count as 0. There is no third derivative.
 
     Raises:
         ValueError: x is not [N, D], y not [M, D] on its device, or the metric is another.
