@@ -17,8 +17,10 @@ from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
 from gan_ops.objectives.semi_supervised import real_score
 from models.parts.generators import LatentGenerator, doubling
+from models.parts.minibatches import one_by_one
 from models.parts.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
 from models.parts.precision import widened
+from models.parts.scores import scores_in
 
 SLOPE = 0.2
 """Of D's leaky ReLU, below zero."""
@@ -79,6 +81,7 @@ class Discriminator(nn.Module):
         norm: one of :data:`models.parts.norms.D_NORMS`.
         minibatch_kernels: those of a minibatch discrimination (Salimans et al. 2016, §3.2) of the last maps' means over
             the pixels, of ``minibatch_dim`` values each; 0 for none.
+        outputs: values of a score, without ``num_classes``: scores are [N], or [N, outputs] of more than one.
     """
 
     def __init__(
@@ -93,8 +96,11 @@ class Discriminator(nn.Module):
         num_classes: int = 0,
         minibatch_kernels: int = 0,
         minibatch_dim: int = 5,
+        outputs: int = 1,
     ):
         super().__init__()
+        if num_classes and outputs > 1:
+            raise ValueError(f"outputs={outputs} with num_classes={num_classes}: the score is that of the classes")
         _check(resolution, kernel_size, norm, D_NORMS)
         self.image_channels, self.resolution, self.num_classes = image_channels, resolution, num_classes
         self._batch_norm = norm == "batch"
@@ -114,7 +120,7 @@ class Discriminator(nn.Module):
         if minibatch_kernels:
             self.minibatch = gnn.MinibatchDiscrimination(before, minibatch_kernels, minibatch_dim)
             inputs += before + minibatch_kernels
-        self.out = finish(nn.Linear(inputs, num_classes or 1))
+        self.out = finish(nn.Linear(inputs, num_classes or outputs))
 
     def forward(self, x: Tensor, batches: int = 1) -> Scores:
         """Scores of x; ``maps`` are those of heights resolution/2, … 8, 4.
@@ -125,12 +131,7 @@ class Discriminator(nn.Module):
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        if batches > 1 and self._batch_norm:
-            # Batch norm must see each minibatch alone.
-            apart = zip(*(self._maps(x[i::batches]) for i in range(batches)), strict=True)
-            maps = tuple(torch.stack(some, 1).flatten(0, 1) for some in apart)  # batches × [n, …] → [N, …]
-        else:
-            maps = self._maps(x)
+        maps = one_by_one(self._maps, x, batches if self._batch_norm else 1)  # batch norm must see each alone
         h = maps[-1]
         flat = h.flatten(1)  # [N, C, 4, 4] → [N, 16·C]
         if self.minibatch is not None:
@@ -138,7 +139,7 @@ class Discriminator(nn.Module):
         out = widened(self.out(flat))
         if self.num_classes:
             return Scores(real_score(out), out, maps)
-        return Scores(out[:, 0], None, maps)
+        return Scores(scores_in(out), None, maps)
 
     def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
         """What each block gives, down to [N, C, 4, 4]."""

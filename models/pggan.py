@@ -19,6 +19,7 @@ from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
 from models.parts.growing import Growing, is_fading
 from models.parts.precision import widened
+from models.parts.scores import scores_in
 
 SLOPE = 0.2
 """Of every leaky ReLU, below zero."""
@@ -105,7 +106,8 @@ class Discriminator(Growing):
     ``resolution`` is the highest that it can grow to; it starts at 4. ``group_size`` is the minibatch stddev's, None
     for the whole batch. ``conditioning``: "none"; "concat" joins the labels' one-hot planes to the features at 4×4;
     "acgan" adds class logits to the last layer. ``minibatch_kernels`` of ``minibatch_dim`` values each are those of a
-    minibatch discrimination before the last layer (Salimans et al. 2016, §3.2; 0: none).
+    minibatch discrimination before the last layer (Salimans et al. 2016, §3.2; 0: none). Scores are [N], or [N,
+    ``outputs``] of more than one.
     """
 
     sees_batch = True
@@ -124,6 +126,7 @@ class Discriminator(Growing):
         group_size: int | None = 4,
         minibatch_kernels: int = 0,
         minibatch_dim: int = 5,
+        outputs: int = 1,
     ):
         super().__init__(resolution)
         if conditioning not in ("none", "concat", "acgan"):
@@ -133,6 +136,7 @@ class Discriminator(Growing):
         self.image_channels = image_channels
         self.num_classes = num_classes
         self.conditioning = conditioning
+        self.outputs = outputs
         maps = {2**r: feature_maps(r - 1, fmap_base, fmap_decay, fmap_max) for r in range(2, resolution.bit_length())}
         hidden = feature_maps(0, fmap_base, fmap_decay, fmap_max)
         planes = num_classes if conditioning == "concat" else 0
@@ -148,7 +152,7 @@ class Discriminator(Growing):
         self.minibatch = None
         if minibatch_kernels:
             self.minibatch = gnn.MinibatchDiscrimination(hidden, minibatch_kernels, minibatch_dim)
-        self.out = gnn.EqualizedLinear(hidden + minibatch_kernels, 1 + logits, gain=1)
+        self.out = gnn.EqualizedLinear(hidden + minibatch_kernels, outputs + logits, gain=1)
 
     def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
         """Scores of x [N, image_channels, r, r]; labels int64 [N] are for conditioning "concat" alone.
@@ -159,8 +163,9 @@ class Discriminator(Growing):
         h, maps = self._hidden(x, labels, batches)
         if self.minibatch is not None:
             h = self.minibatch(h, batches)  # → [N, hidden + minibatch_kernels]
-        out = widened(self.out(h))  # → [N, 1] or [N, 1 + num_classes]
-        return Scores(out[:, 0], out[:, 1:] if self.conditioning == "acgan" else None, maps)
+        out = widened(self.out(h))  # → [N, outputs (+ num_classes)]
+        logits = out[:, self.outputs :] if self.conditioning == "acgan" else None
+        return Scores(scores_in(out[:, : self.outputs]), logits, maps)
 
     def _hidden(self, x: Tensor, labels: Tensor | None, batches: int = 1) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The dense layer's activations [N, hidden], and the maps before it."""

@@ -18,20 +18,20 @@ from train.base.capacity import check_fits, check_networks
 from train.base.errors import UsageError, run_program
 from train.base.seeds import stream_seed
 from train.base.specs import parse_spec
-from train.base.values import Range, Size
+from train.base.values import Decay, Range, Share, Size
 from train.data import ImageSet, same_images
 from train.data.sources import Images, Lists
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats
 from train.engine.schedule import Position, Schedule
 from train.engine.trainer import Trainer
-from train.gan import options
+from train.gan import losses
 from train.gan.build import trainer_of
 from train.gan.pool import Pool
 from train.run.options import Table, TrainConfig
 from train.run.session import train_as_told
 from train.run.system import System, View
 
-LOSSES = {name: options.LOSSES[name] for name in ("lsgan", "minimax", "non-saturating", "hinge")}
+LOSSES = {name: losses.LOSSES[name] for name in ("lsgan", "minimax", "non-saturating", "hinge")}
 """Without those that bound D's gradient: a pool's past fakes are no points of theirs."""
 
 
@@ -47,11 +47,11 @@ class CycleganConfig(TrainConfig):
     """Images of each kind in a step."""
     lr: Table = "0.0002"
     """Learning rate of all networks."""
-    lr_decay: float = 0.5
+    lr_decay: Share = 0.5
     """Last part of the run, over which the learning rate falls to 0 (the paper's: half)."""
-    beta1: float = 0.5
+    beta1: Decay = 0.5
     """Adam's beta1, the decay rate of the mean gradient."""
-    loss: options.loss_option(LOSSES) = "lsgan"
+    loss: losses.loss_option(LOSSES) = "lsgan"
     cycle_weight: float = 10.0
     """Weight of the mean |x' - x| of images translated there and back (3.2)."""
     identity_weight: float = 5.0
@@ -82,11 +82,6 @@ class CycleganConfig(TrainConfig):
         for name in ("cycle_weight", "identity_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name}={getattr(self, name)} is not a finite number of at least 0")
-        for name, fits in (("lr_decay", 0 <= self.lr_decay <= 1), ("beta1", 0 <= self.beta1 < 1)):
-            if not fits:
-                raise UsageError(f"{name}={getattr(self, name)} is out of range")
-        if not 0 < self.kimg < math.inf:
-            raise UsageError(f"kimg={self.kimg:g} is not a positive number")
         if same_images(self.a, self.b):
             raise UsageError(f"a={self.a!r} and b={self.b!r} are the same images: there is nothing to translate")
         if self.resolution < 8:

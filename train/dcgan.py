@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +10,18 @@ from typing import Any, Literal
 
 import torch
 
+from gan_ops.objectives import GradientNorm
 from models.dcgan import Discriminator, Generator
 from models.parts.norms import DNorm, GNorm
 from train.base.errors import UsageError, run_program
-from train.base.values import Size
+from train.base.values import Decay, Size
 from train.data import ImageSet
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning, KPlusOne
 from train.gan.game import Gan
-from train.gan.options import GanConfig
+from train.gan.options import GRADIENT_NORMS, GanConfig
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -39,7 +39,7 @@ class DcganConfig(GanConfig):
     """Images in a step."""
     lr: Table = "0.0002"
     """Learning rate of both networks."""
-    beta1: float = 0.5
+    beta1: Decay = 0.5
     """Adam's beta1, the decay rate of the mean gradient."""
     latent: Size = 100
     """Length of the latent vector."""
@@ -51,8 +51,9 @@ class DcganConfig(GanConfig):
     """Height and width of the kernels (the paper's: 5)."""
     g_norm: GNorm = "batch"
     """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; others: see d-norm."""
-    d_norm: DNorm = "batch"
-    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018. Not virtual: too costly."""
+    d_norm: Literal[DNorm, GradientNorm] = "batch"
+    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018; gradient: of the score, Wu
+    2021 (GN-GAN); gradient-v2: of the score, Bhaskara 2022 (GraN-GAN). Not virtual: too costly."""
     weight_norm: bool = False
     """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
     reference_batch: Size = 64
@@ -70,18 +71,18 @@ class DcganConfig(GanConfig):
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"resolution={self.resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
         self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
+        if self.labels:
+            self.check_labelled("labels=True")
+            if self.objective().outputs > 1:
+                raise UsageError(f"loss={self.loss!r} cannot be combined with labels=True: D's output is the classes'")
         if self.feature_matching >= self.resolution:
             largest = self.resolution // 2
             raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {largest}")
-        if not 0 <= self.beta1 < 1:
-            raise UsageError(f"beta1={self.beta1} must be at least 0 and below 1")
-        if not 0 < self.kimg < math.inf:
-            raise UsageError(f"kimg={self.kimg:g} is not a positive number")
 
     def schedule(self) -> Schedule:
         """One phase at the full resolution."""
         self.check()
-        return self.one_phase()
+        return self.in_packs(self.one_phase())
 
 
 _PHOTOS = {"resolution": 64, "ema_kimg": "10", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}
@@ -111,6 +112,7 @@ def build_trainer(
     schedule = config.schedule()
     if config.labels and not images.num_classes:
         raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
+    gradient_norm = config.d_norm if config.d_norm in GRADIENT_NORMS else ""
     options = {
         "resolution": config.resolution,
         "image_channels": images.channels,
@@ -125,14 +127,15 @@ def build_trainer(
     def networks() -> tuple[Generator, Discriminator]:
         return Generator(**options), Discriminator(
             config.resolution,
-            image_channels=images.channels,
+            image_channels=config.pack * images.channels,
             width=config.d_width,
             kernel_size=config.kernel_size,
-            norm=config.d_norm,
+            norm="none" if gradient_norm else config.d_norm,
             weight_norm=config.weight_norm,
             num_classes=images.num_classes if config.labels else 0,
             minibatch_kernels=config.minibatch_discrimination,
             minibatch_dim=config.minibatch_dim,
+            outputs=config.objective().outputs,
         )
 
     trainer = build_gan(
@@ -145,6 +148,7 @@ def build_trainer(
         sizes=f"latent={config.latent}, g_width={config.g_width}, d_width={config.d_width}",
         betas=(config.beta1, 0.999),
         conditioning=KPlusOne(config.class_weight) if config.labels else Conditioning(),
+        gradient_norm=gradient_norm,
     )
     return trainer, options
 

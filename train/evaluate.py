@@ -24,8 +24,9 @@ from train.engine.schedule import is_power_of_two
 from train.measure.evaluator import Evaluator, versions
 from train.measure.measurable import plan
 from train.measure.metric_names import AUTO, METRICS, parse_metrics
+from train.measure.pictures import grid, save_png
 from train.measure.real_side import RealImages, RealSide
-from train.measure.samples import Samples, chosen, drawn, made
+from train.measure.samples import Samples, chosen, drawn, made, picked
 from train.measure.stored_statistics import StoredStatistics, save_statistics
 from train.run import checkpoint
 from train.run.lists import load_list
@@ -44,7 +45,7 @@ class Options:
     data: str = ""
     """Real images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun (default: the run's own)."""
     metrics: str = AUTO
-    """swd, msssim, is, fid, kid, pr (precision, recall, density, coverage), or auto: all that can be measured."""
+    """swd, msssim, is, fid, kid, pr (precision, recall, density, coverage), birthday, or auto: all possible ones."""
     images: int = 2000
     """Images to generate, or the maximum number to take from a folder."""
     reals: int = 0
@@ -57,8 +58,10 @@ class Options:
     """Compare with stored statistics instead of real images: a file of --save-stats, or pytorch-fid's .npz."""
     save_stats: Path | None = None
     """Also write statistics of the real images to this new .npz file, for --stats and for pytorch-fid."""
+    pairs: Path | None = None
+    """Also write the closest pairs that birthday finds to this new .png file, one image of each above the other."""
     inception_weights: str = ""
-    """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
+    """Inception weights for is, fid, kid, pr, birthday (default: GAN_OPS_INCEPTION, or a classifier of the data)."""
     resolution: int = 0
     """Height and width to compare at, a power of two (0: that of the run, or of the folder's first image)."""
     data_root: Path = Path("data")
@@ -89,7 +92,12 @@ def main(args: Sequence[str] | None = None) -> int:
         except NotMeasurable as error:
             raise UsageError(f"--save-stats has no features to store: {error}") from None
         save_statistics(options.save_stats, real, network, versions())
+    if options.pairs and "birthday" not in planned.names:
+        raise UsageError("--pairs shows what birthday finds, which is not measured: see --metrics")
     measured = Evaluator(planned, real, seed=options.seed).measure(samples)
+    if options.pairs:
+        upper, lower = zip(*measured["birthday"]["closest"], strict=True)
+        save_png(options.pairs, grid(picked(samples, [*upper, *lower]), columns=len(upper)))
     made_of = {"made_of": samples.made_of} if samples.made_of else {}
     result = {"source": samples.name, **made_of, "data": real.name, **measured}
     print(json.dumps(result, indent=2) if options.json else "\n".join([table(result), *planned.notes()]))
@@ -103,10 +111,11 @@ def _check(options: Options) -> None:
     for name in ("images", "reals"):
         if getattr(options, name) < (name == "images"):
             raise UsageError(f"{name}={getattr(options, name)} is too few")
-    if (new := options.save_stats) and new.exists():
-        raise UsageError(f"--save-stats {new} exists already: choose another name")
-    if new and not new.parent.is_dir():
-        raise UsageError(f"--save-stats {new}: there is no folder {new.parent}")
+    for option, new in (("--save-stats", options.save_stats), ("--pairs", options.pairs)):
+        if new and new.exists():
+            raise UsageError(f"{option} {new} exists already: choose another name")
+        if new and not new.parent.is_dir():
+            raise UsageError(f"{option} {new}: there is no folder {new.parent}")
     for name in ("data", "reals", "save_stats"):
         if options.stats and getattr(options, name):
             raise UsageError(f"--stats replaces the real images, so --{name.replace('_', '-')} cannot be given")
@@ -215,6 +224,10 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"msssim of {result['msssim_pairs']} pairs in {result['msssim_scales']} scales")
     if "kid_subset" in result:
         lines.append(f"kid of {result['kid_subsets']} subsets of {result['kid_subset']} images")
+    if found := result.get("birthday"):
+        lines.append(f"birthday: {found['pairs']} pairs alike among generated images, {found['real_pairs']} among real")
+        bound = f"at least {found['at_least']:.3g}; of real images {found['real_support']:.3g}"
+        lines.append(f"birthday: {bound}; two of {found['likely_batch']:.0f} are alike with a probability of 1/2")
     if result["features"]:
         name, *rest = result["features"].items()
         facts = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest)

@@ -29,7 +29,7 @@ from train.base.errors import CheckpointError, UsageError, run_program
 from train.base.files import write_atomically
 from train.measure.pictures import latents
 from train.run.options import parse_options
-from train.run.restoring import build_view, find_checkpoint, restore_view
+from train.run.restoring import build_view, find_checkpoint, restore_view, view_of
 
 PROG = "python -m train.export"
 BATCHES = (1, 3)
@@ -47,7 +47,7 @@ class Options:
     format: Literal["onnx", "torch-export", "safetensors"] = "onnx"
     """onnx and torch-export hold the whole network and do not need this repository; safetensors holds the weights."""
     view: str = ""
-    """Export what makes images of images, by this view (default: the generator, or the run's first view)."""
+    """Export what makes images by this view (default: the generator, or the run's first view)."""
     out: Path | None = None
     """File to write (default: generator or the view's name, and .onnx, .pt2 or .safetensors)."""
     device: str = "cpu"
@@ -202,6 +202,10 @@ def main(args: Sequence[str] | None = None) -> int:
             f"--format {options.format} needs packages that are not installed: pip install {' '.join(missing)}"
         )
     path, state = find_checkpoint(options.source)
+    if options.format != "safetensors" and not view_of(path, state, options.view).is_graph:
+        raise UsageError(
+            f"--view {options.view} takes gradients, which --format {options.format} cannot hold: choose safetensors"
+        )
     generator = build_view(path, state, device, options.view)
     if not all(tensor.isfinite().all() for tensor in generator.parameters()):
         raise CheckpointError(f"checkpoint {path} has weights that are not finite: use an earlier one")

@@ -38,7 +38,8 @@ class Options:
     input: Path | None = None
     """Folder or zip of pictures: makes an image of each, with a system that makes images of images."""
     view: str = ""
-    """What to make of the pictures of --input, such as a-to-b (default: the first thing that the system makes)."""
+    """What to make: of the pictures of --input, such as a-to-b (default: the first thing that the system makes of
+    pictures), or of latents, such as refine (default: what the generator draws)."""
     out: Path | None = None
     """File to write (.png, .gif), or folder for --images or --input (default: grid.png, images, interpolation.png)."""
     images: Annotated[int, Range(0)] = 0
@@ -114,8 +115,6 @@ def _check(options: Options) -> None:
     """UsageError for options that exclude each other."""
     if options.images and options.interpolate:
         raise UsageError("--images and --interpolate cannot be combined")
-    if options.view and not options.input:
-        raise UsageError(f"--view {options.view} is of images that are made of pictures: give these with --input")
     for name in ("images", "grid", "classes", "seed"):
         if options.input and getattr(options, name) != getattr(Options, name):
             raise UsageError(f"--{name} and --input cannot be combined: the pictures say what is made")
@@ -181,7 +180,7 @@ def main(args: Sequence[str] | None = None) -> int:
         batches = through(network, images, torch.arange(len(images)), device, options.batch)
     else:
         keys = _encoded(options, path, state, device, rows) if options.input else None
-        generator = build_generator(path, state, device, ema=options.ema)
+        generator = build_generator(path, state, device, "" if options.input else options.view, ema=options.ema)
         classes = parse_classes(options.classes, generator.num_classes)
         count = rows * columns
         _check_size(options, count, min(options.batch, count) if singly else count, generator)

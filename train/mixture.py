@@ -16,12 +16,13 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from gan_ops.objectives import GradientNorm
 from models.mixture import Discriminator, DNorm, Generator, GNorm
 from train.base import processes
 from train.base.errors import TrainingError, UsageError, run_program
-from train.base.processes import share_of
+from train.base.processes import share_named, share_of
 from train.base.seeds import stream_seed
-from train.base.values import Range, Seed
+from train.base.values import Decay, Range, Seed, Share
 from train.data.gaussians import MIXTURES, Mixture, Quality
 from train.engine.game import Batch
 from train.engine.precision import Autocast
@@ -29,7 +30,7 @@ from train.engine.schedule import Phase, Position, Schedule
 from train.engine.trainer import Trainer
 from train.gan.augmentation import InstanceNoise
 from train.gan.game import Gan
-from train.gan.options import Techniques
+from train.gan.options import GRADIENT_NORMS, Techniques
 from train.measure.pictures import save_picture
 from train.measure.points import strip
 from train.run.options import parse_options, values_of
@@ -47,29 +48,36 @@ class MixtureConfig(Techniques):
 
     data: Literal["ring", "grid"] = "ring"
     """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
-    steps: Annotated[int, Range(1)] = 10000
+    steps: Annotated[int, Range(1)] = 8000
     """Updates of G."""
-    batch: Annotated[int, Range(2, 2**20)] = 64
+    batch: Annotated[int, Range(2, 2**20)] = 256
     """Points in a step."""
     lr: float = 0.001
     """Learning rate of G."""
-    ttur: float = 0.2
-    """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
-    beta1: float = 0.5
+    lr_decay: Share = 0.5
+    """Last part of the run, over which the learning rates fall to 0 (1: all of it)."""
+    beta1: Decay = 0.0
     """Adam's beta1, the decay rate of the mean gradient."""
+    beta2: Decay = 0.99
+    """Adam's beta2, the decay rate of the mean square."""
+    scaled: bool = True
+    """Divide the points by the deviation of the data, so that networks see and draw unit variance."""
     latent: Width = 16
     """Length of the latent vector."""
-    width: Width = 64
+    width: Width = 128
     """Units of each hidden layer (Metz et al. 2017: 128)."""
+    layers: Annotated[int, Range(1, 16)] = 3
+    """Hidden layers of each network."""
     feature_matching: int = 0
     """4: G matches means of D's last hidden layer instead of its loss (Salimans et al. 2016, 3.1); 0: off."""
     g_norm: GNorm = "none"
     """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; others: see d-norm."""
-    d_norm: DNorm = "none"
-    """Norm of D; batch: Ioffe 2015; layer: Ba 2016; group: Wu 2018. Not virtual: too costly (Salimans 2016, 3.5)."""
+    d_norm: Literal[DNorm, GradientNorm] = "none"
+    """Norm of D; batch: Ioffe 2015; layer: Ba 2016; group: Wu 2018; gradient: of the score, Wu 2021 (GN-GAN);
+    gradient-v2: of the score, Bhaskara 2022 (GraN-GAN). Not virtual: too costly (Salimans 2016, 3.5)."""
     weight_norm: bool = False
     """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
-    ema_kimg: float = 0.0
+    ema_kimg: float = 88.6
     """Half-life of the averaged generator, which is evaluated, in thousands of points (0: no average)."""
 
     def check(self) -> None:
@@ -85,8 +93,7 @@ class MixtureConfig(Techniques):
                 raise UsageError(f"width={self.width} cannot be combined with {name}={norm!r}: {why}")
         if not self.lr > 0:
             raise UsageError(f"lr={self.lr:g} is not a positive number")
-        if not 0 <= self.beta1 < 1:
-            raise UsageError(f"beta1={self.beta1} must be at least 0 and below 1")
+        self.check_packs(share_of(self.batch), share_named(self.batch))
         if not self.ema_kimg >= 0:
             raise UsageError(f"ema_kimg={self.ema_kimg:g} is not a finite number of at least 0")
 
@@ -117,15 +124,15 @@ def moments(steps: int) -> list[int]:
 
 
 class Points:
-    """A mixture as a list of images [N, 2, 1, 1] without an end."""
+    """A mixture as a list of images [N, 2, 1, 1] without an end, its points divided by ``unit``."""
 
     lists: ClassVar[Mapping[str, int]] = {"images": sys.maxsize}
 
-    def __init__(self, mixture: Mixture) -> None:
-        self._mixture = mixture
+    def __init__(self, mixture: Mixture, unit: float) -> None:
+        self._mixture, self._unit = mixture, unit
 
     def columns(self, counts: Mapping[str, int], at: Position, random: torch.Generator) -> Batch:
-        points = self._mixture.sample(counts["images"], random)
+        points = self._mixture.sample(counts["images"], random) / self._unit
         return {"images": points[:, :, None, None].contiguous(memory_format=torch.channels_last)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -141,31 +148,46 @@ def new_trainer(config: MixtureConfig, seed: int) -> Trainer:
     phase = Phase(1, False, 0, shown, shown, config.batch, config.batch, config.lr)
     random = torch.Generator().manual_seed(stream_seed(seed, "first batch"))
     reference = torch.randn(config.batch, config.latent, generator=random) if config.g_norm == "virtual" else None
-    shape = {"width": config.width, "weight_norm": config.weight_norm}
+    shape = {"width": config.width, "layers": config.layers, "weight_norm": config.weight_norm}
+    gradient_norm = config.d_norm if config.d_norm in GRADIENT_NORMS else ""
+    objective = config.objective()
     minibatch = {"minibatch_kernels": config.minibatch_discrimination, "minibatch_dim": config.minibatch_dim}
     torch.manual_seed(stream_seed(seed, "weights"))
     game = Gan(
         Generator(config.latent, norm=config.g_norm, reference=reference, **shape),
-        Discriminator(norm=config.d_norm, **minibatch, **shape),
-        config.roles((config.beta1, 0.999)),
-        config.objective(),
+        Discriminator(
+            norm="none" if gradient_norm else config.d_norm,
+            pack=config.pack,
+            outputs=objective.outputs,
+            **minibatch,
+            **shape,
+        ),
+        config.roles((config.beta1, config.beta2)),
+        objective,
         latent=config.latent,
         penalties=config.penalties(),
         augmentation=InstanceNoise(config.instance_noise, 1000 * config.instance_noise_kimg or shown),
+        pack=config.pack,
+        gradient_norm=gradient_norm,
         d_steps=config.d_steps,
         shared_latents=config.update == "merged",
     )
     device = torch.device("cpu")
     return Trainer(
         game,
-        Schedule((phase,)),
-        Points(MIXTURES[config.data]()),
+        Schedule((phase,), lr_decay=config.lr_decay),
+        Points(MIXTURES[config.data](), unit_of(config)),
         device=device,
         autocast=Autocast(device),
         ema_kimg={1: config.ema_kimg},
         seed=seed,
         update=config.update,
     )
+
+
+def unit_of(config: MixtureConfig) -> float:
+    """What points are divided by before networks see them."""
+    return MIXTURES[config.data]().spread if config.scaled else 1.0
 
 
 def train_run(config: MixtureConfig, seed: int) -> Outcome:
@@ -187,7 +209,7 @@ def train_run(config: MixtureConfig, seed: int) -> Outcome:
                     trainer.step()
                 trainer.average_statistics()
                 with torch.no_grad():
-                    points = trainer.averages["G"](z).flatten(1)
+                    points = trainer.averages["G"](z).flatten(1) * unit_of(config)
                 with processes.agreeing():
                     if trainer.skipped()[0] or not points.isfinite().all():
                         raise TrainingError(f"diverged by step {done} of {config.steps}")

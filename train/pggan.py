@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_ops.objectives import WassersteinGP
+from models.parts.growing import Growing
 from models.pggan import Discriminator, Generator, fade_reals
 from train.base.errors import UsageError, run_program
-from train.base.processes import share_named, share_of
 from train.base.values import Range, Size
 from train.data import ImageSet
 from train.engine.schedule import Position, Schedule, growing_schedule
@@ -23,7 +23,8 @@ from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning
 from train.gan.game import Gan
-from train.gan.options import LOSSES, GanConfig, loss_option
+from train.gan.losses import LOSSES, loss_option
+from train.gan.options import GanConfig, microbatch_named
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -37,7 +38,8 @@ class Pggan(Gan):
 
     def arrange(self, networks: Mapping[str, nn.Module], at: Position, fade: float | Tensor) -> None:
         for network in networks.values():
-            network.grow(at.resolution, fade)
+            if isinstance(network, Growing):  # an objective that learns does not
+                network.grow(at.resolution, fade)
         self._fade = fade
 
     def blend(self, real: Tensor, fade: float | Tensor) -> Tensor:
@@ -89,6 +91,8 @@ class PgganConfig(GanConfig):
                 " match come before the labels, so G would have no reason to follow its own (conditioning='acgan' has"
                 " a loss for that)"
             )
+        if self.conditioning not in ("none", "auto"):
+            self.check_labelled(f"conditioning={self.conditioning!r}")
         if self.clip():
             raise UsageError(
                 f"loss={self.loss!r} clips D's parameters, which are not the weights where the learning rate is"
@@ -98,24 +102,26 @@ class PgganConfig(GanConfig):
     def schedule(self) -> Schedule:
         """The phases, checked against the groups of the minibatch deviation."""
         self.check()
-        schedule = growing_schedule(
-            self.start_resolution or 4,
-            self.resolution,
-            fade=self.table("fade_kimg"),
-            stable=self.table("stable_kimg"),
-            batch=self.table("batch", int),
-            microbatch=self.table("microbatch", int),
-            lr=self.table("lr"),
-            lr_ramp=self.lr_ramp_kimg,
-            total=self.kimg,
+        schedule = self.in_packs(
+            growing_schedule(
+                self.start_resolution or 4,
+                self.resolution,
+                fade=self.table("fade_kimg"),
+                stable=self.table("stable_kimg"),
+                batch=self.table("batch", int),
+                microbatch=self.table("microbatch", int),
+                lr=self.table("lr"),
+                lr_ramp=self.lr_ramp_kimg,
+                total=self.kimg,
+            )
         )
         for phase in schedule.phases:
-            if self.group_size and phase.microbatch % min(self.group_size, phase.microbatch):
-                whole = phase.microbatch == share_of(phase.batch)
-                what = share_named(phase.batch) if whole else f"microbatch of {phase.microbatch}"
-                raise UsageError(
-                    f"group_size={self.group_size} does not divide the {what} at {phase.resolution}x{phase.resolution}"
-                )
+            packs = phase.microbatch // self.pack
+            if self.group_size and packs % min(self.group_size, packs):
+                what = f"{packs} packs of the {microbatch_named(phase)}"
+                if self.pack == 1:
+                    what = microbatch_named(phase)
+                raise UsageError(f"group_size={self.group_size} does not divide the {what}")
         return schedule
 
 
@@ -212,7 +218,7 @@ def build_trainer(
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     images = lists["images"]
     if config.conditioning == "auto":
-        config = replace(config, conditioning="concat" if images.num_classes else "none")
+        config = replace(config, conditioning="concat" if images.num_classes and config.pack == 1 else "none")
     schedule = config.schedule()
     kinds = {"none": Conditioning(), "concat": Concat(), "acgan": AuxiliaryClassifier(config.class_weight)}
     conditioning = kinds[config.conditioning]
@@ -231,12 +237,14 @@ def build_trainer(
 
     def networks() -> tuple[Generator, Discriminator]:
         generator = Generator(**options)
+        shared = {name: value for name, value in options.items() if name != "latent_dim"}
         discriminator = Discriminator(
-            **{name: value for name, value in options.items() if name != "latent_dim"},
+            **{**shared, "image_channels": config.pack * images.channels},
             conditioning=config.conditioning,
             group_size=config.group_size or None,
             minibatch_kernels=config.minibatch_discrimination,
             minibatch_dim=config.minibatch_dim,
+            outputs=config.objective().outputs,
         )
         discriminator.grow(config.start_resolution or 4)
         return generator, discriminator

@@ -19,7 +19,7 @@ from train.base.capacity import check_fits, check_networks
 from train.base.errors import UsageError, run_program
 from train.base.seeds import stream_seed
 from train.base.specs import parse_spec
-from train.base.values import Size
+from train.base.values import Decay, Size
 from train.data import ImageSet
 from train.data.sources import Images
 from train.engine.game import Role
@@ -27,14 +27,12 @@ from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.autoencoding import VaeGan
 from train.gan.build import trainer_of
-from train.gan.options import LOSSES, loss_option
+from train.gan.losses import SCORES_ALONE, loss_option
 from train.run.options import ImagesConfig, Table
 from train.run.session import train_as_told
 from train.run.system import System, View
 
 RESOLUTIONS = (16, 32, 64, 128)
-OBJECTIVES = {name: loss for name, loss in LOSSES.items() if not name.startswith("wgan")}
-"""Those that ask nothing of D's weights or gradients."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class VaeGanConfig(ImagesConfig):
     """Images in a step (the paper's: 64)."""
     lr: Table = "0.0003"
     """Learning rate of all networks (the paper's, for RMSProp; here all have Adam)."""
-    beta1: float = 0.5
+    beta1: Decay = 0.5
     """Adam's beta1, the decay rate of the mean gradient (RMSProp has no such mean: 0)."""
     latent: Size = 128
     """Length of the latent vector (authors' code: 128)."""
@@ -65,7 +63,7 @@ class VaeGanConfig(ImagesConfig):
     """Norm of G; its batches are latents of the posterior and of the prior together; see e-norm."""
     d_norm: DNorm = "batch"
     """Norm of D; its batches are images, reconstructions and samples together; see e-norm."""
-    loss: loss_option(OBJECTIVES) = "non-saturating"
+    loss: loss_option(SCORES_ALONE) = "non-saturating"
     feature_height: int = 8
     """Height of D's maps that reconstructions are compared in: half the resolution to 4 (authors' code at 64: 8)."""
     gamma: float = 1e-5
@@ -82,7 +80,7 @@ class VaeGanConfig(ImagesConfig):
 
     def objective(self) -> Objective:
         """What G and D minimise; UsageError if ``loss`` says it wrongly."""
-        return parse_spec(self.loss, OBJECTIVES, "loss")
+        return parse_spec(self.loss, SCORES_ALONE, "loss")
 
     def check(self) -> None:
         super().check()
@@ -96,10 +94,6 @@ class VaeGanConfig(ImagesConfig):
         for name in ("gamma", "prior_weight", "pixel_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UsageError(f"{name}={getattr(self, name)} is not a finite number of at least 0")
-        if not 0 <= self.beta1 < 1:
-            raise UsageError(f"beta1={self.beta1} must be at least 0 and below 1")
-        if not 0 < self.kimg < math.inf:
-            raise UsageError(f"kimg={self.kimg:g} is not a positive number")
 
     def schedule(self) -> Schedule:
         """One phase at the full resolution."""

@@ -5,6 +5,7 @@ Each metric is a function on whole sets, and a class of the same name in CamelCa
 not depend on where those come from; with :mod:`gan_ops.metrics.inception` they are FID, KID and so on.
 """
 
+from gan_ops.metrics.birthday import Birthday, BirthdayResult, birthday, closest_pairs
 from gan_ops.metrics.frechet_distance import FrechetDistance, frechet_distance
 from gan_ops.metrics.images import quantised
 from gan_ops.metrics.inception_score import InceptionScore, InceptionScoreResult, inception_score
@@ -16,6 +17,8 @@ from gan_ops.metrics.precision_recall import PrecisionRecall, PrecisionRecallRes
 from gan_ops.metrics.sliced_wasserstein import SlicedWasserstein, noise_floor, sliced_wasserstein
 
 __all__ = [
+    "Birthday",
+    "BirthdayResult",
     "FrechetDistance",
     "InceptionScore",
     "InceptionScoreResult",
@@ -30,6 +33,8 @@ __all__ = [
     "PrecisionRecall",
     "PrecisionRecallResult",
     "SlicedWasserstein",
+    "birthday",
+    "closest_pairs",
     "frechet_distance",
     "inception_score",
     "kernel_distance",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from gan_ops.metrics._distances import distances_to_others, rounding, squared_distances
 from gan_ops.metrics._features import TwoFeatureSets, check_count, check_features
 
 
@@ -47,7 +47,7 @@ def precision_recall(real_features: Tensor, fake_features: Tensor, *, k: int = 3
     real_radii, fake_radii = _squared_radii(real, k), _squared_radii(fake, k)
     precise, memberships = 0, 0
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
-    for rows, distances in _squared_distances(fake, real):
+    for rows, distances in squared_distances(fake, real):
         in_real_ball = distances <= real_radii  # [block, N]
         precise += in_real_ball.any(1).sum().item()
         memberships += in_real_ball.sum().item()
@@ -74,26 +74,8 @@ class PrecisionRecall(TwoFeatureSets):
         return precision_recall(self._real.all("precision_recall"), self._fake.all("precision_recall"), k=self.k)
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of rows of ‖x_i − y_j‖², of at most 128 MB, with their place among the rows."""
-    block = max(1, 2**24 // len(y))
-    # Distances are the same wherever the origin is, and the products below lose least near the mean.
-    centre = y.mean(0)
-    x, y = x - centre, y - centre
-    y_norms = y.square().sum(1)
-    for start in range(0, len(x), block):
-        rows = slice(start, min(start + block, len(x)))
-        part = x[rows]
-        yield rows, torch.addmm(part.square().sum(1, keepdim=True) + y_norms, part, y.T, alpha=-2)
-
-
 def _squared_radii(features: Tensor, k: int) -> Tensor:
     """[N]: the squared distance of each sample to its k-th neighbour among the others."""
-    radii = []
-    for rows, distances in _squared_distances(features, features):
-        own = torch.arange(rows.start, rows.stop, device=features.device)
-        distances[own - rows.start, own] = float("inf")
-        radii.append(distances.kthvalue(k).values)
-    # A ball's border belongs to it, however distances are rounded: those of equal samples come out as ±1e-16.
-    rounding = 1e-12 * (features - features.mean(0)).square().sum(1).max()
-    return torch.cat(radii) + rounding
+    radii = [distances.kthvalue(k).values for _, distances in distances_to_others(features)]
+    # A ball's border belongs to it, however distances are rounded.
+    return torch.cat(radii) + rounding(features)

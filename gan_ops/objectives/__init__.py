@@ -11,12 +11,14 @@ from gan_ops.objectives.divergences import (
     LikelihoodRatio,
     RatioFamily,
 )
+from gan_ops.objectives.energies import Began, EnergyMargin, LossSensitive, Magan, pulling_away
 from gan_ops.objectives.feature_matching import FeatureMatching, feature_matching
 from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradient
 from gan_ops.objectives.integral import CTransform, Fisher, NonSaturatingDragan, WassersteinDiv
 from gan_ops.objectives.kernels import Mmd, squared_mmd
 from gan_ops.objectives.moments import McGanCovariance, McGanMean
-from gan_ops.objectives.normalized import gradient_normalized
+from gan_ops.objectives.mutual_information import jensen_shannon_information
+from gan_ops.objectives.normalized import GradientNorm, gradient_normalized
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.pairs import pair_distances
 from gan_ops.objectives.penalties import R1, R2, Dragan, GradientPenalty, Penalty, WganDiv, WganGP, WganLP
@@ -38,18 +40,23 @@ __all__ = [
     "FAMILIES",
     "R1",
     "R2",
+    "Began",
     "BoundarySeeking",
     "CTransform",
     "ClippedWasserstein",
     "Divergence",
     "Dragan",
+    "EnergyMargin",
     "FGan",
     "FeatureMatching",
     "Fisher",
+    "GradientNorm",
     "GradientPenalty",
     "Hinge",
     "LeastSquares",
     "LikelihoodRatio",
+    "LossSensitive",
+    "Magan",
     "McGanCovariance",
     "McGanMean",
     "Minimax",
@@ -77,10 +84,12 @@ __all__ = [
     "gradient_normalized",
     "gradient_of",
     "interleave",
+    "jensen_shannon_information",
     "normal_distance",
     "pair_distances",
     "penalties",
     "prior_divergence",
+    "pulling_away",
     "score_gradient",
     "score_of",
     "scores_of",

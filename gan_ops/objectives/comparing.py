@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gan_ops._types import accumulable
 from gan_ops.objectives.objective import (
     Objective,
     Stats,
@@ -17,8 +17,9 @@ from gan_ops.objectives.objective import (
     check_not_negative,
     check_positive,
 )
+from gan_ops.objectives.pairs import distances
 from gan_ops.objectives.penalties import R1, R2
-from gan_ops.objectives.scores import Scores, score_of
+from gan_ops.objectives.scores import Scores, score_of, values_of
 
 __all__ = ["QuadraticPotential", "R3Gan", "Relativistic", "Softmax"]
 
@@ -105,9 +106,9 @@ class R3Gan(Relativistic):
         check_not_negative(self, "gamma")
 
     @property
-    def penalties(self) -> tuple[R1, R2]:
-        """On the gradients at real and at generated samples."""
-        return R1(self.gamma), R2(self.gamma)
+    def penalties(self) -> tuple[R1 | R2, ...]:
+        """On the gradients at real and at generated samples; none of weight 0."""
+        return (R1(self.gamma), R2(self.gamma)) if self.gamma else ()
 
 
 @dataclass(frozen=True)
@@ -142,15 +143,10 @@ class QuadraticPotential(Objective):
 
     @torch.no_grad()
     def _distances(self, real: Scores, fake: Scores) -> Tensor:
-        """d [N] of samples [N, …]."""
-        for name, scores in {"real": real, "fake": fake}.items():
-            if not isinstance(scores, Scores) or scores.x is None:
-                raise ValueError(f"{name} must be Scores with x, the samples themselves")
-        difference = _difference(accumulable(real.x), accumulable(fake.x)).unsqueeze(-1)  # [N, …, 1]
-        values = tuple(range(1, difference.dim()))
-        if self.distance == "l1":
-            return difference.abs().mean(values)
-        return difference.square().mean(values).sqrt()
+        """d [N]."""
+        x, y = values_of(real), values_of(fake)
+        size = x.shape[1] if self.distance == "l1" else math.sqrt(x.shape[1])
+        return distances(x, y, self.distance) / size
 
 
 def _difference(one: Tensor, other: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gan_ops.objectives.objective import Objective, Stats
+from gan_ops.objectives.penalties import Penalty
 from gan_ops.objectives.scores import Scores
 
 __all__ = ["FeatureMatching", "feature_matching"]
@@ -52,8 +53,20 @@ class FeatureMatching(Objective):
         return self.objective.shown
 
     @property
+    def least(self) -> int:
+        return self.objective.least
+
+    @property
     def outputs(self) -> int:
         return self.objective.outputs
+
+    @property
+    def clip(self) -> float:
+        return self.objective.clip
+
+    @property
+    def penalties(self) -> tuple[Penalty, ...]:
+        return self.objective.penalties
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         return self.objective.d(real, fake, stats)

@@ -90,6 +90,7 @@ class Mmd(Objective):
     clip: float = 0.0
     reconstruction: float = 0.0
     compares = True
+    least = 2
 
     def __post_init__(self) -> None:
         check_named(self, "kernel", get_args(Kernel))

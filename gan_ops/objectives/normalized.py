@@ -9,13 +9,16 @@ from torch import Tensor
 from gan_ops._types import accumulable
 from gan_ops.ops import gradient_penalty
 
-__all__ = ["gradient_normalized"]
+__all__ = ["GradientNorm", "gradient_normalized"]
+
+GradientNorm = Literal["gradient", "gradient-v2"]
+"""GN-GAN's and GraN-GAN's."""
 
 
 def gradient_normalized(
     score: Tensor,
     gradient: Tensor,
-    form: Literal["gradient", "gradient-v2"] = "gradient",
+    form: GradientNorm = "gradient",
     *,
     lipschitz: float = 1.0,
     epsilon: float = 0.1,

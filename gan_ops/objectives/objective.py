@@ -28,12 +28,14 @@ class Objective:
     """Whether the generator's loss needs the scores of real samples too."""
     shown = False
     """Whether losses read the samples too: scores must be :class:`Scores` with ``x``."""
+    least = 1
+    """Fewest samples of each kind that losses can be taken of."""
     outputs = 1
     """How many values the critic gives for a sample: 1 for scores [N], K for vectors [N, K]."""
     clip = 0.0
     """The trainer brings the critic's parameters into [−clip, clip] after each update; 0 for no bound."""
     penalties = ()
-    """Those on the critic's gradient that the trainer adds to its loss, a tuple of ``Penalty``."""
+    """Those (:class:`gan_ops.objectives.Penalty`) on the critic's gradient that the trainer adds to its loss."""
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         """The critic's loss from its scores of real and of generated samples; may report something to ``stats``."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gan_ops._types import accumulable
 
-__all__ = ["Scores", "interleave", "samples_of", "score_of", "scores_of", "vectors_of"]
+__all__ = ["Scores", "interleave", "samples_of", "score_of", "scores_of", "values_of", "vectors_of"]
 
 
 class Scores(NamedTuple):
@@ -54,6 +54,12 @@ def samples_of(value: Scores) -> Tensor:
     if not isinstance(value, Scores) or value.x is None:
         raise ValueError("this loss reads the samples too: it takes Scores with x")
     return value.x
+
+
+def values_of(value: Scores) -> Tensor:
+    """Their values as constants [N, D], in float32 or wider."""
+    x = samples_of(value).detach()
+    return accumulable(x).reshape(len(x), -1)
 
 
 def interleave(*batches: Tensor) -> Tensor:

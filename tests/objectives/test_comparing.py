@@ -122,7 +122,7 @@ def test_averages_take_batches_of_two_sizes_and_pairs_do_not():
 def test_r3gan_is_relativistic_pairs_with_both_penalties():
     real, fake = torch.randn(5), torch.randn(5)
     assert losses(R3Gan(), real, fake) == losses(Relativistic(False), real, fake)
-    assert R3Gan(gamma=2.0).penalties == (R1(2.0), R2(2.0))
+    assert R3Gan(gamma=2.0).penalties == (R1(2.0), R2(2.0)) and R3Gan(gamma=0.0).penalties == ()
     assert [field.name for field in dataclasses.fields(R3Gan) if field.init] == ["gamma"]
 
 
@@ -235,9 +235,9 @@ def test_each_compiles_as_one_graph(objective, no_compiled_code):
         (lambda: QuadraticPotential(distance="l0"), "distance='l0' is not one of l1, l2"),
         (
             lambda: QuadraticPotential().d(Scores(torch.zeros(2)), shown(torch.zeros(2), 0)),
-            "real must be Scores with x",
+            "it takes Scores with x",
         ),
-        (lambda: QuadraticPotential().d(shown(torch.zeros(2), 0), torch.zeros(2)), "fake must be Scores"),
+        (lambda: QuadraticPotential().d(shown(torch.zeros(2), 0), torch.zeros(2)), "it takes Scores with x"),
         (lambda: QuadraticPotential().d(shown(torch.zeros(3), 0), shown(torch.zeros(2), 0)), r"\[3\] and \[2\]"),
     ],
 )

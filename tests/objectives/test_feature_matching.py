@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import tensor
 
-from gan_ops.objectives import feature_matching
+from gan_ops.objectives import ClippedWasserstein, FeatureMatching, Fisher, Mmd, WassersteinGP, feature_matching
 
 
 def test_is_the_squared_distance_of_the_means():
@@ -26,3 +26,11 @@ def test_maps_count_position_by_position():
 def test_features_of_another_layer_are_refused():
     with pytest.raises(ValueError, match=r"fake must have features \[3\] as real has, but they are \[4\]"):
         feature_matching(torch.zeros(2, 3), torch.zeros(2, 4))
+
+
+def test_what_a_loss_asks_of_the_trainer_it_asks_with_other_losses_for_the_generator_too():
+    for loss in (ClippedWasserstein(), Fisher(), Mmd(outputs=3), WassersteinGP()):
+        matching = FeatureMatching(loss)
+        for name in ("shown", "least", "outputs", "clip", "penalties"):
+            assert getattr(matching, name) == getattr(loss, name), name
+        assert matching.compares

@@ -62,6 +62,12 @@ TINY_VAE_GAN = {
     "checkpoint_kimg": "0.012",
     **OUTPUT,
 }
+# 16x16: 24 images, 6 steps.
+_TINY_ENERGIES = {"resolution": 16, "kimg": 0.024, "batch": "4", "latent": 6, "ema_kimg": "0.02", **OUTPUT}
+_TINY_ENERGIES |= {"image_kimg": "0.012", "checkpoint_kimg": "0.012", "precision": "float32"}
+TINY_BEGAN = {**_TINY_ENERGIES, "width": 4}
+TINY_EBGAN = {**_TINY_ENERGIES, "g_width": 4, "d_width": 4}
+TINY_MEG = {**_TINY_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4, "t_hidden": 5, "d_steps": 2}
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:

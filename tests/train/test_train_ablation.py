@@ -24,10 +24,11 @@ from train.measure.features import choose_features
 from train.measure.samples import chosen, chosen_indices
 from train.run.checkpoint import checkpoints
 from train.run.options import parse_command_line
-from train.studies import ablation, ablation_runs
+from train.studies import ablation, ablation_runs, trainings
 from train.studies.ablation import ALL_METHODS, METHODS, Options, tasks_of, words
-from train.studies.ablation_runs import Task, measured, real_samples
+from train.studies.ablation_runs import Task, real_samples
 from train.studies.sheet import GAP
+from train.studies.trainings import measured
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # as the trainings have in processes of their own
 
@@ -70,7 +71,7 @@ class Inside:
 
 @pytest.fixture
 def inside(monkeypatch):
-    monkeypatch.setattr(ablation_runs.subprocess, "Popen", Inside)
+    monkeypatch.setattr(trainings.subprocess, "Popen", Inside)
 
 
 def ablate(out, *own, kimg=0.16, seeds=2, given=()) -> int:
@@ -216,7 +217,7 @@ def test_the_picture_has_a_row_for_real_data_and_for_each_method(study):
 
 def test_the_same_command_again_trains_nothing_and_says_the_same(study, monkeypatch, capsys):
     results, out = study
-    monkeypatch.setattr(ablation_runs.subprocess, "Popen", None)
+    monkeypatch.setattr(trainings.subprocess, "Popen", None)
     assert ablate(out, "--json") == 0
     assert json.loads(capsys.readouterr().out) == results
 
@@ -265,7 +266,7 @@ def test_trainings_stopped_by_a_signal_go_on_and_give_the_same_table(tmp_path, m
     assert "the same command continues" in capsys.readouterr().err
     assert "stopped by SIGTERM" in (folder / "log.txt").read_text()
 
-    monkeypatch.setattr(ablation_runs.subprocess, "Popen", Inside)
+    monkeypatch.setattr(trainings.subprocess, "Popen", Inside)
     assert ablate(stopped, "--json", **longer) == 0
     resumed = json.loads(capsys.readouterr().out)
     assert ablate(whole, "--json", **longer) == 0
@@ -306,7 +307,7 @@ def test_a_training_that_fails_stops_no_other_and_is_reported_at_the_end(study, 
     shutil.copytree(out, tmp_path / "part")
     shutil.rmtree(tmp_path / "part" / "all-methods-1")
     shutil.rmtree(tmp_path / "part" / "labels-2")
-    monkeypatch.setattr(ablation_runs.subprocess, "Popen", failing("all-methods-1", 1, "error: no memory"))
+    monkeypatch.setattr(trainings.subprocess, "Popen", failing("all-methods-1", 1, "error: no memory"))
     assert ablate(tmp_path / "part", "--json") == 1
     said = capsys.readouterr()
     assert said.err.splitlines()[-1].startswith("error: 1 training failed")
@@ -328,7 +329,7 @@ def test_where_all_trainings_fail_there_is_no_table(tmp_path, inside, capsys):
 
 def test_what_a_training_says_is_the_reason_only_if_it_failed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablation, "METHODS", METHODS[:1])
-    monkeypatch.setattr(ablation_runs.subprocess, "Popen", failing("all-methods-1", 0, "another warning"))
+    monkeypatch.setattr(trainings.subprocess, "Popen", failing("all-methods-1", 0, "another warning"))
     assert ablate(tmp_path, seeds=1) == 1
     err = capsys.readouterr().err
     assert "all methods, seed 1: it ended without an evaluation" in err and "warning" not in err
@@ -354,7 +355,7 @@ def test_a_training_that_ended_while_nobody_looked_is_not_trained_again(study, t
     results, out = study
     shutil.copytree(out, tmp_path / "alone")
     keep_results(tmp_path / "alone", lambda line: line["seed"] != 2)
-    monkeypatch.setattr(ablation_runs.subprocess, "Popen", None)
+    monkeypatch.setattr(trainings.subprocess, "Popen", None)
     assert ablate(tmp_path / "alone", "--json") == 0
     assert numbers(json.loads(capsys.readouterr().out)) == numbers(results)
 

@@ -135,6 +135,9 @@ class Transfers(TorchDispatchMode):
         {"microbatch": "2", "group_size": 2},
         {"loss": "lsgan", "penalty": "r1(every=2)"},
         {"update": "merged", "historical_averaging": 0.1},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "optimistic", "precision": "fp16"},
+        {"optimizer": "optimistic-adam"},
     ],
     ids=lambda options: "+".join(options) or "default",
 )
@@ -170,6 +173,9 @@ KINDS = pytest.mark.parametrize(
         {"precision": "fp16"},
         {"update": "merged", "loss": "non-saturating", "penalty": "r1"},
         {"d_steps": 2},
+        {"optimizer": "rmsprop"},
+        {"optimizer": "optimistic", "precision": "fp16"},
+        {"optimizer": "optimistic-adam", "reset_optimizer": True},
     ],
     ids=lambda options: "+".join(options) or "default",
 )

@@ -26,11 +26,22 @@ TECHNIQUES = [
     {"loss": "non-saturating(label_smoothing=0.1)"},
     {"penalty": "r1(every=2), r2", "d_norm": "none"},
     {"penalty": "dragan", "d_norm": "layer"},
+    {"loss": "fisher"},
+    {"loss": "mcgan-covariance(outputs=5)", "d_steps": 2},
+    {"loss": "mmd(outputs=3)", "d_norm": "layer"},
+    {"loss": "c-transform"},
+    {"loss": "r3gan", "d_norm": "none"},
+    {"pack": 2, "minibatch_discrimination": 5},
+    {"d_norm": "gradient"},
+    {"d_norm": "gradient-v2", "loss": "relativistic"},
     {"feature_matching": 4},
     {"minibatch_discrimination": 5},
     {"historical_averaging": 0.1},
     {"instance_noise": 0.1},
     {"ttur": 4.0},
+    {"optimizer": "rmsprop"},
+    {"optimizer": "optimistic", "d_steps": 2},
+    {"optimizer": "optimistic-adam", "microbatch": "2"},
     {"update": "merged"},
     {"g_norm": "virtual"},
     {"weight_norm": True},
@@ -57,6 +68,21 @@ ALL = {
     "weight_norm": True,
     "labels": True,
 }
+
+
+OTHER_MEMORY = [
+    ("non-saturating", "fisher", "holds nothing to go on with, and this one needs objective.multiplier. Start a new"),
+    ("fisher", "hinge", "holds objective.multiplier to go on with, and this one needs nothing"),
+    ("mcgan(outputs=3)", "mcgan-covariance(outputs=3,components=2)", "and this one needs objective"),
+]
+
+
+@pytest.mark.parametrize(("before", "loss", "message"), OTHER_MEMORY)
+def test_a_run_cannot_go_on_with_a_loss_that_remembers_something_else(before, loss, message, tmp_path, capsys):
+    assert dcgan.main(flags({**TINY_DCGAN, "loss": before, "out": tmp_path / "run"})) == 0
+    content = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    assert message in error_of(dcgan.main, ["--resume", str(tmp_path / "run"), "--loss", loss], capsys)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == content
 
 
 def names(options: dict) -> str:
@@ -115,6 +141,8 @@ DETAILS = [
     ({"loss": "wgan(drift=0.5)"}, {"loss": "wgan"}),
     ({"loss": "wgan-gp(weight=1)"}, {"loss": "wgan-gp", "d_norm": "layer"}),
     ({"loss": "wgan-gp(target=5)"}, {"loss": "wgan-gp", "d_norm": "layer"}),
+    ({"optimizer": "rmsprop(alpha=0.5)"}, {"optimizer": "rmsprop"}),
+    ({"beta1": 0.9}, {"optimizer": "optimistic-adam"}),
     ({"beta1": 0.9}, {}),
     ({"g_width": 8}, {}),
     ({"d_width": 8}, {}),

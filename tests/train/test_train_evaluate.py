@@ -73,12 +73,37 @@ def test_noise_is_further_from_digits_than_digits_are(folder, noise, measured):
         assert (near[name] < far[name]) == is_lower_better(name), name
 
 
+def test_repeated_images_are_found_out_and_shown(folder, tmp_path, measured):
+    few = tmp_path / "few"
+    few.mkdir()
+    for i in range(60):  # six images, ten times each
+        (few / f"{i:03d}.png").write_bytes(sorted(Path(folder).iterdir())[i % 6].read_bytes())
+    shown = tmp_path / "pairs.png"
+    result = measured(str(few), "--data", "digits", *FEW, "--metrics", "birthday", "--pairs", str(shown))
+    found = result["birthday"]
+    assert found["pairs"] >= 6 * 45  # 45 pairs among ten
+    assert result["metrics"]["birthday" + LABEL] == 60 * 59 / 2 / found["pairs"] <= 6.6 < found["real_support"]
+    assert len(found["closest"]) == 6  # all others are nearest to one in these
+    with Image.open(shown) as picture:
+        assert picture.size == (6 * 16, 2 * 16)
+        upper, lower = (picture.crop((0, top, 6 * 16, top + 16)).tobytes() for top in (0, 16))
+    assert upper == lower  # each above its equal
+
+
+def test_pairs_are_of_birthday(folder, fails, tmp_path):
+    given = (folder, "--data", "digits", *FEW, "--pairs")
+    message = fails(*given, str(tmp_path / "pairs.png"), "--metrics", "swd")
+    assert message.endswith("--pairs shows what birthday finds, which is not measured: see --metrics")
+    assert "there is no folder" in fails(*given, str(tmp_path / "nowhere" / "pairs.png"))
+
+
 def test_the_same_images_are_at_no_distance(folder, measured):
     result = measured(folder, "--data", folder, "--images", "70", "--metrics", "swd")
     assert result["metrics"]["swd"] > 0  # other patches of the same images
-    result = measured("digits", "--data", "digits", "--images", "2000", "--metrics", "fid,pr")
+    result = measured("digits", "--data", "digits", "--images", "2000", "--metrics", "fid,pr,birthday")
     assert result["metrics"]["fid" + LABEL_AT_32] == pytest.approx(0, abs=1e-5)
     assert result["metrics"]["precision" + LABEL_AT_32] == 1
+    assert result["birthday"]["pairs"] == result["birthday"]["real_pairs"] > 0
 
 
 def test_a_zip_file_is_as_good_as_its_folder(folder, noise, tmp_path, measured):
@@ -148,7 +173,7 @@ def test_a_table_for_people(run, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--metrics", "fid,kod"], "metrics: 'kod' is not one of swd, msssim, is, fid, kid, pr"),
+        (["--metrics", "fid,kod"], "metrics: 'kod' is not one of swd, msssim, is, fid, kid, pr, birthday"),
         (["--metrics", ""], "name at least one of"),
         (["--images", "500", "--metrics", "swd,kid"], "kid needs at least 1000 generated images, but there are 500"),
         (["--images", "1000", "--reals", "999", "--metrics", "kid"], "kid needs at least 1000 real images, but there"),

@@ -8,19 +8,27 @@ from gan_ops.objectives import (
     R1,
     R2,
     ClippedWasserstein,
+    CTransform,
     Dragan,
     FeatureMatching,
+    FGan,
     Hinge,
     LeastSquares,
+    LikelihoodRatio,
+    McGanMean,
     Minimax,
+    Mmd,
     NonSaturating,
+    Relativistic,
     WassersteinGP,
+    WganDiv,
     WganGP,
     WganLP,
 )
 from train.base.errors import UsageError
-from train.dcgan import PRESETS
+from train.dcgan import PRESETS, DcganConfig
 from train.engine.game import Role
+from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, RMSProp
 from train.gan.options import Techniques
 from train.pggan import PgganConfig
 
@@ -66,6 +74,7 @@ def test_every_technique_is_off_unless_it_is_asked_for():
         assert getattr(off, name) == 0
     assert off.objective() == NonSaturating(label_smoothing=0.0)
     assert (off.penalty, off.ttur, off.d_steps, off.update) == ("", 1, 1, "alternating")
+    assert all(role.optimizer == Adam() for role in off.roles((0.5, 0.9)).values())
 
 
 def test_only_d_of_the_wgan_is_clipped():
@@ -73,6 +82,23 @@ def test_only_d_of_the_wgan_is_clipped():
     shared = {"betas": (0.5, 0.9), "historical_averaging": 0.5}
     assert wgan.roles((0.5, 0.9)) == {"D": Role(("D",), lr=4.0, clip=0.02, **shared), "G": Role(("G",), **shared)}
     assert Techniques().roles((0.5, 0.9))["D"].clip == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("adam", Adam()),
+        ("rmsprop", RMSProp(0.99)),
+        ("rmsprop(alpha=0.9)", RMSProp(0.9)),
+        ("optimistic", Optimistic()),
+        ("optimistic-adam", OptimisticAdam()),
+    ],
+)
+def test_both_players_have_the_optimizer_that_is_asked_for(text, expected):
+    techniques = Techniques(optimizer=text)
+    techniques.check()
+    chosen = [role.optimizer for role in techniques.roles((0.5, 0.9)).values()]
+    assert chosen == [expected] * 2 and all(type(each) is type(expected) for each in chosen)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +126,12 @@ def test_only_d_of_the_wgan_is_clipped():
         ({"loss": "wgan-gp(weight=-1)"}, "weight=-1.0 is not a finite number of at least 0"),
         ({"penalty": "r1(gamma=-1)"}, "gamma=-1.0 is not a finite number of at least 0"),
         ({"penalty": "r1(every=0)"}, "every=0 is not a whole number of at least 1"),
-        ({"penalty": "r3"}, "penalty='r3': 'r3' is not one of r1, r2, wgan-gp, wgan-lp, dragan"),
+        ({"penalty": "r3"}, "penalty='r3': 'r3' is not one of r1, r2, wgan-gp, wgan-lp, wgan-div, dragan"),
         ({"penalty": "r1, r1(every=4)"}, "has the same penalty twice"),
         ({"loss": "wgan-gp", "penalty": "wgan-gp"}, "has the same penalty twice"),
+        ({"optimizer": "rmsporp"}, "did you mean rmsprop?"),
+        ({"optimizer": "rmsprop(alpha=1)"}, "optimizer='rmsprop(alpha=1)': alpha=1.0 is not at least 0 and below 1"),
+        ({"optimizer": "adam(alpha=0.9)"}, "adam has no 'alpha', nor anything else to give"),
         ({"historical_averaging": -0.1}, "historical_averaging=-0.1 is not a finite number of at least 0"),
         ({"instance_noise": float("nan")}, "instance_noise=nan"),
         ({"minibatch_discrimination": 5, "minibatch_dim": 0}, "minibatch_dim=0"),
@@ -151,3 +180,92 @@ def test_presets_are_in_order(name):
     assert preset.objective()
     (phase,) = preset.schedule().phases
     assert (phase.resolution, phase.fading, phase.end) == (preset.resolution, False, round(1000 * preset.kimg))
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("f(divergence=pearson, trick=true)", FGan("pearson", trick=True)),
+        ("relativistic(average=false, of=hinge)", Relativistic(average=False, of="hinge")),
+        ("lsgan(a=-1, b=1, c=0)", LeastSquares(a=-1.0, b=1.0, c=0.0)),
+        ("likelihood-ratio(family=exponential)", LikelihoodRatio("exponential")),
+        ("mmd(kernel=gaussian, outputs=3)", Mmd("gaussian", outputs=3)),
+        ("mcgan(norm=inf)", McGanMean("inf")),
+        ("c-transform(metric=l1, power=2)", CTransform("l1", power=2.0)),
+    ],
+)
+def test_values_of_losses_reach_them(loss, expected):
+    found = Techniques(loss=loss).objective()
+    assert type(found) is type(expected) and found == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "penalties"),
+    [
+        ("r3gan(gamma=0.1)", (R1(0.1), R2(0.1))),
+        ("wgan-div", (WganDiv(2.0, 6.0),)),
+        ("dragan", (Dragan(),)),
+        ("mmd(weight=0)", ()),
+    ],
+)
+def test_losses_bring_their_penalties_along(loss, penalties):
+    assert Techniques(loss=loss).penalties() == penalties
+
+
+def test_an_objective_that_remembers_is_a_new_one_each_time():
+    techniques = Techniques(loss="fisher(rho=0.01)")
+    one, other = techniques.objective(), techniques.objective()
+    one.multiplier.fill_(3.0)
+    assert other.multiplier == 0 and other.rho == 0.01
+
+
+@pytest.mark.parametrize(
+    ("options", "norm", "reason"),
+    [
+        ({"penalty": "r1"}, "gradient", "d_norm='gradient' cannot be combined with penalty='r1': .* third derivatives"),
+        ({"loss": "wgan-gp"}, "gradient-v2", "d_norm='gradient-v2' cannot be combined with loss='wgan-gp'"),
+        (
+            {"minibatch_discrimination": 5},
+            "gradient",
+            "minibatch_discrimination=5: each score is normalised by its own",
+        ),
+        ({"loss": "mmd(weight=0)"}, "gradient", r"loss='mmd\(weight=0\)': its critic gives vectors"),
+    ],
+    ids=str,
+)
+def test_what_gradient_norms_exclude(options, norm, reason):
+    with pytest.raises(UsageError, match=reason):
+        Techniques(**options).check_norms("none", norm, weight_norm=False)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (DcganConfig(kimg=1.0, batch="6", pack=4), "pack=4 does not divide the batch of 6 at 32x32"),
+        (
+            DcganConfig(kimg=1.0, batch="8", microbatch="2", pack=4),
+            "pack=4 does not divide the microbatch of 2 at 32x32",
+        ),
+        (
+            DcganConfig(labels=True, pack=2),
+            "pack=2 cannot be combined with labels=True: a pack has no label of its own",
+        ),
+        (DcganConfig(labels=True, loss="mcgan"), "loss='mcgan' cannot be combined with labels=True"),
+        (PgganConfig(conditioning="acgan", pack=2), "pack=2 cannot be combined with conditioning='acgan'"),
+        (PgganConfig(batch="8", pack=4, group_size=4), None),
+        (PgganConfig(batch="16", pack=4, group_size=3), "group_size=3 does not divide the 4 packs of the batch of 16"),
+        (PgganConfig(loss="mcgan"), "loss='mcgan' clips D's parameters"),
+        (DcganConfig(pack=0), "pack=0 is less than 1"),
+        (DcganConfig(loss="mmd(weight=0)", batch="2", microbatch="1"), "at least 2 images, and the microbatch of 1 at"),
+        (DcganConfig(loss="mmd(weight=0)", batch="4", pack=4), "at least 2 packs of images, and the batch of 4 at"),
+        (DcganConfig(loss="mmd(weight=0)", batch="4", pack=2), None),
+        (DcganConfig(loss="mmd(weight=0,outputs=1,reconstruction=8)"), "D is no autoencoder, so reconstruction must"),
+    ],
+    ids=str,
+)
+def test_what_packs_and_vectors_exclude(config, reason):
+    if reason is None:
+        config.schedule()
+        return
+    with pytest.raises(UsageError, match=reason):
+        config.schedule()

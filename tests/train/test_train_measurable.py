@@ -23,7 +23,7 @@ def unlabelled(digits_folder):
 def test_without_labels_the_default_is_what_needs_none(unlabelled, measured):
     result = measured("digits", "--data", unlabelled)
     assert list(result["metrics"]) == ["swd", "swd_16", "msssim"]
-    assert list(result["left_out"]) == ["is", "fid", "kid", "pr"]
+    assert list(result["left_out"]) == ["is", "fid", "kid", "pr", "birthday"]
     assert "digits has no labels (all images are in one folder) to train a classifier on" in result["left_out"]["fid"]
 
 
@@ -37,7 +37,7 @@ def test_with_few_images_the_default_is_all_but_kid(measured):
 def test_small_images_have_metrics_of_features_alone(measured):
     result = measured("digits", "--data", "digits", "--resolution", "8", "--images", "60", "--kid-subset", "30")
     assert {name.split("[")[0] for name in result["metrics"]} == {
-        "is", "fid", "kid", "precision", "recall", "density", "coverage"
+        "is", "fid", "kid", "precision", "recall", "density", "coverage", "birthday"
     }  # fmt: skip
     assert result["left_out"]["swd"] == "swd needs images of at least 16x16, not 8x8"
 
@@ -58,7 +58,7 @@ def test_subsets_of_all_images_have_no_deviation(measured):
 def test_the_table_says_a_reason_once_for_all_that_it_keeps_from_being_measured(unlabelled, capsys):
     assert evaluate.main(["digits", "--data", unlabelled, "--kid-subset", "5"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
-    assert line.startswith("left out: no features for is, fid, kid, pr: digits has no labels")
+    assert line.startswith("left out: no features for is, fid, kid, pr, birthday: digits has no labels")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_run_measures_what_it_can_and_says_what_it_cannot(tiny_options, unlabe
     assert len([line for line in log if line.startswith("left out: ")]) == 2  # features; kid, for the number of images
     stats = [json.loads(line) for line in (tmp_path / "run" / "stats.jsonl").read_text().splitlines()]
     (line,) = [line for line in stats if "evaluation" in line]
-    assert "swd" in line and list(line["evaluation"]["left_out"]) == ["is", "fid", "kid", "pr"]
+    assert "swd" in line and list(line["evaluation"]["left_out"]) == ["is", "fid", "kid", "pr", "birthday"]
 
 
 # Classifiers that cannot classify

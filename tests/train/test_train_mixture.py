@@ -19,6 +19,8 @@ from models.mixture import D_NORMS, G_NORMS
 from train import mixture
 from train.base.errors import TrainingError, UsageError
 from train.data.gaussians import MIXTURES, Mixture
+from train.gan.losses import LOSSES
+from train.gan.options import GRADIENT_NORMS
 from train.measure.points import TILE, strip
 from train.mixture import SAMPLES, MixtureConfig, describe, moments, train_run
 from train.studies import mode_collapse
@@ -133,7 +135,7 @@ def test_a_run_that_diverges_is_an_error_and_no_collapse() -> None:
 
 
 TECHNIQUES = [
-    *({"loss": loss} for loss in ("minimax", "lsgan", "hinge", "wgan", "wgan-gp")),
+    *({"loss": loss} for loss in LOSSES if loss != "non-saturating"),
     {"loss": SMOOTHED},
     {"penalty": "r1"},
     {"feature_matching": 4},
@@ -147,6 +149,13 @@ TECHNIQUES = [
     {"update": "merged"},
     *({"g_norm": norm} for norm in G_NORMS if norm != "none"),
     *({"d_norm": norm} for norm in D_NORMS if norm != "none"),
+    {"d_norm": "gradient"},
+    {"d_norm": "gradient-v2", "pack": 2},
+    {"pack": 4, "penalty": "wgan-gp"},
+    {"layers": 1},
+    {"scaled": False},
+    {"beta2": 0.5},
+    {"lr_decay": 1.0},
     {"weight_norm": True},
     {"ema_kimg": 0.05},
     {
@@ -185,6 +194,9 @@ def test_every_technique_trains_and_changes_the_run(changes: dict) -> None:
         ({"lr": 0.0}, "lr=0 is not a positive number"),
         ({"lr": math.inf}, "lr=inf is not a finite number"),
         ({"beta1": 1.0}, "beta1=1.0"),
+        ({"beta2": 1.0}, "beta2=1.0 must be at least 0 and below 1"),
+        ({"lr_decay": 1.5}, "lr_decay=1.5 is not between 0 and 1"),
+        ({"pack": 3}, "pack=3 does not divide the batch of 8"),
         ({"ema_kimg": -1.0}, "ema_kimg=-1 is not a finite number of at least 0"),
         ({"feature_matching": 1}, "feature_matching=1 is neither 0 nor 4: 4 stands for D's last hidden layer"),
         ({"feature_matching": 8}, "feature_matching=8 is neither 0 nor 4"),
@@ -247,7 +259,7 @@ def test_help_names_the_paper_of_every_technique(capsys) -> None:
 
 def test_norms_are_those_of_the_networks() -> None:
     types = get_type_hints(MixtureConfig)
-    assert get_args(types["g_norm"]) == G_NORMS and get_args(types["d_norm"]) == D_NORMS
+    assert get_args(types["g_norm"]) == G_NORMS and get_args(types["d_norm"]) == (*D_NORMS, *GRADIENT_NORMS)
 
 
 def test_a_picture_shows_points_where_they_are() -> None:
@@ -306,7 +318,7 @@ def test_a_study_continues_and_says_the_same(study, tmp_path, capsys, monkeypatc
 
 def test_other_options_are_another_study_or_other_runs(study, monkeypatch, capsys) -> None:
     study("--only", "smooth")
-    with pytest.raises(UsageError, match="holds results with steps=4, not steps=3"):
+    with pytest.raises(UsageError, match=r"holds results with steps={'ring': 4, 'grid': 4}, not steps={'ring': 3"):
         study("--steps", "3")
     monkeypatch.setitem(mode_collapse.TECHNIQUES["smooth"], "loss", "lsgan")
     study("--only", "smooth")
@@ -341,8 +353,8 @@ def workers_of(process: int) -> list[Path]:
 
 
 def test_an_unknown_technique_is_refused(study) -> None:
-    with pytest.raises(UsageError, match="'magic' is not one of baseline, smooth"):
-        study("--only", "baseline,magic")
+    with pytest.raises(UsageError, match="'magic' is not one of baseline; smooth"):
+        study("--only", "baseline;magic")
 
 
 @pytest.mark.parametrize("name", mode_collapse.TECHNIQUES)

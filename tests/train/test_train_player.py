@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, RMSProp
 from train.engine.player import Player, Role
 from train.engine.precision import LossScale
+
+RULES = (Adam(), RMSProp(), Optimistic(), OptimisticAdam())
+EACH_RULE = pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 
 
 class Weights(nn.Module):
@@ -41,10 +45,11 @@ def step(p: Player, *gradient: float):
     return p.update([p.scaled(torch.tensor(gradient))])
 
 
+@EACH_RULE
 @pytest.mark.parametrize("loss_scaling", [False, True])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_an_update_with_a_non_finite_gradient_is_skipped_and_counted(loss_scaling, bad):
-    p = player(loss_scaling=loss_scaling)
+def test_an_update_with_a_non_finite_gradient_is_skipped_and_counted(loss_scaling, bad, rule):
+    p = player(loss_scaling=loss_scaling, optimizer=rule)
     step(p, 1.0, 1.0)
     before = p.networks["N"].used.clone()
     moments = {k: v.clone() for k, v in p.optimizer.state[p.networks["N"].used].items()}
@@ -62,16 +67,18 @@ def test_the_streak_ends_with_a_finite_step_and_the_count_stays():
     assert (p.skipped, p.streak) == (2, 0)
 
 
-def test_a_first_step_that_is_skipped_leaves_adam_at_its_start():
-    p, q = player(), player()
+@EACH_RULE
+def test_a_first_step_that_is_skipped_leaves_the_optimizer_at_its_start(rule):
+    p, q = player(optimizer=rule), player(optimizer=rule)
     step(p, float("nan"), 1.0)
     step(p, 1.0, 2.0)
     step(q, 1.0, 2.0)
     assert torch.equal(p.networks["N"].used, q.networks["N"].used)
 
 
-def test_loss_scaling_changes_neither_step_nor_norm():
-    p, q = player(loss_scaling=True), player()
+@EACH_RULE
+def test_loss_scaling_changes_neither_step_nor_norm(rule):
+    p, q = player(loss_scaling=True, optimizer=rule), player(optimizer=rule)
     for gradient in ((3.0, 4.0), (-1.0, 0.5)):
         norm_p, _ = step(p, *gradient)
         norm_q, _ = step(q, *gradient)
@@ -85,7 +92,8 @@ def test_gradients_are_gone_after_an_update():
     assert p.networks["N"].used.grad is None
 
 
-def test_a_gradient_in_another_memory_layout_moves_the_same_weights():
+@EACH_RULE
+def test_a_gradient_in_another_memory_layout_moves_the_same_weights(rule):
     class Convolution(nn.Module):
         def __init__(self):
             super().__init__()
@@ -95,7 +103,7 @@ def test_a_gradient_in_another_memory_layout_moves_the_same_weights():
         def active_parameters(self):
             return [self.weight]
 
-    p, q = player(Convolution()), player(Convolution())
+    p, q = player(Convolution(), optimizer=rule), player(Convolution(), optimizer=rule)
     gradient = torch.randn(2, 3, 4, 5)
     for each, laid_out in ((p, gradient), (q, gradient.contiguous(memory_format=torch.channels_last))):
         each.update([laid_out])
@@ -103,8 +111,9 @@ def test_a_gradient_in_another_memory_layout_moves_the_same_weights():
     assert torch.equal(p.networks["N"].weight, q.networks["N"].weight)
 
 
-def test_parameters_not_in_use_are_left_alone():
-    p = player()
+@EACH_RULE
+def test_parameters_not_in_use_are_left_alone(rule):
+    p = player(optimizer=rule)
     step(p, 1.0, 1.0)
     assert torch.equal(p.networks["N"].later, torch.tensor([3.0]))
     assert p.networks["N"].later not in p.optimizer.state
@@ -145,6 +154,66 @@ def test_resetting_the_optimizer_makes_the_next_step_like_a_first_one():
     before = p.networks["N"].used.clone()
     step(p, 1.0, 1.0)
     assert torch.allclose(before - p.networks["N"].used, torch.tensor(0.1), rtol=1e-3)
+
+
+@EACH_RULE
+def test_a_reset_optimizer_steps_as_a_new_one(rule):
+    p = player(optimizer=rule)
+    step(p, 100.0, -3.0)
+    p.reset_optimizer()
+    q = player(optimizer=rule)
+    q.networks["N"].load_state_dict(p.networks["N"].state_dict())
+    for each in (p, q):
+        step(each, 1.0, 2.0)
+        step(each, -0.5, 2.0)
+    assert torch.equal(p.networks["N"].used, q.networks["N"].used)
+
+
+@EACH_RULE
+@pytest.mark.parametrize("loss_scaling", [False, True])
+def test_an_optimizer_goes_on_from_a_checkpoint_as_if_it_had_not_stopped(rule, loss_scaling):
+    p, q = (player(optimizer=rule, loss_scaling=loss_scaling) for _ in range(2))
+    for gradient in ((1.0, -2.0), (0.25, float("nan")), (3.0, 4.0)):
+        step(p, *gradient)
+    continued(p, q)
+    for gradient in ((-1.0, 0.5), (float("inf"), 0.0), (2.0, 2.0)):
+        for each in (p, q):
+            each.set_lr(0.2)
+            step(each, *gradient)
+    assert torch.equal(p.networks["N"].used, q.networks["N"].used)
+    states = [each.optimizer.state[each.networks["N"].used] for each in (p, q)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("before", RULES, ids=lambda rule: type(rule).__name__)
+@EACH_RULE
+def test_another_optimizer_than_the_checkpoints_starts_anew(before, rule):
+    p, q, new = player(optimizer=before), player(optimizer=rule), player(optimizer=rule)
+    step(p, 100.0, -3.0)
+    step(p, 1.0, -3.0)
+    continued(p, q)
+    new.networks["N"].load_state_dict(p.networks["N"].state_dict())
+    for each in (p, q, new):
+        step(each, 1.0, 2.0)
+    expected = p if before == rule else new
+    assert torch.equal(q.networks["N"].used, expected.networks["N"].used)
+    assert before == rule or not torch.equal(q.networks["N"].used, p.networks["N"].used)
+
+
+def test_a_checkpoint_of_before_there_was_a_choice_is_adams():
+    p, q = player(), player()
+    step(p, 1.0, -2.0)
+    state = {name: value for name, value in p.state_dict().items() if name != "rule"}
+    q.load_state_dict(copy.deepcopy(state))
+    assert q.optimizer.state[q.networks["N"].used]["step"] == 1
+
+
+@EACH_RULE
+def test_clipping_and_historical_averaging_go_with_each_optimizer(rule):
+    p = player(optimizer=rule, clip=0.5, historical_averaging=0.5)
+    for _ in range(3):
+        step(p, 1.0, -1.0)
+    assert p.networks["N"].used.abs().max() <= 0.5 and p.state_dict()["time"] == 4
 
 
 def test_historical_averaging_pulls_to_the_mean_of_the_past():

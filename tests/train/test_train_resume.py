@@ -26,6 +26,8 @@ from .runs import assert_same, newest, steps, train
         {"update": "merged", "historical_averaging": 0.1, "instance_noise": 0.2, "minibatch_discrimination": 4},
         {"d_steps": 2, "batch": "2", "group_size": 2, "ttur": 2.0, "feature_matching": 8, "loss": "hinge"},
         {"loss": "non-saturating", "penalty": "r1(every=3), r2(every=2)", "microbatch": "2", "group_size": 2},
+        {"loss": "mcgan-covariance(outputs=4,components=2,clip=0)"},
+        {"loss": "fisher(rho=0.1)"},
     ],
     ids=lambda options: "+".join(options) or "default",
 )

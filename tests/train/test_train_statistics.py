@@ -16,7 +16,7 @@ from train.measure.stored_statistics import save_statistics
 
 AT = ("--resolution", "16")
 FEW = ("--images", "60", "--kid-subset", "20")
-METRICS = ("--metrics", "is,fid,kid,pr")
+METRICS = ("--metrics", "is,fid,kid,pr,birthday")
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_images_can_be_compared_with_pytorch_fids_files(folder, inception, measu
         np.savez_compressed(theirs, mu=archive["mu"], sigma=archive["sigma"])  # as pytorch-fid --save-stats does
     result = measured(folder, "--stats", theirs, *FEW, *inception)
     assert result["metrics"]["fid"] == pytest.approx(exact["metrics"]["fid"], rel=1e-6)
-    assert list(result["left_out"]) == ["swd", "kid", "pr"]
+    assert list(result["left_out"]) == ["swd", "kid", "pr", "birthday"]
     assert result["left_out"]["kid"] == f"kid needs the features themselves, and {theirs} holds only mu and sigma"
     assert (result["real"], result["stats_network"]) == (None, None)
 

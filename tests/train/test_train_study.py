@@ -198,6 +198,11 @@ def test_a_table_is_markdown_with_columns_of_one_width() -> None:
         "| none          | `--a` | 1.00 ± 0.25 |",
         "| a longer name |       |           – |",
     ]
+    assert table([["x", "y", "z"], ["a", "1.00", "b"]], remarks=1).splitlines() == [
+        "| x   |    y | z   |",
+        "| --- | ---: | --- |",
+        "| a   | 1.00 | b   |",
+    ]
 
 
 @pytest.mark.parametrize(

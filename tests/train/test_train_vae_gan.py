@@ -148,7 +148,10 @@ def test_an_autoencoder_learns_to_reconstruct(images) -> None:
         (["--gamma", "-1"], "gamma=-1.0 is not a finite number of at least 0"),
         (["--prior-weight", "inf"], "prior_weight=inf is not a finite number"),
         (["--pixel-weight", "nan"], "pixel_weight=nan is not a finite number"),
-        (["--loss", "wgan"], "'wgan' is not one of minimax, non-saturating, lsgan, hinge"),
+        (
+            ["--loss", "wgan"],
+            "'wgan' is not one of minimax, non-saturating, boundary-seeking, f, likelihood-ratio, lsgan, hinge",
+        ),
         (["--resolution", "8"], "resolution=8 is not one of 16, 32, 64, 128"),
         (["--kimg", "0"], "kimg=0 is not a positive number"),
         (["--beta1", "1"], "beta1=1.0 must be at least 0 and below 1"),

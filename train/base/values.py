@@ -21,6 +21,18 @@ class Range(NamedTuple):
     most: int = torch.iinfo(torch.int64).max
 
 
+class Interval(NamedTuple):
+    """Numbers from 0 that an option takes."""
+
+    end: float
+    open: bool = False
+    """Whether the end itself is out of it."""
+
+
+Decay = Annotated[float, Interval(1.0, open=True)]
+"""What an average over steps keeps of itself in each."""
+Share = Annotated[float, Interval(1.0)]
+"""Of a whole."""
 Seed = Annotated[int, Range(0)]
 """Of random numbers: torch and NumPy both take it, and a few added to it."""
 Size = Annotated[int, Range(1, 2**20)]
@@ -51,8 +63,9 @@ def complaint(value: Any, kind: Any) -> str:
     """What is wrong with a value of an option of this type; nothing if it is right."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is Annotated:
-        ranges = [part for part in parts[1:] if isinstance(part, Range)]
-        return complaint(value, parts[0]) or "".join(_beyond(value, part) for part in ranges)
+        limits = {Range: _beyond, Interval: _outside}
+        bounds = [(limits[type(part)], part) for part in parts[1:] if type(part) in limits]
+        return complaint(value, parts[0]) or "".join(beyond(value, part) for beyond, part in bounds)
     if origin in (typing.Union, types.UnionType):
         complaints = [complaint(value, part) for part in parts]
         return "" if "" in complaints else complaints[0]
@@ -90,3 +103,9 @@ def _beyond(value: int, allowed: Range) -> str:
     if value < allowed.least:
         return f"is less than {allowed.least}"
     return f"is more than {allowed.most}" if value > allowed.most else ""
+
+
+def _outside(value: float, allowed: Interval) -> str:
+    if 0 <= value < allowed.end or (value == allowed.end and not allowed.open):
+        return ""
+    return f"must be at least 0 and below {allowed.end:g}" if allowed.open else f"is not between 0 and {allowed.end:g}"

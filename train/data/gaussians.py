@@ -29,6 +29,11 @@ class Mixture:
     centres: Tensor
     deviation: float
 
+    @property
+    def spread(self) -> float:
+        """The standard deviation of a coordinate, of both alike (the mixtures here are centred and symmetric)."""
+        return math.sqrt(self.centres.square().mean().item() + self.deviation**2)
+
     def sample(self, count: int, random: torch.Generator) -> Tensor:
         """Points, float32 [count, 2]."""
         modes = torch.randint(len(self.centres), (count,), generator=random)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from gan_ops import historical_distance, historical_update_
+from train.engine.optimizers import ADAM, OptimizerChoice
 from train.engine.precision import LossScale
 
 
@@ -21,10 +22,12 @@ class Role:
     Attributes:
         networks: their names.
         lr: learning rate, times that of the schedule (two time scales, Heusel et al. 2017).
-        betas, eps: Adam's.
-        clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none.
+        betas, eps: Adam's; what other optimizers make of them, they say.
+        clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none. A
+            network with a method ``retract_`` is brought back to where its parameters must lie by that instead.
         historical_averaging: weight of ‖θ − mean of all past θ‖² in the role's cost, added in moves of every step
             (Salimans et al. 2016, section 3.3); 0 for none.
+        optimizer: by which rule the parameters follow their gradients.
     """
 
     networks: tuple[str, ...]
@@ -33,10 +36,11 @@ class Role:
     eps: float = 1e-8
     clip: float = 0.0
     historical_averaging: float = 0.0
+    optimizer: OptimizerChoice = ADAM
 
 
 class Player:
-    """A role's networks and their Adam.
+    """A role's networks and their optimizer.
 
     The optimizer knows all parameters from the start and passes over those without a gradient, so a network may use
     more of them as it grows and nothing is rebuilt.
@@ -65,8 +69,7 @@ class Player:
         self._role, self._pace = role, pace
         self._lr = torch.tensor(0.0, device=device)
         self._lr_value = 0.0
-        betas, on_gpu = tuple(beta**pace for beta in role.betas), device.type == "cuda"
-        self.optimizer = torch.optim.Adam(parameters, self._lr, betas, role.eps, fused=True, capturable=on_gpu)
+        self.optimizer = role.optimizer.make(parameters, self._lr, betas=role.betas, eps=role.eps, pace=pace)
         self.loss_scale = LossScale(device) if loss_scaling else None
         # Those of parameters not yet in use stay where they are, as these do.
         self._averages = {p: p.detach().clone() for p in parameters} if role.historical_averaging else {}
@@ -131,15 +134,12 @@ class Player:
         found_inf = (norm * 0).ne(0).float()  # 0·inf and 0·nan are nan; isfinite takes twice the launches
         for parameter, gradient in zip(self.active, gradients, strict=True):
             parameter.grad = gradient
-        # The fused kernel reads both on the device, as it does for torch's own GradScaler.
+        # Fused kernels read both on the device, as they do for torch's own GradScaler.
         self.optimizer.found_inf = found_inf
         self.optimizer.grad_scale = self.scale
         self.optimizer.step()
         self.optimizer.found_inf = self.optimizer.grad_scale = None
-        if self._role.clip:
-            with torch.no_grad():
-                torch._foreach_clamp_min_(self.active, -self._role.clip)
-                torch._foreach_clamp_max_(self.active, self._role.clip)
+        self._retract()
         if self.loss_scale is not None:
             norm = norm / self.loss_scale.scale
             self.loss_scale.update(found_inf)
@@ -148,6 +148,17 @@ class Player:
         for parameter in self.active:
             parameter.grad = None  # a gradient kept would keep the memory of a whole CUDA graph
         return norm, found_inf
+
+    @torch.no_grad()
+    def _retract(self) -> None:
+        """Brings the parameters back into their bounds."""
+        for network in self.networks.values():
+            if hasattr(network, "retract_"):
+                network.retract_()
+            elif self._role.clip:
+                bounded = active_parameters(network)
+                torch._foreach_clamp_min_(bounded, -self._role.clip)
+                torch._foreach_clamp_max_(bounded, self._role.clip)
 
     def _with_historical_averaging(self, gradients: Sequence[Tensor]) -> list[Tensor]:
         """The gradients of the loss with the distance from the average in it; moves the average on."""
@@ -166,6 +177,7 @@ class Player:
         return {
             # The learning rate is the schedule's to say, and nothing else in the groups ever changes.
             "optimizer": self.optimizer.state_dict()["state"],
+            "rule": self._rule,
             "loss_scale": None if self.loss_scale is None else self.loss_scale.state_dict(),
             "skipped": self.skipped.clone(),
             "streak": self.streak.clone(),
@@ -173,9 +185,16 @@ class Player:
             "time": self._time.clone(),
         }
 
+    @property
+    def _rule(self) -> str:
+        return type(self._role.optimizer).__name__
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what :meth:`state_dict` gave. Another optimizer than the one that it was of starts anew."""
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        # Before there was a choice, all were Adam.
+        moments = state["optimizer"] if state.get("rule", type(ADAM).__name__) == self._rule else {}
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         # Loading replaces the groups' tensors by copies.
         self._lr = self.optimizer.param_groups[0]["lr"]
         if self.loss_scale is not None and state["loss_scale"] is not None:
@@ -196,12 +215,12 @@ def active_parameters(network: nn.Module) -> list[nn.Parameter]:
 
 
 def laid_out_like(parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients in their parameters' memory layouts: fused Adam walks both as they lie."""
+    """The gradients in their parameters' memory layouts: fused optimizers walk both as they lie."""
     return [_laid_out_like(p, gradient) for p, gradient in zip(parameters, gradients, strict=True)]
 
 
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient in the parameter's memory layout: fused Adam walks both as they lie."""
+    """The gradient in the parameter's memory layout: fused optimizers walk both as they lie."""
     if gradient.stride() == parameter.stride():
         return gradient
     return torch.empty_like(parameter).copy_(gradient)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from gan_ops.objectives import GradientNorm
 from train.base.capacity import check_fits, check_networks
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
@@ -24,28 +25,31 @@ from train.gan.game import Gan
 from train.gan.options import GanConfig
 from train.run.options import TrainConfig
 
-FIRST_IMAGES = 64  # real ones, that minibatch discrimination is scaled to
+FIRST_IMAGES = 64  # or packs of real ones, that minibatch discrimination is scaled to
 
 
 def build_gan(
-    kind: type[Gan],
+    kind: Callable[..., Gan],
     config: GanConfig,
     schedule: Schedule,
     images: ImageSet,
     device: torch.device,
-    networks: Callable[[], tuple[nn.Module, nn.Module]],
+    networks: Callable[[], tuple[nn.Module, ...]],
     *,
     sizes: str,
     betas: tuple[float, float],
     conditioning: Conditioning,
+    gradient_norm: GradientNorm | Literal[""] = "",
     reset_optimizer: bool = False,
 ) -> Trainer:
     """What plays a game as the options say.
 
     Args:
-        networks: makes G and D.
+        kind: of its networks, roles, objective and options.
+        networks: makes G, D and whatever else the game has.
         sizes: the options that their sizes come from, for messages.
-        betas: of both Adams.
+        betas: of both optimizers.
+        gradient_norm: see :class:`train.gan.critic.Critic`.
 
     Raises:
         UsageError: if networks or batches are larger than the memory, or the images are all alike, so that minibatch
@@ -57,19 +61,20 @@ def build_gan(
         check_fits(4 * shown * values, device, f"batch={phase.batch} at {phase.resolution}x{phase.resolution}")
     check_networks(networks, device, sizes)
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    generator, discriminator = networks()
-    fit = partial(_fit_minibatch, discriminator, images, config, conditioning)
+    made = networks()
+    fit = partial(_fit_minibatch, made[1], images, config, conditioning)
     fit()
     source = Images(images, device, mirror=config.mirror, seed=config.seed)
     game = kind(
-        generator.to(device, memory_format=torch.channels_last),
-        discriminator.to(device, memory_format=torch.channels_last),
+        *(network.to(device, memory_format=torch.channels_last) for network in made),
         config.roles(betas),
         config.objective(),
         latent=config.latent,
         penalties=config.penalties(),
         conditioning=conditioning,
         augmentation=InstanceNoise(config.instance_noise, 1000 * config.instance_noise_kimg or schedule.total),
+        pack=config.pack,
+        gradient_norm=gradient_norm,
         d_steps=config.d_steps,
         shared_latents=config.update == "merged",
         labels=source.labels,
@@ -101,9 +106,10 @@ def _fit_minibatch(discriminator: nn.Module, images: ImageSet, config: GanConfig
     if not config.minibatch_discrimination:
         return
     random = torch.Generator().manual_seed(stream_seed(config.seed, "kernels"))
-    some = torch.randperm(len(images), generator=random)[:FIRST_IMAGES]
+    some = torch.randperm(len(images), generator=random)[: min(FIRST_IMAGES, len(images) // config.pack) * config.pack]
     device = next(discriminator.parameters()).device
     pictures = to_float(images.batch(some, discriminator.resolution)).to(device)
+    pictures = pictures.unflatten(0, (-1, config.pack)).flatten(1, 2)  # → [N, pack·C, H, W]
     labels = [images.labels[some].to(device)] if conditioning.judges else []
     try:
         discriminator.fit_minibatch(pictures, *labels)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from gan_ops.objectives import Objective, Penalty, Scores, interleave
+from gan_ops.objectives import GradientNorm, Objective, Penalty, Scores, interleave
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats
 from train.engine.schedule import Position
 from train.gan.augmentation import InstanceNoise
 from train.gan.conditioning import Conditioning
+from train.gan.critic import Critic
 
 
 class Gan(Game):
@@ -24,10 +27,12 @@ class Gan(Game):
 
     Args:
         roles: "G" and "D".
-        objective: what they minimise.
+        objective: what they minimise. One with parameters is a network too, moved with D.
         penalties: on D's gradient; those with ``every`` above 1 are moves of their own.
         conditioning: how labels enter.
         augmentation: what D sees all images through.
+        pack: images that D judges as one.
+        gradient_norm: how D's scores are normalised by their gradients; "" for not at all.
         d_steps: D's moves for each of G's.
         shared_latents: G learns from the latents and labels of D's fakes, as a merged update has it.
         labels: of all real images, int64 [M], from which those of fakes are drawn, as frequent as there.
@@ -45,6 +50,8 @@ class Gan(Game):
         penalties: Sequence[Penalty] = (),
         conditioning: Conditioning | None = None,
         augmentation: InstanceNoise | None = None,
+        pack: int = 1,
+        gradient_norm: GradientNorm | Literal[""] = "",
         d_steps: int = 1,
         shared_latents: bool = False,
         labels: Tensor | None = None,
@@ -56,11 +63,20 @@ class Gan(Game):
         self.conditioning = conditioning or Conditioning()
         self.augmentation = augmentation or InstanceNoise()
         self.d_steps, self.shared_latents = d_steps, shared_latents
+        self.critic = Critic(discriminator, self.conditioning, pack, gradient_norm)
         self._labels, self._fit = labels, fit
         self._fade: float | Tensor = 0.0
         for part in (objective, getattr(objective, "objective", None)):
             if isinstance(part, nn.Module):
-                self.state.objective = part
+                self._take(part.to(next(generator.parameters()).device))
+
+    def _take(self, objective: nn.Module) -> None:
+        """What it remembers becomes state of the game; what it learns is moved with D."""
+        if any(True for _ in objective.parameters()):
+            self.networks["objective"] = objective
+            self.roles["D"] = replace(self.roles["D"], networks=(*self.roles["D"].networks, "objective"))
+        else:
+            self.state.objective = objective
 
     def takes(self, count: int, at: Position) -> dict[str, int]:
         return {"images": count * self.d_steps}
@@ -112,7 +128,7 @@ class Gan(Game):
         """D's loss with the penalties on the gradients at its images, then the penalties at other points."""
         yield self._at_images(nets, b, stats)
         for i, penalty in enumerate(self.penalties):
-            if penalty.every == 1 and penalty.at not in ("real", "fake"):
+            if penalty.every == 1 and not self._inside(penalty):
                 value = self._alone(i, nets, b)
                 _count(value, stats)
                 yield value
@@ -148,17 +164,12 @@ class Gan(Game):
         """What D says of the images of a column, or of the fakes, through the augmentation."""
         return self.critic(nets, self.augmentation(x, b, name), labels)
 
-    def critic(self, nets: Networks, x: Tensor, labels: Tensor | None, batches: int = 1) -> Scores:
-        """What D says of images [N, C, H, W]; of ``batches`` interleaved minibatches."""
-        minibatches = {"batches": batches} if getattr(self.networks["D"], "sees_batch", False) else {}
-        return self.conditioning.judge(nets.D, x, labels, **minibatches)
-
     def _at_images(self, nets: Networks, b: Batch, stats: Stats) -> Tensor:
         """D's loss at reals and fakes, with the penalties there: their gradients are those of the scores' own pass.
 
         They are with respect to the images before the augmentation, through it.
         """
-        inside = [p for p in self.penalties if p.every == 1 and p.at in ("real", "fake")]
+        inside = [penalty for penalty in self.penalties if penalty.every == 1 and self._inside(penalty)]
         at = {penalty.at for penalty in inside}
         images, labels = {"real": b["D/real"], "fake": self.generate(nets, b, "D").detach()}, b.get("D/labels")
         gradients: dict[str, Tensor] = {}
@@ -183,26 +194,38 @@ class Gan(Game):
         if (classes := self.conditioning.d(real, fakes, labels)) is not None:
             loss = loss + classes
         for penalty in inside:
-            value = penalty.loss(gradients[penalty.at])
+            value = penalty.loss(self.critic.packed(gradients[penalty.at]))
             _count(value, stats)
             loss = loss + value
         return loss
 
+    def _inside(self, penalty: Penalty) -> bool:
+        """Whether the scores' own pass gives the gradient that is penalised. A vector critic's is that of a function
+        which the other samples determine too, and its points are to be none of these."""
+        return penalty.at in ("real", "fake") and self.objective.outputs == 1
+
     def _alone(self, index: int, nets: Networks, b: Batch) -> Tensor:
         """A penalty with a pass of its own."""
-        penalty, labels = self.penalties[index], b.get("D/labels")
-        fake = None if penalty.at == "real" else self.generate(nets, b, "D").detach()
-        if penalty.at in ("real", "fake"):
-            points = nets.point(b["D/real"] if fake is None else fake)
-            return penalty.loss(nets.gradient(self._scores(nets, b, f"D/{penalty.at}", points, labels), points))
-        real = self.augmentation(b["D/real"], b, "D/real")
+        penalty, labels, vector = self.penalties[index], b.get("D/labels"), self.objective.outputs > 1
+        images = {"real": b["D/real"]}
+        if vector or penalty.at in ("between", "fake"):
+            images["fake"] = self.generate(nets, b, "D").detach()
+
+        def seen(name: str) -> Tensor:
+            return self.augmentation(images[name], b, f"D/{name}")
+
         if penalty.at == "between":
-            points = penalty.points(real, self.augmentation(fake, b, "D/fake"), nets.point(b["D/between"]))
+            places = nets.point(self.critic.alike(b["D/between"]))
+            points = shown = _channels_last(penalty.points(seen("real"), seen("fake"), places))
+        elif penalty.at == "around":
+            points = shown = _channels_last(penalty.points(seen("real"), nets.point(b[f"D/around {index}"])))
         else:
-            points = penalty.points(real, nets.point(b[f"D/around {index}"]))
-        if points.dim() == 4:
-            points = points.contiguous(memory_format=torch.channels_last)
-        return penalty.loss(nets.gradient(self.critic(nets, points, labels), points))
+            points = nets.point(images[penalty.at])
+            shown = self.augmentation(points, b, f"D/{penalty.at}")
+        scores: Scores | Tensor = self.critic(nets, shown, labels)
+        if vector:
+            scores = self.objective.witness(scores, *(self.critic(nets, seen(name), labels) for name in images))
+        return penalty.loss(self.critic.packed(nets.gradient(scores, points)))
 
     def taken_over(self, tensors: Mapping[str, Collection[str]]) -> None:
         if "minibatch.weight" not in tensors["D"]:
@@ -210,6 +233,10 @@ class Gan(Game):
 
     def after(self, stats: Stats) -> None:
         self.objective.after(stats)
+
+
+def _channels_last(points: Tensor) -> Tensor:
+    return points.contiguous(memory_format=torch.channels_last) if points.dim() == 4 else points
 
 
 def _count(penalty: Tensor, stats: Stats) -> None:

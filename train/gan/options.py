@@ -9,50 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar, get_args
 
 import tyro
 
-from gan_ops import objectives
-from gan_ops.objectives import FeatureMatching, Objective, Penalty
+from gan_ops.objectives import FeatureMatching, GradientNorm, Objective, Penalty
 from train.base.errors import UsageError
+from train.base.processes import share_named, share_of
 from train.base.specs import listing, parse_spec, parse_specs
 from train.base.values import Range, Size, check_values
 from train.engine.game import Role, Update
+from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, OptimizerChoice, RMSProp
+from train.engine.schedule import Phase, Schedule
+from train.gan.losses import LOSSES, PENALTIES, Loss, Penalties
 from train.run.options import ImagesConfig
 
-LOSSES: Mapping[str, Objective] = {
-    "minimax": objectives.Minimax(),
-    "non-saturating": objectives.NonSaturating(),
-    "lsgan": objectives.LeastSquares(),
-    "hinge": objectives.Hinge(),
-    "wgan": objectives.ClippedWasserstein(),
-    "wgan-gp": objectives.WassersteinGP(),
-}
-PENALTIES: Mapping[str, Penalty] = {
-    "r1": objectives.R1(),
-    "r2": objectives.R2(),
-    "wgan-gp": objectives.WganGP(),
-    "wgan-lp": objectives.WganLP(),
-    "dragan": objectives.Dragan(),
+OPTIMIZERS: Mapping[str, OptimizerChoice] = {
+    "adam": Adam(),
+    "rmsprop": RMSProp(),
+    "optimistic": Optimistic(),
+    "optimistic-adam": OptimisticAdam(),
 }
 
-
-def loss_option(losses: Mapping[str, Objective]) -> Any:
-    """The type of the option ``loss`` for these choices."""
-    papers = "Goodfellow 2014, lsgan: Mao 2017, hinge: Miyato 2018, wgan: Arjovsky 2017, wgan-gp: Gulrajani 2017;"
-    papers += " label_smoothing: Salimans et al. 2016, 3.4"
-    help_line = f"What G and D minimise, a name or name(value=…): {listing(losses)} ({papers})."
-    return Annotated[str, tyro.conf.arg(metavar="LOSS", help=help_line)]
+GRADIENT_NORMS = get_args(GradientNorm)
 
 
-Loss = loss_option(LOSSES)
-Penalties = Annotated[
+OptimizerName = Annotated[
     str,
     tyro.conf.arg(
-        metavar="PENALTIES",
-        help=f"Penalties on D's gradient, separated by commas; every=n: at each n-th step: {listing(PENALTIES)}"
-        " (r1, r2: Mescheder 2018, wgan-gp: Gulrajani 2017, wgan-lp: Petzka 2018, dragan: Kodali 2017).",
+        metavar="OPTIMIZER",
+        help=f"How G and D follow their gradients: {listing(OPTIMIZERS)} (rmsprop: Arjovsky 2017, with lr 5e-5;"
+        " optimistic, optimistic-adam: Daskalakis et al. 2018, mirror descent and algorithm 1).",
     ),
 ]
 
@@ -77,13 +64,18 @@ class Techniques:
     """Thousands of images over which the noise falls to 0 (Sønderby et al. 2017 anneal it; 0: the whole run)."""
     ttur: float = 1.0
     """D's learning rate divided by G's: two time scales (Heusel et al. 2017; Zhang et al. 2019: 4)."""
+    optimizer: OptimizerName = "adam"
     d_steps: Annotated[int, Range(1, 1000)] = 1
     """Updates of D for each update of G, each with new images (Arjovsky et al. 2017: 5)."""
+    pack: Annotated[int, Range(1, 64)] = 1
+    """Images that D judges as one, joined along their channels (PacGAN, Lin et al. 2018: 2 to 4)."""
     update: Update = "alternating"
     """alternating: G uses the updated D; joint: both start from the same state; merged: joint, one pass through G."""
 
     LOSSES: ClassVar[Mapping[str, Objective]] = LOSSES
     """What ``loss`` may name, with the values that it has unless told."""
+    AUTOENCODES: ClassVar[bool] = False
+    """Whether D is an autoencoder, whose scores are minus an energy."""
 
     def _loss(self) -> Objective:
         return parse_spec(self.loss, self.LOSSES, "loss")
@@ -102,7 +94,8 @@ class Techniques:
 
     def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
         """Both players' optimizers."""
-        shared = {"betas": betas, "historical_averaging": self.historical_averaging}
+        rule = parse_spec(self.optimizer, OPTIMIZERS, "optimizer")
+        shared = {"betas": betas, "historical_averaging": self.historical_averaging, "optimizer": rule}
         return {"D": Role(("D",), lr=self.ttur, clip=self.clip(), **shared), "G": Role(("G",), **shared)}
 
     def check(self) -> None:
@@ -116,11 +109,14 @@ class Techniques:
                 f"loss={self.loss!r} cannot be combined with minibatch_discrimination={self.minibatch_discrimination}:"
                 f" with weights of at most {self.clip()} all images look alike to its kernels"
             )
+        if getattr(self._loss(), "reconstruction", 0) and not self.AUTOENCODES:
+            raise UsageError(f"loss={self.loss!r}: D is no autoencoder, so reconstruction must be 0 (see train.ebgan)")
         if self.d_steps > 1 and self.update != "alternating":
             raise UsageError(
                 f"d_steps={self.d_steps} cannot be combined with update={self.update!r}, where both players are"
                 " updated once from one state"
             )
+        parse_spec(self.optimizer, OPTIMIZERS, "optimizer")  # only to say at once what is wrong with it
         if not self.ttur > 0:
             raise UsageError(f"ttur={self.ttur}: D's learning rate must be positive")
         check_values(self)
@@ -133,8 +129,23 @@ class Techniques:
         if size and (size < 4 or size & (size - 1)):
             raise UsageError(f"feature_matching={size}: D's maps have heights 4, 8, 16, …")
 
+    def check_packs(self, rows: int, what: str) -> None:
+        """UsageError unless so many images are whole packs, and enough of them for the loss."""
+        if rows % self.pack:
+            raise UsageError(f"pack={self.pack} does not divide the {what}")
+        least, of = self._loss().least, "packs of images" if self.pack > 1 else "images"
+        if rows < least * self.pack:
+            raise UsageError(f"loss={self.loss!r} compares at least {least} {of}, and the {what} has fewer")
+
+    def check_labelled(self, option: str) -> None:
+        """UsageError for what cannot be combined with an option by which D uses labels."""
+        if self.pack > 1:
+            raise UsageError(f"pack={self.pack} cannot be combined with {option}: a pack has no label of its own")
+
     def check_norms(self, g_norm: str, d_norm: str, weight_norm: bool) -> None:
         """UsageError where the networks' norms exclude each other or the loss."""
+        if d_norm in GRADIENT_NORMS:
+            self._check_gradient_norm(d_norm)
         if self.penalties() and d_norm == "batch":
             option = f"penalty={self.penalty!r}" if self.penalty else f"loss={self.loss!r}"
             raise UsageError(
@@ -153,6 +164,21 @@ class Techniques:
                 " weights there"
             )
 
+    def _check_gradient_norm(self, d_norm: str) -> None:
+        if self.penalties():
+            option = f"penalty={self.penalty!r}" if self.penalty else f"loss={self.loss!r}"
+            why = (
+                "the penalised gradient is that of scores which contain a gradient, so it would take third derivatives"
+            )
+        elif self.minibatch_discrimination:
+            option = f"minibatch_discrimination={self.minibatch_discrimination}"
+            why = "each score is normalised by its own image's gradient, but with it scores depend on other images"
+        elif self._loss().outputs > 1:
+            option, why = f"loss={self.loss!r}", "its critic gives vectors, which have no gradient"
+        else:
+            return
+        raise UsageError(f"d_norm={d_norm!r} cannot be combined with {option}: {why}")
+
 
 @dataclass(frozen=True)
 class GanConfig(Techniques, ImagesConfig):
@@ -169,6 +195,19 @@ class GanConfig(Techniques, ImagesConfig):
         Techniques.check(self)
         ImagesConfig.check(self)
         _check_finite(self, "class_weight")
+
+    def in_packs(self, schedule: Schedule) -> Schedule:
+        """The schedule; UsageError unless its microbatches are whole packs."""
+        for phase in schedule.phases:
+            self.check_packs(phase.microbatch, microbatch_named(phase))
+        return schedule
+
+
+def microbatch_named(phase: Phase) -> str:
+    """``"batch of 8 at 4x4"``, or what else a process handles at once."""
+    whole = phase.microbatch == share_of(phase.batch)
+    what = share_named(phase.batch) if whole else f"microbatch of {phase.microbatch}"
+    return f"{what} at {phase.resolution}x{phase.resolution}"
 
 
 def _check_finite(options: Techniques, *names: str) -> None:

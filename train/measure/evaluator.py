@@ -22,6 +22,7 @@ from train.measure.samples import BATCH, Samples, batches_of
 
 Outputs = tuple[Tensor, ...] | None  # features and class logits, where a metric needs them
 SUBSETS = 100  # that kid draws
+PAIRS = 8  # of generated images, the closest, that birthday shows
 SWD = {"patches_per_image": 128, "directions": 512}
 
 
@@ -45,7 +46,8 @@ class Evaluator:
             the real ones', or ``stats``: the file of their statistics; ``resolution``, and ``enlarged_from`` where the
             images were smaller; ``swd_images``: how many of either set swd took; ``msssim_pairs``, ``msssim_scales``
             and ``msssim_error``, the standard error; ``kid_subset`` and ``kid_subsets``: images in each and how many;
-            ``features``, ``seed`` and ``versions``.
+            ``birthday``: all that :class:`gan_ops.metrics.BirthdayResult` says, and ``closest``, the places of the
+            closest pairs; ``features``, ``seed`` and ``versions``.
         """
         parts = self._parts(samples)
         if not processes.is_first():
@@ -104,6 +106,11 @@ class Evaluator:
             elif name == "pr":
                 parts = metrics.precision_recall(self.real.features(features), fake)._asdict()
                 values.update({qualified(part, features.label): value for part, value in parts.items()})
+            elif name == "birthday":
+                found = metrics.birthday(self.real.features(features), fake)
+                values[key] = found.support
+                closest = metrics.closest_pairs(fake, PAIRS).tolist()
+                about["birthday"] = {**found._asdict(), "likely_batch": found.likely_batch, "closest": closest}
         about |= {"features": features and features.description, "seed": self.seed, "versions": versions()}
         return {"metrics": values, "deviations": deviations, "left_out": dict(self.plan.left_out), **about}
 

@@ -12,7 +12,7 @@ from train.measure.features import Features
 from train.measure.metric_names import AUTO, KID_SUBSET, METRICS, OF_FEATURES, OF_REALS, parse_metrics
 from train.measure.real_side import RealSide
 
-NEEDED = {"swd": 1, "msssim": 4, "is": 10, "fid": 2, "pr": 4}
+NEEDED = {"swd": 1, "msssim": 4, "is": 10, "fid": 2, "pr": 4, "birthday": 2}
 """Fewest images that a metric can be computed from; kid needs a subset."""
 SMALLEST = {"swd": 16, "msssim": 16}
 """Least height and width of images, where there is one."""

@@ -8,16 +8,24 @@ from typing import TypeVar
 
 from train.base.errors import UsageError
 
-METRICS = {"swd": "swd", "msssim": "msssim", "is": "is", "fid": "fid", "kid": "kid", "pr": "precision"}
+METRICS = {
+    "swd": "swd",
+    "msssim": "msssim",
+    "is": "is",
+    "fid": "fid",
+    "kid": "kid",
+    "pr": "precision",
+    "birthday": "birthday",
+}
 """Names to ask for, and for each the first of its results, which stands for it."""
-OF_FEATURES = ("is", "fid", "kid", "pr")
-OF_REALS = ("swd", "fid", "kid", "pr")
+OF_FEATURES = ("is", "fid", "kid", "pr", "birthday")
+OF_REALS = ("swd", "fid", "kid", "pr", "birthday")
 """Those that compare with real images; the others are of generated ones alone."""
 AUTO = "auto"
 """All that can be measured."""
 KID_SUBSET = 1000
 """Images in each of the subsets over which kid is averaged, as in published results."""
-_HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage")
+_HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage", "birthday")
 
 Item = TypeVar("Item")
 

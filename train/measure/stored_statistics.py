@@ -1,7 +1,7 @@
 """Statistics of real images in a file, which take their place: `.npz` with mu and sigma, as pytorch-fid's and more.
 
-What this program writes also holds the features themselves, which kid and pr need, the classes, from which a generator
-with labels draws, and what made the features: a classifier lies in the file whole. ``about`` is JSON.
+What this program writes also holds the features themselves, which kid, pr and birthday need, the classes, from which a
+generator with labels draws, and what made the features: a classifier lies in the file whole. ``about`` is JSON.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class StoredStatistics(RealSide):
     def lacks(self, metric: str) -> str | None:
         if metric == "swd":
             return f"swd compares images, and {self.path} holds only statistics of them"
-        if metric in ("kid", "pr") and self._features is None:
+        if metric in ("kid", "pr", "birthday") and self._features is None:
             return f"{metric} needs the features themselves, and {self.path} holds only mu and sigma"
         return None
 

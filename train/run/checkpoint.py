@@ -164,11 +164,13 @@ def check_continues(
         fixed: options that a run must keep, although all shapes would fit.
 
     Raises:
-        CheckpointError: if it is of another system or of other networks, or of a run that has diverged.
+        CheckpointError: if it is of another system, of other networks or of another loss, whose memory differs, or of a
+            run that has diverged.
         UsageError: if it does not fit the data, or an option was changed.
     """
     check_system(state, description["system"], path)
     saved = state["trainer"]
+    _check_memory(saved, path, trainer)
     for name, network in trainer.game.networks.items():
         check_shapes(name, network, saved["networks"][name], path)
     for name, network in trainer.averages.items():
@@ -189,6 +191,18 @@ def check_continues(
             raise UsageError(
                 f"{name}={now[name]!r}: the networks of checkpoint {path} were trained with {then[name]!r}"
             )
+
+
+def _check_memory(saved: Mapping[str, Any], path: Path, trainer: Trainer) -> None:
+    """CheckpointError if what losses remember or learn is missing in a checkpoint, or is there and not here."""
+    there, here = (list(state) for state in (saved["state"], trainer.game.state.state_dict()))
+    lacking = [name for name in trainer.game.networks if name not in saved["networks"]]
+    if lacking or sorted(there) != sorted(here):
+        theirs, ours = (", ".join(names) or "nothing" for names in (there, [*here, *lacking]))
+        raise CheckpointError(
+            f"checkpoint {path} is of another loss: it holds {theirs} to go on with, and this one needs {ours}. Start a"
+            f" new run with --init-from {path}"
+        )
 
 
 def other_processes(state: Mapping[str, Any]) -> list[str]:

@@ -94,7 +94,7 @@ class TrainConfig:
     kid_subset: Annotated[int, Range(2)] = KID_SUBSET
     """Images in each of the subsets over which kid is averaged (published results: 1000)."""
     inception_weights: str = ""
-    """Inception weights for is, fid, kid, pr (default: the file in GAN_OPS_INCEPTION, or a classifier of the data)."""
+    """Inception weights for is, fid, kid, pr, birthday (default: GAN_OPS_INCEPTION, or a classifier of the data)."""
 
     SIZES: ClassVar[tuple[str, ...]] = ()
     """Options that decide on the shapes of the networks' tensors."""
@@ -120,6 +120,8 @@ class TrainConfig:
 
     def one_phase(self, lr_decay: float = 0.0) -> Schedule:
         """The schedule of networks of one resolution; the learning rate falls to 0 over a last part of it."""
+        if not self.kimg > 0:
+            raise UsageError(f"kimg={self.kimg:g} is not a positive number")
         size, images = self.resolution, {name: self.table(name, int) for name in ("batch", "microbatch")}
         lengths = {"fade": {4: 0.0}, "stable": {4: self.kimg}}
         return growing_schedule(size, size, **lengths, **images, lr=self.table("lr"), lr_decay=lr_decay)

@@ -38,7 +38,11 @@ def view_of(path: Path, state: Mapping[str, Any], name: str = "", *, of_images: 
     makes images of images."""
     of = system_of(path, state)
     with checkpoint.reading(path):
-        return of.view(name, "" if of_images else state["sampler"])
+        view = of.view(name, "" if of_images else state["sampler"])
+    if of_images and not view.takes:
+        what = f"--view {name}" if name else f"train.{of.name}"
+        raise UsageError(f"{what} makes images of latents alone: it takes no images")
+    return view
 
 
 def build_networks(
@@ -83,12 +87,16 @@ def restore_view(
         return filled("generator", make, tensors, path, device)
 
 
-def build_generator(path: Path, state: Mapping[str, Any], device: torch.device, *, ema: bool = True) -> nn.Module:
-    """What draws from latents, as :func:`build_view`; UsageError if nothing in the checkpoint does."""
-    if view_of(path, state).takes:
+def build_generator(
+    path: Path, state: Mapping[str, Any], device: torch.device, name: str = "", *, ema: bool = True
+) -> nn.Module:
+    """What draws from latents, as :func:`build_view`; UsageError if nothing in the checkpoint, or this view, does."""
+    if view_of(path, state, name).takes:
+        if name:
+            raise UsageError(f"--view {name} is of images that are made of pictures: give these with --input")
         views = " or ".join(system_of(path, state).views)
         raise UsageError(f"train.{state['system']} makes images of images: give some with --input (--view {views})")
-    return build_view(path, state, device, ema=ema)
+    return build_view(path, state, device, name, ema=ema)
 
 
 def filled(

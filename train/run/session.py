@@ -96,7 +96,7 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
         lists,
         folder,
         cadence,
-        views=system.views,
+        views=system.views_of_images,
         evaluate=evaluate,
         description={"system": system.name, "config": to_dict(config), "generator_options": generator_options},
         fixed=system.options.FIXED,

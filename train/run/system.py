@@ -26,10 +26,11 @@ Networks = Mapping[str, nn.Module]
 
 @dataclass(frozen=True)
 class View:
-    """Images that a run makes of images: a translation, a reconstruction.
+    """Images that a run makes of images: a translation, a reconstruction; or of latents.
 
     What ``make`` and ``back`` give maps images [N, C, R, R] in [−1, 1] to such. The networks that it is made of have
-    ``resolution`` (R) and ``image_channels`` (C).
+    ``resolution`` (R) and ``image_channels`` (C). What maps latents has ``resolution``, ``latent_dim`` and
+    ``num_classes``, as generators have.
 
     Attributes:
         takes: the list of images that it is for; "" for the samples that a network draws from latents.
@@ -37,6 +38,7 @@ class View:
         make: of the averaged networks, what makes the images.
         back: what makes the third line of grids: there and back. None: samples of latents stand there.
         encode: maps images to the latents [N, L] that the sampler draws from, to interpolate between them.
+        is_graph: whether it is a function that torch can export: one that takes gradients is none.
     """
 
     takes: str
@@ -44,6 +46,7 @@ class View:
     make: Callable[[Networks], nn.Module]
     back: Callable[[Networks], nn.Module] | None = None
     encode: Callable[[Networks], nn.Module] | None = None
+    is_graph: bool = True
 
     def network(self, networks: Networks) -> nn.Module:
         """What ``make`` makes, with the resolution and channels of its networks where it does not say them."""
@@ -90,6 +93,11 @@ class System:
         if name not in self.views:
             raise UsageError(f"train.{self.name} has no view {name!r}: there are {', '.join(self.views)}")
         return self.views[name]
+
+    @property
+    def views_of_images(self) -> dict[str, View]:
+        """Those that make images of images."""
+        return {name: view for name, view in self.views.items() if view.takes}
 
 
 def system(name: str) -> System:

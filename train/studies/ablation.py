@@ -31,10 +31,11 @@ from train.run.checkpoint import checkpoints
 from train.run.options import RunOptions, parse_command_line, parse_options, read_config
 from train.run.record import read_run
 from train.studies.ablation_page import page, summary
-from train.studies.ablation_runs import METRICS, Scores, Task, real_scores, train_all
+from train.studies.ablation_runs import Task, real_scores
 from train.studies.processes import attempt
 from train.studies.sheet import sheet
 from train.studies.study import flags, opened
+from train.studies.trainings import METRICS, Planned, Scores, train_all
 
 PROG = "python -m train.studies.ablation"
 # Of every training, before what the user gives; the rest is as in train.dcgan's default run.
@@ -202,7 +203,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
         def train(missing: Sequence[Task]) -> Iterator[tuple[int, Scores | Exception]]:
             ours = [task for task in missing if task.method != REAL]  # they come first
-            trainings = [(task.folder(options.out), words(task, options, given)) for task in ours]
+            trainings = [Planned("dcgan", task.folder(options.out), words(task, options, given)) for task in ours]
             yield from train_all(trainings, jobs, study.lock)
             for index, real in enumerate(missing[len(ours) :], len(ours)):
                 # The same for all methods.

@@ -1,34 +1,20 @@
-"""What the ablation measures: trainings, each a ``python -m train.dcgan`` in a process and a folder of its own, which
-resumes; and real images, to compare with."""
+"""What the ablation measures: its trainings, and real images to compare with."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from train.base.device import resolve_device
-from train.base.errors import TrainingError, UsageError
-from train.base.interrupt import StopSignals
 from train.data import ImageSet
 from train.dcgan import DcganConfig
 from train.measure.evaluator import Evaluator
 from train.measure.measurable import plan
-from train.measure.metric_names import qualified
 from train.measure.real_side import RealImages
 from train.measure.samples import Samples, chosen, chosen_indices
-from train.run.checkpoint import checkpoints
 from train.run.lists import real_images, training_images
-from train.run.record import read_run
-from train.studies.processes import Stopped, attempt
-
-METRICS = ("is", "fid")
+from train.studies.trainings import METRICS, Scores, scores_of
 
 
 class Task(NamedTuple):
@@ -43,102 +29,6 @@ class Task(NamedTuple):
     def folder(self, out: Path) -> Path:
         """Of the training, in the study's folder ``out``."""
         return out / f"{re.sub('[^a-z]+', '-', self.method.lower()).strip('-')}-{self.seed}"
-
-
-class Scores(NamedTuple):
-    """What an evaluation found; None for a value that is not finite."""
-
-    score: float | None
-    """Inception score."""
-    distance: float | None
-    """Fréchet distance."""
-    label: str
-    """What the metrics' names say of the features; nothing for those that are the field's own."""
-    features: str
-    weights: str
-    generated: int
-    real: int
-
-    def names(self) -> list[str]:
-        """The metrics' names."""
-        return [qualified(metric, self.label or None) for metric in METRICS]
-
-
-def scores_of(values: dict[str, float | None], evaluation: dict[str, Any]) -> Scores:
-    """Metrics by name and what a run says of their evaluation; UsageError if it does not say of which features."""
-    if not evaluation["features"]:
-        raise UsageError("its evaluation does not say of which features")
-    found = {name.split("[")[0]: name for name in values}
-    label = found["is"].removeprefix("is").strip("[]")
-    features = (evaluation["features"][name] for name in ("name", "weights"))
-    return Scores(*(values[found[m]] for m in METRICS), label, *features, evaluation["generated"], evaluation["real"])
-
-
-def measured(folder: Path) -> Scores | None:
-    """What a training measured at its end; None if it has not come there."""
-    evaluations = read_run(folder).evaluations if (folder / "config.json").exists() else []
-    return scores_of(evaluations[-1], evaluations[-1]["evaluation"]) if evaluations else None
-
-
-class Training:
-    """The process of a training: begun, or resumed where there is a checkpoint. It holds ``lock`` while it lives."""
-
-    def __init__(self, folder: Path, words: Sequence[str], lock: BinaryIO) -> None:
-        if checkpoints(folder):
-            words = ["--resume", str(folder)]
-        elif (folder / "config.json").exists():
-            shutil.rmtree(folder)  # it was killed before its first checkpoint
-        self._folder, self._errors = folder, folder.with_name(f"{folder.name}.stderr")
-        with open(self._errors, "wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "train.dcgan", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # its log.txt has it too
-                stderr=errors,
-                # With one thread it gives the same whatever runs beside it; more would hardly help networks so small.
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                pass_fds=[lock.fileno()],
-                start_new_session=True,  # Ctrl-C must not reach it twice
-            )
-
-    def finish(self) -> Scores:
-        """What it measured; TrainingError if it ended without a result."""
-        if code := self.process.returncode:
-            said = self._errors.read_text(errors="replace").splitlines()
-            raise TrainingError(said[-1].removeprefix("error: ") if said else f"it ended with code {code}")
-        if scores := measured(self._folder):
-            return scores
-        raise TrainingError("it ended without an evaluation")
-
-
-def train_all(
-    trainings: Sequence[tuple[Path, Sequence[str]]], jobs: int, lock: BinaryIO
-) -> Iterator[tuple[int, Scores | Exception]]:
-    """Indices of ``trainings``, folders and options of train.dcgan, and what came of them; ``jobs`` at once.
-
-    Raises:
-        Stopped: by a signal; first the trainings save a checkpoint and end.
-    """
-    waiting, active = list(enumerate(trainings)), dict[int, Training]()
-    with StopSignals() as stop:
-        try:
-            while (active or waiting) and stop.received is None:
-                while waiting and len(active) < jobs:
-                    index, (folder, words) = waiting.pop(0)
-                    if scores := attempt(measured, folder):
-                        yield index, scores
-                    else:
-                        active[index] = Training(folder, words, lock)
-                time.sleep(0.1)
-                for index in [index for index, training in active.items() if training.process.poll() is not None]:
-                    yield index, attempt(active.pop(index).finish)
-        finally:
-            for training in active.values():
-                training.process.terminate()
-            for training in active.values():
-                training.process.wait()
-    if stop.received is not None:
-        raise Stopped(stop.received)
 
 
 def real_scores(config: DcganConfig) -> Scores:

@@ -8,64 +8,45 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
-from train.base.values import Runs, Seed
+from train.base.values import Range, Runs, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
 from train.measure.pictures import save_picture
 from train.measure.points import strip
 from train.mixture import SAMPLES, MixtureConfig, describe, moments, train_run
 from train.run.options import parse_options
+from train.studies.mixture_rows import TECHNIQUES
 from train.studies.processes import in_processes
 from train.studies.sheet import sheet
 from train.studies.study import flags, opened, spread, table
 
 PROG = "python -m train.studies.mode_collapse"
 
-# What each row changes of the baseline, which is MixtureConfig's defaults. Values are the papers' where they fit
-# networks of this size; docs/mixture.md says where they do not.
-TECHNIQUES: dict[str, dict[str, Any]] = {
-    "baseline": {},
-    "equal rates": {"ttur": 1.0},
-    "D four times as fast": {"ttur": 4.0},
-    "WGAN-GP": {"loss": "wgan-gp", "d_steps": 5, "ttur": 1.0},
-    "feature matching": {"feature_matching": 4},
-    "minibatch discrimination": {"minibatch_discrimination": 10},
-    "historical averaging": {"historical_averaging": 0.1},
-    "label smoothing": {"loss": "non-saturating(label_smoothing=0.1)"},
-    "instance noise": {"instance_noise": 0.1},
-    "virtual batch norm": {"g_norm": "virtual"},
-    "spectral norm": {"d_norm": "spectral"},
-    "together": {
-        "ttur": 1.0,
-        "minibatch_discrimination": 10,
-        "loss": "non-saturating(label_smoothing=0.1)",
-        "instance_noise": 0.1,
-        "ema_kimg": 5.0,
-    },
-}
+STEPS = {"ring": 3000, "grid": 8000}
+"""Updates of G on each mixture: what a core manages in about 30 and 90 seconds with two gradient penalties."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Trains the baseline and every technique on both mixtures; runs that are in the folder already are reused."""
+    """Trains small networks with every technique and objective on both mixtures; runs in the folder are reused."""
 
     out: Path = Path("runs/mixture")
     """Folder of the results, and of the table and the pictures made from them."""
     seed: Seed = 0
     """Seed of the first run of each technique."""
-    seeds: Runs = 10
+    seeds: Runs = 3
     """Runs of each technique; each has the next seed."""
     jobs: Runs = 2
     """Runs to train at once, each on one core."""
-    steps: int = MixtureConfig.steps
-    """Updates of G."""
+    steps: Annotated[int, Range(0)] = 0
+    """Updates of G (0: 3000 on the ring, 8000 on the grid)."""
     only: str = ""
-    """Techniques to train, separated by commas (default: all)."""
+    """Techniques to train, separated by semicolons (default: all)."""
 
 
 class Task(NamedTuple):
@@ -105,7 +86,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def shared(steps: int) -> dict[str, Any]:
     """What all results depend on."""
-    return {name: value for name, value in vars(MixtureConfig(steps=steps)).items() if name != "data"}
+    lengths = {"steps": {data: steps or STEPS[data] for data in MIXTURES}}
+    return {**{name: value for name, value in vars(MixtureConfig()).items() if name != "data"}, **lengths}
 
 
 def perform(task: Task, steps: int, out: Path) -> Quality:
@@ -118,15 +100,16 @@ def perform(task: Task, steps: int, out: Path) -> Quality:
 
 def config_of(task: Task, steps: int) -> MixtureConfig:
     """The options of a run."""
-    return MixtureConfig(**{"data": task.data, "steps": steps, **TECHNIQUES[task.technique]})
+    lengths = {"data": task.data, "steps": steps or STEPS[task.data]}
+    return MixtureConfig(**{**lengths, **TECHNIQUES[task.technique]})
 
 
 def show(found: Mapping[Task, Quality], options: Options, seeds: Sequence[int]) -> None:
     """Prints the table, and writes it and the pictures of the first seed into the folder."""
-    steps = [f"step {step}" for step in moments(options.steps)]
     of_first = [task for task in found if task.seed == options.seed]
     for data in MIXTURES:
         if strips := [(task.technique, strip_file(options.out, task)) for task in of_first if task.data == data]:
+            steps = [f"step {step}" for step in moments(options.steps or STEPS[data])]
             save_picture(options.out / f"{data}.png", sheet(strips, steps))
     text = summary(found, seeds)
     write_atomically(options.out / "table.md", lambda out: out.write(f"{text}\n".encode()))
@@ -135,9 +118,9 @@ def show(found: Mapping[Task, Quality], options: Options, seeds: Sequence[int]) 
 
 def chosen(only: str) -> list[str]:
     """The techniques asked for, in the table's order; UsageError for an unknown one."""
-    names = [name.strip() for name in only.split(",") if name.strip()]
+    names = [name.strip() for name in only.split(";") if name.strip()]
     if unknown := [name for name in names if name not in TECHNIQUES]:
-        raise UsageError(f"only: {unknown[0]!r} is not one of {', '.join(TECHNIQUES)}")
+        raise UsageError(f"only: {unknown[0]!r} is not one of {'; '.join(TECHNIQUES)}")
     return [name for name in TECHNIQUES if not names or name in names]
 
 

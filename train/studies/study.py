@@ -156,16 +156,18 @@ def _changed(config: Path, options: Mapping[str, Any]) -> str:
     return ""
 
 
-def table(rows: Sequence[Sequence[str]], names: int = 1) -> str:
-    """Rows of cells, the heading first, as Markdown aligned for people; the first ``names`` columns are text."""
+def table(rows: Sequence[Sequence[str]], names: int = 1, remarks: int = 0) -> str:
+    """Rows of cells, the heading first, as Markdown aligned for people; the first ``names`` and the last ``remarks``
+    columns are text."""
     widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    texts = [i < names or i >= len(widths) - remarks for i in range(len(widths))]
 
     def line(cells: Sequence[str]) -> str:
-        sized = enumerate(zip(cells, widths, strict=True))
-        padded = [cell.ljust(width) if i < names else cell.rjust(width) for i, (cell, width) in sized]
+        sized = zip(cells, widths, texts, strict=True)
+        padded = [cell.ljust(width) if text else cell.rjust(width) for cell, width, text in sized]
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * width if i < names else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    rule = ["-" * width if text else "-" * (width - 1) + ":" for width, text in zip(widths, texts, strict=True)]
     return "\n".join([line(rows[0]), line(rule), *map(line, rows[1:])])
 
 

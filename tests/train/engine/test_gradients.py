@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -18,17 +18,19 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import cyclegan, dcgan, mixture, pggan, semi_supervised, vae_gan
+from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, vae_gan
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
 from train.engine.player import Player
 from train.engine.trainer import Trainer
 from train.gan.game import Gan
-from train.gan.options import LOSSES, PENALTIES, GanConfig, Techniques
+from train.gan.losses import PENALTIES
+from train.gan.options import GanConfig, Techniques
 
 from . import textbook
 from .games import BATCH, CPU, TOYS, Lists, toy_trainer, trainer_of
+from .losses import ENERGIES
 from .textbook import Plain, Translating, TwoPlayers
 
 Make = Callable[..., Trainer]
@@ -47,28 +49,33 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """x [N, 1, 4, 4] → scores, so steep that some gradients are longer than 1 and some are not."""
+    """x [N, pack, 4, 4] → scores [N] or [N, outputs], so steep that some gradients are longer than 1 and some are
+    not."""
 
-    def __init__(self) -> None:
+    def __init__(self, pack: int = 1, outputs: int = 1) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(12, 1))
+        self.layers = nn.Sequential(nn.Conv2d(pack, 3, 3), nn.Softplus(), nn.Flatten(), nn.Linear(12, outputs))
 
     def forward(self, x: Tensor) -> Scores:
-        return Scores(6 * self.layers(x)[:, 0])
+        scores = 6 * self.layers(x)
+        return Scores(scores[:, 0] if scores.shape[1] == 1 else scores)
 
 
-def gan(loss: str = "non-saturating", penalty: str = "", d_steps: int = 1) -> Make:
+def gan(loss: str = "non-saturating", penalty: str = "", d_steps: int = 1, pack: int = 1, norm: str = "") -> Make:
     """Tiny networks without any statistics of a batch."""
 
     def make(update: str, **options: Any) -> Trainer:
         torch.manual_seed(3)
         techniques = Techniques(loss=loss, penalty=penalty)
+        objective = techniques.objective()
         game = Gan(
             Generator(),
-            Discriminator(),
+            Discriminator(pack, objective.outputs),
             techniques.roles((0.0, 0.99)),
-            techniques.objective(),
+            objective,
             latent=2,
+            pack=pack,
+            gradient_norm=norm,
             penalties=techniques.penalties(),
             d_steps=d_steps,
             shared_latents=update == "merged",
@@ -108,6 +115,24 @@ def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
     sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
+
+
+def of_energies(program: ModuleType, kind: type[GanConfig], memory: Mapping[str, float] = {}, **changes: Any) -> Make:
+    """A system whose critic gives energies, at 16x16, when its objective remembers these numbers."""
+    made = system(program, kind, **{"resolution": 16, "kimg": 0.4, **changes})
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        for name, value in memory.items():
+            trainer.game.state.objective.get_buffer(name).fill_(value)
+        return trainer
+
+    return make
+
+
+def autoencoding(memory: Mapping[str, float] = {}, **changes: Any) -> Make:
+    """EBGAN."""
+    return of_energies(ebgan, ebgan.EbganConfig, memory, g_width=2, d_width=2, **changes)
 
 
 def translating(**changes: Any) -> Make:
@@ -182,6 +207,17 @@ def two(make: Make, *args: Any, **options: Any) -> Covered:
     return Covered(make, TwoPlayers(*args, **options).plain())
 
 
+def alternating(covered: Covered) -> Covered:
+    """One kind of update alone: losses differ, not what plays them."""
+    return replace(covered, updates=("alternating",))
+
+
+BROUGHT = {"dragan": ("dragan",), "wgan-div": ("wgan-div",), "r3gan": ("r1", "r2"), "mmd": ("wgan-gp",)}
+"""Penalties that losses bring along."""
+ALL_UPDATES = ("minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp")
+OTHER_LOSSES = [loss for loss in textbook.LOSSES if loss not in (*ALL_UPDATES, "wgan-gp and drift")]
+
+
 def thrice(label: str, plain: Mapping[str, Plain]) -> dict[str, Plain]:
     """A lazy penalty stands for one in each of three moves."""
     loss = plain[label]
@@ -190,8 +226,23 @@ def thrice(label: str, plain: Mapping[str, Plain]) -> dict[str, Plain]:
 
 GAMES: dict[str, Covered] = {
     **{name: toy(name) for name in TOYS},
-    **{loss: two(gan(loss), loss) for loss in LOSSES if loss != "wgan-gp"},
+    **{loss: two(gan(loss), loss) for loss in ALL_UPDATES if loss != "wgan-gp"},
     "wgan-gp": two(gan("wgan-gp"), "wgan-gp", ("wgan-gp",)),
+    **{loss: alternating(two(gan(loss), loss, BROUGHT.get(loss.split("(")[0], ()))) for loss in OTHER_LOSSES},
+    "pairs of images": two(gan("hinge", "r1,r2,wgan-gp", pack=2), "hinge", ("r1", "r2", "wgan-gp"), pack=2),
+    "pairs of images, compared": alternating(two(gan("qp", pack=2), "qp", pack=2)),
+    "gradient norm": two(gan("hinge", norm="gradient"), "hinge", norm="gradient"),
+    "gradient norm of pairs": two(gan(norm="gradient-v2", pack=2), "non-saturating", norm="gradient-v2", pack=2),
+    "gradient norm, compared": alternating(
+        two(gan("relativistic", norm="gradient"), "relativistic(average=true)", norm="gradient")
+    ),
+    "mmd, all penalties": alternating(
+        two(
+            gan("mmd(kernel=gaussian,outputs=3,weight=10)", "r1,dragan"),
+            "mmd(kernel=gaussian,outputs=3,weight=10)",
+            ("wgan-gp", "r1", "dragan"),
+        )
+    ),
     "r1": two(gan(penalty="r1"), "non-saturating", ("r1",)),
     "r2": two(gan(penalty="r2"), "non-saturating", ("r2",)),
     "r1,r2": two(gan(penalty="r1,r2"), "non-saturating", ("r1", "r2")),
@@ -240,6 +291,33 @@ GAMES: dict[str, Covered] = {
         autoencoder(feature_height=4, gamma=0.02, pixel_weight=0.5, d_norm="layer", e_norm="none", g_norm="group"),
         textbook.vae_gan(1, 0.02, 1.0, 0.5),
         vae_gan.VaeGan.updates,
+    ),
+    "began": two(of_energies(began, began.BeganConfig, {"k": 0.25}, width=2), ENERGIES["began"]),
+    "ebgan": two(autoencoding(loss="ebgan(margin=17)"), ENERGIES["ebgan"]),
+    "magan": two(
+        autoencoding({"step": 3, "margin": 17.0}, loss="magan(epoch=3,pretraining=1)", shown=12, d_norm="none"),
+        ENERGIES["magan"],
+    ),
+    "ebgan, loss-sensitive, dense codes, r1": two(
+        autoencoding(loss="loss-sensitive", penalty="r1", code=3, kernel_size=5, d_norm="layer", g_norm="none"),
+        "loss-sensitive(form=paper)",
+        ("r1",),
+    ),
+    "ebgan, mmd": two(autoencoding(loss="mmd", code=3, g_norm="none", d_norm="none"), ENERGIES["mmd"]),
+    "meg": Covered(
+        of_energies(
+            *(meg, meg.MegConfig),
+            **{"g_width": 2, "d_width": 2, "t_width": 2, "t_hidden": 3, "d_steps": 1, "entropy_weight": 0.7},
+            **{"g_norm": "layer", "penalty": "r1(gamma=3)"},
+        ),
+        textbook.maximum_entropy(3.0, 0.7),
+    ),
+    "meg, three moves of D": Covered(
+        of_energies(
+            *(meg, meg.MegConfig), g_width=2, d_width=2, t_width=2, t_hidden=3, d_steps=3, penalty="r1(gamma=3)"
+        ),
+        textbook.maximum_entropy(3.0, 1.0),
+        ("alternating",),
     ),
     "mixture": two(points(), "non-saturating"),
     "few labels": Covered(few_labels(), textbook.few_labels(0.7, False), ("alternating",)),

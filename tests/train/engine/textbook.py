@@ -16,59 +16,59 @@ from torch import Tensor, nn
 from gan_ops.objectives import Scores
 from train.engine.game import Batch
 
+from .losses import LOSSES, Losses, cross_entropy, gaussian_witness
+
 Networks = Mapping[str, nn.Module]
 Plain = Callable[[Networks, Batch, Networks], Tensor]
 
 
-def cross_entropy(score: Tensor, real: bool) -> Tensor:
-    return F.binary_cross_entropy_with_logits(score, torch.full_like(score, float(real)))
+def d_loss(loss: str, real: Tensor, fake: Tensor) -> Tensor:
+    return LOSSES[loss].d(Scores(real), Scores(fake))
+
+
+def g_loss(loss: str, fake: Tensor) -> Tensor:
+    return LOSSES[loss].g(Scores(fake), Scores(fake))
+
+
+NORMALISED = {
+    "gradient": lambda score, length: score / (length + score.abs()),
+    "gradient-v2": lambda score, length: score * length / (length**2 + 0.1),
+}
+"""Scores divided by their gradients' lengths: Wu et al. 2021, equation 9, and Bhaskara et al. 2022."""
 
 
 # ---- the game of two players
-
-D_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "minimax": lambda real, fake: -real.sigmoid().log().mean() - (1 - fake.sigmoid()).log().mean(),
-    "non-saturating": lambda real, fake: cross_entropy(real, True) + cross_entropy(fake, False),
-    "lsgan": lambda real, fake: ((real - 1) ** 2).mean() / 2 + (fake**2).mean() / 2,
-    "hinge": lambda real, fake: (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean(),
-    "wgan": lambda real, fake: fake.mean() - real.mean(),
-    "wgan-gp": lambda real, fake: fake.mean() - real.mean(),
-    "wgan-gp and drift": lambda real, fake: fake.mean() - real.mean() + 0.001 * (real**2).mean(),
-}
-G_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
-    "minimax": lambda fake: (1 - fake.sigmoid()).log().mean(),
-    "non-saturating": lambda fake: cross_entropy(fake, True),
-    "lsgan": lambda fake: ((fake - 1) ** 2).mean() / 2,
-    "hinge": lambda fake: -fake.mean(),
-    "wgan": lambda fake: -fake.mean(),
-    "wgan-gp": lambda fake: -fake.mean(),
-    "wgan-gp and drift": lambda fake: -fake.mean(),
-}
 
 
 class TwoPlayers:
     """The losses of "D" and "G", and of the lazy penalties, each by the name of its move.
 
     Args:
-        loss: a key of the tables above.
+        loss: a key of :data:`LOSSES`, or what they are.
         penalties: of every step, by name, in their order; the lazy ones come after.
         lazy: penalties that are moves of their own.
         labels: "" for none, "concat", "acgan" or "real", which are of real images alone.
         class_weight: of the classification loss.
         matched: index of the map whose means G matches.
+        pack: images that D judges as one.
+        norm: of scores by their gradients.
     """
 
     def __init__(
         self,
-        loss: str,
+        loss: str | Losses,
         penalties: tuple[str, ...] = (),
         lazy: tuple[str, ...] = (),
         *,
         labels: str = "",
         class_weight: float = 1.0,
         matched: int | None = None,
+        pack: int = 1,
+        norm: str = "",
     ) -> None:
-        self.loss, self.penalties, self.lazy = loss, penalties, lazy
+        self.pack, self.norm = pack, norm
+        self.losses = LOSSES[loss] if isinstance(loss, str) else loss
+        self.penalties, self.lazy = penalties, lazy
         self.labels, self.class_weight, self.matched = labels, class_weight, matched
 
     def plain(self) -> dict[str, Plain]:
@@ -83,7 +83,18 @@ class TwoPlayers:
         return nets["G"](b[f"{role}/z"], *given) + b.get(f"{role}/fake noise", 0)
 
     def judged(self, nets: Networks, x: Tensor, labels: Tensor | None) -> Scores:
-        return nets["D"](x, *([labels] if self.labels == "concat" else []))
+        if not self.norm:
+            return self._judged(nets, x, labels)
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            scores = self._judged(nets, x, labels)
+            (gradient,) = torch.autograd.grad(scores.score.sum(), x, create_graph=True)
+            length = gradient.reshape(len(scores.score), -1).square().sum(1).sqrt()
+            return scores._replace(score=NORMALISED[self.norm](scores.score, length))
+
+    def _judged(self, nets: Networks, x: Tensor, labels: Tensor | None) -> Scores:
+        packs = torch.stack([torch.cat(list(some)) for some in x.split(self.pack)])
+        return nets["D"](packs, *([labels] if self.labels == "concat" else []))._replace(x=packs)
 
     def real(self, b: Batch, role: str) -> Tensor:
         return b[f"{role}/real"] + b.get(f"{role}/real noise", 0)
@@ -92,7 +103,7 @@ class TwoPlayers:
         labels = b.get("D/labels")
         fake = self.judged(nets, self.generated(nets, b, "D").detach(), labels)
         real = self.judged(nets, self.real(b, "D"), labels)
-        loss = D_LOSSES[self.loss](real.score, fake.score)
+        loss = self.losses.d(real, fake)
         if self.labels in ("acgan", "real"):
             loss = loss + self.class_weight * F.cross_entropy(real.logits, labels)
         if self.labels == "acgan":
@@ -108,28 +119,35 @@ class TwoPlayers:
             real = self.judged(nets, self.real(b, "G"), labels)
             means = [scores.maps[self.matched].mean(0) for scores in (real, fake)]
             return ((means[0] - means[1]) ** 2).sum()
-        loss = G_LOSSES[self.loss](fake.score)
+        with torch.no_grad():
+            real = self.judged(nets, self.real(b, "G"), labels) if "G/real" in b else fake
+        loss = self.losses.g(fake, real)
         return loss + self.class_weight * F.cross_entropy(fake.logits, labels) if self.labels == "acgan" else loss
 
     def penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
         real = self.real(b, "D")
         fake = self.generated(nets, b, "D").detach()
-        if name in ("wgan-gp", "wgan-lp"):
-            u = b["D/between"].view(-1, 1, 1, 1)
+        if name in ("wgan-gp", "wgan-lp", "wgan-div"):
+            u = b["D/between"][:: self.pack].repeat_interleave(self.pack).view(-1, 1, 1, 1)
             x = (1 - u) * real + u * fake
         elif name == "dragan":
             x = real + 0.5 * real.std(unbiased=False) * b[f"D/around {i}"]
         else:
             x = real if name == "r1" else fake
         x = x.detach().requires_grad_()
-        score = self.judged(nets, x, b.get("D/labels")).score
-        norm = torch.autograd.grad(score.sum(), x, create_graph=True)[0].flatten(1).norm(dim=1)
+        scores = self.judged(nets, x, b.get("D/labels"))
+        score = scores.score
+        if score.dim() == 2:
+            score = gaussian_witness(scores, *(self.judged(nets, other, b.get("D/labels")) for other in (real, fake)))
+        norm = torch.autograd.grad(score.sum(), x, create_graph=True)[0].reshape(len(score), -1).norm(dim=1)
         if name in ("r1", "r2"):
             return 10 / 2 * (norm**2).mean()
+        if name == "wgan-div":
+            return 2 * (norm**6).mean()
         return 10 * ((norm - 1).clamp(min=0) if name == "wgan-lp" else norm - 1).square().mean()
 
 
-CLASSES = {"r1": "R1", "r2": "R2", "wgan-gp": "WganGP", "wgan-lp": "WganLP", "dragan": "Dragan"}
+CLASSES = {"r1": "R1", "r2": "R2", "wgan-gp": "WganGP", "wgan-lp": "WganLP", "wgan-div": "WganDiv", "dragan": "Dragan"}
 
 
 # ---- translators and critics
@@ -139,7 +157,7 @@ class Translating:
     """The losses of CycleGAN's "translators" and "critics" (Zhu et al. 2017, section 3 and the authors' code).
 
     Args:
-        loss: "lsgan", without Mao's factors of a half, or another key of the tables above.
+        loss: "lsgan", without Mao's factors of a half, or another key of :data:`LOSSES`.
         cycle, identity: weights.
     """
 
@@ -157,7 +175,7 @@ class Translating:
         if self.loss == "lsgan":
             adversarial = sum(F.mse_loss(score, torch.ones_like(score)) for score in scores)
         else:
-            adversarial = sum(G_LOSSES[self.loss](score) for score in scores)
+            adversarial = sum(g_loss(self.loss, score) for score in scores)
         return adversarial + self.cycle * cycle + self.identity * identity
 
     def critics(self, nets: Networks, b: Batch, start: Networks) -> Tensor:
@@ -172,7 +190,7 @@ class Translating:
             if self.loss == "lsgan":
                 both = F.mse_loss(real, torch.ones_like(real)) + F.mse_loss(fake, torch.zeros_like(fake))
             else:
-                both = D_LOSSES[self.loss](real, fake)
+                both = d_loss(self.loss, real, fake)
             loss = loss + both / 2
         return loss
 
@@ -182,11 +200,11 @@ class Translating:
 
 def _d(nets: Networks, b: Batch, start: Networks) -> Tensor:
     real, fake = (nets["D"](x).score for x in (b["real"], nets["G"](b["z"]).detach()))
-    return D_LOSSES["non-saturating"](real, fake)
+    return d_loss("non-saturating", real, fake)
 
 
 def _g(nets: Networks, b: Batch, start: Networks) -> Tensor:
-    return G_LOSSES["non-saturating"](nets["D"](nets["G"](b["z"])).score)
+    return g_loss("non-saturating", nets["D"](nets["G"](b["z"])).score)
 
 
 def _failure(nets: Networks, x: Tensor) -> Tensor:
@@ -279,10 +297,10 @@ TOYS: dict[str, dict[str, Plain]] = {
     },
     "Pooled": {"G": _g, "D": _pooled_d},
     "Often": {
-        "D": lambda nets, b, start: D_LOSSES["wgan"](
-            nets["D"](b["D/real"]).score, nets["D"](nets["G"](b["D/z"]).detach()).score
+        "D": lambda nets, b, start: d_loss(
+            "wgan", nets["D"](b["D/real"]).score, nets["D"](nets["G"](b["D/z"]).detach()).score
         ),
-        "G": lambda nets, b, start: G_LOSSES["wgan"](nets["D"](nets["G"](b["G/z"])).score),
+        "G": lambda nets, b, start: g_loss("wgan", nets["D"](nets["G"](b["G/z"])).score),
     },
     "Weighed": {"D": _d, "G": _weighed_g},
 }
@@ -336,6 +354,34 @@ def vae_gan(height: int, gamma: float, prior_weight: float, pixel_weight: float 
         return cross_entropy(real.score, True) + false / 2
 
     return {"E": e, "G": g, "D": d}
+
+
+# ---- maximum entropy generators
+
+
+def maximum_entropy(gamma: float, weight: float) -> dict[str, Plain]:
+    """Losses of Kumar et al. 2019, section 3: of an energy, and of a generator with its estimate of information.
+
+    Args:
+        gamma: twice the weight of the energy's squared gradient at real images.
+        weight: of the information.
+    """
+
+    def u(nets: Networks, x: Tensor) -> Tensor:
+        return -nets["D"](x).score
+
+    def d(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        x = b["D/real"].detach().requires_grad_()
+        (slope,) = torch.autograd.grad(u(nets, x).sum(), x, create_graph=True)
+        fake = nets["G"](b["D/z"]).detach()
+        return u(nets, b["D/real"]).mean() - u(nets, fake).mean() + gamma / 2 * (slope**2).sum((1, 2, 3)).mean()
+
+    def g(nets: Networks, b: Batch, start: Networks) -> Tensor:
+        x = nets["G"](b["G/z"])
+        joint, apart = nets["T"](x, b["G/z"]), nets["T"](x, b["G/other"])
+        return u(nets, x).mean() + weight * (cross_entropy(joint, True) + cross_entropy(apart, False))
+
+    return {"D": d, "G": g}
 
 
 # ---- few labels

@@ -1,0 +1,87 @@
+"""Which trainings the study of all objectives has: a row of its table each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+COMMON = (
+    *("--data", "glyphs", "--resolution", "16", "--no-tensorboard", "--checkpoint-kimg", "50", "--keep", "1"),
+    *("--image-kimg", "0", "--grid", "2x24"),
+)
+"""Options of every training, before those of its row."""
+
+DEFAULTS = "the preset's"
+"""Settings of a row that changes none but what it is named for."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row.
+
+    Attributes:
+        options: of the program, beside COMMON.
+        kimg: thousands of images; what a core manages in about two minutes.
+        settings: where the options come from.
+    """
+
+    name: str
+    options: dict[str, Any]
+    kimg: float = 240.0
+    settings: str = DEFAULTS
+    system: str = "dcgan"
+
+
+LAYER = {"d_norm": "layer"}
+"""For penalties, which need scores of single images."""
+FIVE_STEPS = {"d_steps": 5, "optimizer": "rmsprop", "lr": "0.00005"}
+"""Those of Arjovsky et al. 2017, for critics with clipped weights."""
+
+
+def _f(divergence: str, settings: str = "trick: the paper's for pictures", **values: Any) -> Row:
+    given = "".join(f",{name}={value}" for name, value in {"trick": "true", **values}.items())
+    return Row(f"f-GAN, {divergence}", {"loss": f"f(divergence={divergence}{given})"}, settings=settings)
+
+
+ROWS: tuple[Row, ...] = (
+    Row("minimax", {"loss": "minimax"}),
+    Row("non-saturating", {"loss": "non-saturating"}),
+    *map(_f, ("kl", "reverse-kl", "pearson", "neyman", "hellinger", "js", "weighted-js", "gan", "tv", "alpha")),
+    Row("boundary seeking", {"loss": "boundary-seeking"}),
+    Row("softmax", {"loss": "softmax"}),
+    Row("likelihood ratio, exponential", {"loss": "likelihood-ratio(family=exponential)"}),
+    Row("least squares, (0, 1, 1)", {"loss": "lsgan"}),
+    Row("least squares, (-1, 1, 0)", {"loss": "lsgan(a=-1,b=1,c=0)"}),
+    Row("hinge, spectral norm", {"loss": "hinge", "d_norm": "spectral"}),
+    Row("relativistic, pairs", {"loss": "relativistic(average=false)"}),
+    Row("relativistic average", {"loss": "relativistic"}),
+    Row("relativistic average, least squares", {"loss": "relativistic(of=least-squares)"}),
+    Row("relativistic average, hinge", {"loss": "relativistic(of=hinge)"}),
+    Row("R3GAN", {"loss": "r3gan(gamma=1)", **LAYER}, 110.0),
+    Row("GAN-QP", {"loss": "qp", **LAYER}),
+    Row("loss-sensitive", {"loss": "loss-sensitive(form=generalized)", **LAYER}),
+    Row("DRAGAN", {"loss": "dragan", **LAYER}, 140.0),
+    Row("WGAN", {"loss": "wgan", **FIVE_STEPS}, 400.0, "the paper's"),
+    Row(
+        "WGAN-GP",
+        {"loss": "wgan-gp", "d_steps": 5, "beta1": 0.0, **LAYER},
+        200.0,
+        "D's steps and layer norm: the paper's",
+    ),
+    Row("WGAN-LP", {"loss": "wgan-gp(weight=0)", "penalty": "wgan-lp", "d_steps": 5, "beta1": 0.0, **LAYER}, 200.0),
+    Row("WGAN-div", {"loss": "wgan-div", "d_steps": 5, "beta1": 0.0, **LAYER}, 200.0),
+    Row("c-transform", {"loss": "c-transform", **LAYER}),
+    Row("Fisher", {"loss": "fisher", **LAYER}),
+    Row("McGAN, means", {"loss": "mcgan", **FIVE_STEPS}, 400.0, "the paper's clipping and rates"),
+    Row("McGAN, covariances", {"loss": "mcgan-covariance", **FIVE_STEPS}, 400.0, "the paper's clipping and rates"),
+    Row("MMD, rational quadratic", {"loss": "mmd", "d_steps": 5, "beta1": 0.5, **LAYER}, 150.0),
+    Row("GN-GAN", {"d_norm": "gradient"}, 120.0),
+    Row("GraN-GAN", {"d_norm": "gradient-v2"}, 120.0),
+    Row("packs of two", {"pack": 2}),
+    Row("BEGAN", {}, 60.0, system="began"),
+    Row("EBGAN", {}, 150.0, system="ebgan"),
+    Row("MAGAN", {"loss": "magan(epoch=300)", "d_norm": "none"}, 150.0, system="ebgan"),
+    Row("loss-sensitive autoencoder", {"loss": "loss-sensitive"}, 150.0, system="ebgan"),
+    Row("MMD of an autoencoder's codes", {"loss": "mmd", "code": 16, "d_norm": "layer"}, 150.0, system="ebgan"),
+    Row("MEG", {}, 120.0, system="meg"),
+)
