@@ -52,7 +52,9 @@ TARGETS = (
     Target("forward", ("eager", "compiled"), "the fastest", each=1.1, mean=1.3, discrimination=4),
     Target("forward+backward", ("eager", "compiled"), "the fastest", each=1.2, mean=1.5, discrimination=5),
     Target("double backward", ("eager",), "the fastest op by op", each=3, mean=4, discrimination=10),
-    Target("double backward", ("compiled",), "one compiled graph", each=0.8, mean=0.95, discrimination=10),
+    Target(
+        "double backward", ("compiled",), "one compiled graph", each=0.8, mean=0.95, discrimination=10, distances=0.8
+    ),
 )
 
 
