@@ -48,13 +48,13 @@ class MixtureConfig(Techniques):
 
     data: Literal["ring", "grid"] = "ring"
     """ring: 8 Gaussians on a circle (Metz et al. 2017); grid: 25 in a square (Srivastava et al. 2017)."""
-    steps: Annotated[int, Range(1)] = 8000
+    steps: Annotated[int, Range(1)] = 6000
     """Updates of G."""
     batch: Annotated[int, Range(2, 2**20)] = 256
     """Points in a step."""
     lr: float = 0.001
     """Learning rate of G."""
-    lr_decay: Share = 0.5
+    lr_decay: Share = 0.8
     """Last part of the run, over which the learning rates fall to 0 (1: all of it)."""
     beta1: Decay = 0.0
     """Adam's beta1, the decay rate of the mean gradient."""

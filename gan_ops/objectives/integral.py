@@ -79,8 +79,9 @@ class Fisher(Objective, nn.Module):
 
     Mroueh and Sercu 2017 (arXiv 1705.09675), eq. 9 and algorithm 1: an augmented Lagrangian for the critic of second
     moment Ω = 1. After each step Λ ← Λ − ρ(1 − Ω̂) with the Ω̂ of the critic's last move (algorithm 1 as in the authors'
-    code: Λ grows while Ω̂ is above 1, and presses it down). At the saddle point Λ is half of Ê, and Ê is the Fisher
-    distance √∫(p − q)²/((p + q)/2). With several microbatches or processes, each squares its own (Ω̂ − 1).
+    code: Λ grows while Ω̂ is above 1, and presses it down). If D moves several times a step, theirs follows each
+    move, ours the last. At the saddle point Λ is half of Ê, and Ê is the Fisher distance √∫(p − q)²/((p + q)/2). With
+    several microbatches or processes, each squares its own (Ω̂ − 1).
 
     It reports ``fisher_multiplier``, Λ, and ``fisher_second_moment``, Ω̂.
     """

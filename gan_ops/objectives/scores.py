@@ -20,6 +20,11 @@ class Scores(NamedTuple):
     maps: tuple[Tensor, ...] = ()  # [N, C, h, w] each, or [N, F]: all activations that features can be matched in
     x: Tensor | None = None  # [N, …]: the samples themselves, for losses that compare them
 
+    def detached(self) -> Scores:
+        """The same without a graph."""
+        logits, x = (None if value is None else value.detach() for value in (self.logits, self.x))
+        return Scores(self.score.detach(), logits, tuple(some.detach() for some in self.maps), x)
+
     def parted(self, parts: int) -> list[Scores]:
         """The scores of each of ``parts`` minibatches that :func:`interleave` laid into one."""
 

@@ -47,3 +47,13 @@ def test_plain_tensors_are_scores_too():
     score = torch.zeros(3)
     assert scores_of(score) == Scores(score) and score_of(score) is score
     assert scores_of(Scores(score)) == Scores(score) and score_of(Scores(score)) is score
+
+
+def test_scores_without_a_graph_are_the_same_scores():
+    x = torch.ones(2, 3, requires_grad=True)
+    scores = Scores(x.sum(1), logits=2 * x, maps=(x, x + 1), x=x)
+    detached = scores.detached()
+    values = [*detached[:2], *detached.maps, detached.x]
+    assert not any(value.requires_grad for value in values)
+    torch.testing.assert_close(values, [x.sum(1), 2 * x, x, x + 1, x], check_device=False)
+    assert Scores(x.sum(1)).detached()[1:] == (None, (), None)

@@ -138,6 +138,10 @@ class Transfers(TorchDispatchMode):
         {"optimizer": "rmsprop"},
         {"optimizer": "optimistic", "precision": "fp16"},
         {"optimizer": "optimistic-adam"},
+        {"loss": "fisher"},
+        {"loss": "mcgan(outputs=3,clip=0,norm=1)", "penalty": "r1"},
+        {"loss": "mmd(outputs=3)"},
+        {"loss": "c-transform(admissibility=1)"},
     ],
     ids=lambda options: "+".join(options) or "default",
 )

@@ -42,8 +42,8 @@ class Critic:
             points = x if x.requires_grad else nets.point(x)
             scores = self._judged(nets, points, labels, batches)
             gradient = self.packed(nets.gradient(scores, points), batches)
-            score = gradient_normalized(scores.score, gradient, self._norm)
-        return scores._replace(score=score if wanted else score.detach())
+            scores = scores._replace(score=gradient_normalized(scores.score, gradient, self._norm))
+        return scores if wanted else scores.detached()
 
     def _judged(self, nets: Networks, x: Tensor, labels: Tensor | None, batches: int) -> Scores:
         x = self.packed(x, batches)

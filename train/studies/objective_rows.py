@@ -27,7 +27,7 @@ class Row:
 
     name: str
     options: dict[str, Any]
-    kimg: float = 240.0
+    kimg: float = 150.0
     settings: str = DEFAULTS
     system: str = "dcgan"
 
@@ -57,31 +57,31 @@ ROWS: tuple[Row, ...] = (
     Row("relativistic average", {"loss": "relativistic"}),
     Row("relativistic average, least squares", {"loss": "relativistic(of=least-squares)"}),
     Row("relativistic average, hinge", {"loss": "relativistic(of=hinge)"}),
-    Row("R3GAN", {"loss": "r3gan(gamma=1)", **LAYER}, 110.0),
+    Row("R3GAN", {"loss": "r3gan(gamma=1)", **LAYER}, 125.0),
     Row("GAN-QP", {"loss": "qp", **LAYER}),
     Row("loss-sensitive", {"loss": "loss-sensitive(form=generalized)", **LAYER}),
     Row("DRAGAN", {"loss": "dragan", **LAYER}, 140.0),
-    Row("WGAN", {"loss": "wgan", **FIVE_STEPS}, 400.0, "the paper's"),
+    Row("WGAN", {"loss": "wgan", **FIVE_STEPS}, 300.0, "the paper's"),
     Row(
         "WGAN-GP",
         {"loss": "wgan-gp", "d_steps": 5, "beta1": 0.0, **LAYER},
-        200.0,
+        180.0,
         "D's steps and layer norm: the paper's",
     ),
-    Row("WGAN-LP", {"loss": "wgan-gp(weight=0)", "penalty": "wgan-lp", "d_steps": 5, "beta1": 0.0, **LAYER}, 200.0),
-    Row("WGAN-div", {"loss": "wgan-div", "d_steps": 5, "beta1": 0.0, **LAYER}, 200.0),
+    Row("WGAN-LP", {"loss": "wgan-gp(weight=0)", "penalty": "wgan-lp", "d_steps": 5, "beta1": 0.0, **LAYER}, 180.0),
+    Row("WGAN-div", {"loss": "wgan-div", "d_steps": 5, "beta1": 0.0, **LAYER}, 180.0),
     Row("c-transform", {"loss": "c-transform", **LAYER}),
     Row("Fisher", {"loss": "fisher", **LAYER}),
-    Row("McGAN, means", {"loss": "mcgan", **FIVE_STEPS}, 400.0, "the paper's clipping and rates"),
-    Row("McGAN, covariances", {"loss": "mcgan-covariance", **FIVE_STEPS}, 400.0, "the paper's clipping and rates"),
-    Row("MMD, rational quadratic", {"loss": "mmd", "d_steps": 5, "beta1": 0.5, **LAYER}, 150.0),
-    Row("GN-GAN", {"d_norm": "gradient"}, 120.0),
-    Row("GraN-GAN", {"d_norm": "gradient-v2"}, 120.0),
-    Row("packs of two", {"pack": 2}),
-    Row("BEGAN", {}, 60.0, system="began"),
-    Row("EBGAN", {}, 150.0, system="ebgan"),
-    Row("MAGAN", {"loss": "magan(epoch=300)", "d_norm": "none"}, 150.0, system="ebgan"),
-    Row("loss-sensitive autoencoder", {"loss": "loss-sensitive"}, 150.0, system="ebgan"),
-    Row("MMD of an autoencoder's codes", {"loss": "mmd", "code": 16, "d_norm": "layer"}, 150.0, system="ebgan"),
+    Row("McGAN, means", {"loss": "mcgan", **FIVE_STEPS}, 240.0, "the paper's clipping and rates"),
+    Row("McGAN, covariances", {"loss": "mcgan-covariance", **FIVE_STEPS}, 240.0, "the paper's clipping and rates"),
+    Row("MMD, rational quadratic", {"loss": "mmd", "d_steps": 5, "beta1": 0.5, **LAYER}, 125.0),
+    Row("GN-GAN", {"d_norm": "gradient"}, 125.0),
+    Row("GraN-GAN", {"d_norm": "gradient-v2"}, 125.0),
+    Row("packs of two", {"pack": 2}, 200.0),
+    Row("BEGAN", {}, 50.0, system="began"),
+    Row("EBGAN", {}, 140.0, system="ebgan"),
+    Row("MAGAN", {"loss": "magan(epoch=300)", "d_norm": "none"}, 140.0, system="ebgan"),
+    Row("loss-sensitive autoencoder", {"loss": "loss-sensitive"}, 140.0, system="ebgan"),
+    Row("MMD of an autoencoder's codes", {"loss": "mmd", "code": 16, "d_norm": "layer"}, 105.0, system="ebgan"),
     Row("MEG", {}, 120.0, system="meg"),
 )
