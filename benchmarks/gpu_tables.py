@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.markdown import markdown, three_digits
 from benchmarks.op_tables import (
+    DISTANCES,
     family,
     fastest,
     geometric_mean,
@@ -127,7 +128,8 @@ def short(rows: Sequence[Row], run: Row) -> list[str]:
 
 def summary(entries: Sequence[Row], most: int | None = None) -> list[str]:
     """Each target and what was measured; at most ``most`` of the cases that miss the share of the copy's speed."""
-    large = [entry for entry in entries if entry["params"]["bytes"] >= LARGE and family(entry) != DISCRIMINATION]
+    of_pairs = (DISCRIMINATION, DISTANCES)
+    large = [entry for entry in entries if entry["params"]["bytes"] >= LARGE and family(entry) not in of_pairs]
     pairs = [entry for entry in entries if _counts_for_discrimination(entry)]
     lines = _shares([entry for entry in large if entry["params"]["mode"] in ("forward", "forward+backward")], most)
     body = _means(f"{LARGE / 1e6:.0f} MB and more", large, TARGETS)
@@ -144,7 +146,7 @@ def _shares(entries: Sequence[Row], most: int | None) -> list[str]:
         return []
     slow = sorted((entry for entry in entries if of_copy(entry) < OF_COPY), key=of_copy if most else lambda entry: 0)
     caption = (
-        f"Inputs of {LARGE / 1e6:.0f} MB and more, all families but minibatch discrimination: "
+        f"Inputs of {LARGE / 1e6:.0f} MB and more, all families but those of pairs: "
         f"{len(entries) - len(slow)} of {len(entries)} forward and forward+backward passes reach {OF_COPY:.0%} of the "
         "copy's speed."
     )

@@ -17,6 +17,7 @@ LARGE, SMALL = 1e6, 64e3
 """Bytes of a call's inputs: targets apply from LARGE on; the overhead of calls is compared below SMALL."""
 CALL = 2e-6
 """Seconds that a small call may take beyond one ATen op."""
+DISTANCES = "pair_distances"
 ONE_ATEN_OP = {"interpolate", "historical_update_"}
 LINEAR = {"interpolate", "fade_in", "bias_act", "historical_update_"}
 """Linear or piecewise linear: their second derivatives take hardly any work, so they have no target."""
@@ -32,6 +33,7 @@ class Target:
     each: float
     mean: float
     discrimination: float
+    distances: float = 1.5
 
     def ratio(self, entry: Row) -> float | None:
         """The fastest such rival's time over ours; None where there is none."""
@@ -50,7 +52,9 @@ TARGETS = (
     Target("forward", ("eager", "compiled"), "the fastest", each=1.1, mean=1.3, discrimination=4),
     Target("forward+backward", ("eager", "compiled"), "the fastest", each=1.2, mean=1.5, discrimination=5),
     Target("double backward", ("eager",), "the fastest op by op", each=3, mean=4, discrimination=10),
-    Target("double backward", ("compiled",), "one compiled graph", each=0.8, mean=0.95, discrimination=10),
+    Target(
+        "double backward", ("compiled",), "one compiled graph", each=0.8, mean=0.95, discrimination=10, distances=0.8
+    ),
 )
 
 
@@ -123,7 +127,9 @@ def family_table(entries: Sequence[Row]) -> list[str]:
 def summary(entries: Sequence[Row]) -> list[str]:
     """Each target, what was measured, and every case that misses its target."""
     pairs = [entry for entry in entries if _is_discrimination(entry)]
-    large = [entry for entry in entries if entry not in pairs and entry["params"]["bytes"] >= LARGE]
+    distances = [entry for entry in entries if family(entry) == DISTANCES]
+    others = [entry for entry in entries if entry not in pairs and entry not in distances]
+    large = [entry for entry in others if entry["params"]["bytes"] >= LARGE]
     pairs = [entry for entry in pairs if _samples(entry) >= 128]
     header = ["mode", "against", "target for each", "reached", "only near the limit", "missed"]
     lines, short = [], []
@@ -135,7 +141,7 @@ def summary(entries: Sequence[Row]) -> list[str]:
             body.append([*_counts(target, target.each, of_target), f"{target.mean:g}", f"**{mean:.2f}**"])
             body[-1].append(yes(mean >= target.mean))
             short += _shortfalls(target, target.each, of_target)
-        lines += [f"All families but minibatch discrimination, inputs of {LARGE / 1e6:g} MB and more.", ""]
+        lines += [f"All families but those of pairs, inputs of {LARGE / 1e6:g} MB and more.", ""]
         lines += markdown([*header, "target for the geometric mean", "mean", "reached"], body, words=2)
     if pairs:
         body = []
@@ -145,9 +151,17 @@ def summary(entries: Sequence[Row]) -> list[str]:
             short += _shortfalls(target, target.discrimination, of_target)
         lines += [""] if lines else []
         lines += ["Minibatch discrimination of 128 samples and more.", "", *markdown(header, body, words=2)]
+    if distances:
+        body = []
+        for target in TARGETS:
+            of_target = [entry for entry in distances if target.applies(entry)]
+            body.append(_counts(target, target.distances, of_target))
+            short += _shortfalls(target, target.distances, of_target)
+        lines += [""] if lines else []
+        lines += ["Distances of pairs.", "", *markdown(header, body, words=2)]
     if not lines:
         return []
-    for entry in (*large, *pairs):
+    for entry in (*large, *pairs, *distances):
         if fastest(entry, ("eager", "compiled")) is None:
             params = entry["params"]
             short.append(

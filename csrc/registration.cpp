@@ -98,6 +98,14 @@ TORCH_LIBRARY(gan_ops, m) {
       " Tensor step) -> (Tensor, Tensor[])");
   m.def("historical_update_(Tensor[] parameters, Tensor(a!)[] averages, Tensor? step, float number) -> ()");
 
+  m.def("pair_distances(Tensor x, Tensor y, str metric) -> Tensor");
+  m.def(
+      "pair_distances_backward(Tensor grad, Tensor x, Tensor y, Tensor? distance, str metric, bool with_x, bool with_y)"
+      " -> (Tensor d_x, Tensor d_y)");
+  m.def(
+      "pair_distances_double_backward(Tensor v_x, Tensor v_y, Tensor grad, Tensor x, Tensor y, Tensor? distance,"
+      " str metric) -> (Tensor d_grad, Tensor d_x, Tensor d_y)");
+
   m.def("laplacian_patches(Tensor images, Tensor places, bool differences) -> (Tensor descriptors, Tensor smaller)");
   m.def("projected_wasserstein(Tensor a, Tensor b, Tensor rays, int? channels) -> Tensor");
 

@@ -14,6 +14,7 @@ from gan_ops.ops import (
     interpolate,
     minibatch_discrimination,
     minibatch_stddev,
+    pair_distances,
     pixel_norm,
     virtual_batch_norm,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "interpolate",
     "minibatch_discrimination",
     "minibatch_stddev",
+    "pair_distances",
     "pixel_norm",
     "reference",
     "use_reference",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor, float16, float32, float64
 from torch import bfloat16 as _bfloat16
 
+from gan_ops._lengths import Metric
 from gan_ops._types import accumulate_type
 
 _FLOATS = (float64, float32, float16, _bfloat16)
@@ -108,6 +110,18 @@ def check_interpolation(real: Tensor, fake: Tensor, weight: Tensor) -> None:
         )
     if weight.device != real.device:
         raise ValueError(f"weight must be on {real.device}, but is on {weight.device}")
+
+
+def check_pairs(x: Tensor, y: Tensor, metric: str) -> None:
+    """x is [N, D] and y [M, D] with D ≥ 1, alike otherwise; the metric is one of three."""
+    if x.dim() != 2 or x.shape[1] < 1:
+        raise ValueError(f"x must be [N, D] with at least one feature, but its shape is {list(x.shape)}")
+    check_float(x, "x")
+    if y.dim() != 2 or y.shape[1] != x.shape[1]:
+        raise ValueError(f"y must be [M, D] with the {x.shape[1]} features of x, but its shape is {list(y.shape)}")
+    _check_matches(y[:0], "y", x[:0])
+    if metric not in get_args(Metric):
+        raise ValueError(f'metric must be "l1", "l2" or "squared", but is "{metric}"')
 
 
 def check_projected_sets(a: Tensor, b: Tensor, rays: Tensor, channels: int | None) -> None:

@@ -104,6 +104,12 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
         ("gradient_penalty", gan_ops.gradient_penalty, gan_ops.reference.gradient_penalty, [[4, 37, 9, 7]]),
         ("interpolate", gan_ops.interpolate, gan_ops.reference.interpolate, [[4, 37, 5, 3], [4, 37, 5, 3], [4]]),
         (
+            "pair_distances",
+            lambda x, y: by_each_metric(gan_ops.pair_distances, x, y),
+            lambda x, y: by_each_metric(definition.pair_distances, x, y),
+            [[21, 37], [18, 37]],
+        ),
+        (
             "historical_distance",
             lambda *p: historical(definition.historical_update_, gan_ops.historical_distance, p),
             lambda *p: historical(definition.historical_update_, definition.historical_distance, p),
@@ -162,6 +168,11 @@ def measures() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], 
             [[300, 12], [300, 12], [9, 12]],
         ),
     ]
+
+
+def by_each_metric(distances: Callable[..., Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Distances of all pairs by the three metrics."""
+    return torch.stack([distances(x, y, metric) for metric in ("l1", "l2", "squared")])
 
 
 def historical(update_, distance, parameters: tuple[Tensor, ...]) -> Tensor:

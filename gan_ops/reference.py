@@ -24,6 +24,7 @@ from gan_ops._checks import (
     check_feature_map,
     check_history,
     check_interpolation,
+    check_pairs,
     check_patches,
     check_projected_sets,
     check_reference_size,
@@ -31,6 +32,7 @@ from gan_ops._checks import (
     check_stddev_groups,
     check_target,
 )
+from gan_ops._lengths import Metric, lengths
 from gan_ops._types import accumulable, accumulate_type
 
 
@@ -162,6 +164,12 @@ def interpolate(real: Tensor, fake: Tensor, weight: Tensor) -> Tensor:
     start, end = accumulable(real), accumulable(fake)
     column = weight.to(start.dtype).reshape(-1, *[1] * (real.dim() - 1))  # [N] → [N, 1, …]
     return torch.lerp(start, end, column).to(real.dtype)
+
+
+def pair_distances(x: Tensor, y: Tensor, metric: Metric = "l2") -> Tensor:
+    """Distances of every x_i from every y_j for x [N, D], y [M, D] → [N, M]; see :func:`gan_ops.pair_distances`."""
+    check_pairs(x, y, metric)
+    return lengths(accumulable(x)[:, None] - accumulable(y)[None], metric)  # [N, M, D] → [N, M]
 
 
 def projected_wasserstein(a: Tensor, b: Tensor, rays: Tensor, *, channels: int | None = None) -> Tensor:

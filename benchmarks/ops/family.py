@@ -61,6 +61,7 @@ class Family:
         operations: operations that each of the three must do, where arithmetic is the limit.
         can_run: whether an alternative has the derivatives of a mode and the memory for a call's tensors, by its name.
         modes: those that the op has.
+        variant: the option that a family is for, where an op has several families.
     """
 
     name: str
@@ -74,6 +75,10 @@ class Family:
     operations: Callable[..., PerOrder] | None = None
     can_run: Callable[..., bool] = lambda name, mode, *tensors: True
     modes: Sequence[str] = MODES
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.variant}".strip()
 
     def op(self) -> Function:
         return self._function(getattr(gan_ops, self.name))
@@ -102,7 +107,11 @@ class Family:
         nbytes = sum(self.traffic(*problem.tensors)[:orders])
         units, work = {"bytes": nbytes}, {}
         largest = max(tensor.nbytes for tensor in problem.tensors)
-        params = {"mode": mode, "size": str(size), "bytes": sum(tensor.nbytes for tensor in inputs)}
+        params = {
+            "mode": mode,
+            "size": f"{size} {self.variant}".strip(),
+            "bytes": sum(tensor.nbytes for tensor in inputs),
+        }
         if part is not Part.ALL:
             params["rivals"] = str(part)
         with torch._dynamo.config.patch(trace_autograd_ops=True):

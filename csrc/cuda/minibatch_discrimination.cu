@@ -64,28 +64,6 @@ __device__ __forceinline__ int columns_at_once(int dims) {
   return tiles < kMostColumns ? tiles : kMostColumns;
 }
 
-/// kCount adjacent values in shared memory, 16 bytes at a time, or 8 where that is all.
-template <int kCount, class A>
-__device__ __forceinline__ void take(const A* from, A (&values)[kCount]) {
-  using Bits = std::conditional_t<sizeof(values) == 8, uint2, uint4>;
-#pragma unroll
-  for (int at = 0; at < kCount; at += sizeof(Bits) / sizeof(A)) {
-    const Bits bits = *reinterpret_cast<const Bits*>(from + at);
-    memcpy(values + at, &bits, sizeof(bits));
-  }
-}
-
-template <int kCount, class A>
-__device__ __forceinline__ void put(A* to, const A (&values)[kCount]) {
-  using Bits = std::conditional_t<sizeof(values) == 8, uint2, uint4>;
-#pragma unroll
-  for (int at = 0; at < kCount; at += sizeof(Bits) / sizeof(A)) {
-    Bits bits;
-    memcpy(&bits, values + at, sizeof(bits));
-    *reinterpret_cast<Bits*>(to + at) = bits;
-  }
-}
-
 /// sign(x) of a difference, in two instructions: 0 or 1 from a comparison, then x's sign.
 template <class A>
 __device__ __forceinline__ A slope(A x) {

@@ -106,6 +106,28 @@ __device__ __forceinline__ void store(T* to, int count, bool by_vector, const Ac
   }
 }
 
+/// kCount adjacent values in shared memory, 16 bytes at a time, or 8 where that is all.
+template <int kCount, class A>
+__device__ __forceinline__ void take(const A* from, A (&values)[kCount]) {
+  using Bits = std::conditional_t<sizeof(values) == 8, uint2, uint4>;
+#pragma unroll
+  for (int at = 0; at < kCount; at += sizeof(Bits) / sizeof(A)) {
+    const Bits bits = *reinterpret_cast<const Bits*>(from + at);
+    memcpy(values + at, &bits, sizeof(bits));
+  }
+}
+
+template <int kCount, class A>
+__device__ __forceinline__ void put(A* to, const A (&values)[kCount]) {
+  using Bits = std::conditional_t<sizeof(values) == 8, uint2, uint4>;
+#pragma unroll
+  for (int at = 0; at < kCount; at += sizeof(Bits) / sizeof(A)) {
+    Bits bits;
+    memcpy(&bits, values + at, sizeof(bits));
+    *reinterpret_cast<Bits*>(to + at) = bits;
+  }
+}
+
 /// body(first element, how many) for the vectors of `width` elements that are the turn of thread `rank` of `threads`.
 /// 32-bit indices: a width is a piece of a tensor, whose place the caller knows.
 template <class T, class Body>

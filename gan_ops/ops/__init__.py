@@ -10,6 +10,7 @@ from gan_ops.ops.interpolate import interpolate
 from gan_ops.ops.laplacian_patches import laplacian_patches as laplacian_patches  # not in __all__: no derivatives
 from gan_ops.ops.minibatch_discrimination import minibatch_discrimination
 from gan_ops.ops.minibatch_stddev import minibatch_stddev
+from gan_ops.ops.pair_distances import pair_distances
 from gan_ops.ops.pixel_norm import pixel_norm
 from gan_ops.ops.projected_wasserstein import projected_wasserstein as projected_wasserstein  # nor this one
 from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
@@ -25,6 +26,7 @@ __all__ = [
     "interpolate",
     "minibatch_discrimination",
     "minibatch_stddev",
+    "pair_distances",
     "pixel_norm",
     "virtual_batch_norm",
 ]

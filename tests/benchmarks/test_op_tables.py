@@ -84,6 +84,13 @@ def test_minibatch_discrimination_has_targets_of_its_own_from_128_samples_on() -
     assert line(lines, "| forward |", "| 4 |")[3:6] == ["0 of 1", "0", "1"]
 
 
+def test_distances_of_pairs_have_targets_of_their_own_at_every_size() -> None:
+    entries = [entry("pair_distances", size=f"64x64x16 {metric}", nbytes=1000) for metric in ("l1", "l2")]
+    lines = op_tables.summary([entry(), *entries])
+    assert line(lines, "| forward |", "| 1.5 |")[3:6] == ["2 of 2", "0", "0"]
+    assert line(lines, "| forward |", "| 1.1 |")[3] == "1 of 1"
+
+
 def test_the_limit_is_the_largest_of_those_measured() -> None:
     found = entry()
     found["seconds"]["arithmetic"] = {"median": 0.8e-3}

@@ -51,6 +51,10 @@ def large_shapes(family: Family) -> list[Shapes]:
         # Rows and columns of more than a tile, features of more than a chunk, the same in few blocks; several columns'
         # tiles at a time, and features by vector.
         return [((70, 2, 35),), ((70, 1, 35),), ((150, 1, 8),)]
+    if name == "pair_distances":
+        # Several tiles of pairs; features of several shares of one tile, and the last share not full; other samples
+        # than weights fit in shared memory.
+        return [((70, 5), (133, 5)), ((6, 170), (5, 170)), ((3, 40), (131, 40))]
     if name == "minibatch_stddev":
         return [((60, 6, 8, 12),)]
     if name == "historical_distance":

@@ -84,5 +84,10 @@ def test_with_no_gradient_asked_for_it_is_the_same(metric):
 
 @pytest.mark.parametrize(("x", "y"), [((2, 3), (2, 4)), ((2,), (2, 2)), ((2, 3, 1), (2, 3, 1))])
 def test_matrices_of_one_width_are_asked_for(x, y):
-    with pytest.raises(ValueError, match=r"x and y must be \[N, D\] and \[M, D\]"):
+    with pytest.raises(ValueError, match=r"must be \[[NM], D\]"):
         pair_distances(torch.zeros(x), torch.zeros(y), "l2")
+
+
+def test_types_may_differ():
+    actual = pair_distances(X.bfloat16(), Y.clone().requires_grad_(), "l1")
+    torch.testing.assert_close(actual, EXPECTED["l1"])

@@ -56,6 +56,8 @@ class Case:
         shapes = tuple((*shape[:2], *(self.wider * n for n in shape[2:])) for shape in self.family.sizes)
         if self.family.name.startswith("minibatch_discrimination") and self.wider > 1:
             shapes = ((70, *shapes[0][1:]),)  # more samples than a tile has
+        if self.family.name.startswith("pair_distances") and self.wider > 1:
+            shapes = ((70, 170), (133, 170))  # more samples and features than a tile has
         inputs = self.family.inputs(torch.Generator().manual_seed(0), self.dtype, shapes)
         if self.channels_last:
             inputs = tuple(t.to(memory_format=torch.channels_last) if t.dim() == 4 else t for t in inputs)
@@ -85,7 +87,7 @@ def cases() -> Iterator[Case]:
         for wider in SIZES[channels_last]:
             for family in distinct():
                 if len(family.sizes[0]) != 4 and (channels_last or wider == max(SIZES[False])):
-                    continue  # minibatch discrimination has no layouts and two sizes
+                    continue  # minibatch discrimination and pair distances have no layouts and two sizes
                 yield Case(family, dtype, channels_last, wider)
 
 

@@ -213,6 +213,31 @@ def _gradient_penalty_registered() -> list[tuple[Callable, tuple]]:
     return cases
 
 
+def _pair_distances_registered() -> list[tuple[Callable, tuple]]:
+    cases = []
+    for metric in ("l1", "l2", "squared"):
+        x, y, g, v_x, v_y = (
+            _grad_input(4, 3),
+            _grad_input(5, 3),
+            _grad_input(4, 5),
+            _grad_input(4, 3),
+            _grad_input(5, 3),
+        )
+        distance = ops.pair_distances(x.detach(), y.detach(), metric) if metric == "l2" else None
+        cases += [
+            (ops.pair_distances.default, (x, y, metric)),
+            (ops.pair_distances_backward.default, (g, x, y, distance, metric, True, True)),
+            (ops.pair_distances_backward.default, (g, x, y, distance, metric, True, False)),
+            (ops.pair_distances_backward.default, (g, x, y, distance, metric, False, True)),
+            # Without gradients, which this one refuses to have.
+            (
+                ops.pair_distances_double_backward.default,
+                (*(t.detach() for t in (v_x, v_y, g, x, y)), distance, metric),
+            ),
+        ]
+    return cases
+
+
 def _interpolate_registered() -> list[tuple[Callable, tuple]]:
     real, fake, g, w = *(_grad_input(3, 5, 4) for _ in range(3)), _grad_input(3)
     return [
@@ -304,6 +329,23 @@ def _discrimination(include_self: bool) -> Family:
         sums_in_another_order=frozenset({"second[0]"}),
         # A sample's pair with itself is a constant, whose e = exp(−|inf − inf|) the definition multiplies by sign(0).
         zero_times_nan=frozenset({"first[0]", "second to the cotangent", "second[0]"} if include_self else ()),
+    )
+
+
+def _pair_distances(metric: str) -> Family:
+    return Family(
+        name=f"pair_distances(metric={metric})",
+        op=lambda x, y: gan_ops.pair_distances(x, y, metric),
+        reference=lambda x, y: gan_ops.reference.pair_distances(x, y, metric),
+        sizes=((19, 5), (18, 5)),
+        # Across tiles of rows and columns, and panels of features.
+        shapes=st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(1, 40)).map(
+            lambda s: ((s[0], s[2]), (s[1], s[2]))
+        ),
+        registered=_pair_distances_registered,
+        wide_output=True,
+        kernels_in_graphs=True,
+        third=False,
     )
 
 
@@ -400,6 +442,7 @@ FAMILIES = [
     _penalty(1.0, False),
     _penalty(17.0, True),  # norms of the usual inputs lie on both sides
     _penalty(0.0, False),
+    *map(_pair_distances, ("l1", "l2", "squared")),
     Family(
         "interpolate",
         gan_ops.interpolate,

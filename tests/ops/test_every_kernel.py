@@ -12,7 +12,8 @@ from families import FAMILIES
 
 def test_every_family_comes_before_any_comes_again() -> None:
     families = every_kernel.distinct()
-    foremost = list(every_kernel.cases())[: len(families) - 2]  # minibatch discrimination has no channels_last
+    flat = [family for family in families if len(family.sizes[0]) != 4]  # these have no channels_last
+    foremost = list(every_kernel.cases())[: len(families) - len(flat)]
     assert len({str(case.family) for case in foremost}) == len(foremost)
 
 
@@ -27,7 +28,7 @@ def test_each_op_with_kernels_of_its_own_is_there() -> None:
 
 def test_cases_differ_and_are_few_enough_for_a_sanitizer() -> None:
     cases = list(map(str, every_kernel.cases()))
-    assert len(set(cases)) == len(cases) < 300
+    assert len(set(cases)) == len(cases) < 320
 
 
 @pytest.fixture
