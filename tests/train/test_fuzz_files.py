@@ -22,7 +22,6 @@ from train.data import load_images
 from train.data.cache import Entry
 from train.data.gaussians import MIXTURES, Quality
 from train.measure.cached import cached
-from train.mixture import MixtureConfig
 from train.run.checkpoint import FORMAT
 from train.studies import few_labels, mode_collapse
 from train.studies.study import CONFIG, RESULTS, Study, opened
