@@ -123,7 +123,8 @@ class CTransform(Objective):
 
     Within the batch a real x and a fake y obey s(x) + s^c(y) ≤ d(x, y)^p by construction. ``admissibility`` asks it of
     generated x too, which D never sees otherwise: that weight times E[max(0, s(y') + s^c(y) − d(y', y)^p)²] over pairs
-    of fakes joins L_D. It reports ``transport_cost``, the dual value.
+    of fakes joins L_D. Other implementations have further terms, for pairs across batches and for equality at the
+    minimum; they are left out. It reports ``transport_cost``, the dual value.
     """
 
     metric: Literal["l1", "l2"] = "l2"
