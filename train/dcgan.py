@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -21,7 +21,7 @@ from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning, KPlusOne
 from train.gan.game import Gan
-from train.gan.options import GRADIENT_NORMS, GanConfig
+from train.gan.options import D_NORM, GRADIENT_NORMS, GanConfig
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -51,9 +51,7 @@ class DcganConfig(GanConfig):
     """Height and width of the kernels (the paper's: 5)."""
     g_norm: GNorm = "batch"
     """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; others: see d-norm."""
-    d_norm: Literal[DNorm, GradientNorm] = "batch"
-    """Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018; gradient: of the score, Wu
-    2021 (GN-GAN); gradient-v2: of the score, Bhaskara 2022 (GraN-GAN). Not virtual: too costly."""
+    d_norm: Annotated[Literal[DNorm, GradientNorm], D_NORM] = "batch"
     weight_norm: bool = False
     """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
     reference_batch: Size = 64

@@ -44,8 +44,7 @@ class EbganConfig(EnergyConfig):
     g_width: Size = 64
     """Feature maps of G's last hidden layer; each layer before it has twice as many."""
     d_width: Size = 64
-    """Feature maps of the critic's first layer and its last hidden one; those between have up to resolution/8 times
-    as many."""
+    """Feature maps of the critic's outermost layers; those within have up to resolution/8 times as many."""
     code: Annotated[int, Range(0, 2**20)] = 0
     """Length of the critic's code, by dense layers (0: its maps at 4x4, as in the papers)."""
     kernel_size: Literal[4, 5] = 4
@@ -56,8 +55,7 @@ class EbganConfig(EnergyConfig):
     """Norm of the critic's layers (EBGAN's: batch; MAGAN's: none); see g-norm."""
     loss: loss_option(LOSSES) = "ebgan"
     energy: Energy = "l2"
-    """Of the error x - D(x), the unit of margins; l2: length (EBGAN's); sse: its square (MAGAN's); mse, l1: means of
-    squares and of absolute values."""
+    """Of the error x - D(x); l2: length (EBGAN's); sse: its square (MAGAN's); mse, l1: means of squares, of sizes."""
 
     SIZES = (*EnergyConfig.SIZES, "g_width", "d_width", "code", "kernel_size", "g_norm", "d_norm")
     FIXED = ("g_norm", "d_norm")  # some norms have states of one shape

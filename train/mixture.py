@@ -30,7 +30,7 @@ from train.engine.schedule import Phase, Position, Schedule
 from train.engine.trainer import Trainer
 from train.gan.augmentation import InstanceNoise
 from train.gan.game import Gan
-from train.gan.options import GRADIENT_NORMS, Techniques
+from train.gan.options import D_NORM, GRADIENT_NORMS, Techniques
 from train.measure.pictures import save_picture
 from train.measure.points import strip
 from train.run.options import parse_options, values_of
@@ -72,9 +72,7 @@ class MixtureConfig(Techniques):
     """4: G matches means of D's last hidden layer instead of its loss (Salimans et al. 2016, 3.1); 0: off."""
     g_norm: GNorm = "none"
     """Norm of G; virtual: Salimans et al. 2016, 3.5; pixel: Karras 2018; spectral: Miyato 2018; others: see d-norm."""
-    d_norm: Literal[DNorm, GradientNorm] = "none"
-    """Norm of D; batch: Ioffe 2015; layer: Ba 2016; group: Wu 2018; gradient: of the score, Wu 2021 (GN-GAN);
-    gradient-v2: of the score, Bhaskara 2022 (GraN-GAN). Not virtual: too costly (Salimans 2016, 3.5)."""
+    d_norm: Annotated[Literal[DNorm, GradientNorm], D_NORM] = "none"
     weight_norm: bool = False
     """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
     ema_kimg: float = 88.6

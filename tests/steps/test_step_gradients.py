@@ -17,6 +17,7 @@ from gan_ops.objectives import (
     WganGP,
 )
 from train.engine.game import Batch
+from train.gan.critic import Critic
 from train.gan.game import Gan
 
 from .playing import CHANNELS, CLASS_WEIGHT, N, Playing, batch_for, dcgan_game, gradients, pggan_game, vector
@@ -127,6 +128,7 @@ def test_microbatches_add_up_to_the_whole_batch(microbatch: int, loss: str) -> N
     game = pggan_game(**LOSSES[loss])
     torch.manual_seed(2)
     game.networks["D"] = PerSample()
+    game.critic = Critic(game.networks["D"], game.conditioning)
     batch = batch_for(game)
     (whole, reported), (parts, of_parts) = gradients(game, batch), gradients(game, batch, microbatch=microbatch)
     assert reported.keys() == of_parts.keys()

@@ -46,7 +46,7 @@ def test_another_error_of_a_call_ends_all() -> None:
 def test_a_process_that_is_killed_ends_all_with_an_error() -> None:
     kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
     with pytest.raises(TrainingError, match="a process was killed"):
-        list(in_processes(2, exec, [(kill,), ("import time; time.sleep(600)",)]))
+        list(in_processes(2, exec, [(kill,), ("import time; time.sleep(60)",)]))
     assert not active_children()
 
 

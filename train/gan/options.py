@@ -32,6 +32,11 @@ OPTIMIZERS: Mapping[str, OptimizerChoice] = {
 }
 
 GRADIENT_NORMS = get_args(GradientNorm)
+D_NORM = tyro.conf.arg(
+    help="Norm of D; batch: Ioffe 2015; instance: Ulyanov 2016; layer: Ba 2016; group: Wu 2018; gradient, gradient-v2:"
+    " of its scores, by their gradients (GN-GAN: Wu 2021, GraN-GAN: Bhaskara 2022). Not virtual: too costly (Salimans"
+    " 2016, 3.5)."
+)
 
 
 OptimizerName = Annotated[
