@@ -38,7 +38,7 @@ class Options:
     input: Path | None = None
     """Folder or zip of pictures: makes an image of each, with a system that makes images of images."""
     view: str = ""
-    """What to make of the pictures of --input, such as a-to-b, or of latents, such as refine (default: the first)."""
+    """What to make of the pictures of --input, such as a-to-b, or of latents, such as refine (default: samples)."""
     out: Path | None = None
     """File to write (.png, .gif), or folder for --images or --input (default: grid.png, images, interpolation.png)."""
     images: Annotated[int, Range(0)] = 0
