@@ -21,7 +21,7 @@ from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditioning import Conditioning, KPlusOne
 from train.gan.game import Gan
-from train.gan.options import D_NORM, GRADIENT_NORMS, GanConfig
+from train.gan.options import D_NORM, GanConfig, parted
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -110,7 +110,7 @@ def build_trainer(
     schedule = config.schedule()
     if config.labels and not images.num_classes:
         raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
-    gradient_norm = config.d_norm if config.d_norm in GRADIENT_NORMS else ""
+    gradient_norm, d_norm = parted(config.d_norm)
     options = {
         "resolution": config.resolution,
         "image_channels": images.channels,
@@ -128,7 +128,7 @@ def build_trainer(
             image_channels=config.pack * images.channels,
             width=config.d_width,
             kernel_size=config.kernel_size,
-            norm="none" if gradient_norm else config.d_norm,
+            norm=d_norm,
             weight_norm=config.weight_norm,
             num_classes=images.num_classes if config.labels else 0,
             minibatch_kernels=config.minibatch_discrimination,

@@ -30,7 +30,7 @@ from train.engine.schedule import Phase, Position, Schedule
 from train.engine.trainer import Trainer
 from train.gan.augmentation import InstanceNoise
 from train.gan.game import Gan
-from train.gan.options import D_NORM, GRADIENT_NORMS, Techniques
+from train.gan.options import D_NORM, Techniques, parted
 from train.measure.pictures import save_picture
 from train.measure.points import strip
 from train.run.options import parse_options, values_of
@@ -147,14 +147,14 @@ def new_trainer(config: MixtureConfig, seed: int) -> Trainer:
     random = torch.Generator().manual_seed(stream_seed(seed, "first batch"))
     reference = torch.randn(config.batch, config.latent, generator=random) if config.g_norm == "virtual" else None
     shape = {"width": config.width, "layers": config.layers, "weight_norm": config.weight_norm}
-    gradient_norm = config.d_norm if config.d_norm in GRADIENT_NORMS else ""
+    gradient_norm, d_norm = parted(config.d_norm)
     objective = config.objective()
     minibatch = {"minibatch_kernels": config.minibatch_discrimination, "minibatch_dim": config.minibatch_dim}
     torch.manual_seed(stream_seed(seed, "weights"))
     game = Gan(
         Generator(config.latent, norm=config.g_norm, reference=reference, **shape),
         Discriminator(
-            norm="none" if gradient_norm else config.d_norm,
+            norm=d_norm,
             pack=config.pack,
             outputs=objective.outputs,
             **minibatch,

@@ -31,7 +31,7 @@ __all__ = ["Began", "EnergyMargin", "LossSensitive", "Magan", "pulling_away"]
 
 def energy_of(value: Scores | Tensor) -> Tensor:
     """U [N], in float32 or float64."""
-    return -accumulable(score_of(value))
+    return -score_of(value)
 
 
 def pulling_away(codes: Tensor) -> Tensor:

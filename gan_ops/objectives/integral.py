@@ -24,7 +24,7 @@ from gan_ops.objectives.objective import (
 from gan_ops.objectives.pairs import distances, pair_distances
 from gan_ops.objectives.penalties import Dragan, WganDiv
 from gan_ops.objectives.pointwise import NonSaturating, Wasserstein
-from gan_ops.objectives.scores import Scores, samples_of, score_of
+from gan_ops.objectives.scores import Scores, samples_of, score_of, values_of
 
 __all__ = ["CTransform", "Fisher", "NonSaturatingDragan", "WassersteinDiv"]
 
@@ -154,10 +154,9 @@ class CTransform(Objective):
         """s^c(y) [M] of samples y [M, *], with a gradient through the pairs that attain the minimum alone."""
         score = score_of(real)
         nearest = (self._costs(real, y) - score.detach()[:, None]).argmin(0)  # [N, M] → [M]
-        cost = distances(real.x.detach().flatten(1)[nearest], y.flatten(1), self.metric) ** self.power
+        cost = distances(values_of(real)[nearest], y.flatten(1), self.metric) ** self.power
         return cost - score[nearest]
 
     def _costs(self, scores: Scores, y: Tensor) -> Tensor:
         """d(x_i, y_j)^power [N, M] of the samples x that have these scores; constants."""
-        x = samples_of(scores).detach()
-        return pair_distances(x.flatten(1), y.detach().flatten(1), self.metric) ** self.power
+        return pair_distances(values_of(scores), y.detach().flatten(1), self.metric) ** self.power

@@ -39,6 +39,12 @@ D_NORM = tyro.conf.arg(
 )
 
 
+def parted(d_norm: str) -> tuple[str, str]:
+    """What normalises D's scores and what its layers, of which the option ``d_norm`` names one: a name of
+    :data:`GRADIENT_NORMS` or nothing, and a norm of layers or "none"."""
+    return (d_norm, "none") if d_norm in GRADIENT_NORMS else ("", d_norm)
+
+
 OptimizerName = Annotated[
     str,
     tyro.conf.arg(
@@ -85,6 +91,9 @@ class Techniques:
     def _loss(self) -> Objective:
         return parse_spec(self.loss, self.LOSSES, "loss")
 
+    def _rule(self) -> OptimizerChoice:
+        return parse_spec(self.optimizer, OPTIMIZERS, "optimizer")
+
     def objective(self) -> Objective:
         """What the players minimise, but for the penalties; UsageError if ``loss`` says it wrongly."""
         return FeatureMatching(self._loss(), self.feature_matching) if self.feature_matching else self._loss()
@@ -99,7 +108,7 @@ class Techniques:
 
     def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
         """Both players' optimizers."""
-        rule = parse_spec(self.optimizer, OPTIMIZERS, "optimizer")
+        rule = self._rule()
         shared = {"betas": betas, "historical_averaging": self.historical_averaging, "optimizer": rule}
         return {"D": Role(("D",), lr=self.ttur, clip=self.clip(), **shared), "G": Role(("G",), **shared)}
 
@@ -121,7 +130,7 @@ class Techniques:
                 f"d_steps={self.d_steps} cannot be combined with update={self.update!r}, where both players are"
                 " updated once from one state"
             )
-        parse_spec(self.optimizer, OPTIMIZERS, "optimizer")  # only to say at once what is wrong with it
+        self._rule()  # only to say at once what is wrong with it
         if not self.ttur > 0:
             raise UsageError(f"ttur={self.ttur}: D's learning rate must be positive")
         check_values(self)

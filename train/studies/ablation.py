@@ -34,7 +34,7 @@ from train.studies.ablation_page import page, summary
 from train.studies.ablation_runs import Task, real_scores
 from train.studies.processes import attempt
 from train.studies.sheet import sheet
-from train.studies.study import flags, opened
+from train.studies.study import command_of, flags, opened, page_file
 from train.studies.trainings import METRICS, Planned, Scores, train_all
 
 PROG = "python -m train.studies.ablation"
@@ -191,9 +191,7 @@ def main(args: Sequence[str] | None = None) -> int:
     options, given = parse_options(Options, args[:split], prog=PROG), args[split + 1 :]
     if not options.kimg > 0:
         raise UsageError(f"kimg={options.kimg:g} is not a positive number")
-    text = options.page or options.out / "ablation.md"
-    if text.suffix != ".md" or text.is_dir():
-        raise UsageError(f"page={text} is not a Markdown file's name, such as ablation.md")
+    text = page_file(options.page, options.out / "ablation.md")
     device, tasks = check_given(options, given), tasks_of(options)
     jobs = options.jobs or (len(os.sched_getaffinity(0)) if device.type == "cpu" else 1)
     reals = [Task(REAL, seed) for seed in range(1, options.seeds + 1)]
@@ -231,10 +229,7 @@ def _write_page(
     strips = [(REAL, shown[0].folder(options.out) / "reals.png")]
     strips += [(task.method, read_run(task.folder(options.out)).grids[-1]) for task in shown]
     image, picture = sheet(strips), text.with_suffix(".png")
-    command = PROG.split()  # that gives these results, wherever its files are
-    for name in ("seeds", "kimg", "images"):
-        if getattr(options, name) != getattr(Options, name):
-            command += [f"--{name}", f"{getattr(options, name):.9g}"]
+    command = command_of(PROG, options, "seeds", "kimg", "images")  # that gives these results, wherever its files are
     command += ["--", *given] if given else []
     markdown = page(results, shlex.join(command), picture.name, shown[0].seed)
     save_picture(picture, image)

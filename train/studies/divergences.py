@@ -28,7 +28,7 @@ from train.studies.divergences_picture import MARKED, draw
 from train.studies.divergences_table import Found, deviation, is_large, missed, summary
 from train.studies.normals import PAIRS, SHIFTS, shifted
 from train.studies.processes import in_processes
-from train.studies.study import opened
+from train.studies.study import opened, page_file
 
 PROG = "python -m train.studies.divergences"
 ALL_PAIRS = {**PAIRS, **{pair.name: pair for pair in map(shifted, SHIFTS)}}
@@ -83,9 +83,7 @@ class Result(NamedTuple):
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    text = options.page or options.out / "divergences.md"
-    if text.suffix != ".md" or text.is_dir():
-        raise UsageError(f"page={text} is not a Markdown file's name, such as objectives.md")
+    text = page_file(options.page, options.out / "divergences.md")
     names = chosen(options.only)
     tasks = [Task(name, pair) for pair in PAIRS for name in names]
     tasks += [Task(name, shifted(by).name) for by in SHIFTS for name in names if name in MARKED]

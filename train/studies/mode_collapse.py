@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 import torch
 
-from train.base.errors import UsageError, run_program
+from train.base.errors import run_program
 from train.base.files import write_atomically
 from train.base.values import Range, Runs, Seed
 from train.data.gaussians import MIXTURES, Mixture, Quality
@@ -23,7 +23,7 @@ from train.run.options import parse_options
 from train.studies.mixture_rows import TECHNIQUES
 from train.studies.processes import in_processes
 from train.studies.sheet import sheet
-from train.studies.study import flags, opened, spread, table
+from train.studies.study import chosen, flags, opened, spread, table
 
 PROG = "python -m train.studies.mode_collapse"
 
@@ -64,7 +64,7 @@ class Task(NamedTuple):
 
 def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
-    names = chosen(options.only)
+    names = chosen(options.only, TECHNIQUES)
     seeds = range(options.seed, options.seed + options.seeds)
     typed = {name: shlex.join(flags(TECHNIQUES[name])) for name in names}
     # Seed by seed: one that is interrupted has all techniques with fewer seeds.
@@ -114,14 +114,6 @@ def show(found: Mapping[Task, Quality], options: Options, seeds: Sequence[int]) 
     text = summary(found, seeds)
     write_atomically(options.out / "table.md", lambda out: out.write(f"{text}\n".encode()))
     print(text)
-
-
-def chosen(only: str) -> list[str]:
-    """The techniques asked for, in the table's order; UsageError for an unknown one."""
-    names = [name.strip() for name in only.split(";") if name.strip()]
-    if unknown := [name for name in names if name not in TECHNIQUES]:
-        raise UsageError(f"only: {unknown[0]!r} is not one of {'; '.join(TECHNIQUES)}")
-    return [name for name in TECHNIQUES if not names or name in names]
 
 
 def strip_file(folder: Path, task: Task) -> Path:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
@@ -25,7 +25,7 @@ from train.run.options import parse_options
 from train.run.record import read_run
 from train.studies.objective_rows import COMMON, ROWS, Row
 from train.studies.sheet import sheet
-from train.studies.study import flags, opened, spread, table
+from train.studies.study import chosen, command_of, flags, opened, page_file, spread, table
 from train.studies.trainings import METRICS, Planned, Scores, train_all
 
 PROG = "python -m train.studies.objectives"
@@ -78,10 +78,9 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     if not 0 < options.share <= 100:
         raise UsageError(f"share={options.share:g} is not a positive number up to 100")
-    text = options.page or options.out / "objectives.md"
-    if text.suffix != ".md" or text.is_dir():
-        raise UsageError(f"page={text} is not a Markdown file's name, such as objectives.md")
-    rows = chosen(options.only)
+    text = page_file(options.page, options.out / "objectives.md")
+    rows = {row.name: row for row in ROWS}
+    rows = {name: rows[name] for name in chosen(options.only, rows)}
     shared = {"images": options.images, "common": list(COMMON)}
     first = [task_of(row, 1, options) for row in rows.values()]
     with opened(options.out, shared, Task, Scores) as study:
@@ -104,14 +103,6 @@ def main(args: Sequence[str] | None = None) -> int:
         if not code and (found := study.found([*first, *again])):
             _write(text, found, rows, options)
     return code
-
-
-def chosen(only: str) -> dict[str, Row]:
-    """The rows asked for by name, in the table's order; UsageError for an unknown one."""
-    names, rows = [name.strip() for name in only.split(";") if name.strip()], {row.name: row for row in ROWS}
-    if unknown := [name for name in names if name not in rows]:
-        raise UsageError(f"only: {unknown[0]!r} is not one of {'; '.join(rows)}")
-    return {name: row for name, row in rows.items() if not names or name in names}
 
 
 def task_of(row: Row, seed: int, options: Options) -> Task:
@@ -163,10 +154,7 @@ def _write(text: Path, found: Mapping[Task, Scores], rows: Mapping[str, Row], op
 
 def page(rows: str, picture: str, scores: Scores, options: Options) -> str:
     """The whole page in Markdown."""
-    command: list[Any] = PROG.split()
-    for name in ("seeds", "best", "share", "images"):
-        if getattr(options, name) != getattr(Options, name):
-            command += [f"--{name}", f"{getattr(options, name):g}"]
+    command = command_of(PROG, options, "seeds", "best", "share", "images")
     return f"""# Every objective on glyphs
 
 Each objective trains networks of one size on glyphs at 16×16, for about two minutes of one core. This page is written

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, BinaryIO, Generic, TypeVar, get_type_hints
@@ -154,6 +154,29 @@ def _changed(config: Path, options: Mapping[str, Any]) -> str:
         if was != now:
             return f"{was}, not {now}"
     return ""
+
+
+def chosen(only: str, names: Collection[str]) -> list[str]:
+    """Those of ``names`` that the option ``only`` lists, separated by semicolons, in their order; all if it is empty.
+    UsageError for an unknown one."""
+    wanted = [name.strip() for name in only.split(";") if name.strip()]
+    if unknown := [name for name in wanted if name not in names]:
+        raise UsageError(f"only: {unknown[0]!r} is not one of {'; '.join(names)}")
+    return [name for name in names if not wanted or name in wanted]
+
+
+def page_file(page: Path | None, default: Path) -> Path:
+    """The file that the option ``page`` names; UsageError if it is none of Markdown."""
+    text = page or default
+    if text.suffix != ".md" or text.is_dir():
+        raise UsageError(f"page={text} is not a Markdown file's name, such as {default.name}")
+    return text
+
+
+def command_of(prog: str, options: Any, *names: str) -> list[str]:
+    """The words that start a program with those of its options that have another value than unless told."""
+    changed = {name: value for name in names if (value := getattr(options, name)) != getattr(type(options), name)}
+    return [*prog.split(), *(word for name, value in changed.items() for word in (f"--{name}", f"{value:.9g}"))]
 
 
 def table(rows: Sequence[Sequence[str]], names: int = 1, remarks: int = 0) -> str:
