@@ -11,11 +11,13 @@
 #   make clean                      removes what was built, the virtual environment too
 #
 # TORCH="torch==2.13.0" chooses the torch to install, PYTHON=python3.12 the interpreter, GAN_OPS_CUDA=0|1 the CUDA kernels.
+# WORKERS=4 chooses how many processes share the tests; WORKERS= runs them in one, as debugging needs.
 
 PYTHON ?= python3
 TORCH ?= torch>=2.11,<2.16
 OTHER_TORCH ?= torch==2.13.0
 EXTRAS ?= train,test,dev
+WORKERS ?= auto
 ARGS ?=
 
 BIN := .venv/bin
@@ -27,8 +29,9 @@ TEST_SOURCES := $(filter %.cpp %.cu %.h,$(wildcard tests/cuda_on_cpu/*.* tests/c
 train: build
 	$(BIN)/python -m train.pggan $(ARGS)
 
+# A process for each core, of one thread each: the tests are small, and most of their time is Python's.
 test: build
-	$(BIN)/python -m pytest $(ARGS)
+	$(if $(WORKERS),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(WORKERS),-n $(WORKERS) --dist=worksteal) $(ARGS)
 
 # In a copy of the checkout, since an extension loads in one torch only. Few packages, and the kernels for the CPU alone,
 # without the optimisations that take most of the compiler's time.
@@ -40,7 +43,7 @@ test-other:
 	rm -rf $(addprefix $(OTHER)/,csrc gan_ops/ops models train benchmarks tests)
 	tar --exclude=_C.* --exclude=__pycache__ -cf - $(COPIED) | tar -xf - -C $(OTHER)
 	CFLAGS=-O1 GAN_OPS_CUDA=0 $(MAKE) -C $(OTHER) test TORCH="$(OTHER_TORCH)" EXTRAS=small \
-		ARGS='tests/ops/test_contract.py tests/steps tests/train/test_train_dcgan.py tests/train/test_train_compiled.py \
+		WORKERS= ARGS='tests/ops/test_contract.py tests/steps tests/train/test_train_dcgan.py tests/train/test_train_compiled.py \
 		-k "test_contract or compile" $(ARGS)'
 
 lint: build
