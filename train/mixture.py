@@ -52,7 +52,7 @@ class MixtureConfig(Techniques):
     """Updates of G."""
     batch: Annotated[int, Range(2, 2**20)] = 256
     """Points in a step."""
-    lr: float = 0.001
+    lr: float = 0.003
     """Learning rate of G."""
     lr_decay: Share = 0.8
     """Last part of the run, over which the learning rates fall to 0 (1: all of it)."""
