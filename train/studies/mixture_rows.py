@@ -21,6 +21,9 @@ OLD: dict[str, Any] = {
 R1_R2 = "r1(gamma=0.1),r2(gamma=0.1)"
 """Penalties that let a critic rest, of a weight that fits data of unit variance in the plane."""
 
+STRONGER = "r1(gamma=0.5),r2(gamma=0.5)"
+"""Those for losses whose gradient does not fade as a critic grows."""
+
 # What each row changes of MixtureConfig's defaults. Values are the papers' where they fit networks of this size;
 # docs/mixture.md says where they do not.
 TECHNIQUES: dict[str, dict[str, Any]] = {
@@ -31,8 +34,8 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "packs of two": {"pack": 2, "penalty": R1_R2},
     "R1 and R2": {"penalty": R1_R2},
     "minimax": {"loss": "minimax", "penalty": R1_R2},
-    "f-GAN, KL": {"loss": "f(divergence=kl,trick=true)", "penalty": R1_R2},
-    "f-GAN, reverse KL": {"loss": "f(divergence=reverse-kl,trick=true)", "penalty": R1_R2},
+    "f-GAN, KL": {"loss": "f(divergence=kl,trick=true)", "penalty": STRONGER},
+    "f-GAN, reverse KL": {"loss": "f(divergence=reverse-kl,trick=true)", "penalty": STRONGER},
     "f-GAN, Pearson": {"loss": "f(divergence=pearson,trick=true)", "penalty": R1_R2},
     "f-GAN, Hellinger": {"loss": "f(divergence=hellinger,trick=true)", "penalty": R1_R2},
     "f-GAN, JS": {"loss": "f(divergence=js,trick=true)", "penalty": R1_R2},
@@ -40,14 +43,14 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "softmax": {"loss": "softmax"},
     "likelihood ratio": {"loss": "likelihood-ratio(family=exponential)", "penalty": R1_R2},
     "least squares": {"loss": "lsgan", "penalty": R1_R2},
-    "hinge": {"loss": "hinge", "penalty": "r1(gamma=0.5),r2(gamma=0.5)"},
+    "hinge": {"loss": "hinge", "penalty": STRONGER},
     "relativistic average": {"loss": "relativistic", "penalty": R1_R2},
     "R3GAN": {"loss": "r3gan(gamma=0.1)"},
     "GAN-QP": {"loss": "qp", "ttur": 2.0},
     "loss-sensitive": {"loss": "loss-sensitive(form=generalized,distance=0.1)", "penalty": R1_R2},
-    "DRAGAN": {"loss": "dragan(weight=1)"},
+    "DRAGAN": {"loss": "dragan(weight=1)", "lr": 0.001},
     "WGAN": {"loss": "wgan(clip=0.1)", "d_steps": 5, "optimizer": "rmsprop", "lr": 0.0005},
-    "WGAN-GP": {"loss": "wgan-gp", "d_steps": 5},
+    "WGAN-GP": {"loss": "wgan-gp", "d_steps": 5, "lr": 0.001},
     "WGAN-div": {"loss": "wgan-div"},
     "c-transform": {"loss": "c-transform"},
     "Fisher": {"loss": "fisher"},
