@@ -1,21 +1,18 @@
 // The bias_act family: checks, allocation, dispatch, and how its ops differentiate one another.
 #include "bias_act.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/ops/add.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
 
 #include <optional>
 #include <tuple>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 void check_options(double negative_slope, double gain, double scale) {
   // The derivative is told from the sign of the output, which these keep that of the input.
@@ -26,8 +23,7 @@ void check_options(double negative_slope, double gain, double scale) {
 
 // ---- Kernels' entry points ----
 
-Tensor bias_act(const Tensor& x_any, const std::optional<Tensor>& bias_any, double negative_slope, double gain,
-                double scale) {
+Tensor bias_act(const Tensor& x_any, const MaybeTensor& bias_any, double negative_slope, double gain, double scale) {
   check_feature_map(x_any, "x");
   check_options(negative_slope, gain, scale);
   const Tensor x = dense(x_any);
@@ -67,108 +63,57 @@ std::tuple<Tensor, Tensor> bias_act_backward(const Tensor& grad_any, const Tenso
 
 // ---- Derivatives ----
 
-auto bias_act_op() {
-  static const auto op = find_op<decltype(bias_act)>("gan_ops::bias_act");
-  return op;
-}
-auto bias_act_backward_op() {
-  static const auto op = find_op<decltype(bias_act_backward)>("gan_ops::bias_act_backward");
-  return op;
+constexpr Op<"bias_act", bias_act> op;
+constexpr Op<"bias_act_backward", bias_act_backward> backward_op;
+
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const auto [negative_slope, gain, scale, bias_type] = kept.options<double, double, double, int64_t>();
+  const bool with_bias = kept.wants(1);
+  auto [d_x, d_bias] = backward_op(grads[0], kept[0], with_bias, negative_slope, gain, scale);
+  if (!with_bias) return {d_x};
+  return {d_x, d_bias.to(static_cast<at::ScalarType>(bias_type))};
 }
 
-// d_x = g · φ′ is linear in g, and φ′ does not move with y, so y gets no gradient: not a tensor of zeros, which torch
-// would carry through all the layers below.
-struct Backward : torch::autograd::Function<Backward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& grad, const Tensor& y, bool with_bias,
-                               double negative_slope, double gain, double scale) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->save_for_backward({y});
-    ctx->set_materialize_grads(false);
-    ctx->saved_data["negative_slope"] = negative_slope;
-    ctx->saved_data["gain"] = gain;
-    ctx->saved_data["scale"] = scale;
-    auto [d_x, d_bias] = bias_act_backward_op().call(grad, y, with_bias, negative_slope, gain, scale);
-    return {d_x, d_bias};
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    const Tensor y = ctx->get_saved_variables()[0];
-    const double scale = ctx->saved_data["scale"].toDouble();
-    Tensor of_both = v[0];
-    double of_scale = scale;
-    if (v[1].defined() && v[1].sym_size(0) != 0) {
-      std::vector<int64_t> sizes(y.dim(), 1);
-      sizes[1] = -1;
-      // scale·v + v_bias, [C] → [N, C, *]: the bias's gradient lacks the scale that d_x has. Rounded once, and in range
-      // where float16 does not hold v_bias/scale.
-      const Tensor of_bias = v[1].reshape(sizes).expand_as(y);
-      of_both = (of_both.defined() ? at::add(of_bias, of_both, scale) : of_bias).to(y.scalar_type());
-      of_scale = 1;
-    }
-    if (!of_both.defined()) return variable_list(6);
-    auto d_grad = std::get<0>(bias_act_backward_op().call(of_both, y, /*with_bias=*/false,
-                                                          ctx->saved_data["negative_slope"].toDouble(),
-                                                          ctx->saved_data["gain"].toDouble(), of_scale));
-    return {d_grad, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const std::optional<Tensor>& bias, double negative_slope,
-                        double gain, double scale) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    const Tensor y = bias_act_op().call(x, bias, negative_slope, gain, scale);
-    ctx->save_for_backward({y});
-    ctx->saved_data["negative_slope"] = negative_slope;
-    ctx->saved_data["gain"] = gain;
-    ctx->saved_data["scale"] = scale;
-    if (bias) ctx->saved_data["bias_type"] = static_cast<int64_t>(bias->scalar_type());
+Tensor bias_act_autograd(const Tensor& x, const MaybeTensor& bias, double negative_slope, double gain, double scale) {
+  return recorded({x, bias}, derivative, [&](const Keep& keep) {
+    const Tensor y = op.below_autograd(x, bias, negative_slope, gain, scale);
+    keep({y}, negative_slope, gain, scale, static_cast<int64_t>((bias ? *bias : x).scalar_type()));
     return y;
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(5);
-    const auto type = ctx->saved_data.find("bias_type");  // without a bias there is no second edge to ask about
-    const bool with_bias = type != ctx->saved_data.end() && ctx->needs_input_grad(1);
-    auto [d_x, d_bias] = bias_act_backward_op().call(
-        grads[0], ctx->get_saved_variables()[0], with_bias, ctx->saved_data["negative_slope"].toDouble(),
-        ctx->saved_data["gain"].toDouble(), ctx->saved_data["scale"].toDouble());
-    if (with_bias) d_bias = d_bias.to(static_cast<at::ScalarType>(type->second.toInt()));
-    return {d_x, with_bias ? d_bias : Tensor(), Tensor(), Tensor(), Tensor()};
-  }
-};
-
-Tensor bias_act_autograd(const Tensor& x, const std::optional<Tensor>& bias, double negative_slope, double gain,
-                         double scale) {
-  if (records_gradient({x, bias.value_or(Tensor())})) return Forward::apply(x, bias, negative_slope, gain, scale);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return bias_act_op().call(x, bias, negative_slope, gain, scale);
+  });
 }
 
+Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
+  const auto [negative_slope, gain, scale] = kept.options<double, double, double>();
+  const Tensor& y = kept[0];
+  Tensor of_both = v[0];
+  double of_scale = scale;
+  if (v[1].defined() && v[1].sym_size(0) != 0) {
+    std::vector<int64_t> sizes(y.dim(), 1);
+    sizes[1] = -1;
+    // scale·v + v_bias, [C] → [N, C, *]: the bias's gradient lacks the scale that d_x has. Rounded once, and in range
+    // where float16 does not hold v_bias/scale.
+    const Tensor of_bias = v[1].reshape(sizes).expand_as(y);
+    of_both = (of_both.defined() ? at::add(of_bias, of_both, scale) : of_bias).to(y.scalar_type());
+    of_scale = 1;
+  }
+  if (!of_both.defined()) return {};
+  return {std::get<0>(backward_op(of_both, y, /*with_bias=*/false, negative_slope, gain, of_scale))};
+}
+
+// d_x = g · φ′ is linear in g, and φ′ does not move with y, so y is no input: it gets no gradient, not a tensor of
+// zeros, which torch would carry through all the layers below.
 std::tuple<Tensor, Tensor> bias_act_backward_autograd(const Tensor& grad, const Tensor& y, bool with_bias,
                                                       double negative_slope, double gain, double scale) {
-  if (records_gradient({grad})) {
-    auto outputs = Backward::apply(grad, y, with_bias, negative_slope, gain, scale);
-    return {outputs[0], outputs[1]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return bias_act_backward_op().call(grad, y, with_bias, negative_slope, gain, scale);
+  return recorded({grad}, derivative_of_backward, [&](const Keep& keep) {
+    keep({y}, negative_slope, gain, scale);
+    return backward_op.below_autograd(grad, y, with_bias, negative_slope, gain, scale);
+  });
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("bias_act", bias_act);
-  m.impl("bias_act_backward", bias_act_backward);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("bias_act", bias_act_autograd);
-  m.impl("bias_act_backward", bias_act_backward_autograd);
-}
+const Registration registrations[] = {
+    {op, bias_act_autograd},
+    {backward_op, bias_act_backward_autograd},
+};
 
 }  // namespace
 }  // namespace gan_ops

@@ -7,24 +7,21 @@
 //   weight_grad(g, x)             d_g = conv2d(x, v)               d_x = input_grad(g, v)
 // ATen's own double backward computes the weight's gradient as a convolution whose kernel is as large as the image,
 // which oneDNN and cuDNN have no fast path for; that costs a gradient penalty most of its time.
-#include <ATen/ATen.h>
 #include <ATen/autocast_mode.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/conv_transpose2d.h>
+#include <ATen/ops/convolution_backward.h>
+#include <ATen/ops/empty.h>
 
 #include <array>
 #include <optional>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
 
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-void check_arguments(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
+void check_arguments(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding) {
   TORCH_CHECK_VALUE(x.dim() == 4, "x must be [N, C, H, W], but its shape is ", x.sizes());
   TORCH_CHECK_VALUE(weight.dim() == 4, "weight must be [C_out, C_in, K, K], but its shape is ", weight.sizes());
   TORCH_CHECK_VALUE(x.size(1) == weight.size(1), "x has ", x.size(1), " channels, but weight takes ", weight.size(1));
@@ -67,7 +64,7 @@ Tensor stand_in(const std::array<int64_t, 4>& sizes, const Tensor& like) {
   return like.as_strided(sizes, strides, like.storage_offset());
 }
 
-Tensor conv2d(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
+Tensor conv2d(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding) {
   check_arguments(x, weight, bias, padding);
   return at::conv2d(x, weight, bias, /*stride=*/1, padding);
 }
@@ -101,125 +98,71 @@ Tensor conv2d_weight_grad(const Tensor& grad, const Tensor& x, int64_t padding) 
 
 // ---- Derivatives ----
 
-auto conv2d_op() {
-  static const auto op = find_op<decltype(conv2d)>("gan_ops::conv2d");
-  return op;
+constexpr Op<"conv2d", conv2d> op;
+constexpr Op<"conv2d_input_grad", conv2d_input_grad> input_grad_op;
+constexpr Op<"conv2d_weight_grad", conv2d_weight_grad> weight_grad_op;
+
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const auto [padding] = kept.options<int64_t>();
+  Tensors gradients(3);
+  if (kept.wants(0)) gradients[0] = input_grad_op(grads[0], kept[1], padding);
+  if (kept.wants(1)) gradients[1] = weight_grad_op(grads[0], kept[0], padding);
+  if (kept.wants(2)) gradients[2] = grads[0].sum({0, 2, 3});  // [N, C_out, H', W'] → [C_out]
+  return gradients;
 }
-auto conv2d_input_grad_op() {
-  static const auto op = find_op<decltype(conv2d_input_grad)>("gan_ops::conv2d_input_grad");
-  return op;
+
+Tensor conv2d_autograd(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding) {
+  return recorded({x, weight, bias}, derivative, [&](const Keep& keep) {
+    keep({x, weight}, padding);
+    return op.below_autograd(x, weight, bias, padding);
+  });
 }
-auto conv2d_weight_grad_op() {
-  static const auto op = find_op<decltype(conv2d_weight_grad)>("gan_ops::conv2d_weight_grad");
-  return op;
-}
 
-struct InputGrad : torch::autograd::Function<InputGrad> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& weight, int64_t padding) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({grad, weight});
-    ctx->saved_data["padding"] = padding;
-    return conv2d_input_grad_op().call(grad, weight, padding);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    if (!v[0].defined()) return variable_list(3);
-    const auto saved = ctx->get_saved_variables();
-    const int64_t padding = ctx->saved_data["padding"].toInt();
-    Tensor d_grad, d_weight;
-    if (ctx->needs_input_grad(0)) d_grad = conv2d_op().call(v[0], saved[1], std::nullopt, padding);
-    if (ctx->needs_input_grad(1)) d_weight = conv2d_weight_grad_op().call(saved[0], v[0], padding);
-    return {d_grad, d_weight, Tensor()};
-  }
-};
-
-struct WeightGrad : torch::autograd::Function<WeightGrad> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, int64_t padding) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({grad, x});
-    ctx->saved_data["padding"] = padding;
-    return conv2d_weight_grad_op().call(grad, x, padding);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    if (!v[0].defined()) return variable_list(3);
-    const auto saved = ctx->get_saved_variables();
-    const int64_t padding = ctx->saved_data["padding"].toInt();
-    Tensor d_grad, d_x;
-    if (ctx->needs_input_grad(0)) d_grad = conv2d_op().call(saved[1], v[0], std::nullopt, padding);
-    if (ctx->needs_input_grad(1)) d_x = conv2d_input_grad_op().call(saved[0], v[0], padding);
-    return {d_grad, d_x, Tensor()};
-  }
-};
-
-struct Convolution : torch::autograd::Function<Convolution> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
-                        int64_t padding) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({x, weight});
-    ctx->saved_data["padding"] = padding;
-    ctx->saved_data["has_bias"] = bias.has_value();
-    return conv2d_op().call(x, weight, bias, padding);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(4);
-    const auto saved = ctx->get_saved_variables();
-    const int64_t padding = ctx->saved_data["padding"].toInt();
-    Tensor d_x, d_weight, d_bias;
-    if (ctx->needs_input_grad(0)) d_x = conv2d_input_grad_op().call(grads[0], saved[1], padding);
-    if (ctx->needs_input_grad(1)) d_weight = conv2d_weight_grad_op().call(grads[0], saved[0], padding);
-    const bool has_bias = ctx->saved_data["has_bias"].toBool();  // without one there is no third edge to ask about
-    if (has_bias && ctx->needs_input_grad(2)) d_bias = grads[0].sum({0, 2, 3});  // [N, C_out, H', W'] → [C_out]
-    return {d_x, d_weight, d_bias, Tensor()};
-  }
-};
-
-Tensor conv2d_autograd(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
-  if (records_gradient({x, weight, bias.value_or(Tensor())})) return Convolution::apply(x, weight, bias, padding);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return conv2d_op().call(x, weight, bias, padding);
+Tensors derivative_of_input_grad(const Kept& kept, const Tensors& v) {
+  const auto [padding] = kept.options<int64_t>();
+  Tensors gradients(2);
+  if (kept.wants(0)) gradients[0] = op(v[0], kept[1], std::nullopt, padding);
+  if (kept.wants(1)) gradients[1] = weight_grad_op(kept[0], v[0], padding);
+  return gradients;
 }
 
 Tensor conv2d_input_grad_autograd(const Tensor& grad, const Tensor& weight, int64_t padding) {
-  if (records_gradient({grad, weight})) return InputGrad::apply(grad, weight, padding);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return conv2d_input_grad_op().call(grad, weight, padding);
+  return recorded({grad, weight}, derivative_of_input_grad, [&](const Keep& keep) {
+    keep({grad, weight}, padding);
+    return input_grad_op.below_autograd(grad, weight, padding);
+  });
+}
+
+Tensors derivative_of_weight_grad(const Kept& kept, const Tensors& v) {
+  const auto [padding] = kept.options<int64_t>();
+  Tensors gradients(2);
+  if (kept.wants(0)) gradients[0] = op(kept[1], v[0], std::nullopt, padding);
+  if (kept.wants(1)) gradients[1] = input_grad_op(kept[0], v[0], padding);
+  return gradients;
 }
 
 Tensor conv2d_weight_grad_autograd(const Tensor& grad, const Tensor& x, int64_t padding) {
-  if (records_gradient({grad, x})) return WeightGrad::apply(grad, x, padding);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return conv2d_weight_grad_op().call(grad, x, padding);
+  return recorded({grad, x}, derivative_of_weight_grad, [&](const Keep& keep) {
+    keep({grad, x}, padding);
+    return weight_grad_op.below_autograd(grad, x, padding);
+  });
 }
 
 // ---- Autocast: as torch's own convolution, in the narrow type ----
 
 template <c10::DispatchKey key, c10::DeviceType device>
-Tensor conv2d_autocast(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, int64_t padding) {
+Tensor conv2d_autocast(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding) {
   const c10::impl::ExcludeDispatchKeyGuard guard(key);
   const auto type = at::autocast::get_autocast_dtype(device);
-  return conv2d_op().call(at::autocast::cached_cast(type, x, device), at::autocast::cached_cast(type, weight, device),
-                          at::autocast::cached_cast(type, bias, device), padding);
+  return op(at::autocast::cached_cast(type, x, device), at::autocast::cached_cast(type, weight, device),
+            at::autocast::cached_cast(type, bias, device), padding);
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("conv2d", conv2d);
-  m.impl("conv2d_input_grad", conv2d_input_grad);
-  m.impl("conv2d_weight_grad", conv2d_weight_grad);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("conv2d", conv2d_autograd);
-  m.impl("conv2d_input_grad", conv2d_input_grad_autograd);
-  m.impl("conv2d_weight_grad", conv2d_weight_grad_autograd);
-}
+const Registration registrations[] = {
+    {op, conv2d_autograd},
+    {input_grad_op, conv2d_input_grad_autograd},
+    {weight_grad_op, conv2d_weight_grad_autograd},
+};
 TORCH_LIBRARY_IMPL(gan_ops, AutocastCPU, m) {
   m.impl("conv2d", conv2d_autocast<c10::DispatchKey::AutocastCPU, c10::kCPU>);
 }

@@ -1,22 +1,20 @@
 // The fade_in family: checks, allocation, dispatch, and how its two ops differentiate one another.
 #include "fade_in.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/upsample_nearest2d.h>
 
 #include <array>
 #include <optional>
 #include <tuple>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 // ---- Kernels' entry points ----
 
@@ -42,7 +40,7 @@ struct Fraction {
   Tensor on_device;  // undefined for a number
   double number;
 
-  Fraction(const std::optional<Tensor>& fraction, double given_number, const Tensor& images) : number(given_number) {
+  Fraction(const MaybeTensor& fraction, double given_number, const Tensor& images) : number(given_number) {
     if (!fraction) return;
     dtype_of(*fraction, "fraction");
     TORCH_CHECK_VALUE(fraction->dim() == 0, "fraction must be a number or a 0-d tensor, but its shape is ",
@@ -55,7 +53,7 @@ struct Fraction {
   const void* pointer() const { return on_device.defined() ? on_device.const_data_ptr() : nullptr; }
 };
 
-Tensor fade_in(const Tensor& new_any, const Tensor& old_any, const std::optional<Tensor>& fraction_any, double number) {
+Tensor fade_in(const Tensor& new_any, const Tensor& old_any, const MaybeTensor& fraction_any, double number) {
   check_even_image(new_any, "new");
   check_matches(old_any, "old", half_sizes(new_any), new_any.scalar_type(), new_any.device());
   const Tensor fresh = dense(new_any), old = dense_like(old_any, fresh);
@@ -69,8 +67,8 @@ Tensor fade_in(const Tensor& new_any, const Tensor& old_any, const std::optional
 }
 
 /// Returns d_new and d_old, in channels_last or contiguous.
-std::tuple<Tensor, Tensor> fade_in_backward(const Tensor& grad_any, const std::optional<Tensor>& fraction_any,
-                                            double number, bool channels_last) {
+std::tuple<Tensor, Tensor> fade_in_backward(const Tensor& grad_any, const MaybeTensor& fraction_any, double number,
+                                            bool channels_last) {
   check_even_image(grad_any, "grad");
   const auto format = channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
   const Tensor grad = grad_any.contiguous(format);
@@ -86,109 +84,57 @@ std::tuple<Tensor, Tensor> fade_in_backward(const Tensor& grad_any, const std::o
 
 // ---- Derivatives ----
 
-auto fade_in_op() {
-  static const auto op = find_op<decltype(fade_in)>("gan_ops::fade_in");
-  return op;
-}
-auto fade_in_backward_op() {
-  static const auto op = find_op<decltype(fade_in_backward)>("gan_ops::fade_in_backward");
-  return op;
-}
+constexpr Op<"fade_in", fade_in> op;
+constexpr Op<"fade_in_backward", fade_in_backward> backward_op;
 
-void save_fraction(AutogradContext* ctx, const std::optional<Tensor>& fraction, double number) {
-  ctx->set_materialize_grads(false);
-  ctx->save_for_backward({fraction.value_or(Tensor())});
-  ctx->saved_data["number"] = number;
-}
-std::optional<Tensor> saved_fraction(AutogradContext* ctx) {
-  return if_defined(ctx->get_saved_variables()[0]);
-}
-
-struct Backward : torch::autograd::Function<Backward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& grad, const std::optional<Tensor>& fraction,
-                               double number, bool channels_last) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    save_fraction(ctx, fraction, number);
-    auto [d_new, d_old] = fade_in_backward_op().call(grad, fraction, number, channels_last);
-    return {d_new, d_old};
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    const auto fraction = saved_fraction(ctx);
-    const double number = ctx->saved_data["number"].toDouble();
-    variable_list d(4);
-    if (v[0].defined() && v[1].defined()) {
-      d[0] = fade_in_op().call(v[0], v[1], fraction, number);
-    } else if (v[0].defined() || v[1].defined()) {
-      const Tensor& present = v[0].defined() ? v[0] : v[1];
-      const auto type = accumulate_type(present);
-      const Tensor share =
-          fraction ? fraction->to(present.device(), type) : at::scalar_tensor(number, present.options().dtype(type));
-      const Tensor wide = present.to(type);
-      const Tensor part =
-          v[0].defined() ? wide * (1 - share)
-                         : at::upsample_nearest2d_symint(wide, {2 * wide.sym_size(2), 2 * wide.sym_size(3)}) * share;
-      d[0] = part.to(present.scalar_type());
-    }
-    return d;
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& fresh, const Tensor& old,
-                        const std::optional<Tensor>& fraction, double number) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    save_fraction(ctx, fraction, number);
-    const Tensor out = fade_in_op().call(fresh, old, fraction, number);
-    ctx->saved_data["channels_last"] = is_channels_last(out);
-    return out;
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(4);
-    auto [d_new, d_old] = fade_in_backward_op().call(
-        grads[0], saved_fraction(ctx), ctx->saved_data["number"].toDouble(), ctx->saved_data["channels_last"].toBool());
-    return {d_new, d_old, Tensor(), Tensor()};
-  }
-};
-
-void check_constant(const std::optional<Tensor>& fraction) {
+void check_constant(const MaybeTensor& fraction) {
   TORCH_CHECK_NOT_IMPLEMENTED(!fraction || !fraction->requires_grad(),
                               "the kernels of fade_in have no derivative to the fraction: gan_ops.fade_in runs its "
                               "definition for one that requires a gradient");
 }
 
-Tensor fade_in_autograd(const Tensor& fresh, const Tensor& old, const std::optional<Tensor>& fraction, double number) {
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const auto [number, channels_last] = kept.options<double, bool>();
+  return as_list(backward_op(grads[0], if_defined(kept[0]), number, channels_last));
+}
+
+Tensor fade_in_autograd(const Tensor& fresh, const Tensor& old, const MaybeTensor& fraction, double number) {
   check_constant(fraction);
-  if (records_gradient({fresh, old})) return Forward::apply(fresh, old, fraction, number);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return fade_in_op().call(fresh, old, fraction, number);
+  return recorded({fresh, old}, derivative, [&](const Keep& keep) {
+    const Tensor out = op.below_autograd(fresh, old, fraction, number);
+    keep({fraction}, number, is_channels_last(out));
+    return out;
+  });
 }
 
-std::tuple<Tensor, Tensor> fade_in_backward_autograd(const Tensor& grad, const std::optional<Tensor>& fraction,
-                                                     double number, bool channels_last) {
+Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
+  const MaybeTensor fraction = if_defined(kept[0]);
+  const auto [number] = kept.options<double>();
+  if (v[0].defined() && v[1].defined()) return {op(v[0], v[1], fraction, number)};
+  const Tensor& present = v[0].defined() ? v[0] : v[1];
+  const auto type = accumulate_type(present);
+  const Tensor share =
+      fraction ? fraction->to(present.device(), type) : at::scalar_tensor(number, present.options().dtype(type));
+  const Tensor wide = present.to(type);
+  const Tensor part = v[0].defined()
+                          ? wide * (1 - share)
+                          : at::upsample_nearest2d_symint(wide, {2 * wide.sym_size(2), 2 * wide.sym_size(3)}) * share;
+  return {part.to(present.scalar_type())};
+}
+
+std::tuple<Tensor, Tensor> fade_in_backward_autograd(const Tensor& grad, const MaybeTensor& fraction, double number,
+                                                     bool channels_last) {
   check_constant(fraction);
-  if (records_gradient({grad})) {
-    auto outputs = Backward::apply(grad, fraction, number, channels_last);
-    return {outputs[0], outputs[1]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return fade_in_backward_op().call(grad, fraction, number, channels_last);
+  return recorded({grad}, derivative_of_backward, [&](const Keep& keep) {
+    keep({fraction}, number);
+    return backward_op.below_autograd(grad, fraction, number, channels_last);
+  });
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("fade_in", fade_in);
-  m.impl("fade_in_backward", fade_in_backward);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("fade_in", fade_in_autograd);
-  m.impl("fade_in_backward", fade_in_backward_autograd);
-}
+const Registration registrations[] = {
+    {op, fade_in_autograd},
+    {backward_op, fade_in_backward_autograd},
+};
 
 }  // namespace
 }  // namespace gan_ops

@@ -1,21 +1,18 @@
 // The gradient_penalty family: checks, allocation, dispatch, and how its ops differentiate one another.
 #include "gradient_penalty.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full_like.h>
 
 #include <numeric>
 #include <tuple>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 void check_arguments(const Tensor& x, double target) {
   check_samples(x, "gradient");
@@ -83,92 +80,46 @@ std::tuple<Tensor, Tensor> gradient_penalty_double_backward(const Tensor& v_any,
 
 // ---- Derivatives ----
 
-auto gradient_penalty_op() {
-  static const auto op = find_op<decltype(gradient_penalty)>("gan_ops::gradient_penalty");
-  return op;
-}
-auto gradient_penalty_backward_op() {
-  static const auto op = find_op<decltype(gradient_penalty_backward)>("gan_ops::gradient_penalty_backward");
-  return op;
-}
-auto gradient_penalty_double_backward_op() {
-  static const auto op =
-      find_op<decltype(gradient_penalty_double_backward)>("gan_ops::gradient_penalty_double_backward");
-  return op;
-}
-
-/// The options that all three ops share, kept for the next derivative.
-void save_options(AutogradContext* ctx, double target, bool one_sided) {
-  ctx->saved_data["target"] = target;
-  ctx->saved_data["one_sided"] = one_sided;
-}
-std::tuple<double, bool> saved_options(AutogradContext* ctx) {
-  return {ctx->saved_data["target"].toDouble(), ctx->saved_data["one_sided"].toBool()};
-}
+constexpr Op<"gradient_penalty", gradient_penalty> op;
+constexpr Op<"gradient_penalty_backward", gradient_penalty_backward> backward_op;
+constexpr Op<"gradient_penalty_double_backward", gradient_penalty_double_backward> double_backward_op;
 
 // In the ops that take it, norm is the value that the forward pass kept for x, not a variable of its own: the
 // derivative to x counts the norm's dependence on x.
-struct Backward : torch::autograd::Function<Backward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, const Tensor& norm, double target,
-                        bool one_sided) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({grad, x, norm});
-    save_options(ctx, target, one_sided);
-    return gradient_penalty_backward_op().call(grad, x, norm, target, one_sided);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    if (!v[0].defined()) return variable_list(5);
-    const auto saved = ctx->get_saved_variables();
-    const auto [target, one_sided] = saved_options(ctx);
-    auto [d_grad, d_x] =
-        gradient_penalty_double_backward_op().call(v[0], saved[0], saved[1], saved[2], target, one_sided);
-    return {d_grad, d_x, Tensor(), Tensor(), Tensor()};
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, double target, bool one_sided) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    auto [penalty, norm] = gradient_penalty_op().call(x, target, one_sided);
-    ctx->save_for_backward({x, norm});
-    save_options(ctx, target, one_sided);
-    ctx->mark_non_differentiable({norm});
-    return {penalty, norm};
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(3);
-    const auto saved = ctx->get_saved_variables();
-    const auto [target, one_sided] = saved_options(ctx);
-    return {gradient_penalty_backward_op().call(grads[0], saved[0], saved[1], target, one_sided), Tensor(), Tensor()};
-  }
-};
-
-std::tuple<Tensor, Tensor> gradient_penalty_autograd(const Tensor& x, double target, bool one_sided) {
-  if (records_gradient({x})) {
-    auto outputs = Forward::apply(x, target, one_sided);
-    return {outputs[0], outputs[1]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return gradient_penalty_op().call(x, target, one_sided);
-}
-
 void check_constant(const Tensor& norm) {
   TORCH_CHECK_VALUE(!norm.requires_grad(),
                     "norm must be the value that gradient_penalty returned, which has no gradient");
 }
 
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const auto [target, one_sided] = kept.options<double, bool>();
+  return {backward_op(grads[0], kept[0], kept[1], target, one_sided)};
+}
+
+std::tuple<Tensor, Tensor> gradient_penalty_autograd(const Tensor& x, double target, bool one_sided) {
+  return recorded({x}, derivative, [&](const Keep& keep) {
+    auto [penalty, norm] = op.below_autograd(x, target, one_sided);
+    keep({x, norm}, target, one_sided);
+    keep.constants({norm});
+    return std::tuple(penalty, norm);
+  });
+}
+
+Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
+  const auto [target, one_sided] = kept.options<double, bool>();
+  return as_list(double_backward_op(v[0], kept[0], kept[1], kept[2], target, one_sided));
+}
+
 Tensor gradient_penalty_backward_autograd(const Tensor& grad, const Tensor& x, const Tensor& norm, double target,
                                           bool one_sided) {
   check_constant(norm);
-  if (records_gradient({grad, x})) return Backward::apply(grad, x, norm, target, one_sided);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return gradient_penalty_backward_op().call(grad, x, norm, target, one_sided);
+  return recorded({grad, x}, derivative_of_backward, [&](const Keep& keep) {
+    keep({grad, x, norm}, target, one_sided);
+    return backward_op.below_autograd(grad, x, norm, target, one_sided);
+  });
 }
 
-// Third and higher derivatives are rare: there the formula in torch's own ops takes the kernel's place, and torch
-// differentiates it. In float64 neither squares of float32 nor quotients by a norm leave the range.
+// In float64 neither squares of float32 nor quotients by a norm leave the range.
 std::tuple<Tensor, Tensor> double_backward_formula(const Tensor& v, const Tensor& grad, const Tensor& x, double target,
                                                    bool one_sided) {
   std::vector<int64_t> axes(x.dim() - 1), column(x.dim(), 1);
@@ -200,27 +151,14 @@ std::tuple<Tensor, Tensor> gradient_penalty_double_backward_autograd(const Tenso
                                                                      bool one_sided) {
   check_constant(norm);
   if (records_gradient({v, grad, x})) return double_backward_formula(v, grad, x, target, one_sided);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return gradient_penalty_double_backward_op().call(v, grad, x, norm, target, one_sided);
+  return double_backward_op.below_autograd(v, grad, x, norm, target, one_sided);
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("gradient_penalty", gradient_penalty);
-  m.impl("gradient_penalty_backward", gradient_penalty_backward);
-  m.impl("gradient_penalty_double_backward", gradient_penalty_double_backward);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("gradient_penalty", gradient_penalty_autograd);
-  m.impl("gradient_penalty_backward", gradient_penalty_backward_autograd);
-  m.impl("gradient_penalty_double_backward", gradient_penalty_double_backward_autograd);
-}
+const Registration registrations[] = {
+    {op, gradient_penalty_autograd},
+    {backward_op, gradient_penalty_backward_autograd},
+    {double_backward_op, gradient_penalty_double_backward_autograd},
+};
 
 }  // namespace
 }  // namespace gan_ops

@@ -1,9 +1,9 @@
 // The historical family: checks, allocation, dispatch, and how its ops differentiate one another.
 #include "historical.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 #include <algorithm>
 #include <optional>
@@ -11,21 +11,16 @@
 #include <tuple>
 #include <vector>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
 
-using at::Tensor;
 using at::TensorList;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 std::string place(const char* list, size_t i) {
   return std::string(list) + "[" + std::to_string(i) + "]";
 }
-
-using MaybeTensor = std::optional<Tensor>;
 
 void check_step(const Tensor& step, const Tensor& parameter) {
   TORCH_CHECK_VALUE(step.dim() == 0, "step must be a number or a 0-d tensor, but its shape is ", step.sizes());
@@ -130,7 +125,7 @@ class Groups {
   }
 
   std::vector<Part> parts_;
-  std::vector<Tensor> held_;
+  Tensors held_;
   int64_t chunks_ = 0;
 };
 
@@ -145,8 +140,8 @@ Groups make_groups(TensorList parameters, TensorList averages, TensorList v, Ten
   return groups;
 }
 
-variable_list empty_gradients(TensorList parameters) {
-  variable_list gradients;
+Tensors empty_gradients(TensorList parameters) {
+  Tensors gradients;
   gradients.reserve(parameters.size());
   for (const Tensor& parameter : parameters) gradients.push_back(at::empty_like(parameter));
   return gradients;
@@ -183,14 +178,14 @@ void check_grad(const Tensor& grad, TensorList parameters) {
   check_matches(grad, "grad", {}, distance_type(parameters), parameters[0].device());
 }
 
-std::vector<Tensor> historical_distance_backward(const Tensor& grad_any, TensorList parameters, TensorList averages,
-                                                 const Tensor& step_any) {
+Tensors historical_distance_backward(const Tensor& grad_any, TensorList parameters, TensorList averages,
+                                     const Tensor& step_any) {
   check_lists(parameters, averages);
   check_step(step_any, parameters[0]);
   check_grad(grad_any, parameters);
   const StepOnDevice at_step(step_any);
   const Tensor grad = grad_any.to(at::kDouble);
-  variable_list gradients = empty_gradients(parameters);
+  Tensors gradients = empty_gradients(parameters);
   const Groups groups = make_groups(parameters, averages, {}, gradients);
   groups.for_each(at_step.step, [&](const HistoricalGroup& group, int64_t, const Tensor& like) {
     run_kernel(HistoricalBackwardArgs{group, grad.const_data_ptr<double>()}, like);
@@ -198,9 +193,9 @@ std::vector<Tensor> historical_distance_backward(const Tensor& grad_any, TensorL
   return gradients;
 }
 
-std::tuple<Tensor, std::vector<Tensor>> historical_distance_double_backward(TensorList v, const Tensor& grad_any,
-                                                                            TensorList parameters, TensorList averages,
-                                                                            const Tensor& step_any) {
+std::tuple<Tensor, Tensors> historical_distance_double_backward(TensorList v, const Tensor& grad_any,
+                                                                TensorList parameters, TensorList averages,
+                                                                const Tensor& step_any) {
   check_lists(parameters, averages);
   check_step(step_any, parameters[0]);
   check_grad(grad_any, parameters);
@@ -210,7 +205,7 @@ std::tuple<Tensor, std::vector<Tensor>> historical_distance_double_backward(Tens
     check_matches(v[i], "each of v", parameters[i].sizes(), parameters[i].scalar_type(), parameters[i].device());
   const StepOnDevice at_step(step_any);
   const Tensor grad = grad_any.to(at::kDouble);
-  variable_list gradients = empty_gradients(parameters);
+  Tensors gradients = empty_gradients(parameters);
   const Groups groups = make_groups(parameters, averages, v, gradients);
   Tensor partial = float64_scratch(grad, groups.chunks());
   groups.for_each(at_step.step, [&](const HistoricalGroup& group, int64_t before, const Tensor& like) {
@@ -230,7 +225,7 @@ void historical_update_(TensorList parameters, TensorList averages, const MaybeT
     TORCH_CHECK_VALUE(number >= 1, "step must be at least 1, but is ", number);
   const StepOnDevice at_step = step_any ? StepOnDevice(*step_any) : StepOnDevice(number);
   Groups groups(parameters.size());
-  variable_list moved;  // the averages, those with gaps as copies without
+  Tensors moved;  // the averages, those with gaps as copies without
   moved.reserve(parameters.size());
   for (size_t i = 0; i < parameters.size(); ++i) {
     moved.push_back(without_gaps(averages[i]));
@@ -245,23 +240,10 @@ void historical_update_(TensorList parameters, TensorList averages, const MaybeT
 
 // ---- Derivatives ----
 
-auto historical_distance_op() {
-  static const auto op = find_op<decltype(historical_distance)>("gan_ops::historical_distance");
-  return op;
-}
-auto historical_distance_backward_op() {
-  static const auto op = find_op<decltype(historical_distance_backward)>("gan_ops::historical_distance_backward");
-  return op;
-}
-auto historical_distance_double_backward_op() {
-  static const auto op =
-      find_op<decltype(historical_distance_double_backward)>("gan_ops::historical_distance_double_backward");
-  return op;
-}
-auto historical_update_op() {
-  static const auto op = find_op<decltype(historical_update_)>("gan_ops::historical_update_");
-  return op;
-}
+constexpr Op<"historical_distance", historical_distance> op;
+constexpr Op<"historical_distance_backward", historical_distance_backward> backward_op;
+constexpr Op<"historical_distance_double_backward", historical_distance_double_backward> double_backward_op;
+constexpr Op<"historical_update_", historical_update_> update_op;
 
 // Averages and step are constants: state, which moves by historical_update_ alone.
 
@@ -274,14 +256,8 @@ void check_constant(TensorList averages, const MaybeTensor& step) {
   TORCH_CHECK_VALUE(!step || !step->requires_grad(), "step must not require a gradient: it is a constant");
 }
 
-bool records_gradient(TensorList tensors) {
-  for (const Tensor& tensor : tensors)
-    if (is_differentiated(tensor)) return true;
-  return false;
-}
-
-variable_list joined(TensorList parameters, TensorList averages, const Tensor& step) {
-  variable_list all(parameters.begin(), parameters.end());
+Tensors joined(TensorList parameters, TensorList averages, const Tensor& step) {
+  Tensors all(parameters.begin(), parameters.end());
   all.insert(all.end(), averages.begin(), averages.end());
   all.push_back(step);
   return all;
@@ -289,12 +265,12 @@ variable_list joined(TensorList parameters, TensorList averages, const Tensor& s
 
 /// What `joined` put together, for those places of the lists that `counts` says yes to.
 struct Selection {
-  variable_list parameters, averages;
+  Tensors parameters, averages;
   std::vector<size_t> places;
   Tensor step;
 
   template <class Counts>
-  Selection(const variable_list& saved, size_t offset, const Counts& counts) : step(saved.back()) {
+  Selection(const Tensors& saved, size_t offset, const Counts& counts) : step(saved.back()) {
     const size_t count = (saved.size() - offset - 1) / 2;
     for (size_t i = 0; i < count; ++i)
       if (counts(i)) {
@@ -305,75 +281,53 @@ struct Selection {
   }
 };
 
-struct Backward : torch::autograd::Function<Backward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& grad, TensorList parameters, TensorList averages,
-                               const Tensor& step) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    variable_list saved = joined(parameters, averages, step);
-    saved.insert(saved.begin(), grad);
-    ctx->save_for_backward(saved);
-    return historical_distance_backward_op().call(grad, parameters, averages, step);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    const variable_list saved = ctx->get_saved_variables();
-    const Selection of(saved, 1, [&](size_t i) { return v[i].defined(); });
-    variable_list out(saved.size());
-    if (of.places.empty()) return out;
-    variable_list cotangents;
-    for (const size_t i : of.places) cotangents.push_back(v[i]);
-    auto [d_grad, gradients] =
-        historical_distance_double_backward_op().call(cotangents, saved[0], of.parameters, of.averages, of.step);
-    out[0] = d_grad;
-    for (size_t k = 0; k < gradients.size(); ++k) out[1 + of.places[k]] = gradients[k];
-    return out;
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, TensorList parameters, TensorList averages, const Tensor& step) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward(joined(parameters, averages, step));
-    return historical_distance_op().call(parameters, averages, step);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    variable_list out(saved.size());
-    if (!grads[0].defined()) return out;
-    const Selection of(saved, 0, [&](size_t i) { return ctx->needs_input_grad(i); });
-    if (of.places.empty()) return out;
-    // Among the rest, none may be of the type that made the distance float64.
-    const Tensor grad = grads[0].to(distance_type(of.parameters));
-    const auto gradients = historical_distance_backward_op().call(grad, of.parameters, of.averages, of.step);
-    for (size_t k = 0; k < gradients.size(); ++k) out[of.places[k]] = gradients[k];
-    return out;
-  }
-};
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const Selection of(kept.tensors(), 0, [&](size_t i) { return kept.wants(i); });
+  Tensors out(kept.tensors().size());
+  if (of.places.empty()) return {};
+  // Among the rest, none may be of the type that made the distance float64.
+  const Tensor grad = grads[0].to(distance_type(of.parameters));
+  const auto gradients = backward_op(grad, of.parameters, of.averages, of.step);
+  for (size_t k = 0; k < gradients.size(); ++k) out[of.places[k]] = gradients[k];
+  return out;
+}
 
 Tensor historical_distance_autograd(TensorList parameters, TensorList averages, const Tensor& step) {
   check_constant(averages, step);
-  if (records_gradient(parameters)) return Forward::apply(parameters, averages, step);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return historical_distance_op().call(parameters, averages, step);
+  return recorded(parameters, derivative, [&](const Keep& keep) {
+    keep(joined(parameters, averages, step));
+    return op.below_autograd(parameters, averages, step);
+  });
 }
 
-std::vector<Tensor> historical_distance_backward_autograd(const Tensor& grad, TensorList parameters,
-                                                          TensorList averages, const Tensor& step) {
+Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
+  const Selection of(kept.tensors(), 1, [&](size_t i) { return v[i].defined(); });
+  Tensors out(kept.tensors().size()), cotangents;
+  for (const size_t i : of.places) cotangents.push_back(v[i]);
+  auto [d_grad, gradients] = double_backward_op(cotangents, kept[0], of.parameters, of.averages, of.step);
+  out[0] = d_grad;
+  for (size_t k = 0; k < gradients.size(); ++k) out[1 + of.places[k]] = gradients[k];
+  return out;
+}
+
+Tensors historical_distance_backward_autograd(const Tensor& grad, TensorList parameters, TensorList averages,
+                                              const Tensor& step) {
   check_constant(averages, step);
-  if (records_gradient(parameters) || records_gradient({grad}))
-    return Backward::apply(grad, parameters, averages, step);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return historical_distance_backward_op().call(grad, parameters, averages, step);
+  Tensors inputs{grad};
+  inputs.insert(inputs.end(), parameters.begin(), parameters.end());
+  return recorded(TensorList(inputs), derivative_of_backward, [&](const Keep& keep) {
+    Tensors saved = joined(parameters, averages, step);
+    saved.insert(saved.begin(), grad);
+    keep(saved);
+    return backward_op.below_autograd(grad, parameters, averages, step);
+  });
 }
 
-// Third and higher derivatives are rare: there the formula in torch's own ops takes the kernel's place, and torch
-// differentiates it.
-std::tuple<Tensor, std::vector<Tensor>> double_backward_formula(TensorList v, const Tensor& grad, TensorList parameters,
-                                                                TensorList averages, const Tensor& step) {
+std::tuple<Tensor, Tensors> double_backward_formula(TensorList v, const Tensor& grad, TensorList parameters,
+                                                    TensorList averages, const Tensor& step) {
   const Tensor wide_step = step.to(grad.options()), k = 1 - wide_step.reciprocal(), slope = 2 * k * k;
   Tensor d_grad;
-  variable_list gradients;
+  Tensors gradients;
   for (size_t i = 0; i < parameters.size(); ++i) {
     const auto type = accumulate_type(parameters[i]);
     const Tensor gap = (parameters[i].to(type) - averages[i].to(type)).masked_fill(wide_step == 1, 0);
@@ -384,51 +338,33 @@ std::tuple<Tensor, std::vector<Tensor>> double_backward_formula(TensorList v, co
   return {slope * d_grad, gradients};
 }
 
-std::tuple<Tensor, std::vector<Tensor>> historical_distance_double_backward_autograd(TensorList v, const Tensor& grad,
-                                                                                     TensorList parameters,
-                                                                                     TensorList averages,
-                                                                                     const Tensor& step) {
+std::tuple<Tensor, Tensors> historical_distance_double_backward_autograd(TensorList v, const Tensor& grad,
+                                                                         TensorList parameters, TensorList averages,
+                                                                         const Tensor& step) {
   check_constant(averages, step);
   if (records_gradient(v) || records_gradient(parameters) || records_gradient({grad}))
     return double_backward_formula(v, grad, parameters, averages, step);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return historical_distance_double_backward_op().call(v, grad, parameters, averages, step);
+  return double_backward_op.below_autograd(v, grad, parameters, averages, step);
 }
 
 void historical_update_autograd(TensorList parameters, TensorList averages, const MaybeTensor& step, double number) {
   check_constant(averages, step);
   const at::AutoDispatchBelowAutograd guard;
-  historical_update_op().call(parameters, averages, step, number);
+  update_op(parameters, averages, step, number);
 }
 
 /// Under a key that inference mode keeps: a graph that has saved an average must notice there too.
 void historical_update_in_place(TensorList parameters, TensorList averages, const MaybeTensor& step, double number) {
-  {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    historical_update_op().call(parameters, averages, step, number);
-  }
+  update_op.below_autograd(parameters, averages, step, number);
   for (const Tensor& average : averages) average.unsafeGetTensorImpl()->bump_version();
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("historical_distance", historical_distance);
-  m.impl("historical_distance_backward", historical_distance_backward);
-  m.impl("historical_distance_double_backward", historical_distance_double_backward);
-  m.impl("historical_update_", historical_update_);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("historical_distance", historical_distance_autograd);
-  m.impl("historical_distance_backward", historical_distance_backward_autograd);
-  m.impl("historical_distance_double_backward", historical_distance_double_backward_autograd);
-  m.impl("historical_update_", historical_update_autograd);
-}
+const Registration registrations[] = {
+    {op, historical_distance_autograd},
+    {backward_op, historical_distance_backward_autograd},
+    {double_backward_op, historical_distance_double_backward_autograd},
+    {update_op, historical_update_autograd},
+};
 TORCH_LIBRARY_IMPL(gan_ops, ADInplaceOrView, m) {
   m.impl("historical_update_", historical_update_in_place);
 }

@@ -1,15 +1,12 @@
 // laplacian_patches: checks and allocation; it has a kernel for CPUs alone. It measures and has no derivative.
 #include "laplacian_patches.h"
 
-#include <ATen/ATen.h>
-#include <torch/library.h>
+#include <ATen/ops/empty.h>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
-
-using at::Tensor;
 
 void check_arguments(const Tensor& images, const Tensor& places) {
   TORCH_CHECK_VALUE(images.dim() == 4 && images.size(1) >= 1 && images.size(2) == images.size(3) &&
@@ -50,11 +47,11 @@ std::tuple<Tensor, Tensor> laplacian_patches_on_cpu(const Tensor& images, const 
   return {descriptors, smaller};
 }
 
+constexpr Op<"laplacian_patches", laplacian_patches_on_cpu> op;
+
 std::tuple<Tensor, Tensor> laplacian_patches_autograd(const Tensor& images, const Tensor& places, bool differences) {
   TORCH_CHECK_NOT_IMPLEMENTED(!records_gradient({images}), "laplacian_patches has no derivative: detach its arguments");
-  static const auto op = find_op<decltype(laplacian_patches_autograd)>("gan_ops::laplacian_patches");
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return op.call(images, places, differences);
+  return op.below_autograd(images, places, differences);
 }
 
 TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {

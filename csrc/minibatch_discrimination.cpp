@@ -1,21 +1,16 @@
 // The minibatch_discrimination family: checks, allocation, dispatch, and how its ops differentiate one another.
 #include "minibatch_discrimination.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 #include <tuple>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 void check_features(const Tensor& m) {
   TORCH_CHECK_VALUE(m.dim() == 3 && m.size(1) >= 1 && m.size(2) >= 1,
@@ -92,105 +87,50 @@ std::tuple<Tensor, Tensor> minibatch_discrimination_double_backward(const Tensor
 
 // ---- Derivatives ----
 
-auto minibatch_discrimination_op() {
-  static const auto op = find_op<decltype(minibatch_discrimination)>("gan_ops::minibatch_discrimination");
-  return op;
-}
-auto minibatch_discrimination_backward_op() {
-  static const auto op =
-      find_op<decltype(minibatch_discrimination_backward)>("gan_ops::minibatch_discrimination_backward");
-  return op;
-}
-auto minibatch_discrimination_double_backward_op() {
-  static const auto op =
-      find_op<decltype(minibatch_discrimination_double_backward)>("gan_ops::minibatch_discrimination_double_backward");
-  return op;
-}
+constexpr Op<"minibatch_discrimination", minibatch_discrimination> op;
+constexpr Op<"minibatch_discrimination_backward", minibatch_discrimination_backward> backward_op;
+constexpr Op<"minibatch_discrimination_double_backward", minibatch_discrimination_double_backward> double_backward_op;
 
-struct Backward : torch::autograd::Function<Backward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& m) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({grad, m});
-    return minibatch_discrimination_backward_op().call(grad, m);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    if (!v[0].defined()) return variable_list(2);
-    const auto saved = ctx->get_saved_variables();
-    auto [d_grad, d_m] = minibatch_discrimination_double_backward_op().call(v[0], saved[0], saved[1]);
-    return {d_grad, d_m};
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& m, bool include_self) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({m});
-    return minibatch_discrimination_op().call(m, include_self);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(2);
-    return {minibatch_discrimination_backward_op().call(grads[0], ctx->get_saved_variables()[0]), Tensor()};
-  }
-};
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  return {backward_op(grads[0], kept[0])};
+}
 
 Tensor minibatch_discrimination_autograd(const Tensor& m, bool include_self) {
-  if (records_gradient({m})) return Forward::apply(m, include_self);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return minibatch_discrimination_op().call(m, include_self);
+  return recorded({m}, derivative, [&](const Keep& keep) {
+    keep({m});
+    return op.below_autograd(m, include_self);
+  });
+}
+
+Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
+  return as_list(double_backward_op(v[0], kept[0], kept[1]));
 }
 
 Tensor minibatch_discrimination_backward_autograd(const Tensor& grad, const Tensor& m) {
-  if (records_gradient({grad, m})) return Backward::apply(grad, m);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return minibatch_discrimination_backward_op().call(grad, m);
+  return recorded({grad, m}, derivative_of_backward, [&](const Keep& keep) {
+    keep({grad, m});
+    return backward_op.below_autograd(grad, m);
+  });
 }
 
 /// The derivative of the double backward: there is none, since torch's own ops would need N·N·B·C numbers for it.
-struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& v, const Tensor& grad, const Tensor& m) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    auto [d_grad, d_m] = minibatch_discrimination_double_backward_op().call(v, grad, m);
-    return {d_grad, d_m};
-  }
-  static variable_list backward(AutogradContext*, const variable_list& grads) {
-    for (const Tensor& grad : grads)
-      TORCH_CHECK_NOT_IMPLEMENTED(!grad.defined(),
-                                  "minibatch_discrimination has no third derivative, because it would need N·N·B·C "
-                                  "numbers; gan_ops.use_reference() has it, at that price");
-    return variable_list(3);
-  }
-};
+Tensors derivative_of_double_backward(const Kept&, const Tensors&) {
+  TORCH_CHECK_NOT_IMPLEMENTED(false,
+                              "minibatch_discrimination has no third derivative, because it would need N·N·B·C "
+                              "numbers; gan_ops.use_reference() has it, at that price");
+}
 
 std::tuple<Tensor, Tensor> minibatch_discrimination_double_backward_autograd(const Tensor& v, const Tensor& grad,
                                                                              const Tensor& m) {
-  if (records_gradient({v, grad, m})) {
-    auto outputs = DoubleBackward::apply(v, grad, m);
-    return {outputs[0], outputs[1]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return minibatch_discrimination_double_backward_op().call(v, grad, m);
+  return recorded({v, grad, m}, derivative_of_double_backward,
+                  [&](const Keep&) { return double_backward_op.below_autograd(v, grad, m); });
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("minibatch_discrimination", minibatch_discrimination);
-  m.impl("minibatch_discrimination_backward", minibatch_discrimination_backward);
-  m.impl("minibatch_discrimination_double_backward", minibatch_discrimination_double_backward);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("minibatch_discrimination", minibatch_discrimination_autograd);
-  m.impl("minibatch_discrimination_backward", minibatch_discrimination_backward_autograd);
-  m.impl("minibatch_discrimination_double_backward", minibatch_discrimination_double_backward_autograd);
-}
+const Registration registrations[] = {
+    {op, minibatch_discrimination_autograd},
+    {backward_op, minibatch_discrimination_backward_autograd},
+    {double_backward_op, minibatch_discrimination_double_backward_autograd},
+};
 
 }  // namespace
 }  // namespace gan_ops

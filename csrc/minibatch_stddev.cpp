@@ -1,22 +1,20 @@
 // The minibatch_stddev family: checks, allocation, dispatch, and how its ops differentiate one another.
 #include "minibatch_stddev.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 #include <algorithm>
 #include <optional>
 #include <tuple>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
 
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 using GroupSize = std::optional<int64_t>;  // none: the whole batch
 
 void check_arguments(const Tensor& x, GroupSize group_size, int64_t num_channels, double eps) {
@@ -101,81 +99,36 @@ std::tuple<Tensor, Tensor> minibatch_stddev_double_backward(const Tensor& v_any,
 
 // ---- Derivatives ----
 
-auto minibatch_stddev_op() {
-  static const auto op = find_op<decltype(minibatch_stddev)>("gan_ops::minibatch_stddev");
-  return op;
-}
-auto minibatch_stddev_backward_op() {
-  static const auto op = find_op<decltype(minibatch_stddev_backward)>("gan_ops::minibatch_stddev_backward");
-  return op;
-}
-auto minibatch_stddev_double_backward_op() {
-  static const auto op =
-      find_op<decltype(minibatch_stddev_double_backward)>("gan_ops::minibatch_stddev_double_backward");
-  return op;
-}
+constexpr Op<"minibatch_stddev", minibatch_stddev> op;
+constexpr Op<"minibatch_stddev_backward", minibatch_stddev_backward> backward_op;
+constexpr Op<"minibatch_stddev_double_backward", minibatch_stddev_double_backward> double_backward_op;
 
-/// The options that all three ops share, kept for the next derivative.
-void save_options(AutogradContext* ctx, GroupSize group_size, int64_t num_channels, double eps) {
-  ctx->saved_data["group_size"] = group_size;
-  ctx->saved_data["num_channels"] = num_channels;
-  ctx->saved_data["eps"] = eps;
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const auto [group_size, num_channels, eps] = kept.options<GroupSize, int64_t, double>();
+  return {backward_op(grads[0], kept[0], group_size, num_channels, eps)};
 }
-std::tuple<GroupSize, int64_t, double> saved_options(AutogradContext* ctx) {
-  return {ctx->saved_data["group_size"].toOptional<int64_t>(), ctx->saved_data["num_channels"].toInt(),
-          ctx->saved_data["eps"].toDouble()};
-}
-
-struct Backward : torch::autograd::Function<Backward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, GroupSize group_size,
-                        int64_t num_channels, double eps) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({grad, x});
-    save_options(ctx, group_size, num_channels, eps);
-    return minibatch_stddev_backward_op().call(grad, x, group_size, num_channels, eps);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    if (!v[0].defined()) return variable_list(5);
-    const auto saved = ctx->get_saved_variables();
-    const auto [group_size, num_channels, eps] = saved_options(ctx);
-    auto [d_grad, d_x] =
-        minibatch_stddev_double_backward_op().call(v[0], saved[0], saved[1], group_size, num_channels, eps);
-    return {d_grad, d_x, Tensor(), Tensor(), Tensor()};
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, GroupSize group_size, int64_t num_channels, double eps) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({x});
-    save_options(ctx, group_size, num_channels, eps);
-    return minibatch_stddev_op().call(x, group_size, num_channels, eps);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(4);
-    const auto [group_size, num_channels, eps] = saved_options(ctx);
-    return {minibatch_stddev_backward_op().call(grads[0], ctx->get_saved_variables()[0], group_size, num_channels, eps),
-            Tensor(), Tensor(), Tensor()};
-  }
-};
 
 Tensor minibatch_stddev_autograd(const Tensor& x, GroupSize group_size, int64_t num_channels, double eps) {
-  if (records_gradient({x})) return Forward::apply(x, group_size, num_channels, eps);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return minibatch_stddev_op().call(x, group_size, num_channels, eps);
+  return recorded({x}, derivative, [&](const Keep& keep) {
+    keep({x}, group_size, num_channels, eps);
+    return op.below_autograd(x, group_size, num_channels, eps);
+  });
+}
+
+Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
+  const auto [group_size, num_channels, eps] = kept.options<GroupSize, int64_t, double>();
+  return as_list(double_backward_op(v[0], kept[0], kept[1], group_size, num_channels, eps));
 }
 
 Tensor minibatch_stddev_backward_autograd(const Tensor& grad, const Tensor& x, GroupSize group_size,
                                           int64_t num_channels, double eps) {
-  if (records_gradient({grad, x})) return Backward::apply(grad, x, group_size, num_channels, eps);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return minibatch_stddev_backward_op().call(grad, x, group_size, num_channels, eps);
+  return recorded({grad, x}, derivative_of_backward, [&](const Keep& keep) {
+    keep({grad, x}, group_size, num_channels, eps);
+    return backward_op.below_autograd(grad, x, group_size, num_channels, eps);
+  });
 }
 
-// Third and higher derivatives are rare: there the formula in torch's own ops takes the kernel's place, and torch
-// differentiates it. Sizes are symbolic, since compilers trace this with unknown ones.
+// Sizes are symbolic, since compilers trace this with unknown ones.
 std::tuple<Tensor, Tensor> double_backward_formula(const Tensor& v, const Tensor& grad, const Tensor& x,
                                                    GroupSize group_size, int64_t num_channels, double eps) {
   const c10::SymInt batch = x.sym_size(0), group = group_size ? batch.min(*group_size) : batch;
@@ -207,27 +160,14 @@ std::tuple<Tensor, Tensor> minibatch_stddev_double_backward_autograd(const Tenso
                                                                      int64_t num_channels, double eps) {
   if (records_gradient({v, grad, x}) && x.sym_size(0) != 0)
     return double_backward_formula(v, grad, x, group_size, num_channels, eps);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return minibatch_stddev_double_backward_op().call(v, grad, x, group_size, num_channels, eps);
+  return double_backward_op.below_autograd(v, grad, x, group_size, num_channels, eps);
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("minibatch_stddev", minibatch_stddev);
-  m.impl("minibatch_stddev_backward", minibatch_stddev_backward);
-  m.impl("minibatch_stddev_double_backward", minibatch_stddev_double_backward);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("minibatch_stddev", minibatch_stddev_autograd);
-  m.impl("minibatch_stddev_backward", minibatch_stddev_backward_autograd);
-  m.impl("minibatch_stddev_double_backward", minibatch_stddev_double_backward_autograd);
-}
+const Registration registrations[] = {
+    {op, minibatch_stddev_autograd},
+    {backward_op, minibatch_stddev_backward_autograd},
+    {double_backward_op, minibatch_stddev_double_backward_autograd},
+};
 
 }  // namespace
 }  // namespace gan_ops

@@ -1,23 +1,18 @@
 // The pair_distances family: checks, allocation, dispatch, and how its ops differentiate one another.
 #include "pair_distances.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <optional>
 #include <string>
 #include <tuple>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-using Optional = std::optional<Tensor>;
 
 PairMetric metric_of(c10::string_view metric) {
   if (metric == "l1") return PairMetric::l1;
@@ -45,7 +40,7 @@ void check_pairs(const Tensor& tensor, const char* name, const Tensor& x, const 
 }
 
 /// The root that l2's derivatives divide by; the other metrics have no use for it.
-Tensor check_distance(const Optional& distance, PairMetric metric, const Tensor& x, const Tensor& y) {
+Tensor check_distance(const MaybeTensor& distance, PairMetric metric, const Tensor& x, const Tensor& y) {
   if (metric != PairMetric::l2) return Tensor();
   TORCH_CHECK_VALUE(distance.has_value(), "distance must be what pair_distances returned, but is None");
   check_pairs(*distance, "distance", x, y);
@@ -97,7 +92,7 @@ Tensor pair_distances(const Tensor& x_any, const Tensor& y_any, c10::string_view
 }
 
 std::tuple<Tensor, Tensor> pair_distances_backward(const Tensor& grad_any, const Tensor& x_any, const Tensor& y_any,
-                                                   const Optional& distance_any, c10::string_view metric_name,
+                                                   const MaybeTensor& distance_any, c10::string_view metric_name,
                                                    bool with_x, bool with_y) {
   const PairMetric metric = check_arguments(x_any, y_any, metric_name);
   check_pairs(grad_any, "grad", x_any, y_any);
@@ -115,7 +110,7 @@ std::tuple<Tensor, Tensor> pair_distances_backward(const Tensor& grad_any, const
 
 std::tuple<Tensor, Tensor, Tensor> pair_distances_double_backward(const Tensor& v_x_any, const Tensor& v_y_any,
                                                                   const Tensor& grad_any, const Tensor& x_any,
-                                                                  const Tensor& y_any, const Optional& distance_any,
+                                                                  const Tensor& y_any, const MaybeTensor& distance_any,
                                                                   c10::string_view metric_name) {
   const PairMetric metric = check_arguments(x_any, y_any, metric_name);
   check_pairs(grad_any, "grad", x_any, y_any);
@@ -139,141 +134,77 @@ std::tuple<Tensor, Tensor, Tensor> pair_distances_double_backward(const Tensor& 
 
 // ---- Derivatives ----
 
-auto pair_distances_op() {
-  static const auto op = find_op<decltype(pair_distances)>("gan_ops::pair_distances");
-  return op;
-}
-auto pair_distances_backward_op() {
-  static const auto op = find_op<decltype(pair_distances_backward)>("gan_ops::pair_distances_backward");
-  return op;
-}
-auto pair_distances_double_backward_op() {
-  static const auto op = find_op<decltype(pair_distances_double_backward)>("gan_ops::pair_distances_double_backward");
-  return op;
-}
-
-Tensor if_wanted(const Tensor& gradient, bool wanted) {
-  return wanted ? gradient : Tensor();
-}
+constexpr Op<"pair_distances", pair_distances> op;
+constexpr Op<"pair_distances_backward", pair_distances_backward> backward_op;
+constexpr Op<"pair_distances_double_backward", pair_distances_double_backward> double_backward_op;
 
 // The distance that derivatives take is the value that forward returned, not a variable of its own: derivatives to x
 // and y count its dependence on them.
-struct Backward : torch::autograd::Function<Backward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, const Tensor& y,
-                               const Optional& distance, c10::string_view metric, bool with_x, bool with_y) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({grad, x, y, distance.value_or(Tensor())});
-    ctx->saved_data["metric"] = std::string(metric);
-    auto [d_x, d_y] = pair_distances_backward_op().call(grad, x, y, distance, metric, with_x, with_y);
-    return {d_x, d_y};
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    if (!v[0].defined() && !v[1].defined()) return variable_list(7);
-    const auto saved = ctx->get_saved_variables();
-    const Tensor &grad = saved[0], &x = saved[1], &y = saved[2];
-    const std::string metric = ctx->saved_data["metric"].toStringRef();
-    const auto or_zeros = [](const Tensor& of, const Tensor& like) {
-      return of.defined() && of.sizes() == like.sizes() ? of : at::zeros_like(like);
-    };
-    auto [d_grad, d_x, d_y] = pair_distances_double_backward_op().call(or_zeros(v[0], x), or_zeros(v[1], y), grad, x, y,
-                                                                       if_defined(saved[3]), metric);
-    const bool curved = metric != "l1";
-    return {d_grad, if_wanted(d_x, curved), if_wanted(d_y, curved), Tensor(), Tensor(), Tensor(), Tensor()};
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& y, c10::string_view metric) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    const Tensor distance = pair_distances_op().call(x, y, metric);
-    ctx->save_for_backward({x, y, metric == "l2" ? distance : Tensor()});
-    ctx->saved_data["metric"] = std::string(metric);
-    return distance;
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(3);
-    const auto saved = ctx->get_saved_variables();
-    const std::string metric = ctx->saved_data["metric"].toStringRef();
-    const bool with_x = ctx->needs_input_grad(0), with_y = ctx->needs_input_grad(1);
-    const Optional distance = saved[2].defined() ? Optional(saved[2].detach()) : std::nullopt;
-    auto [d_x, d_y] = pair_distances_backward_op().call(grads[0], saved[0], saved[1], distance, metric, with_x, with_y);
-    return {if_wanted(d_x, with_x), if_wanted(d_y, with_y), Tensor()};
-  }
-};
-
-Tensor pair_distances_autograd(const Tensor& x, const Tensor& y, c10::string_view metric) {
-  if (records_gradient({x, y})) return Forward::apply(x, y, metric);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return pair_distances_op().call(x, y, metric);
-}
-
-void check_constant(const Optional& distance) {
+void check_constant(const MaybeTensor& distance) {
   TORCH_CHECK_VALUE(!distance.has_value() || !is_differentiated(*distance),
                     "distance must be the value that pair_distances returned, detached");
 }
 
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const auto [metric] = kept.options<std::string>();
+  const bool with_x = kept.wants(0), with_y = kept.wants(1);
+  const MaybeTensor distance = kept[2].defined() ? MaybeTensor(kept[2].detach()) : std::nullopt;
+  auto [d_x, d_y] = backward_op(grads[0], kept[0], kept[1], distance, metric, with_x, with_y);
+  return {with_x ? d_x : Tensor(), with_y ? d_y : Tensor()};
+}
+
+Tensor pair_distances_autograd(const Tensor& x, const Tensor& y, c10::string_view metric) {
+  return recorded({x, y}, derivative, [&](const Keep& keep) {
+    const Tensor distance = op.below_autograd(x, y, metric);
+    keep({x, y, metric == "l2" ? distance : Tensor()}, std::string(metric));
+    return distance;
+  });
+}
+
+Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
+  const Tensor &grad = kept[0], &x = kept[1], &y = kept[2];
+  const auto [metric] = kept.options<std::string>();
+  const auto or_zeros = [](const Tensor& of, const Tensor& like) {
+    return of.defined() && of.sizes() == like.sizes() ? of : at::zeros_like(like);
+  };
+  auto [d_grad, d_x, d_y] =
+      double_backward_op(or_zeros(v[0], x), or_zeros(v[1], y), grad, x, y, if_defined(kept[3]), metric);
+  if (metric == "l1") return {d_grad};
+  return {d_grad, d_x, d_y};
+}
+
 std::tuple<Tensor, Tensor> pair_distances_backward_autograd(const Tensor& grad, const Tensor& x, const Tensor& y,
-                                                            const Optional& distance, c10::string_view metric,
+                                                            const MaybeTensor& distance, c10::string_view metric,
                                                             bool with_x, bool with_y) {
   check_constant(distance);
-  if (records_gradient({grad, x, y})) {
-    auto outputs = Backward::apply(grad, x, y, distance, metric, with_x, with_y);
-    return {outputs[0], outputs[1]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return pair_distances_backward_op().call(grad, x, y, distance, metric, with_x, with_y);
+  return recorded({grad, x, y}, derivative_of_backward, [&](const Keep& keep) {
+    keep({grad, x, y, distance}, std::string(metric));
+    return backward_op.below_autograd(grad, x, y, distance, metric, with_x, with_y);
+  });
 }
 
 /// The derivative of the double backward: there is none, since torch's own ops would need N·M·D numbers for it.
-struct DoubleBackward : torch::autograd::Function<DoubleBackward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& v_x, const Tensor& v_y, const Tensor& grad,
-                               const Tensor& x, const Tensor& y, const Optional& distance, c10::string_view metric) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    auto [d_grad, d_x, d_y] = pair_distances_double_backward_op().call(v_x, v_y, grad, x, y, distance, metric);
-    return {d_grad, d_x, d_y};
-  }
-  static variable_list backward(AutogradContext*, const variable_list& grads) {
-    for (const Tensor& grad : grads)
-      TORCH_CHECK_NOT_IMPLEMENTED(!grad.defined(),
-                                  "pair_distances has no third derivative, because it would need N·M·D numbers; "
-                                  "gan_ops.use_reference() has it, at that price");
-    return variable_list(7);
-  }
-};
+Tensors derivative_of_double_backward(const Kept&, const Tensors&) {
+  TORCH_CHECK_NOT_IMPLEMENTED(false,
+                              "pair_distances has no third derivative, because it would need N·M·D "
+                              "numbers; gan_ops.use_reference() has it, at that price");
+}
 
 std::tuple<Tensor, Tensor, Tensor> pair_distances_double_backward_autograd(const Tensor& v_x, const Tensor& v_y,
                                                                            const Tensor& grad, const Tensor& x,
-                                                                           const Tensor& y, const Optional& distance,
+                                                                           const Tensor& y, const MaybeTensor& distance,
                                                                            c10::string_view metric) {
   check_constant(distance);
-  if (records_gradient({v_x, v_y, grad, x, y})) {
-    auto outputs = DoubleBackward::apply(v_x, v_y, grad, x, y, distance, metric);
-    return {outputs[0], outputs[1], outputs[2]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return pair_distances_double_backward_op().call(v_x, v_y, grad, x, y, distance, metric);
+  return recorded({v_x, v_y, grad, x, y}, derivative_of_double_backward, [&](const Keep&) {
+    return double_backward_op.below_autograd(v_x, v_y, grad, x, y, distance, metric);
+  });
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("pair_distances", pair_distances);
-  m.impl("pair_distances_backward", pair_distances_backward);
-  m.impl("pair_distances_double_backward", pair_distances_double_backward);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("pair_distances", pair_distances_autograd);
-  m.impl("pair_distances_backward", pair_distances_backward_autograd);
-  m.impl("pair_distances_double_backward", pair_distances_double_backward_autograd);
-}
+const Registration registrations[] = {
+    {op, pair_distances_autograd},
+    {backward_op, pair_distances_backward_autograd},
+    {double_backward_op, pair_distances_double_backward_autograd},
+};
 
 }  // namespace
 }  // namespace gan_ops

@@ -1,21 +1,16 @@
 // The pixel_norm family: checks, allocation, dispatch, and how its ops differentiate one another.
 #include "pixel_norm.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 
 #include <tuple>
 
-#include "common.h"
+#include "op.h"
 #include "pixel_norm_formula.h"
 
 namespace gan_ops {
 namespace {
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 // ---- Kernels' entry points ----
 
@@ -66,106 +61,57 @@ std::tuple<Tensor, Tensor> pixel_norm_double_backward(const Tensor& v_any, const
 
 // ---- Derivatives ----
 
-auto pixel_norm_op() {
-  static const auto op = find_op<decltype(pixel_norm)>("gan_ops::pixel_norm");
-  return op;
-}
-auto pixel_norm_backward_op() {
-  static const auto op = find_op<decltype(pixel_norm_backward)>("gan_ops::pixel_norm_backward");
-  return op;
-}
-auto pixel_norm_double_backward_op() {
-  static const auto op = find_op<decltype(pixel_norm_double_backward)>("gan_ops::pixel_norm_double_backward");
-  return op;
-}
+constexpr Op<"pixel_norm", pixel_norm> op;
+constexpr Op<"pixel_norm_backward", pixel_norm_backward> backward_op;
+constexpr Op<"pixel_norm_double_backward", pixel_norm_double_backward> double_backward_op;
 
 // In the ops that take it, r is the value that the forward pass kept for x and eps, not a variable of its own: the
 // derivative to x counts r's dependence on x.
-struct Backward : torch::autograd::Function<Backward> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, const Tensor& r, double eps) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({grad, x, r});
-    ctx->saved_data["eps"] = eps;
-    return pixel_norm_backward_op().call(grad, x, r, eps);
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& v) {
-    if (!v[0].defined()) return variable_list(4);
-    const auto saved = ctx->get_saved_variables();
-    auto [d_grad, d_x] =
-        pixel_norm_double_backward_op().call(v[0], saved[0], saved[1], saved[2], ctx->saved_data["eps"].toDouble());
-    return {d_grad, d_x, Tensor(), Tensor()};
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, double eps) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    auto [y, r] = pixel_norm_op().call(x, eps);
-    ctx->save_for_backward({x, r});
-    ctx->saved_data["eps"] = eps;
-    ctx->mark_non_differentiable({r});
-    return {y, r};
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(2);
-    const auto saved = ctx->get_saved_variables();
-    return {pixel_norm_backward_op().call(grads[0], saved[0], saved[1], ctx->saved_data["eps"].toDouble()), Tensor()};
-  }
-};
-
-std::tuple<Tensor, Tensor> pixel_norm_autograd(const Tensor& x, double eps) {
-  if (records_gradient({x})) {
-    auto outputs = Forward::apply(x, eps);
-    return {outputs[0], outputs[1]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return pixel_norm_op().call(x, eps);
-}
-
 void check_constant(const Tensor& r) {
   TORCH_CHECK_VALUE(!r.requires_grad(), "r must be the value that pixel_norm returned, which has no gradient");
 }
 
-Tensor pixel_norm_backward_autograd(const Tensor& grad, const Tensor& x, const Tensor& r, double eps) {
-  check_constant(r);
-  if (records_gradient({grad, x})) return Backward::apply(grad, x, r, eps);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return pixel_norm_backward_op().call(grad, x, r, eps);
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const auto [eps] = kept.options<double>();
+  return {backward_op(grads[0], kept[0], kept[1], eps)};
 }
 
-// Third and higher derivatives are rare: there the formula in torch's own ops takes the kernel's place, and torch
-// differentiates it.
+std::tuple<Tensor, Tensor> pixel_norm_autograd(const Tensor& x, double eps) {
+  return recorded({x}, derivative, [&](const Keep& keep) {
+    auto [y, r] = op.below_autograd(x, eps);
+    keep({x, r}, eps);
+    keep.constants({r});
+    return std::tuple(y, r);
+  });
+}
+
+Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
+  const auto [eps] = kept.options<double>();
+  return as_list(double_backward_op(v[0], kept[0], kept[1], kept[2], eps));
+}
+
+Tensor pixel_norm_backward_autograd(const Tensor& grad, const Tensor& x, const Tensor& r, double eps) {
+  check_constant(r);
+  return recorded({grad, x}, derivative_of_backward, [&](const Keep& keep) {
+    keep({grad, x, r}, eps);
+    return backward_op.below_autograd(grad, x, r, eps);
+  });
+}
+
 std::tuple<Tensor, Tensor> pixel_norm_double_backward_autograd(const Tensor& v, const Tensor& grad, const Tensor& x,
                                                                const Tensor& r, double eps) {
   check_constant(r);
-  if (!records_gradient({v, grad, x})) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    return pixel_norm_double_backward_op().call(v, grad, x, r, eps);
-  }
+  if (!records_gradient({v, grad, x})) return double_backward_op.below_autograd(v, grad, x, r, eps);
   const auto type = accumulate_type(x);
   auto [d_grad, d_x] = pixel_norm_double_backward_formula(v.to(type), grad.to(type), x.to(type), eps);
   return {d_grad.to(x.scalar_type()), d_x.to(x.scalar_type())};
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("pixel_norm", pixel_norm);
-  m.impl("pixel_norm_backward", pixel_norm_backward);
-  m.impl("pixel_norm_double_backward", pixel_norm_double_backward);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("pixel_norm", pixel_norm_autograd);
-  m.impl("pixel_norm_backward", pixel_norm_backward_autograd);
-  m.impl("pixel_norm_double_backward", pixel_norm_double_backward_autograd);
-}
+const Registration registrations[] = {
+    {op, pixel_norm_autograd},
+    {backward_op, pixel_norm_backward_autograd},
+    {double_backward_op, pixel_norm_double_backward_autograd},
+};
 
 }  // namespace
 }  // namespace gan_ops

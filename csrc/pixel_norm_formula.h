@@ -1,7 +1,8 @@
 // Pixel norm's double backward in torch's own ops, for derivatives beyond it: rare, and torch differentiates them.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/rsqrt.h>
 
 #include <tuple>
 

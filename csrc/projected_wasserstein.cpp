@@ -1,15 +1,12 @@
 // projected_wasserstein: checks and allocation; it has a kernel for CPUs alone. It measures and has no derivative.
 #include "projected_wasserstein.h"
 
-#include <ATen/ATen.h>
-#include <torch/library.h>
+#include <ATen/ops/empty.h>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
-
-using at::Tensor;
 
 void check_arguments(const Tensor& a, const Tensor& b, const Tensor& rays, std::optional<int64_t> channels) {
   TORCH_CHECK_VALUE(a.dim() == 2 && a.size(0) >= 1, "a must be [count, size] with at least one row, but its shape is ",
@@ -40,13 +37,13 @@ Tensor projected_wasserstein_on_cpu(const Tensor& a, const Tensor& b, const Tens
   return distance;
 }
 
+constexpr Op<"projected_wasserstein", projected_wasserstein_on_cpu> op;
+
 Tensor projected_wasserstein_autograd(const Tensor& a, const Tensor& b, const Tensor& rays,
                                       std::optional<int64_t> channels) {
   TORCH_CHECK_NOT_IMPLEMENTED(!records_gradient({a, b, rays}),
                               "projected_wasserstein has no derivative: detach its arguments");
-  static const auto op = find_op<decltype(projected_wasserstein_autograd)>("gan_ops::projected_wasserstein");
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return op.call(a, b, rays, channels);
+  return op.below_autograd(a, b, rays, channels);
 }
 
 TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {

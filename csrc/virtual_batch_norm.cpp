@@ -1,22 +1,23 @@
 // The virtual_batch_norm family: checks, allocation, dispatch, and how its ops differentiate one another.
 #include "virtual_batch_norm.h"
 
-#include <ATen/ATen.h>
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/library.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <optional>
 #include <tuple>
 
-#include "common.h"
+#include "op.h"
 
 namespace gan_ops {
 namespace {
 
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-using MaybeTensor = std::optional<Tensor>;
 using FiveTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 // ---- Arguments ----
@@ -203,23 +204,15 @@ FiveTensors virtual_batch_norm_double_backward(const MaybeTensor& v_any, const M
 
 // ---- Derivatives ----
 
-auto virtual_batch_norm_op() {
-  static const auto op = find_op<decltype(virtual_batch_norm)>("gan_ops::virtual_batch_norm");
-  return op;
-}
-auto virtual_batch_norm_backward_op() {
-  static const auto op = find_op<decltype(virtual_batch_norm_backward)>("gan_ops::virtual_batch_norm_backward");
-  return op;
-}
-auto virtual_batch_norm_double_backward_op() {
-  static const auto op =
-      find_op<decltype(virtual_batch_norm_double_backward)>("gan_ops::virtual_batch_norm_double_backward");
-  return op;
-}
+constexpr Op<"virtual_batch_norm", virtual_batch_norm> op;
+constexpr Op<"virtual_batch_norm_backward", virtual_batch_norm_backward> backward_op;
+constexpr Op<"virtual_batch_norm_double_backward", virtual_batch_norm_double_backward> double_backward_op;
 
-/// The tensor in an optional argument, undefined without one.
-Tensor or_undefined(const MaybeTensor& tensor) {
-  return tensor.value_or(Tensor());
+// In the ops that take them, mean and rstd are the values that the forward pass kept, not variables of their own: the
+// derivatives to x and to the reference statistics count their dependence on these.
+void check_constant(const Tensor& mean, const Tensor& rstd) {
+  TORCH_CHECK_VALUE(!mean.requires_grad() && !rstd.requires_grad(),
+                    "mean and rstd must be the values that virtual_batch_norm returned, which have no gradient");
 }
 
 /// A gradient [C] in the type of what it belongs to; undefined for an argument that was absent.
@@ -227,106 +220,47 @@ Tensor gradient_of(const Tensor& argument, const Tensor& gradient) {
   return argument.defined() ? gradient.to(argument.scalar_type()) : Tensor();
 }
 
-// In the ops that take them, mean and rstd are the values that the forward pass kept, not variables of their own: the
-// derivatives to x and to the reference statistics count their dependence on these.
-struct Backward : torch::autograd::Function<Backward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& grad, const Tensor& x, const Tensor& mean,
-                               const Tensor& rstd, const Tensor& reference_mean, const Tensor& reference_var,
-                               const MaybeTensor& weight, double own, double eps, bool with_x, bool with_channels) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    ctx->save_for_backward({grad, x, mean, rstd, reference_mean, reference_var, or_undefined(weight)});
-    ctx->saved_data["own"] = own;
-    ctx->saved_data["eps"] = eps;
-    ctx->saved_data["with_x"] = with_x;
-    ctx->saved_data["with_channels"] = with_channels;
-    auto [d_x, d_weight, d_bias, d_mean, d_var] = virtual_batch_norm_backward_op().call(
-        grad, x, mean, rstd, reference_mean, reference_var, weight, own, eps, with_x, with_channels);
-    return {d_x, d_weight, d_bias, d_mean, d_var};
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& cotangents) {
-    // Outputs that were not asked for are empty, and so are their cotangents.
-    const bool with_x = ctx->saved_data["with_x"].toBool(), with_channels = ctx->saved_data["with_channels"].toBool();
-    MaybeTensor v[5];
-    bool any = false;
-    for (int k = 0; k < 5; ++k) {
-      if (!cotangents[k].defined() || !(k == 0 ? with_x : with_channels)) continue;
-      v[k] = cotangents[k];
-      any = true;
-    }
-    if (!any) return variable_list(11);
-    const auto saved = ctx->get_saved_variables();
-    const Tensor &reference_mean = saved[4], &reference_var = saved[5], &weight = saved[6];
-    const bool wants_channels =
-        ctx->needs_input_grad(4) || ctx->needs_input_grad(5) || (weight.defined() && ctx->needs_input_grad(6));
-    auto [d_grad, d_x, d_weight, d_mean, d_var] = virtual_batch_norm_double_backward_op().call(
-        v[0], v[1], v[2], v[3], v[4], saved[0], saved[1], saved[2], saved[3], reference_mean, reference_var,
-        if_defined(weight), ctx->saved_data["own"].toDouble(), ctx->saved_data["eps"].toDouble(), wants_channels);
-    if (!wants_channels) d_weight = d_mean = d_var = Tensor();
-    variable_list gradients{d_grad, d_x, Tensor(), Tensor()};
-    gradients.resize(11);
-    if (wants_channels) {
-      gradients[4] = gradient_of(reference_mean, d_mean);
-      gradients[5] = gradient_of(reference_var, d_var);
-      gradients[6] = gradient_of(weight, d_weight);
-    }
-    return gradients;
-  }
-};
-
-struct Forward : torch::autograd::Function<Forward> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x, const Tensor& reference_mean,
-                               const Tensor& reference_var, const MaybeTensor& weight, const MaybeTensor& bias,
-                               double own, double eps) {
-    const at::AutoDispatchBelowADInplaceOrView guard;
-    ctx->set_materialize_grads(false);
-    auto [y, mean, rstd] = virtual_batch_norm_op().call(x, reference_mean, reference_var, weight, bias, own, eps);
-    ctx->save_for_backward({x, mean, rstd, reference_mean, reference_var, or_undefined(weight)});
-    ctx->saved_data["own"] = own;
-    ctx->saved_data["eps"] = eps;
-    if (bias) ctx->saved_data["bias_type"] = static_cast<int64_t>(bias->scalar_type());
-    ctx->mark_non_differentiable({mean, rstd});
-    return {y, mean, rstd};
-  }
-  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(7);
-    const auto saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &reference_mean = saved[3], &reference_var = saved[4], &weight = saved[5];
-    // Absent tensors have no edge to ask about.
-    const auto bias_type = ctx->saved_data.find("bias_type");
-    const int64_t edges = 3 + weight.defined() + (bias_type != ctx->saved_data.end());
-    bool with_channels = false;
-    for (int64_t edge = 1; edge < edges; ++edge) with_channels |= ctx->needs_input_grad(edge);
-    const bool with_x = ctx->needs_input_grad(0);
-    auto [d_x, d_weight, d_bias, d_mean, d_var] = virtual_batch_norm_backward_op().call(
-        grads[0], x, saved[1], saved[2], reference_mean, reference_var, if_defined(weight),
-        ctx->saved_data["own"].toDouble(), ctx->saved_data["eps"].toDouble(), with_x, with_channels);
-    variable_list gradients(7);
-    if (with_x) gradients[0] = d_x;
-    if (!with_channels) return gradients;
-    gradients[1] = gradient_of(reference_mean, d_mean);
-    gradients[2] = gradient_of(reference_var, d_var);
-    gradients[3] = gradient_of(weight, d_weight);
-    if (bias_type != ctx->saved_data.end())
-      gradients[4] = d_bias.to(static_cast<at::ScalarType>(bias_type->second.toInt()));
-    return gradients;
-  }
-};
+Tensors derivative(const Kept& kept, const Tensors& grads) {
+  const Tensor &x = kept[0], &reference_mean = kept[3], &reference_var = kept[4], &weight = kept[5];
+  const auto [own, eps, bias_type] = kept.options<double, double, int64_t>();
+  const bool with_x = kept.wants(0), with_bias = kept.wants(4);
+  const bool with_channels = kept.wants(1) || kept.wants(2) || kept.wants(3) || with_bias;
+  auto [d_x, d_weight, d_bias, d_mean, d_var] =
+      backward_op(grads[0], x, kept[1], kept[2], reference_mean, reference_var, if_defined(weight), own, eps, with_x,
+                  with_channels);
+  if (!with_x) d_x = Tensor();
+  if (!with_channels) return {d_x};
+  return {d_x, gradient_of(reference_mean, d_mean), gradient_of(reference_var, d_var), gradient_of(weight, d_weight),
+          with_bias ? d_bias.to(static_cast<at::ScalarType>(bias_type)) : Tensor()};
+}
 
 std::tuple<Tensor, Tensor, Tensor> virtual_batch_norm_autograd(const Tensor& x, const Tensor& reference_mean,
                                                                const Tensor& reference_var, const MaybeTensor& weight,
                                                                const MaybeTensor& bias, double own, double eps) {
-  if (records_gradient({x, reference_mean, reference_var, or_undefined(weight), or_undefined(bias)})) {
-    auto outputs = Forward::apply(x, reference_mean, reference_var, weight, bias, own, eps);
-    return {outputs[0], outputs[1], outputs[2]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return virtual_batch_norm_op().call(x, reference_mean, reference_var, weight, bias, own, eps);
+  return recorded({x, reference_mean, reference_var, weight, bias}, derivative, [&](const Keep& keep) {
+    auto [y, mean, rstd] = op.below_autograd(x, reference_mean, reference_var, weight, bias, own, eps);
+    keep({x, mean, rstd, reference_mean, reference_var, weight}, own, eps,
+         static_cast<int64_t>((bias ? *bias : x).scalar_type()));
+    keep.constants({mean, rstd});
+    return std::tuple(y, mean, rstd);
+  });
 }
 
-void check_constant(const Tensor& mean, const Tensor& rstd) {
-  TORCH_CHECK_VALUE(!mean.requires_grad() && !rstd.requires_grad(),
-                    "mean and rstd must be the values that virtual_batch_norm returned, which have no gradient");
+Tensors derivative_of_backward(const Kept& kept, const Tensors& cotangents) {
+  const Tensor &reference_mean = kept[4], &reference_var = kept[5], &weight = kept[6];
+  const auto [own, eps, with_x, with_channels] = kept.options<double, double, bool, bool>();
+  // Outputs that were not asked for are empty, and so are their cotangents.
+  MaybeTensor v[5];
+  for (int k = 0; k < 5; ++k)
+    if (k == 0 ? with_x : with_channels) v[k] = if_defined(cotangents[k]);
+  if (std::none_of(std::begin(v), std::end(v), [](const MaybeTensor& each) { return each.has_value(); })) return {};
+  const bool wants_channels = kept.wants(2) || kept.wants(3) || kept.wants(4);
+  auto [d_grad, d_x, d_weight, d_mean, d_var] =
+      double_backward_op(v[0], v[1], v[2], v[3], v[4], kept[0], kept[1], kept[2], kept[3], reference_mean,
+                         reference_var, if_defined(weight), own, eps, wants_channels);
+  if (!wants_channels) return {d_grad, d_x};
+  return {d_grad, d_x, gradient_of(reference_mean, d_mean), gradient_of(reference_var, d_var),
+          gradient_of(weight, d_weight)};
 }
 
 FiveTensors virtual_batch_norm_backward_autograd(const Tensor& grad, const Tensor& x, const Tensor& mean,
@@ -334,14 +268,11 @@ FiveTensors virtual_batch_norm_backward_autograd(const Tensor& grad, const Tenso
                                                  const Tensor& reference_var, const MaybeTensor& weight, double own,
                                                  double eps, bool with_x, bool with_channels) {
   check_constant(mean, rstd);
-  if (records_gradient({grad, x, reference_mean, reference_var, or_undefined(weight)})) {
-    auto outputs =
-        Backward::apply(grad, x, mean, rstd, reference_mean, reference_var, weight, own, eps, with_x, with_channels);
-    return {outputs[0], outputs[1], outputs[2], outputs[3], outputs[4]};
-  }
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return virtual_batch_norm_backward_op().call(grad, x, mean, rstd, reference_mean, reference_var, weight, own, eps,
-                                               with_x, with_channels);
+  return recorded({grad, x, reference_mean, reference_var, weight}, derivative_of_backward, [&](const Keep& keep) {
+    keep({grad, x, mean, rstd, reference_mean, reference_var, weight}, own, eps, with_x, with_channels);
+    return backward_op.below_autograd(grad, x, mean, rstd, reference_mean, reference_var, weight, own, eps, with_x,
+                                      with_channels);
+  });
 }
 
 // Third and higher derivatives are rare: there the formula of math/virtual_batch_norm.h in torch's own ops takes the
@@ -399,33 +330,19 @@ FiveTensors virtual_batch_norm_double_backward_autograd(const MaybeTensor& v, co
                                                         const MaybeTensor& weight, double own, double eps,
                                                         bool with_channels) {
   check_constant(mean, rstd);
-  if (records_gradient({or_undefined(v), or_undefined(v_weight), or_undefined(v_bias), or_undefined(v_reference_mean),
-                        or_undefined(v_reference_var), grad, x, reference_mean, reference_var, or_undefined(weight)}))
+  if (records_gradient(
+          {v, v_weight, v_bias, v_reference_mean, v_reference_var, grad, x, reference_mean, reference_var, weight}))
     return double_backward_formula(v, v_weight, v_bias, v_reference_mean, v_reference_var, grad, x, reference_mean,
                                    reference_var, weight, own, eps, with_channels);
-  const at::AutoDispatchBelowADInplaceOrView guard;
-  return virtual_batch_norm_double_backward_op().call(v, v_weight, v_bias, v_reference_mean, v_reference_var, grad, x,
-                                                      mean, rstd, reference_mean, reference_var, weight, own, eps,
-                                                      with_channels);
+  return double_backward_op.below_autograd(v, v_weight, v_bias, v_reference_mean, v_reference_var, grad, x, mean, rstd,
+                                           reference_mean, reference_var, weight, own, eps, with_channels);
 }
 
-void register_kernels(torch::Library& m) {
-  m.impl("virtual_batch_norm", virtual_batch_norm);
-  m.impl("virtual_batch_norm_backward", virtual_batch_norm_backward);
-  m.impl("virtual_batch_norm_double_backward", virtual_batch_norm_double_backward);
-}
-
-TORCH_LIBRARY_IMPL(gan_ops, CPU, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, CUDA, m) {
-  register_kernels(m);
-}
-TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
-  m.impl("virtual_batch_norm", virtual_batch_norm_autograd);
-  m.impl("virtual_batch_norm_backward", virtual_batch_norm_backward_autograd);
-  m.impl("virtual_batch_norm_double_backward", virtual_batch_norm_double_backward_autograd);
-}
+const Registration registrations[] = {
+    {op, virtual_batch_norm_autograd},
+    {backward_op, virtual_batch_norm_backward_autograd},
+    {double_backward_op, virtual_batch_norm_double_backward_autograd},
+};
 
 }  // namespace
 }  // namespace gan_ops
