@@ -107,11 +107,8 @@ Tensors derivative(const Kept& kept, const Tensors& grads) {
 
 Tensor interpolate_autograd(const Tensor& real, const Tensor& fake, const Tensor& weight) {
   return recorded({real, fake, weight}, derivative, [&](const Keep& keep) {
-    // Without a gradient for the weight, the images are not needed any more.
-    if (weight.requires_grad())
-      keep({weight, real, fake});
-    else
-      keep({weight}, static_cast<int64_t>(format_of(real)));
+    const bool images = weight.requires_grad();  // which its gradient alone needs
+    keep({weight, images ? real : Tensor(), images ? fake : Tensor()}, static_cast<int64_t>(format_of(real)));
     return op.below_autograd(real, fake, weight);
   });
 }

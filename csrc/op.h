@@ -132,7 +132,7 @@ class Kept {
  private:
   template <class... Options, size_t... i>
   std::tuple<Options...> options_as(std::index_sequence<i...>) const {
-    return {options_[i].template to<Options>()...};
+    return {options_.at(i).template to<Options>()...};
   }
   torch::autograd::AutogradContext& context_;
   Tensors tensors_;
