@@ -1,4 +1,5 @@
-// Stride-1 convolution whose derivatives of every order are convolutions that torch has fast kernels for.
+// Stride-1 convolution, in groups too, whose derivatives of every order are convolutions that torch has fast kernels
+// for.
 //
 // Convolution is linear in x and in w, and so are its two gradients, so three ops are closed under differentiation
 // (W: transpose of w; *: correlation):
@@ -21,10 +22,18 @@
 namespace gan_ops {
 namespace {
 
-void check_arguments(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding) {
+void check_groups(int64_t groups, const Tensor& weight) {
+  TORCH_CHECK_VALUE(groups >= 1 && weight.size(0) % groups == 0, "groups must divide the ", weight.size(0),
+                    " output channels, but is ", groups);
+}
+
+void check_arguments(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding, int64_t groups) {
   TORCH_CHECK_VALUE(x.dim() == 4, "x must be [N, C, H, W], but its shape is ", x.sizes());
-  TORCH_CHECK_VALUE(weight.dim() == 4, "weight must be [C_out, C_in, K, K], but its shape is ", weight.sizes());
-  TORCH_CHECK_VALUE(x.size(1) == weight.size(1), "x has ", x.size(1), " channels, but weight takes ", weight.size(1));
+  TORCH_CHECK_VALUE(weight.dim() == 4, "weight must be [C_out, C_in / groups, K, K], but its shape is ",
+                    weight.sizes());
+  check_groups(groups, weight);
+  TORCH_CHECK_VALUE(x.size(1) == weight.size(1) * groups, "x has ", x.size(1), " channels, but weight takes ",
+                    weight.size(1) * groups);
   TORCH_CHECK_VALUE(padding >= 0 && padding < weight.size(2) && padding < weight.size(3),
                     "padding must be from 0 to the kernel size less 1, but is ", padding, " for a kernel of ",
                     weight.size(2), "x", weight.size(3));
@@ -42,11 +51,11 @@ void check_arguments(const Tensor& x, const Tensor& weight, const MaybeTensor& b
 constexpr std::array<bool, 3> kInput = {true, false, false};
 constexpr std::array<bool, 3> kWeight = {false, true, false};
 
-Tensor convolution_backward(const Tensor& grad, const Tensor& x, const Tensor& weight, int64_t padding,
+Tensor convolution_backward(const Tensor& grad, const Tensor& x, const Tensor& weight, int64_t padding, int64_t groups,
                             std::array<bool, 3> wanted) {
-  auto grads = at::convolution_backward(grad, x, weight, std::nullopt, /*stride=*/{1, 1}, {padding, padding},
-                                        /*dilation=*/{1, 1}, /*transposed=*/false, /*output_padding=*/{0, 0},
-                                        /*groups=*/1, wanted);
+  auto grads =
+      at::convolution_backward(grad, x, weight, std::nullopt, /*stride=*/{1, 1}, {padding, padding},
+                               /*dilation=*/{1, 1}, /*transposed=*/false, /*output_padding=*/{0, 0}, groups, wanted);
   return wanted[0] ? std::get<0>(grads) : std::get<1>(grads);
 }
 
@@ -64,36 +73,40 @@ Tensor stand_in(const std::array<int64_t, 4>& sizes, const Tensor& like) {
   return like.as_strided(sizes, strides, like.storage_offset());
 }
 
-Tensor conv2d(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding) {
-  check_arguments(x, weight, bias, padding);
-  return at::conv2d(x, weight, bias, /*stride=*/1, padding);
+Tensor conv2d(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding, int64_t groups) {
+  check_arguments(x, weight, bias, padding, groups);
+  return at::conv2d(x, weight, bias, /*stride=*/1, padding, /*dilation=*/1, groups);
 }
 
-/// grad [N, C_out, H', W'], weight [C_out, C_in, K, K] → [N, C_in, H, W]
-Tensor conv2d_input_grad(const Tensor& grad, const Tensor& weight, int64_t padding) {
+/// grad [N, C_out, H', W'], weight [C_out, C_in / groups, K, K] → [N, C_in, H, W]
+Tensor conv2d_input_grad(const Tensor& grad, const Tensor& weight, int64_t padding, int64_t groups) {
   TORCH_CHECK_VALUE(grad.dim() == 4 && weight.dim() == 4 && grad.size(1) == weight.size(0),
-                    "grad must be [N, C_out, H, W] for weight [C_out, C_in, K, K], but they are ", grad.sizes(),
-                    " and ", weight.sizes());
+                    "grad must be [N, C_out, H, W] for weight [C_out, C_in / groups, K, K], but they are ",
+                    grad.sizes(), " and ", weight.sizes());
+  check_groups(groups, weight);
   if (grad.is_cuda() && grad.numel() > 0) {
     // The same as a transposed convolution, for which ATen calls the same function of cuDNN and wants no stand-in for
     // x: there its memory would be real, 67 MB for 16x512x64x64 in bfloat16. On the CPU oneDNN has another way for it.
     const c10::impl::ExcludeDispatchKeyGuard as_it_is(c10::autocast_dispatch_keyset);
-    return at::conv_transpose2d(grad, weight, /*bias=*/std::nullopt, /*stride=*/1, padding);
+    return at::conv_transpose2d(grad, weight, /*bias=*/std::nullopt, /*stride=*/1, padding, /*output_padding=*/0,
+                                groups);
   }
-  const Tensor x = stand_in({grad.size(0), weight.size(1), grad.size(2) + weight.size(2) - 1 - 2 * padding,
+  const Tensor x = stand_in({grad.size(0), weight.size(1) * groups, grad.size(2) + weight.size(2) - 1 - 2 * padding,
                              grad.size(3) + weight.size(3) - 1 - 2 * padding},
                             grad);
-  return convolution_backward(grad, x, weight, padding, kInput);
+  return convolution_backward(grad, x, weight, padding, groups, kInput);
 }
 
-/// grad [N, C_out, H', W'], x [N, C_in, H, W] → [C_out, C_in, K, K]
-Tensor conv2d_weight_grad(const Tensor& grad, const Tensor& x, int64_t padding) {
+/// grad [N, C_out, H', W'], x [N, C_in, H, W] → [C_out, C_in / groups, K, K]
+Tensor conv2d_weight_grad(const Tensor& grad, const Tensor& x, int64_t padding, int64_t groups) {
   TORCH_CHECK_VALUE(grad.dim() == 4 && x.dim() == 4 && grad.size(0) == x.size(0),
                     "grad and x must be [N, C, H, W] of one batch, but they are ", grad.sizes(), " and ", x.sizes());
-  const Tensor weight = stand_in(
-      {grad.size(1), x.size(1), x.size(2) + 2 * padding + 1 - grad.size(2), x.size(3) + 2 * padding + 1 - grad.size(3)},
-      x);
-  return convolution_backward(grad, x, weight, padding, kWeight);
+  TORCH_CHECK_VALUE(groups >= 1 && grad.size(1) % groups == 0 && x.size(1) % groups == 0, "groups must divide the ",
+                    grad.size(1), " channels of grad and the ", x.size(1), " of x, but is ", groups);
+  const Tensor weight = stand_in({grad.size(1), x.size(1) / groups, x.size(2) + 2 * padding + 1 - grad.size(2),
+                                  x.size(3) + 2 * padding + 1 - grad.size(3)},
+                                 x);
+  return convolution_backward(grad, x, weight, padding, groups, kWeight);
 }
 
 // ---- Derivatives ----
@@ -103,59 +116,61 @@ constexpr Op<"conv2d_input_grad", conv2d_input_grad> input_grad_op;
 constexpr Op<"conv2d_weight_grad", conv2d_weight_grad> weight_grad_op;
 
 Tensors derivative(const Kept& kept, const Tensors& grads) {
-  const auto [padding] = kept.options<int64_t>();
+  const auto [padding, groups] = kept.options<int64_t, int64_t>();
   Tensors gradients(3);
-  if (kept.wants(0)) gradients[0] = input_grad_op(grads[0], kept[1], padding);
-  if (kept.wants(1)) gradients[1] = weight_grad_op(grads[0], kept[0], padding);
+  if (kept.wants(0)) gradients[0] = input_grad_op(grads[0], kept[1], padding, groups);
+  if (kept.wants(1)) gradients[1] = weight_grad_op(grads[0], kept[0], padding, groups);
   if (kept.wants(2)) gradients[2] = grads[0].sum({0, 2, 3});  // [N, C_out, H', W'] → [C_out]
   return gradients;
 }
 
-Tensor conv2d_autograd(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding) {
+Tensor conv2d_autograd(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding,
+                       int64_t groups) {
   return recorded({x, weight, bias}, derivative, [&](const Keep& keep) {
-    keep({x, weight}, padding);
-    return op.below_autograd(x, weight, bias, padding);
+    keep({x, weight}, padding, groups);
+    return op.below_autograd(x, weight, bias, padding, groups);
   });
 }
 
 Tensors derivative_of_input_grad(const Kept& kept, const Tensors& v) {
-  const auto [padding] = kept.options<int64_t>();
+  const auto [padding, groups] = kept.options<int64_t, int64_t>();
   Tensors gradients(2);
-  if (kept.wants(0)) gradients[0] = op(v[0], kept[1], std::nullopt, padding);
-  if (kept.wants(1)) gradients[1] = weight_grad_op(kept[0], v[0], padding);
+  if (kept.wants(0)) gradients[0] = op(v[0], kept[1], std::nullopt, padding, groups);
+  if (kept.wants(1)) gradients[1] = weight_grad_op(kept[0], v[0], padding, groups);
   return gradients;
 }
 
-Tensor conv2d_input_grad_autograd(const Tensor& grad, const Tensor& weight, int64_t padding) {
+Tensor conv2d_input_grad_autograd(const Tensor& grad, const Tensor& weight, int64_t padding, int64_t groups) {
   return recorded({grad, weight}, derivative_of_input_grad, [&](const Keep& keep) {
-    keep({grad, weight}, padding);
-    return input_grad_op.below_autograd(grad, weight, padding);
+    keep({grad, weight}, padding, groups);
+    return input_grad_op.below_autograd(grad, weight, padding, groups);
   });
 }
 
 Tensors derivative_of_weight_grad(const Kept& kept, const Tensors& v) {
-  const auto [padding] = kept.options<int64_t>();
+  const auto [padding, groups] = kept.options<int64_t, int64_t>();
   Tensors gradients(2);
-  if (kept.wants(0)) gradients[0] = op(kept[1], v[0], std::nullopt, padding);
-  if (kept.wants(1)) gradients[1] = input_grad_op(kept[0], v[0], padding);
+  if (kept.wants(0)) gradients[0] = op(kept[1], v[0], std::nullopt, padding, groups);
+  if (kept.wants(1)) gradients[1] = input_grad_op(kept[0], v[0], padding, groups);
   return gradients;
 }
 
-Tensor conv2d_weight_grad_autograd(const Tensor& grad, const Tensor& x, int64_t padding) {
+Tensor conv2d_weight_grad_autograd(const Tensor& grad, const Tensor& x, int64_t padding, int64_t groups) {
   return recorded({grad, x}, derivative_of_weight_grad, [&](const Keep& keep) {
-    keep({grad, x}, padding);
-    return weight_grad_op.below_autograd(grad, x, padding);
+    keep({grad, x}, padding, groups);
+    return weight_grad_op.below_autograd(grad, x, padding, groups);
   });
 }
 
 // ---- Autocast: as torch's own convolution, in the narrow type ----
 
 template <c10::DispatchKey key, c10::DeviceType device>
-Tensor conv2d_autocast(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding) {
+Tensor conv2d_autocast(const Tensor& x, const Tensor& weight, const MaybeTensor& bias, int64_t padding,
+                       int64_t groups) {
   const c10::impl::ExcludeDispatchKeyGuard guard(key);
   const auto type = at::autocast::get_autocast_dtype(device);
   return op(at::autocast::cached_cast(type, x, device), at::autocast::cached_cast(type, weight, device),
-            at::autocast::cached_cast(type, bias, device), padding);
+            at::autocast::cached_cast(type, bias, device), padding, groups);
 }
 
 const Registration registrations[] = {

@@ -137,9 +137,9 @@ def fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> Tensor:
     return torch.lerp(wide, up, fraction.to(wide) if isinstance(fraction, Tensor) else fraction).to(new.dtype)
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0) -> Tensor:
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0, groups: int = 1) -> Tensor:
     """Stride-1 convolution of x [N, C, H, W]; see :func:`gan_ops.conv2d`."""
-    return F.conv2d(x, weight, bias, padding=padding)
+    return F.conv2d(x, weight, bias, padding=padding, groups=groups)
 
 
 def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = False) -> Tensor:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from hypothesis import strategies as st
@@ -190,13 +191,14 @@ def _fade_in_registered() -> list[tuple[Callable, tuple]]:
     return cases
 
 
-def _conv2d_registered() -> list[tuple[Callable, tuple]]:
-    x, w, b, g = _grad_input(2, 3, 5, 4), _grad_input(4, 3, 3, 3), _grad_input(4), _grad_input(2, 4, 5, 4)
+def _conv2d_registered(groups: int) -> list[tuple[Callable, tuple]]:
+    x, w, b = _grad_input(2, 3 * groups, 5, 4), _grad_input(4, 3, 3, 3), _grad_input(4)
+    g = _grad_input(2, 4, 5, 4)
     return [
-        (ops.conv2d.default, (x, w, b, 1)),
-        (ops.conv2d.default, (x, w, None, 1)),
-        (ops.conv2d_input_grad.default, (g, w, 1)),
-        (ops.conv2d_weight_grad.default, (g, x, 1)),
+        (ops.conv2d.default, (x, w, b, 1, groups)),
+        (ops.conv2d.default, (x, w, None, 1, groups)),
+        (ops.conv2d_input_grad.default, (g, w, 1, groups)),
+        (ops.conv2d_weight_grad.default, (g, x, 1, groups)),
     ]
 
 
@@ -270,11 +272,23 @@ def _historical_registered() -> list[tuple[Callable, tuple]]:
 
 
 @st.composite
-def _conv2d_shapes(draw: st.DrawFn) -> Shapes:
-    batch, out_channels = draw(st.integers(0, 3)), draw(st.integers(1, 9))
+def _conv2d_shapes(draw: st.DrawFn, groups: int) -> Shapes:
+    batch, out_channels = draw(st.integers(0, 3)), groups * draw(st.integers(1, 9))
     channels, kernel = draw(st.integers(1, 9)), draw(st.sampled_from([2, 3]))  # padding=1 must be less
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
-    return (batch, channels, height, width), (out_channels, channels, kernel, kernel), (out_channels,)
+    return (batch, groups * channels, height, width), (out_channels, channels, kernel, kernel), (out_channels,)
+
+
+def _conv2d(groups: int) -> Family:
+    return Family(
+        "conv2d" if groups == 1 else f"conv2d(groups={groups})",
+        lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1, groups=groups),
+        lambda x, w, b: gan_ops.reference.conv2d(x, w, b, padding=1, groups=groups),
+        sizes=((4, 6, 5, 4), (4, 6 // groups, 3, 3), (4,)),
+        shapes=_conv2d_shapes(groups),
+        registered=partial(_conv2d_registered, groups),
+        kernels_in_graphs=True,
+    )
 
 
 @st.composite
@@ -463,13 +477,5 @@ FAMILIES = [
         wide_output=True,
         kernels_in_graphs=True,
     ),
-    Family(
-        "conv2d",
-        lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1),
-        lambda x, w, b: gan_ops.reference.conv2d(x, w, b, padding=1),
-        sizes=((4, 6, 5, 4), (3, 6, 3, 3), (3,)),
-        shapes=_conv2d_shapes(),
-        registered=_conv2d_registered,
-        kernels_in_graphs=True,
-    ),
+    *map(_conv2d, (1, 2)),
 ]

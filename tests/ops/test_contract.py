@@ -62,7 +62,7 @@ def test_channels_last_gives_the_same_values_and_stays_channels_last(family: Fam
     )
     results = derivatives(family.op, as_channels_last)
     assert_all_close(results, derivatives(family.op, inputs), 1e-12)
-    if device == "cuda" and family.name == "conv2d":
+    if device == "cuda" and family.name.startswith("conv2d"):
         return  # cuDNN has no channels_last for float64; test_conv2d.py asks it of the narrower types
     output, gradient = results[:2]
     assert output.dim() != 4 or output.is_contiguous(memory_format=torch.channels_last)

@@ -67,10 +67,12 @@ def assert_spread_alike(actual: Tensor, expected: Tensor, kinds: bool, tolerance
 def test_inf_and_nan_spread_as_in_the_definition(
     family: Family, device: str, dtype: torch.dtype, poison: float, layout
 ) -> None:
-    if device == "cuda" and family.name == "conv2d":
+    if device == "cuda" and family.name.startswith("conv2d"):
         pytest.skip("some of cuDNN's algorithms mix pixels, which spreads nan further")
-    if dtype == torch.bfloat16 and family.name == "conv2d":
+    if dtype == torch.bfloat16 and family.name.startswith("conv2d"):
         pytest.skip("oneDNN's convolutions of bfloat16 multiply padding as well, which makes nan of inf")
+    if dtype == torch.float32 and family.name == "conv2d(groups=2)":
+        pytest.skip("ATen's gradient of a grouped weight in float32 multiplies padding as well")
     count = len(family.sizes)
     inputs = [f"input {i}" for i in range(count)]
     cotangents = ["cotangent", *[f"cotangent of first[{i}]" for i in range(count)]]

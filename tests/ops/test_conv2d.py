@@ -16,11 +16,13 @@ from benchmarks.memory import peak_of
 EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize(("kernel", "padding"), [(1, 0), (3, 1), (3, 0), (4, 3)])
 @EVERYWHERE
-def test_is_torch_s_convolution(kernel: int, padding: int) -> None:
-    x, w = torch.randn(2, 3, 6, 5, dtype=torch.float64), torch.randn(4, 3, kernel, kernel, dtype=torch.float64)
-    torch.testing.assert_close(gan_ops.conv2d(x, w, None, padding), F.conv2d(x, w, padding=padding))
+def test_is_torch_s_convolution(kernel: int, padding: int, groups: int) -> None:
+    x, w = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 3 * groups, 6, 5), (4, 3, kernel, kernel)))
+    expected = F.conv2d(x, w, padding=padding, groups=groups)
+    torch.testing.assert_close(gan_ops.conv2d(x, w, None, padding, groups), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -38,21 +40,22 @@ def test_channels_last_stays_channels_last_to_the_second_derivative(dtype: torch
 
 
 # On a GPU the gradient to x is taken as a transposed convolution.
+@pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(("kernel", "padding"), [((1, 1), 0), ((3, 3), 1), ((3, 3), 0), ((4, 2), 1), ((4, 4), 3)])
 @EVERYWHERE
-def test_the_gradient_to_x_is_a_transposed_convolution(kernel, padding: int, channels_last: bool) -> None:
+def test_the_gradient_to_x_is_a_transposed_convolution(kernel, padding: int, channels_last: bool, groups: int) -> None:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     x, w = (
         torch.randn(shape, dtype=torch.float64).contiguous(memory_format=layout)
-        for shape in ((2, 3, 6, 5), (4, 3, *kernel))
+        for shape in ((2, 3 * groups, 6, 5), (4, 3, *kernel))
     )
-    g = torch.randn_like(F.conv2d(x, w, padding=padding))
+    g = torch.randn_like(F.conv2d(x, w, padding=padding, groups=groups))
     expected = torch.ops.aten.convolution_backward(
-        g, x, w, None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], 1, (True, False, False)
+        g, x, w, None, [1, 1], [padding] * 2, [1, 1], False, [0, 0], groups, (True, False, False)
     )[0]
-    torch.testing.assert_close(F.conv_transpose2d(g, w, padding=padding), expected)
-    torch.testing.assert_close(torch.ops.gan_ops.conv2d_input_grad(g, w, padding), expected)
+    torch.testing.assert_close(F.conv_transpose2d(g, w, padding=padding, groups=groups), expected)
+    torch.testing.assert_close(torch.ops.gan_ops.conv2d_input_grad(g, w, padding, groups), expected)
 
 
 @pytest.mark.parametrize("of_weight", [torch.contiguous_format, torch.channels_last], ids=str)
@@ -159,3 +162,16 @@ def test_bad_shapes_are_named(x, weight, bias, padding, error, message) -> None:
 def test_mixed_types_are_a_type_error() -> None:
     with pytest.raises(TypeError, match="weight must be Float as x is, but is Double"):
         gan_ops.conv2d(torch.ones(1, 2, 3, 3), torch.ones(1, 2, 3, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("groups", "channels"), [(0, 3), (-1, 3), (3, 9)])
+def test_groups_divide_the_output_channels(groups: int, channels: int) -> None:
+    with pytest.raises(ValueError, match=f"groups must divide the 4 output channels, but is {groups}"):
+        gan_ops.conv2d(torch.ones(1, channels, 5, 5), torch.ones(4, 3, 3, 3), groups=groups)
+
+
+def test_input_channels_are_those_of_all_groups() -> None:
+    with pytest.raises(ValueError, match="x has 3 channels, but weight takes 6"):
+        gan_ops.conv2d(torch.ones(1, 3, 5, 5), torch.ones(4, 3, 3, 3), groups=2)
+    with pytest.raises(ValueError, match="groups must divide the 4 channels of grad and the 3 of x, but is 2"):
+        torch.ops.gan_ops.conv2d_weight_grad(torch.ones(1, 4, 3, 3), torch.ones(1, 3, 5, 5), 0, 2)
