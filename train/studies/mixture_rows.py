@@ -50,7 +50,7 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "loss-sensitive": {"loss": "loss-sensitive(form=generalized,distance=0.1)", "penalty": R1_R2},
     "DRAGAN": {"loss": "dragan(weight=1)", "lr": 0.001},
     "WGAN": {"loss": "wgan(clip=0.1)", "d_steps": 5, "optimizer": "rmsprop", "lr": 0.0005},
-    "WGAN-GP": {"loss": "wgan-gp", "d_steps": 5, "lr": 0.001},
+    "WGAN-GP": {"loss": "wgan-gp(weight=0.1)", "d_steps": 5},
     "WGAN-div": {"loss": "wgan-div"},
     "c-transform": {"loss": "c-transform"},
     "Fisher": {"loss": "fisher"},
