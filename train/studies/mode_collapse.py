@@ -76,7 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
             tasks,
             lambda missing: in_processes(options.jobs, perform, [(t, options.steps, options.out) for t in missing]),
             lambda task, quality: describe(MIXTURES[task.data](), quality),
-            lambda task: task.seed != options.seed or strip_file(options.out, task).exists(),
+            lambda task: strip_file(options.out, task).exists(),
         )
         found = study.found(tasks)
         if not code and found:
