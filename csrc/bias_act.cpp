@@ -67,17 +67,17 @@ constexpr Op<"bias_act", bias_act> op;
 constexpr Op<"bias_act_backward", bias_act_backward> backward_op;
 
 Tensors derivative(const Kept& kept, const Tensors& grads) {
-  const auto [negative_slope, gain, scale, bias_type] = kept.options<double, double, double, int64_t>();
+  const auto [negative_slope, gain, scale, bias_type] = kept.options<double, double, double, at::ScalarType>();
   const bool with_bias = kept.wants(1);
   auto [d_x, d_bias] = backward_op(grads[0], kept[0], with_bias, negative_slope, gain, scale);
   if (!with_bias) return {d_x};
-  return {d_x, d_bias.to(static_cast<at::ScalarType>(bias_type))};
+  return {d_x, d_bias.to(bias_type)};
 }
 
 Tensor bias_act_autograd(const Tensor& x, const MaybeTensor& bias, double negative_slope, double gain, double scale) {
   return recorded({x, bias}, derivative, [&](const Keep& keep) {
     const Tensor y = op.below_autograd(x, bias, negative_slope, gain, scale);
-    keep({y}, negative_slope, gain, scale, static_cast<int64_t>((bias ? *bias : x).scalar_type()));
+    keep({y}, negative_slope, gain, scale, (bias ? *bias : x).scalar_type());
     return y;
   });
 }

@@ -283,8 +283,8 @@ struct Selection {
 
 Tensors derivative(const Kept& kept, const Tensors& grads) {
   const Selection of(kept.tensors(), 0, [&](size_t i) { return kept.wants(i); });
-  Tensors out(kept.tensors().size());
   if (of.places.empty()) return {};
+  Tensors out(kept.tensors().size());
   // Among the rest, none may be of the type that made the distance float64.
   const Tensor grad = grads[0].to(distance_type(of.parameters));
   const auto gradients = backward_op(grad, of.parameters, of.averages, of.step);
@@ -295,7 +295,7 @@ Tensors derivative(const Kept& kept, const Tensors& grads) {
 Tensor historical_distance_autograd(TensorList parameters, TensorList averages, const Tensor& step) {
   check_constant(averages, step);
   return recorded(parameters, derivative, [&](const Keep& keep) {
-    keep(joined(parameters, averages, step));
+    if (keep) keep(joined(parameters, averages, step));
     return op.below_autograd(parameters, averages, step);
   });
 }
@@ -316,9 +316,11 @@ Tensors historical_distance_backward_autograd(const Tensor& grad, TensorList par
   Tensors inputs{grad};
   inputs.insert(inputs.end(), parameters.begin(), parameters.end());
   return recorded(TensorList(inputs), derivative_of_backward, [&](const Keep& keep) {
-    Tensors saved = joined(parameters, averages, step);
-    saved.insert(saved.begin(), grad);
-    keep(saved);
+    if (keep) {
+      Tensors saved = joined(parameters, averages, step);
+      saved.insert(saved.begin(), grad);
+      keep(std::move(saved));
+    }
     return backward_op.below_autograd(grad, parameters, averages, step);
   });
 }

@@ -91,10 +91,10 @@ Tensor weight_grad_like(const Tensor& weight, const Tensor& grad, const Tensor& 
 }
 
 Tensors derivative(const Kept& kept, const Tensors& grads) {
-  const auto [layout] = kept.options<int64_t>();
+  const auto [layout] = kept.options<at::MemoryFormat>();
   const Tensor& weight = kept[0];
   const bool with_real = kept.wants(0), with_fake = kept.wants(1);
-  const Tensor grad = grads[0].contiguous(static_cast<at::MemoryFormat>(layout));
+  const Tensor grad = grads[0].contiguous(layout);
   Tensors gradients(3);
   if (with_real || with_fake) {
     auto [d_real, d_fake] = backward_op(grad, weight, with_real, with_fake);
@@ -108,7 +108,7 @@ Tensors derivative(const Kept& kept, const Tensors& grads) {
 Tensor interpolate_autograd(const Tensor& real, const Tensor& fake, const Tensor& weight) {
   return recorded({real, fake, weight}, derivative, [&](const Keep& keep) {
     const bool images = weight.requires_grad();  // which its gradient alone needs
-    keep({weight, images ? real : Tensor(), images ? fake : Tensor()}, static_cast<int64_t>(format_of(real)));
+    keep({weight, images ? real : Tensor(), images ? fake : Tensor()}, format_of(real));
     return op.below_autograd(real, fake, weight);
   });
 }

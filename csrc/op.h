@@ -96,14 +96,17 @@ class Keep {
   explicit Keep(torch::autograd::AutogradContext* context = nullptr) : context_(context) {}
 
   /// Tensors, which the derivative finds as kept[0], kept[1], …, and options, which it finds as kept.options<…>():
-  /// numbers, strings, optional numbers.
+  /// numbers, strings, types, layouts, optional numbers.
   template <class... Options>
   void operator()(std::initializer_list<Argument> tensors, const Options&... options) const {
     if (context_ != nullptr) save(as_list(tensors), {c10::IValue(options)...});
   }
-  void operator()(const Tensors& tensors) const {
-    if (context_ != nullptr) save(tensors, {});
+  void operator()(Tensors tensors) const {
+    if (context_ != nullptr) save(std::move(tensors), {});
   }
+
+  /// Whether anything is kept: lists that take long to make need not be made otherwise.
+  explicit operator bool() const { return context_ != nullptr; }
 
   /// Outputs that have no gradient.
   void constants(std::initializer_list<Tensor> outputs) const;

@@ -222,7 +222,7 @@ Tensor gradient_of(const Tensor& argument, const Tensor& gradient) {
 
 Tensors derivative(const Kept& kept, const Tensors& grads) {
   const Tensor &x = kept[0], &reference_mean = kept[3], &reference_var = kept[4], &weight = kept[5];
-  const auto [own, eps, bias_type] = kept.options<double, double, int64_t>();
+  const auto [own, eps, bias_type] = kept.options<double, double, at::ScalarType>();
   const bool with_x = kept.wants(0), with_bias = kept.wants(4);
   const bool with_channels = kept.wants(1) || kept.wants(2) || kept.wants(3) || with_bias;
   auto [d_x, d_weight, d_bias, d_mean, d_var] =
@@ -231,7 +231,7 @@ Tensors derivative(const Kept& kept, const Tensors& grads) {
   if (!with_x) d_x = Tensor();
   if (!with_channels) return {d_x};
   return {d_x, gradient_of(reference_mean, d_mean), gradient_of(reference_var, d_var), gradient_of(weight, d_weight),
-          with_bias ? d_bias.to(static_cast<at::ScalarType>(bias_type)) : Tensor()};
+          with_bias ? d_bias.to(bias_type) : Tensor()};
 }
 
 std::tuple<Tensor, Tensor, Tensor> virtual_batch_norm_autograd(const Tensor& x, const Tensor& reference_mean,
@@ -239,8 +239,7 @@ std::tuple<Tensor, Tensor, Tensor> virtual_batch_norm_autograd(const Tensor& x, 
                                                                const MaybeTensor& bias, double own, double eps) {
   return recorded({x, reference_mean, reference_var, weight, bias}, derivative, [&](const Keep& keep) {
     auto [y, mean, rstd] = op.below_autograd(x, reference_mean, reference_var, weight, bias, own, eps);
-    keep({x, mean, rstd, reference_mean, reference_var, weight}, own, eps,
-         static_cast<int64_t>((bias ? *bias : x).scalar_type()));
+    keep({x, mean, rstd, reference_mean, reference_var, weight}, own, eps, (bias ? *bias : x).scalar_type());
     keep.constants({mean, rstd});
     return std::tuple(y, mean, rstd);
   });
