@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import get_args
 
@@ -10,6 +11,7 @@ from torch import Tensor, float16, float32, float64
 from torch import bfloat16 as _bfloat16
 
 from gan_ops._lengths import Metric
+from gan_ops._resampling import Factors, Padding, both_axes, filter_size, four_sides, resampled_size
 from gan_ops._types import accumulate_type
 
 _FLOATS = (float64, float32, float16, _bfloat16)
@@ -235,3 +237,60 @@ def check_fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> None:
     check_float(fraction, "fraction")
     if fraction.dim() != 0:
         raise ValueError(f"fraction must be a number or a 0-d tensor, but its shape is {list(fraction.shape)}")
+
+
+def check_images(x: Tensor) -> None:
+    """x is [N, C, H, W] with no axis empty but the batch, of a floating-point type that the kernels know."""
+    if x.dim() != 4 or 0 in x.shape[1:]:
+        raise ValueError(
+            f"x must be [N, C, H, W] with at least one channel and pixel, but its shape is {list(x.shape)}"
+        )
+    check_float(x, "x")
+
+
+def check_filter(filter: Tensor | None, name: str, x: Tensor) -> None:
+    """A filter is [K] or [K, K'], of a floating-point type that the kernels know, and a constant; or None."""
+    if filter is None:
+        return
+    if filter.dim() not in (1, 2) or filter.numel() == 0:
+        raise ValueError(f"{name} must be [K] or [K, K'] with at least one tap, but its shape is {list(filter.shape)}")
+    check_float(filter, name)
+    if filter.device != x.device:
+        raise ValueError(f"{name} must be on {x.device}, but is on {filter.device}")
+    if torch.is_grad_enabled() and filter.requires_grad:
+        raise NotImplementedError(f"{name} has no gradient: it is a constant; detach it")
+
+
+def check_factors(factors: Factors, name: str) -> None:
+    """An integer of at least 1 for both axes, or [x, y]."""
+    if len(both_axes(factors)) != 2 or min(both_axes(factors)) < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, or [x, y], but is {factors}")
+
+
+def check_padding(padding: Padding) -> None:
+    """An integer for every side, or [x, y], or [x0, x1, y0, y1]."""
+    if len(four_sides(padding)) != 4:
+        raise ValueError(f"padding must be an integer, [x, y] or [x0, x1, y0, y1], but is {padding}")
+
+
+def check_gain(gain: float) -> None:
+    """gain is finite."""
+    if not math.isfinite(gain):
+        raise ValueError(f"gain must be finite, but is {gain:g}")
+
+
+def check_upfirdn2d(
+    x: Tensor, filter: Tensor | None, up: Factors, down: Factors, padding: Padding, gain: float
+) -> None:
+    """All arguments, and that at least one pixel remains."""
+    check_images(x)
+    check_filter(filter, "filter", x)
+    check_factors(up, "up")
+    check_factors(down, "down")
+    check_padding(padding)
+    check_gain(gain)
+    if min(resampled_size(x.shape[2:], filter_size(filter), up, down, padding)) < 1:
+        raise ValueError(
+            f"padding={padding} makes images of {x.shape[2]}x{x.shape[3]}, enlarged by {up}, smaller than the filter"
+            f" of {filter_size(filter)}"
+        )

@@ -31,8 +31,10 @@ from gan_ops._checks import (
     check_samples,
     check_stddev_groups,
     check_target,
+    check_upfirdn2d,
 )
 from gan_ops._lengths import Metric, lengths
+from gan_ops._resampling import Factors, Padding, both_axes, four_sides
 from gan_ops._types import accumulable, accumulate_type
 
 
@@ -140,6 +142,33 @@ def fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> Tensor:
 def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, padding: int = 0, groups: int = 1) -> Tensor:
     """Stride-1 convolution of x [N, C, H, W]; see :func:`gan_ops.conv2d`."""
     return F.conv2d(x, weight, bias, padding=padding, groups=groups)
+
+
+def upfirdn2d(
+    x: Tensor,
+    filter: Tensor | None,
+    up: Factors = 1,
+    down: Factors = 1,
+    padding: Padding = 0,
+    flip: bool = False,
+    gain: float = 1.0,
+) -> Tensor:
+    """Zeros between the pixels of x [N, C, H, W], padding, FIR filter, decimation; see :func:`gan_ops.upfirdn2d`."""
+    check_upfirdn2d(x, filter, up, down, padding, gain)
+    (up_x, up_y), (down_x, down_y) = both_axes(up), both_axes(down)
+    n, c, height, width = x.shape
+    y = accumulable(x).reshape(n * c, 1, height, 1, width, 1)
+    y = F.pad(y, [0, up_x - 1, 0, 0, 0, up_y - 1]).reshape(n * c, 1, height * up_y, width * up_x)
+    y = gain * F.pad(y, four_sides(padding))  # [N·C, 1, H', W']; negative padding crops
+    if filter is not None:
+        filter = filter.to(y.dtype)
+        filter = filter if flip else filter.flip(list(range(filter.dim())))  # conv2d correlates
+        passes = [filter] if filter.dim() == 2 else [filter[None, :], filter[:, None]]
+        with torch.autocast(y.device.type, enabled=False):
+            for each in passes:
+                y = F.conv2d(y, each[None, None])  # → [N·C, 1, H' − K + 1, W' − K' + 1]
+    y = y[:, :, ::down_y, ::down_x]
+    return y.reshape(n, c, *y.shape[2:]).to(x.dtype)
 
 
 def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = False) -> Tensor:
