@@ -23,7 +23,12 @@ from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parent.resolve()
 CSRC = ROOT / "csrc"
+GENERATED = ROOT / "build" / "generated"
 USUAL_TOOLKIT = Path("/usr/local/cuda")
+ALONE = ("op.cpp", "registration.cpp")
+"""Files of csrc that include headers which no family does."""
+FAMILIES_IN_UNIT = 5
+"""So that two cores compile for as short as they can, and sixteen not much longer than the slowest kernels take."""
 
 
 def load_fingerprint():
@@ -90,31 +95,49 @@ def choose_cuda() -> tuple[Path, int] | None:
     return root, version
 
 
-def write_build_facts(fingerprint: str, architectures: str) -> Path:
-    """The folder of a header with what registration.cpp reports (as flags, they would rebuild every file)."""
-    folder = ROOT / "build" / "generated"
-    folder.mkdir(parents=True, exist_ok=True)
-    header = folder / "gan_ops_build_facts.h"
+def write_build_facts(fingerprint: str, architectures: str) -> None:
+    """A header with what registration.cpp reports (as flags, they would rebuild every file)."""
     text = f'#define GAN_OPS_FINGERPRINT "{fingerprint}"\n#define GAN_OPS_CUDA_ARCHITECTURES "{architectures}"\n'
-    if not header.exists() or header.read_text() != text:
-        header.write_text(text)
-    return folder
+    write_if_changed(GENERATED / "gan_ops_build_facts.h", text)
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """So that ninja compiles nothing anew without a reason."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def write_units() -> list[Path]:
+    """Files that include some families' files each (csrc/<family>.cpp), to be compiled in their place.
+
+    Reading torch's headers is most of what each of them costs, so they are read once for several.
+    """
+    families = sorted(path for path in CSRC.glob("*.cpp") if path.name not in ALONE)
+    units = []
+    for number, start in enumerate(range(0, len(families), FAMILIES_IN_UNIT), 1):
+        unit = GENERATED / f"families_{number}.cpp"
+        included = families[start : start + FAMILIES_IN_UNIT]
+        write_if_changed(unit, "".join(f'#include "../../{path.relative_to(ROOT).as_posix()}"\n' for path in included))
+        units.append(unit)
+    return units
 
 
 def make_extension() -> cpp_extension.CppExtension:
     fingerprint = load_fingerprint()
     toolkit = choose_cuda()
-    sources = [path for path in fingerprint.sources(CSRC) if path.suffix == ".cpp"]
+    sources = write_units() + [CSRC / name for name in ALONE] + sorted((CSRC / "cpu").glob("*.cpp"))
     # No NaN is assumed away; the two flags only say that nobody reads errno or floating-point traps, which lets loops
     # vectorise.
     # What is given here wins over CFLAGS. There -O2 is often no more than the system's default, a lower level is meant.
     level = [] if re.search(r"-O[01g]\b", os.environ.get("CFLAGS", "")) else ["-O3"]
     cxx = [*level, "-std=c++20", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
     if toolkit is None:
+        write_build_facts(fingerprint.fingerprint(CSRC), "none")
         return cpp_extension.CppExtension(
             "gan_ops._C",
             [str(path.relative_to(ROOT)) for path in sources],
-            include_dirs=[str(write_build_facts(fingerprint.fingerprint(CSRC), "none"))],
+            include_dirs=[str(GENERATED)],
             extra_compile_args={"cxx": cxx},
             extra_link_args=["-fopenmp"],
         )
@@ -129,11 +152,12 @@ def make_extension() -> cpp_extension.CppExtension:
             os.environ["TORCH_CUDA_ARCH_LIST"] = default_architectures(version)
     architectures = os.environ["TORCH_CUDA_ARCH_LIST"].replace(" ", ";")
     print(f"gan_ops: building for the CPU and for CUDA {architectures} with the toolkit in {root}")
-    sources += [path for path in fingerprint.sources(CSRC) if path.suffix == ".cu"]
+    write_build_facts(fingerprint.fingerprint(CSRC), architectures)
+    sources += sorted((CSRC / "cuda").glob("*.cu"))
     return cpp_extension.CUDAExtension(
         "gan_ops._C",
         [str(path.relative_to(ROOT)) for path in sources],
-        include_dirs=[str(write_build_facts(fingerprint.fingerprint(CSRC), architectures))],
+        include_dirs=[str(GENERATED)],
         define_macros=[("GAN_OPS_WITH_CUDA", "1")],
         extra_compile_args={"cxx": cxx, "nvcc": ["-O3", "-std=c++20", "--extended-lambda"]},
         extra_link_args=["-fopenmp"],

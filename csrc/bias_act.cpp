@@ -12,7 +12,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace bias_act_family {
 
 void check_options(double negative_slope, double gain, double scale) {
   // The derivative is told from the sign of the output, which these keep that of the input.
@@ -115,5 +115,5 @@ const Registration registrations[] = {
     {backward_op, bias_act_backward_autograd},
 };
 
-}  // namespace
+}  // namespace bias_act_family
 }  // namespace gan_ops

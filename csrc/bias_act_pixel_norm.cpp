@@ -16,11 +16,12 @@
 #include "pixel_norm_formula.h"
 
 namespace gan_ops {
-namespace {
+namespace bias_act_pixel_norm_family {
 
 // ---- Kernels' entry points ----
 
-/// Where the sums of a bias gradient [C] go; empty tensors when nobody wants them.
+/// Where the sums of a bias gradient [C] go; none when nobody wants them. Scratch is there on the CPU all the same: its
+/// kernels sum in any case, for versions that do not would be as many again to compile.
 struct BiasGradient {
   PixelChunks chunks;
   Tensor sums, partial;
@@ -30,7 +31,7 @@ struct BiasGradient {
     const auto wide = x.options().dtype(accumulate_type(x));
     const int64_t channels = wanted ? x.size(1) : 0;
     sums = x.numel() == 0 ? at::zeros({channels}, wide) : at::empty({channels}, wide);
-    partial = at::empty({chunks.count() * channels}, wide);
+    partial = at::empty({chunks.count() * (x.is_cpu() ? x.size(1) : channels)}, wide);
   }
   void* target() const { return sums.numel() == 0 ? nullptr : sums.mutable_data_ptr(); }
 };
@@ -190,5 +191,5 @@ const Registration registrations[] = {
     {double_backward_op, bias_act_pixel_norm_double_backward_autograd},
 };
 
-}  // namespace
+}  // namespace bias_act_pixel_norm_family
 }  // namespace gan_ops

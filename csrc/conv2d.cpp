@@ -20,7 +20,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace conv2d_family {
 
 void check_groups(int64_t groups, const Tensor& weight) {
   TORCH_CHECK_VALUE(groups >= 1 && weight.size(0) % groups == 0, "groups must divide the ", weight.size(0),
@@ -185,5 +185,5 @@ TORCH_LIBRARY_IMPL(gan_ops, AutocastCUDA, m) {
   m.impl("conv2d", conv2d_autocast<c10::DispatchKey::AutocastCUDA, c10::kCUDA>);
 }
 
-}  // namespace
+}  // namespace conv2d_family
 }  // namespace gan_ops

@@ -14,7 +14,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace fade_in_family {
 
 // ---- Kernels' entry points ----
 
@@ -136,5 +136,5 @@ const Registration registrations[] = {
     {backward_op, fade_in_backward_autograd},
 };
 
-}  // namespace
+}  // namespace fade_in_family
 }  // namespace gan_ops

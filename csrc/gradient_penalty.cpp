@@ -12,7 +12,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace gradient_penalty_family {
 
 void check_arguments(const Tensor& x, double target) {
   check_samples(x, "gradient");
@@ -160,5 +160,5 @@ const Registration registrations[] = {
     {double_backward_op, gradient_penalty_double_backward_autograd},
 };
 
-}  // namespace
+}  // namespace gradient_penalty_family
 }  // namespace gan_ops

@@ -14,7 +14,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace historical_family {
 
 using at::TensorList;
 
@@ -371,5 +371,5 @@ TORCH_LIBRARY_IMPL(gan_ops, ADInplaceOrView, m) {
   m.impl("historical_update_", historical_update_in_place);
 }
 
-}  // namespace
+}  // namespace historical_family
 }  // namespace gan_ops

@@ -12,7 +12,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace interpolate_family {
 
 void check_weight(const Tensor& weight, const Tensor& real) {
   dtype_of(weight, "weight");
@@ -166,5 +166,5 @@ const Registration registrations[] = {
     {weight_grad_op, interpolate_weight_grad_autograd},
 };
 
-}  // namespace
+}  // namespace interpolate_family
 }  // namespace gan_ops

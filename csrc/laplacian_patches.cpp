@@ -6,7 +6,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace laplacian_patches_family {
 
 void check_arguments(const Tensor& images, const Tensor& places) {
   TORCH_CHECK_VALUE(images.dim() == 4 && images.size(1) >= 1 && images.size(2) == images.size(3) &&
@@ -61,5 +61,5 @@ TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
   m.impl("laplacian_patches", laplacian_patches_autograd);
 }
 
-}  // namespace
+}  // namespace laplacian_patches_family
 }  // namespace gan_ops

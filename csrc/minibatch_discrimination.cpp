@@ -10,7 +10,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace minibatch_discrimination_family {
 
 void check_features(const Tensor& m) {
   TORCH_CHECK_VALUE(m.dim() == 3 && m.size(1) >= 1 && m.size(2) >= 1,
@@ -132,5 +132,5 @@ const Registration registrations[] = {
     {double_backward_op, minibatch_discrimination_double_backward_autograd},
 };
 
-}  // namespace
+}  // namespace minibatch_discrimination_family
 }  // namespace gan_ops

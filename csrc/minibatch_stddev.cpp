@@ -13,7 +13,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace minibatch_stddev_family {
 
 using GroupSize = std::optional<int64_t>;  // none: the whole batch
 
@@ -169,5 +169,5 @@ const Registration registrations[] = {
     {double_backward_op, minibatch_stddev_double_backward_autograd},
 };
 
-}  // namespace
+}  // namespace minibatch_stddev_family
 }  // namespace gan_ops

@@ -12,7 +12,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace pair_distances_family {
 
 PairMetric metric_of(c10::string_view metric) {
   if (metric == "l1") return PairMetric::l1;
@@ -206,5 +206,5 @@ const Registration registrations[] = {
     {double_backward_op, pair_distances_double_backward_autograd},
 };
 
-}  // namespace
+}  // namespace pair_distances_family
 }  // namespace gan_ops

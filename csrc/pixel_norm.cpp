@@ -10,7 +10,7 @@
 #include "pixel_norm_formula.h"
 
 namespace gan_ops {
-namespace {
+namespace pixel_norm_family {
 
 // ---- Kernels' entry points ----
 
@@ -113,5 +113,5 @@ const Registration registrations[] = {
     {double_backward_op, pixel_norm_double_backward_autograd},
 };
 
-}  // namespace
+}  // namespace pixel_norm_family
 }  // namespace gan_ops

@@ -6,7 +6,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace projected_wasserstein_family {
 
 void check_arguments(const Tensor& a, const Tensor& b, const Tensor& rays, std::optional<int64_t> channels) {
   TORCH_CHECK_VALUE(a.dim() == 2 && a.size(0) >= 1, "a must be [count, size] with at least one row, but its shape is ",
@@ -53,5 +53,5 @@ TORCH_LIBRARY_IMPL(gan_ops, Autograd, m) {
   m.impl("projected_wasserstein", projected_wasserstein_autograd);
 }
 
-}  // namespace
+}  // namespace projected_wasserstein_family
 }  // namespace gan_ops

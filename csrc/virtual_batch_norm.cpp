@@ -16,7 +16,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace virtual_batch_norm_family {
 
 using FiveTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
 
@@ -343,5 +343,5 @@ const Registration registrations[] = {
     {double_backward_op, virtual_batch_norm_double_backward_autograd},
 };
 
-}  // namespace
+}  // namespace virtual_batch_norm_family
 }  // namespace gan_ops

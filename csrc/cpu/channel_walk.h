@@ -213,13 +213,12 @@ void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layo
 }
 
 /// As well, `totals` [channels] receives the sums of the last output over samples and pixels, divided by `divisor`,
-/// unless it is null; `partial` [chunks.count(), channels] is scratch for them.
+/// unless it is null; `partial` [chunks.count(), channels] is scratch for them in any case.
 template <class T, class F>
 void walk_channels(const F& f, const Streams<T, F>& s, const ChannelLayout& layout, const PixelChunks& chunks,
                    Accumulate<T>* partial, Accumulate<T>* totals, Accumulate<T> divisor) {
-  if (totals == nullptr) return walk_channels(f, s, layout);
   walk_chunks<true>(f, s, layout, chunks, partial);
-  sum_rows(partial, totals, chunks.count(), layout.channels, divisor);
+  if (totals != nullptr) sum_rows(partial, totals, chunks.count(), layout.channels, divisor);
 }
 
 }  // namespace gan_ops::cpu
