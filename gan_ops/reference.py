@@ -160,7 +160,9 @@ def upfirdn2d(
     n, c, height, width = x.shape
     y = accumulable(x).reshape(n * c, 1, height, 1, width, 1)
     y = F.pad(y, [0, up_x - 1, 0, 0, 0, up_y - 1]).reshape(n * c, 1, height * up_y, width * up_x)
-    y = gain * F.pad(y, four_sides(padding))  # [N·C, 1, H', W']; negative padding crops
+    sides = four_sides(padding)
+    y = F.pad(y, [max(side, 0) for side in sides])
+    y = gain * F.pad(y, [min(side, 0) for side in sides])  # [N·C, 1, H', W']; negative padding crops
     if filter is not None:
         filter = filter.to(y.dtype)
         filter = filter if flip else filter.flip(list(range(filter.dim())))  # conv2d correlates

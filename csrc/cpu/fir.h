@@ -112,4 +112,40 @@ GAN_OPS_INLINE void sum_terms(const A* from, const FirTerm<A>* terms, int64_t nu
   }
 }
 
+/// to[2j] = Σ_k of even's terms, to[2j + 1] = Σ_k of odd's, which are as many, for j in [0, pairs).
+template <class A, size_t... k>
+GAN_OPS_INLINE void sum_pairs_of(std::index_sequence<k...>, const A* from, const FirTerm<A>* even,
+                                 const FirTerm<A>* odd, int64_t pairs, A* to) {
+  const A* const of_even[] = {from + even[k].offset...};
+  const A* const of_odd[] = {from + odd[k].offset...};
+  const A even_taps[] = {even[k].tap...}, odd_taps[] = {odd[k].tap...};
+#pragma omp simd
+  for (int64_t j = 0; j < pairs; ++j) {
+    to[2 * j] = (A(0) + ... + (even_taps[k] * of_even[k][j]));
+    to[2 * j + 1] = (A(0) + ... + (odd_taps[k] * of_odd[k][j]));
+  }
+}
+
+constexpr int64_t kMostPairTerms = 6;
+
+/// The same for a number from 1 to kMostPairTerms.
+template <class A>
+GAN_OPS_INLINE void sum_pairs(const A* from, const FirTerm<A>* even, const FirTerm<A>* odd, int64_t number,
+                              int64_t pairs, A* to) {
+  switch (number) {
+    case 1:
+      return sum_pairs_of(std::make_index_sequence<1>(), from, even, odd, pairs, to);
+    case 2:
+      return sum_pairs_of(std::make_index_sequence<2>(), from, even, odd, pairs, to);
+    case 3:
+      return sum_pairs_of(std::make_index_sequence<3>(), from, even, odd, pairs, to);
+    case 4:
+      return sum_pairs_of(std::make_index_sequence<4>(), from, even, odd, pairs, to);
+    case 5:
+      return sum_pairs_of(std::make_index_sequence<5>(), from, even, odd, pairs, to);
+    default:
+      return sum_pairs_of(std::make_index_sequence<6>(), from, even, odd, pairs, to);
+  }
+}
+
 }  // namespace gan_ops::cpu

@@ -372,13 +372,13 @@ def _upfirdn2d(name: str, how: Resampling) -> Family:
     def is_left(shape: tuple[int, ...]) -> bool:
         return min(resampled_size(shape[2:], filter_size(how.filter), how.up, how.down, how.padding)) >= 1
 
-    size = st.integers(1, 40)
+    size = st.integers(1, 14)
     return Family(
         name=f"upfirdn2d({name})",
         op=how.of(gan_ops.upfirdn2d),
         reference=how.of(gan_ops.reference.upfirdn2d),
-        sizes=((4, 19, 6, 7),),
-        shapes=st.tuples(st.integers(0, 3), st.integers(1, 40), size, size).filter(is_left).map(lambda x: (x,)),
+        sizes=((4, 2, 5, 6),),
+        shapes=st.tuples(st.integers(0, 2), st.integers(1, 20), size, size).filter(is_left).map(lambda x: (x,)),
         registered=partial(_upfirdn2d_registered, how),
         kernels_in_graphs=True,
     )

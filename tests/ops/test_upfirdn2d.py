@@ -66,7 +66,7 @@ def test_a_filter_of_any_type_counts_as_its_numbers(dtype: torch.dtype) -> None:
 
 @LAYOUTS
 @pytest.mark.parametrize(
-    "shape", [(1, 2, 3, 9000), (2, 200, 5, 6), (1, 130, 40, 41), (300, 3, 4, 4), (1, 1, 700, 31), (1, 3, 90, 100)]
+    "shape", [(1, 2, 3, 5000), (2, 200, 5, 6), (1, 130, 9, 31), (300, 3, 4, 4), (1, 1, 500, 11), (1, 3, 90, 100)]
 )
 @pytest.mark.parametrize("taps", [(4, 4), (12,)], ids=["4x4", "12"])
 @EVERYWHERE
@@ -85,7 +85,7 @@ def test_images_of_many_tiles_are_right(shape, taps, memory_format) -> None:
         ((40, 50), {"padding": 45}),
         ((60,), {"up": 3, "down": 5, "padding": 40}),
         ((2, 2), {"down": 1000}),
-        ((4, 4), {"up": 1000, "down": 999, "padding": [0, -3000, 2, 0]}),
+        ((4, 4), {"up": 50, "down": 49, "padding": [0, -150, 2, 0]}),
         ((4, 4), {"padding": [30, -30, -3, 30]}),
         ((2, 2), {"padding": [-6, 9, 9, -5]}),
         ((2, 3), {"up": 6, "down": 4, "padding": 5}),
