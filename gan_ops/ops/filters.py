@@ -59,9 +59,7 @@ def setup_filter(
     return filter * gain ** (filter.dim() / 2)
 
 
-def filter2d(
-    x: Tensor, filter: Tensor | None, padding: Padding = 0, flip: bool = False, gain: float = 1.0
-) -> Tensor:
+def filter2d(x: Tensor, filter: Tensor | None, padding: Padding = 0, flip: bool = False, gain: float = 1.0) -> Tensor:
     """x [N, C, H, W] filtered, of the same size.
 
     Args:
@@ -90,9 +88,7 @@ def upsample2d(
     Raises:
         As :func:`gan_ops.upfirdn2d`.
     """
-    return upfirdn2d(
-        x, filter, up, padding=added(padding, up_padding(filter, up)), flip=flip, gain=gain * _product(up)
-    )
+    return upfirdn2d(x, filter, up, padding=added(padding, up_padding(filter, up)), flip=flip, gain=gain * _product(up))
 
 
 def downsample2d(
@@ -108,9 +104,7 @@ def downsample2d(
     Raises:
         As :func:`gan_ops.upfirdn2d`.
     """
-    return upfirdn2d(
-        x, filter, down=down, padding=added(padding, down_padding(filter, down)), flip=flip, gain=gain
-    )
+    return upfirdn2d(x, filter, down=down, padding=added(padding, down_padding(filter, down)), flip=flip, gain=gain)
 
 
 def _product(factors: Factors) -> int:

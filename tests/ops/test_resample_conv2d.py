@@ -93,9 +93,7 @@ def test_compiles_as_one_graph() -> None:
         torch.testing.assert_close(compiled(x, weight, filter, padding=1, **order), expected)
 
 
-@pytest.mark.parametrize(
-    "function", [gan_ops.resample_conv2d, reference.resample_conv2d], ids=["kernel", "reference"]
-)
+@pytest.mark.parametrize("function", [gan_ops.resample_conv2d, reference.resample_conv2d], ids=["kernel", "reference"])
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -170,7 +170,11 @@ def test_compiles_for_sizes_that_vary() -> None:
         ({"down": [2, -1]}, ValueError, r"down must be .* but is \[2, -1\]"),
         ({"padding": [1, 2, 3]}, ValueError, r"padding must be .* but is \[1, 2, 3\]"),
         ({"gain": float("inf")}, ValueError, "gain must be finite, but is inf"),
-        ({"padding": -1}, ValueError, r"padding=.* makes images of 4x4, enlarged by .*, smaller than the filter of \[3"),
+        (
+            {"padding": -1},
+            ValueError,
+            r"padding=.* makes images of 4x4, enlarged by .*, smaller than the filter of \[3",
+        ),
     ],
 )
 def test_bad_arguments_are_named(function, options, error, message) -> None:
