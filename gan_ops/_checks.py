@@ -294,3 +294,25 @@ def check_upfirdn2d(
             f"padding={padding} makes images of {x.shape[2]}x{x.shape[3]}, enlarged by {up}, smaller than the filter"
             f" of {filter_size(filter)}"
         )
+
+
+def check_resample_conv2d(
+    x: Tensor, weight: Tensor, filter: Tensor | None, up: int, down: int, padding: Padding, groups: int
+) -> None:
+    """All arguments but whether the image is large enough."""
+    check_images(x)
+    check_filter(filter, "filter", x)
+    for name, factor in (("up", up), ("down", down)):
+        if not isinstance(factor, int) or factor < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, but is {factor}")
+    check_padding(padding)
+    if weight.dim() != 4 or 0 in weight.shape:
+        raise ValueError(f"weight must be [C_out, C_in / groups, K, K'], but its shape is {list(weight.shape)}")
+    if groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"groups must divide the {weight.shape[0]} output channels, but is {groups}")
+    if x.shape[1] != weight.shape[1] * groups:
+        raise ValueError(f"x has {x.shape[1]} channels, but weight takes {weight.shape[1] * groups}")
+    if weight.device != x.device:
+        raise ValueError(f"weight must be on {x.device} as x is, but is on {weight.device}")
+    if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(f"weight must be {x.dtype} as x is, but is {weight.dtype}")

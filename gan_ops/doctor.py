@@ -145,6 +145,18 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
             lambda x, w, b: gan_ops.reference.conv2d(x, w, b, padding=1),
             [[4, 6, 5, 3], [7, 6, 3, 3], [7]],
         ),
+        (
+            "upfirdn2d",
+            lambda x: resampled(gan_ops.upfirdn2d, x),
+            lambda x: resampled(definition.upfirdn2d, x),
+            [[4, 6, 9, 7]],
+        ),
+        (
+            "resample_conv2d",
+            lambda x, w: gan_ops.resample_conv2d(x, w, taps(x)[:4], up=2, padding=1),
+            lambda x, w: definition.resample_conv2d(x, w, taps(x)[:4], up=2, padding=1),
+            [[4, 6, 5, 3], [7, 6, 3, 3]],
+        ),
     ]
 
 
@@ -168,6 +180,17 @@ def measures() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], 
             [[300, 12], [300, 12], [9, 12]],
         ),
     ]
+
+
+def taps(x: Tensor) -> Tensor:
+    """Of a filter, twelve."""
+    return torch.linspace(-0.5, 1, 12, dtype=torch.float64, device=x.device)
+
+
+def resampled(upfirdn2d: Callable[..., Tensor], x: Tensor) -> Tensor:
+    """x enlarged by taps for both axes, and shrunk by a square of them."""
+    along = taps(x)
+    return upfirdn2d(upfirdn2d(x, along, up=2, padding=6), torch.outer(along[:4], along[4:8]), down=[2, 3], padding=1)
 
 
 def by_each_metric(distances: Callable[..., Tensor], x: Tensor, y: Tensor) -> Tensor:

@@ -28,13 +28,14 @@ from gan_ops._checks import (
     check_patches,
     check_projected_sets,
     check_reference_size,
+    check_resample_conv2d,
     check_samples,
     check_stddev_groups,
     check_target,
     check_upfirdn2d,
 )
 from gan_ops._lengths import Metric, lengths
-from gan_ops._resampling import Factors, Padding, both_axes, four_sides
+from gan_ops._resampling import Factors, Padding, added, both_axes, down_padding, four_sides, up_padding
 from gan_ops._types import accumulable, accumulate_type
 
 
@@ -159,7 +160,9 @@ def upfirdn2d(
     n, c, height, width = x.shape
     y = accumulable(x).reshape(n * c, 1, height, 1, width, 1)
     y = F.pad(y, [0, up_x - 1, 0, 0, 0, up_y - 1]).reshape(n * c, 1, height * up_y, width * up_x)
-    y = gain * F.pad(y, four_sides(padding))  # [N·C, 1, H', W']; negative padding crops
+    sides = four_sides(padding)
+    y = F.pad(y, [max(side, 0) for side in sides])
+    y = gain * F.pad(y, [min(side, 0) for side in sides])  # [N·C, 1, H', W']; negative padding crops
     if filter is not None:
         filter = filter.to(y.dtype)
         filter = filter if flip else filter.flip(list(range(filter.dim())))  # conv2d correlates
@@ -169,6 +172,28 @@ def upfirdn2d(
                 y = F.conv2d(y, each[None, None])  # → [N·C, 1, H' − K + 1, W' − K' + 1]
     y = y[:, :, ::down_y, ::down_x]
     return y.reshape(n, c, *y.shape[2:]).to(x.dtype)
+
+
+def resample_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    filter: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = 0,
+    groups: int = 1,
+    flip_weight: bool = True,
+    flip_filter: bool = False,
+) -> Tensor:
+    """Upsampling, convolution, downsampling; see :func:`gan_ops.resample_conv2d`."""
+    check_resample_conv2d(x, weight, filter, up, down, padding, groups)
+    if up > 1:
+        padding = added(padding, up_padding(filter, up))
+    if down > 1:
+        padding = added(padding, down_padding(filter, down))
+    y = upfirdn2d(x, filter if up > 1 else None, up, padding=padding, flip=flip_filter, gain=up**2)
+    y = F.conv2d(y, weight if flip_weight else weight.flip(2, 3), groups=groups)
+    return upfirdn2d(y, filter, down=down, flip=flip_filter) if down > 1 else y
 
 
 def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = False) -> Tensor:

@@ -61,6 +61,9 @@ def large_shapes(family: Family) -> list[Shapes]:
         return [((3, 1400), (17,), (64,))]
     if name == "fade_in":
         return [((2, 24, 12, 16), (2, 24, 6, 8))]
+    if name == "upfirdn2d":
+        # Several tiles side by side and below one another, with vectors in rows and without; several groups of values.
+        return [((1, 3, 41, 300),), ((2, 40, 20, 37),)]
     x = {
         "gradient_penalty": [(2, 24, 10, 12)],
         "interpolate": [(2, 24, 10, 12)],
