@@ -16,6 +16,7 @@ from gan_ops.ops import (
     minibatch_stddev,
     pair_distances,
     pixel_norm,
+    scale_bias_act,
     virtual_batch_norm,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "pair_distances",
     "pixel_norm",
     "reference",
+    "scale_bias_act",
     "use_reference",
     "virtual_batch_norm",
 ]

@@ -294,3 +294,32 @@ def check_upfirdn2d(
             f"padding={padding} makes images of {x.shape[2]}x{x.shape[3]}, enlarged by {up}, smaller than the filter"
             f" of {filter_size(filter)}"
         )
+
+
+def check_scale(scale: Tensor | None, x: Tensor) -> None:
+    """scale is [N, C], on x's device and of a floating-point type that the kernels know; or None."""
+    if scale is None:
+        return
+    check_float(scale, "scale")
+    if scale.shape != x.shape[:2]:
+        raise ValueError(f"scale must have the shape {list(x.shape[:2])}, but has {list(scale.shape)}")
+    if scale.device != x.device:
+        raise ValueError(f"scale must be on {x.device}, but is on {scale.device}")
+
+
+def check_noise(noise: Tensor | None, strength: float | Tensor | None, x: Tensor) -> None:
+    """noise is [N, 1, *], [1, 1, *] or [*] beside x [N, C, *] and strength a number or a 0-d tensor; or None."""
+    if noise is None:
+        if strength is not None:
+            raise ValueError("strength is what noise is multiplied by, but noise is None")
+        return
+    check_float(noise, "noise")
+    n, _, *spatial = x.shape
+    if list(noise.shape) not in ([n, 1, *spatial], [1, 1, *spatial], spatial):
+        raise ValueError(f"noise must have the shape {[n, 1, *spatial]} or {spatial}, but has {list(noise.shape)}")
+    if noise.device != x.device:
+        raise ValueError(f"noise must be on {x.device}, but is on {noise.device}")
+    if isinstance(strength, Tensor):
+        check_float(strength, "strength")
+        if strength.dim() != 0:
+            raise ValueError(f"strength must be a number or a 0-d tensor, but its shape is {list(strength.shape)}")

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gan_ops._activations import Act, activation_options
 from gan_ops._checks import (
     check_bias_act,
     check_channels,
@@ -24,11 +25,13 @@ from gan_ops._checks import (
     check_feature_map,
     check_history,
     check_interpolation,
+    check_noise,
     check_pairs,
     check_patches,
     check_projected_sets,
     check_reference_size,
     check_samples,
+    check_scale,
     check_stddev_groups,
     check_target,
     check_upfirdn2d,
@@ -169,6 +172,50 @@ def upfirdn2d(
                 y = F.conv2d(y, each[None, None])  # → [N·C, 1, H' − K + 1, W' − K' + 1]
     y = y[:, :, ::down_y, ::down_x]
     return y.reshape(n, c, *y.shape[2:]).to(x.dtype)
+
+
+def scale_bias_act(
+    x: Tensor,
+    scale: Tensor | None = None,
+    bias: Tensor | None = None,
+    noise: Tensor | None = None,
+    strength: float | Tensor | None = None,
+    *,
+    act: Act = "lrelu",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """clamp(act(x·scale + noise·strength + bias)·gain) for x [N, C, *]; see :func:`gan_ops.scale_bias_act`."""
+    check_feature_map(x)
+    alpha, gain, clamp = activation_options(act, alpha, gain, clamp)
+    check_scale(scale, x)
+    if bias is not None:
+        check_channels(bias, "bias", x)
+    check_noise(noise, strength, x)
+    t = accumulable(x)
+    if scale is not None:
+        t = t * scale.to(t.dtype).reshape(*x.shape[:2], *[1] * (x.dim() - 2))  # [N, C] → [N, C, 1, …]
+    if noise is not None:
+        noise = noise.to(t.dtype)
+        t = t + (noise if strength is None else noise * strength)
+    if bias is not None:
+        t = t + bias.to(t.dtype).view(-1, *[1] * (x.dim() - 2))  # [C] → [C, 1, …]
+    y = gain * _ACTIVATIONS[act](t, alpha)
+    return (y if clamp is None else y.clamp(-clamp, clamp)).to(x.dtype)
+
+
+_ACTIVATIONS = {
+    "linear": lambda t, _: t,
+    "relu": lambda t, _: F.relu(t),
+    "lrelu": F.leaky_relu,
+    "tanh": lambda t, _: torch.tanh(t),
+    "sigmoid": lambda t, _: torch.sigmoid(t),
+    "elu": lambda t, _: F.elu(t),
+    "selu": lambda t, _: F.selu(t),
+    "softplus": lambda t, _: F.softplus(t),
+    "swish": lambda t, _: F.silu(t),
+}
 
 
 def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = False) -> Tensor:

@@ -13,6 +13,7 @@ from gan_ops.ops.minibatch_stddev import minibatch_stddev
 from gan_ops.ops.pair_distances import pair_distances
 from gan_ops.ops.pixel_norm import pixel_norm
 from gan_ops.ops.projected_wasserstein import projected_wasserstein as projected_wasserstein  # nor this one
+from gan_ops.ops.scale_bias_act import scale_bias_act
 from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "minibatch_stddev",
     "pair_distances",
     "pixel_norm",
+    "scale_bias_act",
     "virtual_batch_norm",
 ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from compiling import KERNELS
 from emulated import DTYPES, Executor
-from families import FAMILIES, Family, Shapes
+from families import EPILOGUES, FAMILIES, Family, Shapes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kernel_checks import RUNS, check_alignment, check_kernels
@@ -61,6 +61,10 @@ def large_shapes(family: Family) -> list[Shapes]:
         return [((3, 1400), (17,), (64,))]
     if name == "fade_in":
         return [((2, 24, 12, 16), (2, 24, 6, 8))]
+    if name == "scale_bias_act":
+        # Several chunks along both axes; planes of less than a warp; no whole vectors; features.
+        shapes_of = {str(epilogue): epilogue.shapes for epilogue in EPILOGUES}[family.name]
+        return [shapes_of(x) for x in [(2, 11, 24, 24), (1, 75, 4, 4), (2, 270, 5, 3), (3, 40)]]
     x = {
         "gradient_penalty": [(2, 24, 10, 12)],
         "interpolate": [(2, 24, 10, 12)],
