@@ -121,6 +121,10 @@ TORCH_LIBRARY(gan_ops, m) {
   m.def("laplacian_patches(Tensor images, Tensor places, bool differences) -> (Tensor descriptors, Tensor smaller)");
   m.def("projected_wasserstein(Tensor a, Tensor b, Tensor rays, int? channels) -> Tensor");
 
+  m.def(
+      "upfirdn2d(Tensor x, Tensor? filter, int[] up, int[] down, SymInt[] padding, bool flip, float gain)"
+      " -> Tensor");
+
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding, int groups=1) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding, int groups=1) -> Tensor");
   m.def("conv2d_weight_grad(Tensor grad, Tensor x, int padding, int groups=1) -> Tensor");

@@ -296,6 +296,28 @@ def check_upfirdn2d(
         )
 
 
+def check_resample_conv2d(
+    x: Tensor, weight: Tensor, filter: Tensor | None, up: int, down: int, padding: Padding, groups: int
+) -> None:
+    """All arguments but whether the image is large enough."""
+    check_images(x)
+    check_filter(filter, "filter", x)
+    for name, factor in (("up", up), ("down", down)):
+        if not isinstance(factor, int) or factor < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, but is {factor}")
+    check_padding(padding)
+    if weight.dim() != 4 or 0 in weight.shape:
+        raise ValueError(f"weight must be [C_out, C_in / groups, K, K'], but its shape is {list(weight.shape)}")
+    if groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"groups must divide the {weight.shape[0]} output channels, but is {groups}")
+    if x.shape[1] != weight.shape[1] * groups:
+        raise ValueError(f"x has {x.shape[1]} channels, but weight takes {weight.shape[1] * groups}")
+    if weight.device != x.device:
+        raise ValueError(f"weight must be on {x.device} as x is, but is on {weight.device}")
+    if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(f"weight must be {x.dtype} as x is, but is {weight.dtype}")
+
+
 def check_scale(scale: Tensor | None, x: Tensor) -> None:
     """scale is [N, C], on x's device and of a floating-point type that the kernels know; or None."""
     if scale is None:
@@ -323,3 +345,33 @@ def check_noise(noise: Tensor | None, strength: float | Tensor | None, x: Tensor
         check_float(strength, "strength")
         if strength.dim() != 0:
             raise ValueError(f"strength must be a number or a 0-d tensor, but its shape is {list(strength.shape)}")
+
+
+def check_demodulation(weight: Tensor, style: Tensor, eps: float) -> None:
+    """weight is [O, I, K', K] and style [N, I] beside it, of floating-point types that the kernels know; eps ≥ 0."""
+    if weight.dim() != 4 or 0 in weight.shape:
+        raise ValueError(f"weight must be [O, I, K', K], but its shape is {list(weight.shape)}")
+    check_float(weight, "weight")
+    if style.dim() != 2 or style.shape[1] != weight.shape[1]:
+        raise ValueError(f"style must be [N, {weight.shape[1]}], but its shape is {list(style.shape)}")
+    check_float(style, "style")
+    if style.device != weight.device:
+        raise ValueError(f"style must be on {weight.device} as weight is, but is on {style.device}")
+    check_eps(eps)
+
+
+def check_modulated_conv2d(
+    x: Tensor, weight: Tensor, style: Tensor, input_gain: float | Tensor | None, eps: float
+) -> None:
+    """What demodulation and the convolution do not check themselves: that all is of one batch, and the input's gain."""
+    check_demodulation(weight, style, eps)
+    check_images(x)
+    n, channels = x.shape[:2]
+    if style.shape != (n, channels):
+        raise ValueError(f"style must be {[n, channels]} as x's samples and channels, but is {list(style.shape)}")
+    if isinstance(input_gain, Tensor):
+        check_float(input_gain, "input_gain")
+        if list(input_gain.shape) not in ([], [channels], [n, channels]):
+            raise ValueError(
+                f"input_gain must be a number, [], {[channels]} or {[n, channels]}, but is {list(input_gain.shape)}"
+            )

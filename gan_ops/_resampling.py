@@ -43,3 +43,20 @@ def filter_size(filter: Tensor | None) -> list[int]:
     if filter is None:
         return [1, 1]
     return [filter.shape[0], filter.shape[-1]]
+
+
+def up_padding(filter: Tensor | None, up: Factors) -> list[int]:
+    """[x0, x1, y0, y1] with which an enlarged and filtered image is up times as large and lies where it was."""
+    (height, width), (x, y) = filter_size(filter), both_axes(up)
+    return [(width + x - 1) // 2, (width - x) // 2, (height + y - 1) // 2, (height - y) // 2]
+
+
+def down_padding(filter: Tensor | None, down: Factors) -> list[int]:
+    """The same for one that is filtered and thinned out."""
+    (height, width), (x, y) = filter_size(filter), both_axes(down)
+    return [(width - x + 1) // 2, (width - x) // 2, (height - y + 1) // 2, (height - y) // 2]
+
+
+def added(*paddings: Padding) -> list[int]:
+    """[x0, x1, y0, y1] of all of them together."""
+    return [sum(sides) for sides in zip(*map(four_sides, paddings), strict=True)]

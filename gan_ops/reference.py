@@ -19,17 +19,20 @@ from gan_ops._activations import Act, activation_options
 from gan_ops._checks import (
     check_bias_act,
     check_channels,
+    check_demodulation,
     check_discrimination_features,
     check_eps,
     check_fade_in,
     check_feature_map,
     check_history,
     check_interpolation,
+    check_modulated_conv2d,
     check_noise,
     check_pairs,
     check_patches,
     check_projected_sets,
     check_reference_size,
+    check_resample_conv2d,
     check_samples,
     check_scale,
     check_stddev_groups,
@@ -37,7 +40,7 @@ from gan_ops._checks import (
     check_upfirdn2d,
 )
 from gan_ops._lengths import Metric, lengths
-from gan_ops._resampling import Factors, Padding, both_axes, four_sides
+from gan_ops._resampling import Factors, Padding, added, both_axes, down_padding, four_sides, up_padding
 from gan_ops._types import accumulable, accumulate_type
 
 
@@ -174,6 +177,28 @@ def upfirdn2d(
     return y.reshape(n, c, *y.shape[2:]).to(x.dtype)
 
 
+def resample_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    filter: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = 0,
+    groups: int = 1,
+    flip_weight: bool = True,
+    flip_filter: bool = False,
+) -> Tensor:
+    """Upsampling, convolution, downsampling; see :func:`gan_ops.resample_conv2d`."""
+    check_resample_conv2d(x, weight, filter, up, down, padding, groups)
+    if up > 1:
+        padding = added(padding, up_padding(filter, up))
+    if down > 1:
+        padding = added(padding, down_padding(filter, down))
+    y = upfirdn2d(x, filter if up > 1 else None, up, padding=padding, flip=flip_filter, gain=up**2)
+    y = F.conv2d(y, weight if flip_weight else weight.flip(2, 3), groups=groups)
+    return upfirdn2d(y, filter, down=down, flip=flip_filter) if down > 1 else y
+
+
 def scale_bias_act(
     x: Tensor,
     scale: Tensor | None = None,
@@ -216,6 +241,44 @@ _ACTIVATIONS = {
     "softplus": lambda t, _: F.softplus(t),
     "swish": lambda t, _: F.silu(t),
 }
+
+
+def demodulation(weight: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
+    """(Σ_ik (weight[o, i, k]·style[n, i])² + eps)^(−½) → [N, O]; see :func:`gan_ops.demodulation`."""
+    check_demodulation(weight, style, eps)
+    w = accumulable(weight) * accumulable(style)[:, None, :, None, None]  # [N, O, I, K', K]
+    return torch.rsqrt(w.square().sum((2, 3, 4)) + eps)
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    *,
+    demodulate: bool = True,
+    noise: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = 0,
+    filter: Tensor | None = None,
+    flip_weight: bool = True,
+    input_gain: float | Tensor | None = None,
+    eps: float = 1e-8,
+    fused: bool | None = None,
+) -> Tensor:
+    """Each sample convolved by weights of its own, weight·style·demodulation; see :func:`gan_ops.modulated_conv2d`."""
+    check_modulated_conv2d(x, weight, style, input_gain, eps)
+    s = accumulable(style) if input_gain is None else accumulable(style) * input_gain
+    of_each = accumulable(weight) * s[:, None, :, None, None]  # [N, O, I, K', K]
+    if demodulate:
+        of_each = of_each * demodulation(weight, style, eps)[:, :, None, None, None]
+    maps = [
+        resample_conv2d(image[None], w.to(x.dtype), filter, up, down, padding, flip_weight=flip_weight)
+        for image, w in zip(x, of_each, strict=True)
+    ]
+    y = torch.cat(maps)  # N × [1, O, H', W']
+    check_noise(noise, None, y)
+    return y if noise is None else (accumulable(y) + noise.to(accumulate_type(y))).to(y.dtype)
 
 
 def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = False) -> Tensor:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import gan_ops
+from gan_ops._resampling import Factors, Padding, both_axes, filter_size, four_sides, resampled_size
 
 ops = torch.ops.gan_ops
 
@@ -395,6 +396,76 @@ def _fade_in(fraction: float | Tensor) -> Family:
     )
 
 
+@dataclass(frozen=True)
+class Resampling:
+    """The arguments of upfirdn2d after x."""
+
+    filter: Tensor | None
+    up: Factors = 1
+    down: Factors = 1
+    padding: Padding = 0
+    flip: bool = False
+    gain: float = 1.0
+
+    def of(self, function: Callable[..., Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda x: function(x, self.filter, self.up, self.down, self.padding, self.flip, self.gain)
+
+    def adjoint(self, x: Tensor, g: Tensor) -> Resampling:
+        """What makes x's gradient of the output's g."""
+        (taps_y, taps_x), (x0, _, y0, _) = filter_size(self.filter), four_sides(self.padding)
+        sides = []
+        for size, out, taps, up, down, before in (
+            (x.shape[3], g.shape[3], taps_x, both_axes(self.up)[0], both_axes(self.down)[0], x0),
+            (x.shape[2], g.shape[2], taps_y, both_axes(self.up)[1], both_axes(self.down)[1], y0),
+        ):
+            # The gradient's image is enlarged to out·down; as many pixels behind it as leave `size` of the result.
+            sides += [taps - 1 - before, (size - 1) * up + taps - out * down - (taps - 1 - before)]
+        return Resampling(self.filter, self.down, self.up, sides, not self.flip, self.gain)
+
+
+def _taps(*shape: int) -> Tensor:
+    return torch.arange(1, 1 + math.prod(shape), dtype=torch.float64).cos().reshape(shape) / math.prod(shape) ** 0.5
+
+
+UPFIRDN2D = {
+    "up=2": Resampling(_taps(4, 4), up=2, padding=[2, 1, 2, 1], gain=4.0),
+    "down=2": Resampling(_taps(4, 4), down=2, padding=[1, 1, 1, 1]),
+    "4x4": Resampling(_taps(4, 4), padding=[2, 1, 2, 1], flip=True),
+    "12, up=2": Resampling(_taps(12), up=2, padding=[6, 5, 6, 5], gain=4.0),
+    "12, down=2": Resampling(_taps(12), down=2, padding=5, flip=True),
+    "12": Resampling(_taps(12), padding=[6, 5], gain=0.5),
+    "5x3, up=[2, 3], down=[3, 2]": Resampling(_taps(5, 3), up=[2, 3], down=[3, 2], padding=[-1, 4, 5, -1]),
+    "7, up=4, down=6": Resampling(_taps(7), up=4, down=6, padding=[4, 3, 5, 5], gain=-1.5),
+    "no filter, up=3, down=2": Resampling(None, up=3, down=2, padding=[1, -2, 0, 2], gain=0.5),
+    "2, up=5": Resampling(_taps(2), up=5, padding=1),
+}
+
+
+def _upfirdn2d_registered(how: Resampling) -> list[tuple[Callable, tuple]]:
+    options = both_axes(how.up), both_axes(how.down), four_sides(how.padding), how.flip, how.gain
+    x = _grad_input(2, 3, 5, 6)
+    return [
+        (ops.upfirdn2d.default, (x, how.filter, *options)),
+        (ops.upfirdn2d.default, (x.detach().to(memory_format=torch.channels_last), how.filter, *options)),
+    ]
+
+
+def _upfirdn2d(name: str, how: Resampling) -> Family:
+    def is_left(shape: tuple[int, ...]) -> bool:
+        return min(resampled_size(shape[2:], filter_size(how.filter), how.up, how.down, how.padding)) >= 1
+
+    size = st.integers(1, 40)
+    return Family(
+        name=f"upfirdn2d({name})",
+        op=how.of(gan_ops.upfirdn2d),
+        reference=how.of(gan_ops.reference.upfirdn2d),
+        sizes=((4, 19, 6, 7),),
+        shapes=st.tuples(st.integers(0, 3), st.integers(1, 40), size, size).filter(is_left).map(lambda x: (x,)),
+        registered=partial(_upfirdn2d_registered, how),
+        kernels_in_graphs=True,
+    )
+
+
 def _stddev(group_size: int | None, num_channels: int) -> Family:
     return Family(
         name=f"minibatch_stddev(group_size={group_size}, num_channels={num_channels})",
@@ -561,4 +632,5 @@ FAMILIES = [
         kernels_in_graphs=True,
     ),
     *map(_conv2d, (1, 2)),
+    *(_upfirdn2d(name, how) for name, how in UPFIRDN2D.items()),
 ]
