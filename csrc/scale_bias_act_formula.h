@@ -52,7 +52,7 @@ inline std::array<at::Tensor, 3> activation_formula(const at::Tensor& t, Activat
       return exponential_below(kSeluScale, kSeluAlpha);
     case Activation::softplus: {
       const at::Tensor s = at::sigmoid(t), is_t = t > 20;
-      return {at::softplus(t), at::where(is_t, 1.0, s), at::where(is_t, 0.0, s * (1 - s))};
+      return {at::softplus(t), at::where(is_t, 1.0, s), at::where(t >= 20, 0.0, s * (1 - s))};
     }
     case Activation::swish: {
       const at::Tensor s = at::sigmoid(t), product = s * (1 - s);
@@ -92,7 +92,7 @@ inline std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> sc
   auto [value, first, second] = activation_formula(t, act, alpha);
   first = gain * first, second = gain * second;
   if (clamp) {
-    const at::Tensor y = gain * value.detach(), passes = (y >= -*clamp).logical_and(y <= *clamp);
+    const at::Tensor y = gain * value.detach(), passes = (y > -*clamp).logical_and(y < *clamp);
     first = at::where(passes, first, 0.0), second = at::where(passes, second, 0.0);
   }
   const at::Tensor q = plus(plus(plus(scaled(u), times(u_scale, xw)), flat(v.noise)), of_channels(v.bias));

@@ -272,11 +272,12 @@ def modulated_conv2d(
     of_each = accumulable(weight) * s[:, None, :, None, None]  # [N, O, I, K', K]
     if demodulate:
         of_each = of_each * demodulation(weight, style, eps)[:, :, None, None, None]
-    maps = [
-        resample_conv2d(image[None], w.to(x.dtype), filter, up, down, padding, flip_weight=flip_weight)
-        for image, w in zip(x, of_each, strict=True)
-    ]
-    y = torch.cat(maps)  # N × [1, O, H', W']
+
+    def convolved(images: Tensor, w: Tensor) -> Tensor:
+        return resample_conv2d(images, w.to(x.dtype), filter, up, down, padding, flip_weight=flip_weight)
+
+    maps = [convolved(image[None], w) for image, w in zip(x, of_each, strict=True)]  # [1, O, H', W'] each
+    y = torch.cat(maps) if maps else convolved(x, weight)
     check_noise(noise, None, y)
     return y if noise is None else (accumulable(y) + noise.to(accumulate_type(y))).to(y.dtype)
 

@@ -95,7 +95,7 @@ struct Softplus {
     const Sigmoids<A> s = sigmoids<M>(t);
     const A log1p = M::log1p_of_fraction(M::exp_of_minus(magnitude(t)));
     const bool is_t = t > A(20);
-    return {is_t ? t : (t < A(0) ? A(0) : t) + log1p, is_t ? A(1) : s.of, is_t ? A(0) : s.product};
+    return {is_t ? t : (t < A(0) ? A(0) : t) + log1p, is_t ? A(1) : s.of, t >= A(20) ? A(0) : s.product};
   }
 };
 

@@ -9,7 +9,7 @@
 //                    d_g = ψ′(t) q,  d_x = r s + p s′,  d_s = Σ_p (r x + p v),  d_b = Σ_n Σ_p r,  d_m = Σ_c r
 // All are made of x, from which t is computed again: d_s needs x in any case, and then nothing else is kept.
 //
-// Beyond the limit ψ′ = ψ″ = 0, at it they are φ's, as in torch. Where ψ′ or ψ″ is 0, so is the product with it, even
+// From the limit on ψ′ = ψ″ = 0, at it too, as in torch. Where ψ′ or ψ″ is 0, so is the product with it, even
 // that of inf: torch's derivatives of relu and clamp choose, and do not multiply.
 //
 // The sums: a tensor lies as [N, rows, lanes], where lanes are the adjacent axis: pixels, or in channels_last the
@@ -33,7 +33,7 @@ struct Saturation {
 template <class A>
 GAN_OPS_INLINE Derivatives<A> saturate(const Derivatives<A>& of, const Saturation<A>& f) {
   const A y = of.value * f.gain;
-  const bool passes = (!f.limited) | ((y >= -f.limit) & (y <= f.limit));
+  const bool passes = (!f.limited) | ((y > -f.limit) & (y < f.limit));
   const A low = y < -f.limit ? -f.limit : y, limited = low > f.limit ? f.limit : low;
   return {f.limited ? limited : y, passes ? of.first * f.gain : A(0), passes ? of.second * f.gain : A(0)};
 }

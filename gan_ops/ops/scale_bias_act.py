@@ -48,7 +48,7 @@ def scale_bias_act(
     Returns:
         A tensor of x's shape and type, and of its memory layout where that is contiguous or channels_last. The inputs
         are kept for the backward pass, and nothing else. At kinks all derivatives are torch's: at 0 the lower side's
-        (relu 0, lrelu alpha, elu and selu that of the exponential), and at the clamp's bounds the inner side's.
+        (relu 0, lrelu alpha, elu and selu that of the exponential), and at the clamp's bounds 0.
         Third and higher derivatives run as plain torch.
 
     Raises:
