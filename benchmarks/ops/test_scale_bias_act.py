@@ -45,7 +45,7 @@ def traffic(x: Tensor, *_: Tensor) -> tuple[int, int, int]:
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "lrelu": lambda t: F.leaky_relu_(t, SLOPE).mul_(ROOT_2),
+    "lrelu": lambda t: F.leaky_relu_(t, SLOPE) * ROOT_2,
     "swish": lambda t: F.silu(t) * ROOT_2,
 }
 

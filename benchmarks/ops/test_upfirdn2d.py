@@ -38,7 +38,9 @@ SIZES = (
         Size((8, 3, 128)),
     ]
 )
-FEW_SIZES = SIZES if ON_GPU else [SMALL, Size((8, 256, 64)), Size((8, 256, 64), channels_last=True), Size((4, 128, 128))]
+FEW_SIZES = (
+    SIZES if ON_GPU else [SMALL, Size((8, 256, 64)), Size((8, 256, 64), channels_last=True), Size((4, 128, 128))]
+)
 
 
 def inputs(size: Size) -> tuple[Tensor]:
@@ -183,7 +185,13 @@ def others(step: int, square: bool) -> dict[str, Function]:
 
 
 UP_4 = family(
-    "up=2, 4x4 taps", square_filter, lambda op, x, f: op(x, f, 2, 1, [2, 1, 2, 1], False, 4.0), 4, UP4, ["slices"], SIZES
+    "up=2, 4x4 taps",
+    square_filter,
+    lambda op, x, f: op(x, f, 2, 1, [2, 1, 2, 1], False, 4.0),
+    4,
+    UP4,
+    ["slices"],
+    SIZES,
 )
 DOWN_4 = family(
     "down=2, 4x4 taps", square_filter, lambda op, x, f: op(x, f, 1, 2, 1), 0.25, others(2, True), ["slices"], SIZES
@@ -192,7 +200,13 @@ SAME_4 = family(
     "4x4 taps", square_filter, lambda op, x, f: op(x, f, 1, 1, [2, 1, 2, 1]), 1, others(1, True), ["slices"], SIZES
 )
 UP_12 = family(
-    "up=2, 12 taps", long_filter, lambda op, x, f: op(x, f, 2, 1, [6, 5, 6, 5], False, 4.0), 4, UP, ["slices"], FEW_SIZES
+    "up=2, 12 taps",
+    long_filter,
+    lambda op, x, f: op(x, f, 2, 1, [6, 5, 6, 5], False, 4.0),
+    4,
+    UP,
+    ["slices"],
+    FEW_SIZES,
 )
 DOWN_12 = family(
     "down=2, 12 taps", long_filter, lambda op, x, f: op(x, f, 1, 2, 5), 0.25, others(2, False), ["slices"], FEW_SIZES

@@ -35,34 +35,27 @@ struct Exponentials {
   }
 };
 
-/// store(i, ψ and its derivatives at t[i]) for a tile.
-template <class A, class Store>
-__attribute__((noinline)) void over_tile(const EpilogueOptions& options, const A* t, int64_t count,
-                                         const Store& store) {
+// What loops marked `omp simd` do with structs lies in functions of its own: structs that the loop itself declared
+// would be spread over its lanes and not become registers, and then nothing is vectorised.
+
+/// ψ at each t of a tile (order 0), ψ′ (1), or ψ′ and ψ″ (2).
+template <int kOrder, class A, class Phi>
+GAN_OPS_INLINE void activate(const A* t, A* out, A* second, int64_t begin, int64_t end, Phi phi, Saturation<A> limits) {
+  const auto each = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
+    const Derivatives<A> at = saturate(phi(t[i]), limits);
+    out[i] = kOrder == 0 ? at.value : at.first;
+    if constexpr (kOrder == 2) second[i] = at.second;
+  };
+#pragma omp simd
+  for (int64_t i = begin; i < end; ++i) each(i);
+}
+template <int kOrder, class A>
+__attribute__((noinline)) void activate(const EpilogueOptions& options, const A* t, A* out, A* second, int64_t count) {
   const Saturation<A> limits = saturation<A>(options);
   with_activation<Exponentials, A>(options.act, options.alpha, [&](const auto& phi) {
-    run_best(
-        [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-#pragma omp simd
-          for (int64_t i = begin; i < end; ++i) store(i, saturate(phi(t[i]), limits));
-        },
-        0, count);
-  });
-}
-
-template <class A>
-void values(const EpilogueOptions& options, const A* t, A* y, int64_t count) {
-  over_tile(options, t, count, [=](int64_t i, const Derivatives<A>& at) GAN_OPS_LAMBDA_INLINE { y[i] = at.value; });
-}
-template <class A>
-void slopes(const EpilogueOptions& options, const A* t, A* first, int64_t count) {
-  over_tile(options, t, count, [=](int64_t i, const Derivatives<A>& at) GAN_OPS_LAMBDA_INLINE { first[i] = at.first; });
-}
-template <class A>
-void slopes(const EpilogueOptions& options, const A* t, A* first, A* second, int64_t count) {
-  over_tile(options, t, count, [=](int64_t i, const Derivatives<A>& at) GAN_OPS_LAMBDA_INLINE {
-    first[i] = at.first;
-    second[i] = at.second;
+    run_best([=](int64_t begin, int64_t end)
+                 GAN_OPS_LAMBDA_INLINE { activate<kOrder>(t, out, second, begin, end, phi, limits); },
+             0, count);
   });
 }
 
@@ -174,6 +167,21 @@ struct RowSums {
   A of_scale = 0, of_offset = 0;
 };
 
+template <class A, bool kAdjacent>
+GAN_OPS_INLINE RowSums<A> add_up(const A* to_scale, const A* to_offset, A* lane_scale, A* lane_offset, int64_t width) {
+  A of_scale = 0, of_offset = 0;
+#pragma omp simd reduction(+ : of_scale, of_offset)
+  for (int64_t i = 0; i < width; ++i) {
+    if constexpr (kAdjacent)
+      lane_scale[i] += to_scale[i];
+    else
+      of_scale += to_scale[i];
+    lane_offset[i] += to_offset[i];
+    of_offset += to_offset[i];
+  }
+  return {of_scale, of_offset};
+}
+
 /// Sums of a chunk along its rows, and where they and the rows' go.
 template <class A, bool kAdjacent>
 struct ChunkSums {
@@ -190,7 +198,10 @@ struct ChunkSums {
   static GAN_OPS_INLINE void put(void* partial, int64_t i, A sum) {
     if (partial != nullptr) static_cast<A*>(partial)[i] = sum;
   }
-  GAN_OPS_INLINE void put_row_sums(int64_t sample, int64_t lane_chunk, int64_t row, const RowSums<A>& sums) const {
+  /// Adds up what a row's elements contribute.
+  GAN_OPS_INLINE void add_row(int64_t sample, int64_t lane_chunk, int64_t row, const A* to_scale, const A* to_offset,
+                              int64_t width) const {
+    const RowSums<A> sums = add_up<A, kAdjacent>(to_scale, to_offset, lane_scale, lane_offset, width);
     const int64_t i = (sample * chunks.of_lanes + lane_chunk) * s.rows() + row;
     if constexpr (kAdjacent) {
       put(to.partial_noise, i, sums.of_offset);
@@ -293,11 +304,11 @@ struct Forward {
       if (tile.rows == 1 || width == s.lanes()) {  // adjacent in memory
         T* const to = y + place(s, tile, 0);
         A* const made = row_of(to, t, streamed);
-        values(options, t, made, tile.rows * width);
+        activate<0, A>(options, t, made, nullptr, tile.rows * width);
         put_row(to, made, tile.rows * width, streamed);
         return;
       }
-      values(options, t, t, tile.rows * width);
+      activate<0, A>(options, t, t, nullptr, tile.rows * width);
       for (int64_t r = 0; r < tile.rows; ++r) {
         T* const to = y + place(s, tile, r);
         if constexpr (std::is_same_v<T, A>)
@@ -309,23 +320,17 @@ struct Forward {
   }
 };
 
-/// d_x of a row, with its sums.
+/// d_x of a row, and what its elements add to the sums.
 template <class A, bool kAdjacent>
-GAN_OPS_INLINE RowSums<A> differentiate_row(const A* g, const A* x, const A* first, A* d_x, A* lane_scale,
-                                            A* lane_offset, int64_t width, Affine<A, kAdjacent> of) {
-  A of_scale = 0, of_offset = 0;
-#pragma omp simd reduction(+ : of_scale, of_offset)
+GAN_OPS_INLINE void differentiate_row(const A* g, const A* x, const A* first, A* d_x, A* to_scale, A* to_offset,
+                                      int64_t width, Affine<A, kAdjacent> of) {
+#pragma omp simd
   for (int64_t i = 0; i < width; ++i) {
-    const A p = times_or_zero(first[i], g[i]), of_x = p * x[i];
+    const A p = times_or_zero(first[i], g[i]);
+    to_scale[i] = p * x[i];
+    to_offset[i] = p;
     d_x[i] = p * of.scale(i);
-    if constexpr (kAdjacent)
-      lane_scale[i] += of_x;
-    else
-      of_scale += of_x;
-    lane_offset[i] += p;
-    of_offset += p;
   }
-  return {of_scale, of_offset};
 }
 
 template <class T, bool kAdjacent>
@@ -345,50 +350,46 @@ struct Backward {
   template <class ForTiles>
   GAN_OPS_INLINE void chunk(int64_t sample, int64_t, int64_t row_chunk, int64_t lane, int64_t width,
                             const ForTiles& for_tiles) const {
-    alignas(64) A t[kTile], x_room[kTile], g_room[kTile], room[kTile], lane_scale[kTile], lane_offset[kTile];
+    alignas(64) A t[kTile], x_room[kTile], g_room[kTile], room[kTile], to_scale[kTile], to_offset[kTile];
+    alignas(64) A lane_scale[kTile], lane_offset[kTile];
     const ChunkSums<A, kAdjacent> chunk_sums{lane_scale, lane_offset, sums, s, chunks};
     chunk_sums.start(width);
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
       for (int64_t r = 0; r < tile.rows; ++r)
         pre_activations(widened(x + place(s, tile, r), x_room + r * width, width), t + r * width, width,
                         of.at(sample, tile.row + r, lane, zero));
-      slopes(options, t, t, tile.rows * width);
+      activate<1, A>(options, t, t, nullptr, tile.rows * width);
       for (int64_t r = 0; r < tile.rows; ++r) {
         const int64_t first = place(s, tile, r);
         T* const to = d_x == nullptr ? nullptr : d_x + first;
         A* const made = row_of(to, room, streamed);
         const A* xs = x_room + r * width;
         if constexpr (std::is_same_v<T, A>) xs = x + first;
-        const RowSums<A> row = differentiate_row(widened(g + first, g_room, width), xs, t + r * width, made, lane_scale,
-                                                 lane_offset, width, of.at(sample, tile.row + r, lane, zero));
+        differentiate_row(widened(g + first, g_room, width), xs, t + r * width, made, to_scale, to_offset, width,
+                          of.at(sample, tile.row + r, lane, zero));
         put_row(to, made, width, streamed);
-        chunk_sums.put_row_sums(sample, tile.lane_chunk, tile.row + r, row);
+        chunk_sums.add_row(sample, tile.lane_chunk, tile.row + r, to_scale, to_offset, width);
       }
     });
     chunk_sums.put_lane_sums(sample, row_chunk, lane, width);
   }
 };
 
-/// d_g and d_x of a row, with its sums.
+/// d_g and d_x of a row, and what its elements add to the sums.
 template <class A, bool kAdjacent>
-GAN_OPS_INLINE RowSums<A> differentiate_row_twice(const A* v, const A* g, const A* x, const A* first, const A* second,
-                                                  A* d_g, A* d_x, A* lane_scale, A* lane_offset, int64_t width,
-                                                  Affine<A, kAdjacent> of, Affine<A, kAdjacent> to) {
-  A of_scale = 0, of_offset = 0;
-#pragma omp simd reduction(+ : of_scale, of_offset)
-  for (int64_t i = 0; i < width; ++i) {
+GAN_OPS_INLINE void differentiate_row_twice(const A* v, const A* g, const A* x, const A* first, const A* second, A* d_g,
+                                            A* d_x, A* to_scale, A* to_offset, int64_t width, Affine<A, kAdjacent> of,
+                                            Affine<A, kAdjacent> to) {
+  const auto each = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
     const EpilogueTwice<A> at =
         differentiate_twice(v[i], g[i], x[i], first[i], second[i], of.scale(i), to.scale(i), to.offset(i));
     d_g[i] = at.d_g;
     d_x[i] = at.d_x;
-    if constexpr (kAdjacent)
-      lane_scale[i] += at.of_scale;
-    else
-      of_scale += at.of_scale;
-    lane_offset[i] += at.of_offset;
-    of_offset += at.of_offset;
-  }
-  return {of_scale, of_offset};
+    to_scale[i] = at.of_scale;
+    to_offset[i] = at.of_offset;
+  };
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) each(i);
 }
 
 template <class T, bool kAdjacent>
@@ -411,14 +412,15 @@ struct DoubleBackward {
   GAN_OPS_INLINE void chunk(int64_t sample, int64_t, int64_t row_chunk, int64_t lane, int64_t width,
                             const ForTiles& for_tiles) const {
     alignas(64) A t[kTile], second[kTile], x_room[kTile], g_room[kTile], v_room[kTile];
-    alignas(64) A d_g_room[kTile], d_x_room[kTile], lane_scale[kTile], lane_offset[kTile];
+    alignas(64) A d_g_room[kTile], d_x_room[kTile], to_scale[kTile], to_offset[kTile];
+    alignas(64) A lane_scale[kTile], lane_offset[kTile];
     const ChunkSums<A, kAdjacent> chunk_sums{lane_scale, lane_offset, sums, s, chunks};
     chunk_sums.start(width);
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
       for (int64_t r = 0; r < tile.rows; ++r)
         pre_activations(widened(x + place(s, tile, r), x_room + r * width, width), t + r * width, width,
                         of.at(sample, tile.row + r, lane, zero));
-      slopes(options, t, t, second, tile.rows * width);
+      activate<2, A>(options, t, t, second, tile.rows * width);
       for (int64_t r = 0; r < tile.rows; ++r) {
         const int64_t first = place(s, tile, r);
         T* const to_g = d_g == nullptr ? nullptr : d_g + first;
@@ -427,12 +429,12 @@ struct DoubleBackward {
         const A* xs = x_room + r * width;
         if constexpr (std::is_same_v<T, A>) xs = x + first;
         const A* vs = v == nullptr ? zero : widened(v + first, v_room, width);
-        const RowSums<A> row = differentiate_row_twice(
-            vs, widened(g + first, g_room, width), xs, t + r * width, second + r * width, made_g, made_x, lane_scale,
-            lane_offset, width, of.at(sample, tile.row + r, lane, zero), to.at(sample, tile.row + r, lane, zero));
+        differentiate_row_twice(vs, widened(g + first, g_room, width), xs, t + r * width, second + r * width, made_g,
+                                made_x, to_scale, to_offset, width, of.at(sample, tile.row + r, lane, zero),
+                                to.at(sample, tile.row + r, lane, zero));
         put_row(to_g, made_g, width, streamed);
         put_row(to_x, made_x, width, streamed);
-        chunk_sums.put_row_sums(sample, tile.lane_chunk, tile.row + r, row);
+        chunk_sums.add_row(sample, tile.lane_chunk, tile.row + r, to_scale, to_offset, width);
       }
     });
     chunk_sums.put_lane_sums(sample, row_chunk, lane, width);
