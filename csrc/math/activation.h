@@ -39,8 +39,9 @@ template <class A>
 struct PiecewiseLinear {
   A below;
   GAN_OPS_INLINE Derivatives<A> operator()(A t) const {
-    const A slope = t > A(0) ? A(1) : below;
-    return {t * slope, slope, A(0)};
+    // Choices with constants, not between products: compilers vectorise them.
+    const A high = t < A(0) ? A(0) : t, low = t < A(0) ? t : A(0);
+    return {high + low * below, t > A(0) ? A(1) : below, A(0)};
   }
 };
 

@@ -41,7 +41,8 @@ GAN_OPS_INLINE Derivatives<A> saturate(const Derivatives<A>& of, const Saturatio
 /// factor · value, but 0 for a factor of 0.
 template <class A>
 GAN_OPS_INLINE A times_or_zero(A factor, A value) {
-  return factor == A(0) ? A(0) : factor * value;
+  const A product = factor * value;
+  return factor == A(0) ? A(0) : product;
 }
 
 /// The double backward's results for an element, and what it adds to the sums. The cotangents of
