@@ -61,6 +61,18 @@ TORCH_LIBRARY(gan_ops, m) {
       "bool with_bias, float negative_slope, float eps, float scale=1.0) -> (Tensor d_grad, Tensor d_x, Tensor "
       "d_bias)");
 
+  m.def(
+      "scale_bias_act(Tensor x, Tensor? scale, Tensor? bias, Tensor? noise, str act, float alpha, float gain,"
+      " float? clamp) -> Tensor");
+  m.def(
+      "scale_bias_act_backward(Tensor grad, Tensor x, Tensor? scale, Tensor? bias, Tensor? noise, str act,"
+      " float alpha, float gain, float? clamp, bool[4] wanted)"
+      " -> (Tensor d_x, Tensor d_scale, Tensor d_bias, Tensor d_noise)");
+  m.def(
+      "scale_bias_act_double_backward(Tensor? v, Tensor? v_scale, Tensor? v_bias, Tensor? v_noise, Tensor grad,"
+      " Tensor x, Tensor? scale, Tensor? bias, Tensor? noise, str act, float alpha, float gain, float? clamp,"
+      " bool[5] wanted) -> (Tensor d_grad, Tensor d_x, Tensor d_scale, Tensor d_bias, Tensor d_noise)");
+
   m.def("fade_in(Tensor new, Tensor old, Tensor? fraction, float number) -> Tensor");
   m.def(
       "fade_in_backward(Tensor grad, Tensor? fraction, float number, bool channels_last)"

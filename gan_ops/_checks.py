@@ -316,3 +316,62 @@ def check_resample_conv2d(
         raise ValueError(f"weight must be on {x.device} as x is, but is on {weight.device}")
     if weight.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
         raise TypeError(f"weight must be {x.dtype} as x is, but is {weight.dtype}")
+
+
+def check_scale(scale: Tensor | None, x: Tensor) -> None:
+    """scale is [N, C], on x's device and of a floating-point type that the kernels know; or None."""
+    if scale is None:
+        return
+    check_float(scale, "scale")
+    if scale.shape != x.shape[:2]:
+        raise ValueError(f"scale must have the shape {list(x.shape[:2])}, but has {list(scale.shape)}")
+    if scale.device != x.device:
+        raise ValueError(f"scale must be on {x.device}, but is on {scale.device}")
+
+
+def check_noise(noise: Tensor | None, strength: float | Tensor | None, x: Tensor) -> None:
+    """noise is [N, 1, *], [1, 1, *] or [*] beside x [N, C, *] and strength a number or a 0-d tensor; or None."""
+    if noise is None:
+        if strength is not None:
+            raise ValueError("strength is what noise is multiplied by, but noise is None")
+        return
+    check_float(noise, "noise")
+    n, _, *spatial = x.shape
+    if list(noise.shape) not in ([n, 1, *spatial], [1, 1, *spatial], spatial):
+        raise ValueError(f"noise must have the shape {[n, 1, *spatial]} or {spatial}, but has {list(noise.shape)}")
+    if noise.device != x.device:
+        raise ValueError(f"noise must be on {x.device}, but is on {noise.device}")
+    if isinstance(strength, Tensor):
+        check_float(strength, "strength")
+        if strength.dim() != 0:
+            raise ValueError(f"strength must be a number or a 0-d tensor, but its shape is {list(strength.shape)}")
+
+
+def check_demodulation(weight: Tensor, style: Tensor, eps: float) -> None:
+    """weight is [O, I, K', K] and style [N, I] beside it, of floating-point types that the kernels know; eps ≥ 0."""
+    if weight.dim() != 4 or 0 in weight.shape:
+        raise ValueError(f"weight must be [O, I, K', K], but its shape is {list(weight.shape)}")
+    check_float(weight, "weight")
+    if style.dim() != 2 or style.shape[1] != weight.shape[1]:
+        raise ValueError(f"style must be [N, {weight.shape[1]}], but its shape is {list(style.shape)}")
+    check_float(style, "style")
+    if style.device != weight.device:
+        raise ValueError(f"style must be on {weight.device} as weight is, but is on {style.device}")
+    check_eps(eps)
+
+
+def check_modulated_conv2d(
+    x: Tensor, weight: Tensor, style: Tensor, input_gain: float | Tensor | None, eps: float
+) -> None:
+    """What demodulation and the convolution do not check themselves: that all is of one batch, and the input's gain."""
+    check_demodulation(weight, style, eps)
+    check_images(x)
+    n, channels = x.shape[:2]
+    if style.shape != (n, channels):
+        raise ValueError(f"style must be {[n, channels]} as x's samples and channels, but is {list(style.shape)}")
+    if isinstance(input_gain, Tensor):
+        check_float(input_gain, "input_gain")
+        if list(input_gain.shape) not in ([], [channels], [n, channels]):
+            raise ValueError(
+                f"input_gain must be a number, [], {[channels]} or {[n, channels]}, but is {list(input_gain.shape)}"
+            )

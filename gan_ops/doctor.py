@@ -134,6 +134,12 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
             [[4, 19, 5, 3], [19]],
         ),
         (
+            "scale_bias_act",
+            lambda *tensors: by_two_activations(gan_ops.scale_bias_act, *tensors),
+            lambda *tensors: by_two_activations(definition.scale_bias_act, *tensors),
+            [[4, 19, 5, 3], [4, 19], [19], [4, 1, 5, 3], []],
+        ),
+        (
             "fade_in",
             lambda new, old: gan_ops.fade_in(new, old, 0.3),
             lambda new, old: gan_ops.reference.fade_in(new, old, 0.3),
@@ -196,6 +202,11 @@ def resampled(upfirdn2d: Callable[..., Tensor], x: Tensor) -> Tensor:
 def by_each_metric(distances: Callable[..., Tensor], x: Tensor, y: Tensor) -> Tensor:
     """Distances of all pairs by the three metrics."""
     return torch.stack([distances(x, y, metric) for metric in ("l1", "l2", "squared")])
+
+
+def by_two_activations(epilogue: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """A piecewise linear one, and one with a second derivative."""
+    return torch.stack([epilogue(*tensors, act="lrelu", clamp=3.0), epilogue(*tensors, act="swish")])
 
 
 def historical(update_, distance, parameters: tuple[Tensor, ...]) -> Tensor:

@@ -15,21 +15,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from gan_ops._activations import Act, activation_options
 from gan_ops._checks import (
     check_bias_act,
     check_channels,
+    check_demodulation,
     check_discrimination_features,
     check_eps,
     check_fade_in,
     check_feature_map,
     check_history,
     check_interpolation,
+    check_modulated_conv2d,
+    check_noise,
     check_pairs,
     check_patches,
     check_projected_sets,
     check_reference_size,
     check_resample_conv2d,
     check_samples,
+    check_scale,
     check_stddev_groups,
     check_target,
     check_upfirdn2d,
@@ -194,6 +199,89 @@ def resample_conv2d(
     y = upfirdn2d(x, filter if up > 1 else None, up, padding=padding, flip=flip_filter, gain=up**2)
     y = F.conv2d(y, weight if flip_weight else weight.flip(2, 3), groups=groups)
     return upfirdn2d(y, filter, down=down, flip=flip_filter) if down > 1 else y
+
+
+def scale_bias_act(
+    x: Tensor,
+    scale: Tensor | None = None,
+    bias: Tensor | None = None,
+    noise: Tensor | None = None,
+    strength: float | Tensor | None = None,
+    *,
+    act: Act = "lrelu",
+    alpha: float | None = None,
+    gain: float | None = None,
+    clamp: float | None = None,
+) -> Tensor:
+    """clamp(act(x·scale + noise·strength + bias)·gain) for x [N, C, *]; see :func:`gan_ops.scale_bias_act`."""
+    check_feature_map(x)
+    alpha, gain, clamp = activation_options(act, alpha, gain, clamp)
+    check_scale(scale, x)
+    if bias is not None:
+        check_channels(bias, "bias", x)
+    check_noise(noise, strength, x)
+    t = accumulable(x)
+    if scale is not None:
+        t = t * scale.to(t.dtype).reshape(*x.shape[:2], *[1] * (x.dim() - 2))  # [N, C] → [N, C, 1, …]
+    if noise is not None:
+        noise = noise.to(t.dtype)
+        t = t + (noise if strength is None else noise * strength)
+    if bias is not None:
+        t = t + bias.to(t.dtype).view(-1, *[1] * (x.dim() - 2))  # [C] → [C, 1, …]
+    y = gain * _ACTIVATIONS[act](t, alpha)
+    return (y if clamp is None else y.clamp(-clamp, clamp)).to(x.dtype)
+
+
+_ACTIVATIONS = {
+    "linear": lambda t, _: t,
+    "relu": lambda t, _: F.relu(t),
+    "lrelu": F.leaky_relu,
+    "tanh": lambda t, _: torch.tanh(t),
+    "sigmoid": lambda t, _: torch.sigmoid(t),
+    "elu": lambda t, _: F.elu(t),
+    "selu": lambda t, _: F.selu(t),
+    "softplus": lambda t, _: F.softplus(t),
+    "swish": lambda t, _: F.silu(t),
+}
+
+
+def demodulation(weight: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
+    """(Σ_ik (weight[o, i, k]·style[n, i])² + eps)^(−½) → [N, O]; see :func:`gan_ops.demodulation`."""
+    check_demodulation(weight, style, eps)
+    w = accumulable(weight) * accumulable(style)[:, None, :, None, None]  # [N, O, I, K', K]
+    return torch.rsqrt(w.square().sum((2, 3, 4)) + eps)
+
+
+def modulated_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    style: Tensor,
+    *,
+    demodulate: bool = True,
+    noise: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = 0,
+    filter: Tensor | None = None,
+    flip_weight: bool = True,
+    input_gain: float | Tensor | None = None,
+    eps: float = 1e-8,
+    fused: bool | None = None,
+) -> Tensor:
+    """Each sample convolved by weights of its own, weight·style·demodulation; see :func:`gan_ops.modulated_conv2d`."""
+    check_modulated_conv2d(x, weight, style, input_gain, eps)
+    s = accumulable(style) if input_gain is None else accumulable(style) * input_gain
+    of_each = accumulable(weight) * s[:, None, :, None, None]  # [N, O, I, K', K]
+    if demodulate:
+        of_each = of_each * demodulation(weight, style, eps)[:, :, None, None, None]
+
+    def convolved(images: Tensor, w: Tensor) -> Tensor:
+        return resample_conv2d(images, w.to(x.dtype), filter, up, down, padding, flip_weight=flip_weight)
+
+    maps = [convolved(image[None], w) for image, w in zip(x, of_each, strict=True)]  # [1, O, H', W'] each
+    y = torch.cat(maps) if maps else convolved(x, weight)
+    check_noise(noise, None, y)
+    return y if noise is None else (accumulable(y) + noise.to(accumulate_type(y))).to(y.dtype)
 
 
 def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = False) -> Tensor:

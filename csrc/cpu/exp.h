@@ -1,8 +1,11 @@
-// exp(−d) for distances, in arithmetic that compilers vectorise: no call, no branch.
+// exp(−d) for distances and activations, and what is near it, in arithmetic that compilers vectorise: no call, no
+// branch.
 #pragma once
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 
 #include "../math/numeric.h"
 
@@ -47,9 +50,14 @@ struct ExpConstants<double> {
                                              1.0};
 };
 
-/// exp(−d) for d ≥ 0, within 1 ulp: 1 at 0; 0 at inf, and from about where it would be subnormal on; nan at nan.
+/// exp(−d) = scale · (p · r + 1), with p as above but for its last coefficient.
 template <class A>
-GAN_OPS_INLINE A exp_of_minus(A d) {
+struct ExpParts {
+  A p, r, scale;
+};
+
+template <class A>
+GAN_OPS_INLINE ExpParts<A> exp_parts_of_minus(A d) {
   using K = ExpConstants<A>;
   using Bits = typename K::Bits;
   // Adding this leaves n + bias in the last bits: numbers this large have a step of 1.
@@ -59,8 +67,34 @@ GAN_OPS_INLINE A exp_of_minus(A d) {
   const A n = shifted - kRound;
   const A r = (x - n * K::kLn2High) - n * K::kLn2Low;
   A p = 0;
-  for (const A coefficient : K::kCoefficients) p = p * r + coefficient;
-  return p * std::bit_cast<A>(std::bit_cast<Bits>(shifted) << K::kMantissa);  // 2ⁿ from its exponent, 0 for n = −bias
+  for (size_t k = 0; k + 1 < std::size(K::kCoefficients); ++k) p = p * r + K::kCoefficients[k];
+  // 2ⁿ from its exponent, 0 for n = −bias
+  return {p, r, std::bit_cast<A>(std::bit_cast<Bits>(shifted) << K::kMantissa)};
+}
+
+/// exp(−d) for d ≥ 0, within 1 ulp: 1 at 0; 0 at inf, and from about where it would be subnormal on; nan at nan.
+template <class A>
+GAN_OPS_INLINE A exp_of_minus(A d) {
+  const ExpParts<A> e = exp_parts_of_minus(d);
+  return (e.p * e.r + A(1)) * e.scale;
+}
+
+/// exp(−d) − 1 for d ≥ 0, as accurate near 0.
+template <class A>
+GAN_OPS_INLINE A expm1_of_minus(A d) {
+  const ExpParts<A> e = exp_parts_of_minus(d);
+  return e.p * e.r * e.scale + (e.scale - A(1));
+}
+
+/// log(1 + e) for e in [0, 1], within some ulp: 2 artanh z with z = e / (2 + e) ≤ 1/3, as z's series to where its terms
+/// are below a rounding.
+template <class A>
+GAN_OPS_INLINE A log1p_of_fraction(A e) {
+  constexpr int kTerms = sizeof(A) == 4 ? 8 : 17;
+  const A z = e / (A(2) + e), square = z * z;
+  A series = 0;
+  for (int k = kTerms - 1; k >= 0; --k) series = series * square + A(1) / A(2 * k + 1);
+  return 2 * z * series;
 }
 
 }  // namespace gan_ops::cpu

@@ -7,7 +7,7 @@ import pytest
 import torch
 from compiling import KERNELS
 from emulated import DTYPES, Executor
-from families import FAMILIES, Family, Shapes
+from families import EPILOGUES, FAMILIES, Family, Shapes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kernel_checks import RUNS, check_alignment, check_kernels
@@ -64,6 +64,10 @@ def large_shapes(family: Family) -> list[Shapes]:
     if name == "upfirdn2d":
         # Several tiles side by side and below one another, with vectors in rows and without; several groups of values.
         return [((1, 3, 41, 300),), ((2, 40, 20, 37),)]
+    if name == "scale_bias_act":
+        # Several chunks along both axes; planes of less than a warp; no whole vectors; features.
+        shapes_of = {str(epilogue): epilogue.shapes for epilogue in EPILOGUES}[family.name]
+        return [shapes_of(x) for x in [(2, 10, 12, 24), (1, 70, 4, 4), (1, 262, 3, 3), (3, 40)]]
     x = {
         "gradient_penalty": [(2, 24, 10, 12)],
         "interpolate": [(2, 24, 10, 12)],

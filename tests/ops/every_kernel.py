@@ -65,13 +65,14 @@ class Case:
 
 
 def distinct() -> list[Family]:
-    """The families, less those that differ by a number alone, whose kernels are others' and take no other way
+    """The families, less those that differ by a number or a formula alone, whose kernels are others' and take no other way
     through them, and conv2d, whose kernels are torch's."""
     same = (
         "fade_in(fraction=0.69",  # 0.7 in float32
         "minibatch_stddev(group_size=1, num_channels=1)",
         "virtual_batch_norm(affine=True, reference_size=inf)",
         "gradient_penalty(target=0, one_sided=False)",
+        *(f"scale_bias_act({act}" for act in ("linear", "tanh", "sigmoid", "elu", "selu", "softplus")),
         "conv2d",
     )
     for beginning in same:

@@ -160,6 +160,88 @@ def _virtual_batch_norm(affine: bool, reference_size: float) -> Family:
     )
 
 
+@dataclass(frozen=True)
+class Epilogue:
+    """A set of scale_bias_act's options, and the tensors that it is given, in an order that begins with those of the
+    batch."""
+
+    act: str
+    inputs: tuple[str, ...] = ("x", "scale", "noise", "bias", "strength")
+    gain: float | None = None
+    clamp: float | None = None
+    shared_noise: bool = False
+
+    def __str__(self) -> str:
+        options = [self.act, *self.inputs[1:]]
+        options += [f"clamp={self.clamp}"] if self.clamp is not None else []
+        return f"scale_bias_act({', '.join(options)})" + (" of shared noise" if self.shared_noise else "")
+
+    def shapes(self, x: tuple[int, ...]) -> Shapes:
+        """Of the inputs beside x."""
+        n, c, *spatial = x
+        known = {"x": x, "scale": (n, c), "bias": (c,), "strength": ()}
+        known["noise"] = (1 if self.shared_noise else n, 1, *spatial)
+        return tuple(known[name] for name in self.inputs)
+
+    def of(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*tensors: Tensor) -> Tensor:
+            named = dict(zip(self.inputs, tensors, strict=True))
+            return function(**named, act=self.act, gain=self.gain, clamp=self.clamp)
+
+        return call
+
+
+EPILOGUES = [
+    Epilogue("lrelu"),
+    Epilogue("relu", clamp=0.8, shared_noise=True),
+    Epilogue("swish", clamp=1.1),
+    Epilogue("tanh"),
+    Epilogue("softplus", ("x", "scale", "noise")),
+    Epilogue("selu", ("x", "noise", "bias"), gain=0.6),
+    Epilogue("sigmoid", ("x", "scale", "bias")),
+    Epilogue("elu", ("x",)),
+    Epilogue("linear", ("x", "scale"), gain=-1.5),
+]
+
+
+def _scale_bias_act_registered() -> list[tuple[Callable, tuple]]:
+    cases = []
+    forward, backward, double_backward = (
+        getattr(ops, f"scale_bias_act{order}").default for order in ("", "_backward", "_double_backward")
+    )
+    for act, clamp, noise_batch in (("lrelu", None, 3), ("swish", 1.0, 1)):
+        x, g, v = _grad_input(3, 5, 4, 2), _grad_input(3, 5, 4, 2), _grad_input(3, 5, 4, 2)
+        beside = _grad_input(3, 5), _grad_input(5), _grad_input(noise_batch, 1, 4, 2)
+        moved = _grad_input(3, 5), _grad_input(5), _grad_input(noise_batch, 1, 4, 2)
+        options = (act, 0.2, 1.4, clamp)
+        cases += [
+            (forward, (x, *beside, *options)),
+            (forward, (x, None, None, None, *options)),
+            (backward, (g, x, *beside, *options, [True] * 4)),
+            (backward, (g, x, None, beside[1], None, *options, [True, False, True, False])),
+            (backward, (g, x, *beside, *options, [False, True, False, True])),
+            (double_backward, (v, *moved, g, x, *beside, *options, [True] * 5)),
+            (double_backward, (v, None, None, None, g, x, *beside, *options, [True, False, True, False, False])),
+            (double_backward, (None, *moved, g, x, *beside, *options, [True] * 5)),
+        ]
+    return cases
+
+
+def _scale_bias_act(epilogue: Epilogue) -> Family:
+    return Family(
+        str(epilogue),
+        epilogue.of(gan_ops.scale_bias_act),
+        epilogue.of(gan_ops.reference.scale_bias_act),
+        epilogue.shapes((4, 19, 3, 5)),
+        feature_maps().map(epilogue.shapes),
+        _scale_bias_act_registered,
+        kernels_in_graphs=True,
+        batched=sum(
+            name in ("x", "scale") or (name == "noise" and not epilogue.shared_noise) for name in epilogue.inputs
+        ),
+    )
+
+
 def _bias_act_pixel_norm_registered() -> list[tuple[Callable, tuple]]:
     cases = []
     for shape in ([3, 5, 4, 3], [4, 20]):
@@ -511,6 +593,7 @@ FAMILIES = [
         registered=_bias_act_pixel_norm_registered,
         kernels_in_graphs=True,
     ),
+    *map(_scale_bias_act, EPILOGUES),
     _fade_in(0.3),
     _fade_in(torch.tensor(0.7)),
     _stddev(4, 1),
