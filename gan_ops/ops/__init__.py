@@ -4,6 +4,7 @@ from gan_ops.ops.bias_act import bias_act
 from gan_ops.ops.bias_act_pixel_norm import bias_act_pixel_norm
 from gan_ops.ops.conv2d import conv2d
 from gan_ops.ops.fade_in import fade_in
+from gan_ops.ops.filtered_lrelu import filtered_lrelu
 from gan_ops.ops.gradient_penalty import gradient_penalty
 from gan_ops.ops.historical import historical_distance, historical_update_
 from gan_ops.ops.interpolate import interpolate
@@ -20,6 +21,7 @@ __all__ = [
     "bias_act_pixel_norm",
     "conv2d",
     "fade_in",
+    "filtered_lrelu",
     "gradient_penalty",
     "historical_distance",
     "historical_update_",
