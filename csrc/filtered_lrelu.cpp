@@ -8,7 +8,9 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -63,6 +65,10 @@ std::pair<ResampledAxis, ResampledAxis> axes(int64_t height, int64_t width, cons
   TORCH_CHECK_VALUE(rows.out >= 1 && columns.out >= 1, "padding=", padding, " makes images of ", height, "x", width,
                     ", enlarged by ", up, ", smaller than the filters of ", up_filter.rows, "x", up_filter.columns,
                     " and ", down_filter.rows, "x", down_filter.columns);
+  const int64_t longest = std::max({rows.mid, rows.in, rows.taps1, std::abs(rows.before1), columns.mid, columns.in,
+                                    columns.taps1, std::abs(columns.before1)});
+  TORCH_CHECK_VALUE(longest <= kMostAlongAxis, "images, enlarged and padded, must have at most ", kMostAlongAxis,
+                    " pixels along an axis, but would have ", longest);
   return {rows, columns};
 }
 
@@ -79,6 +85,8 @@ std::tuple<Tensor, Tensor> run_pass(const Tensor& x_any, const MaybeTensor& bias
     check_channels(*bias_any, "bias", x);
     bias = bias_any->to(accumulate_type(x)).contiguous();
   }
+  TORCH_CHECK_VALUE(n * c <= kMostAlongAxis, "x must have at most ", kMostAlongAxis,
+                    " channels in all its samples, but has ", n * c);
   args.x = x.const_data_ptr();
   args.bias = bias.defined() ? bias.const_data_ptr() : nullptr;
   args.y = y.mutable_data_ptr();

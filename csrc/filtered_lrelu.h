@@ -23,7 +23,7 @@ struct OutputTiles {
   int64_t high, wide;  // 0: the plane has no tiles
   int64_t down, across;
 
-  int64_t count() const { return down * across; }
+  GAN_OPS_INLINE int64_t count() const { return down * across; }
 };
 inline OutputTiles output_tiles(const ResampledAxis& rows, const ResampledAxis& columns, int64_t high, int64_t wide) {
   return {high, wide, (rows.out + high - 1) / high, (columns.out + wide - 1) / wide};

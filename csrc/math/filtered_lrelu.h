@@ -23,29 +23,36 @@ namespace gan_ops {
 
 /// The taps of a filter that meet pixels, not zeros, for one enlarged position: first, first + up, …, `count` of them;
 /// the pixels are input, input + 1, …, of which some may lie outside the image.
-struct Taps {
-  int64_t first, count, input;
+template <class I>
+struct TapsOf {
+  I first, count, input;
 };
 
-/// One axis of a pass.
-struct ResampledAxis {
-  int64_t in, mid, out;      // pixels: of the input, enlarged, and of the output
-  int64_t up, down;          // factors
-  int64_t taps1, taps2;      // lengths of the filters
-  int64_t before1, before2;  // zeros ahead of the input and of the enlarged image; negative: cropped pixels
+/// One axis of a pass, in integers that suit the device (a GPU divides those of 64 bits by a subroutine).
+template <class I>
+struct ResampledAxisOf {
+  I in, mid, out;      // pixels: of the input, enlarged, and of the output
+  I up, down;          // factors
+  I taps1, taps2;      // lengths of the filters
+  I before1, before2;  // zeros ahead of the input and of the enlarged image; negative: cropped pixels
 
-  GAN_OPS_INLINE Taps taps_at(int64_t o) const {
-    const int64_t distance = before1 - o;
-    const int64_t first = ((distance % up) + up) % up;
+  GAN_OPS_INLINE TapsOf<I> taps_at(I o) const {
+    const I distance = before1 - o;
+    const I first = ((distance % up) + up) % up;
     return {first, first < taps1 ? (taps1 - first + up - 1) / up : 0, (first - distance) / up};
   }
   /// The enlarged position that the first tap of output q meets.
-  GAN_OPS_INLINE int64_t mid_at(int64_t q) const { return q * down - before2; }
+  GAN_OPS_INLINE I mid_at(I q) const { return q * down - before2; }
 
-  ResampledAxis transposed() const {
+  ResampledAxisOf transposed() const {
     return {out, mid, in, down, up, taps2, taps1, taps2 - 1 - before2, taps1 - 1 - before1};
   }
 };
+using Taps = TapsOf<int64_t>;
+using ResampledAxis = ResampledAxisOf<int64_t>;
+
+/// Of enlarged images, and of the planes of a batch; less than what 32 bits hold, by more than filters are long.
+constexpr int64_t kMostAlongAxis = int64_t{1} << 30;
 
 /// A forward pass along an axis. The enlarged image ends with the last pixel that the output depends on.
 inline ResampledAxis resampled_axis(int64_t in, int64_t up, int64_t down, int64_t taps1, int64_t taps2, int64_t before,
