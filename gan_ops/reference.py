@@ -193,7 +193,8 @@ def filtered_lrelu(
     t = upfirdn2d(wide, up_filter, up=up, padding=padding, flip=flip, gain=up**2)
     s = gain * F.leaky_relu(t, slope)
     if clamp is not None:
-        s = s.clamp(-clamp, clamp)
+        # clamp, but with the derivative 1 at the bounds, where versions of torch differ.
+        s = torch.where(s.abs() <= clamp, s, s.detach().clamp(-clamp, clamp))
     return upfirdn2d(s, down_filter, down=down, flip=flip).to(x.dtype)
 
 

@@ -17,7 +17,10 @@ namespace {
 
 using namespace cuda;
 
-constexpr int kSharedBytes = 40 << 10;  // of the 48 kB that a block may have by default; five blocks an SM
+#ifndef GAN_OPS_FILTER_SHARED_BYTES  // tests have less, so that filters need not be long to be too long
+#define GAN_OPS_FILTER_SHARED_BYTES (40 << 10)
+#endif
+constexpr int kSharedBytes = GAN_OPS_FILTER_SHARED_BYTES;  // of the 48 kB that a block may have; five blocks an SM
 template <class A>
 constexpr int kShared = kSharedBytes / sizeof(A);
 
@@ -268,7 +271,9 @@ __device__ __forceinline__ Accumulate<T> enlarged(const Pass<T>& pass, int plane
   const Axis &rows = pass.rows, &columns = pass.columns;
   const TapsHere vertical = rows.taps_at(m), across = columns.taps_at(o);
   Accumulate<T> t = 0;
+#pragma unroll 1
   for (int j = 0; j < vertical.count; ++j)
+#pragma unroll 1
     for (int k = 0; k < across.count; ++k)
       t += weight(pass.taps1, pass.filter1, vertical.first + j * rows.up, across.first + k * columns.up, rows.taps1,
                   columns.taps1) *
@@ -287,7 +292,7 @@ __device__ __forceinline__ void for_pixels(int high, int wide, const Body& body)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) directly(Pass<T> pass) {
+__global__ void __launch_bounds__(kThreads, 1) directly(Pass<T> pass) {
   using A = Accumulate<T>;
   __shared__ A of_warps[kThreads / kWarp];
   const Axis &rows = pass.rows, &columns = pass.columns;
@@ -295,7 +300,9 @@ __global__ void __launch_bounds__(kThreads) directly(Pass<T> pass) {
     A total = 0;
     for_pixels(rows.out, columns.out, [&](int q_row, int q_column) {
       A y = 0;
+#pragma unroll 1
       for (int j = 0; j < rows.taps2; ++j)
+#pragma unroll 1
         for (int k = 0; k < columns.taps2; ++k) {
           const int m = rows.mid_at(q_row) + j, o = columns.mid_at(q_column) + k;
           if (m < 0 || m >= rows.mid || o < 0 || o >= columns.mid) continue;
@@ -314,10 +321,11 @@ __global__ void __launch_bounds__(kThreads) directly(Pass<T> pass) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) write_codes(Pass<T> pass) {
+__global__ void __launch_bounds__(kThreads, 1) write_codes(Pass<T> pass) {
   for (int plane = blockIdx.x; plane < pass.planes; plane += gridDim.x)
     for_pixels(pass.rows.mid, pass.code_bytes, [&](int m, int byte) {
       unsigned four = 0;
+#pragma unroll 1
       for (int place = 0; place < kCodesPerByte; ++place) {
         const int o = byte * kCodesPerByte + place;
         if (o < pass.columns.mid) pass.activated(enlarged(pass, plane, m, o), place, four);

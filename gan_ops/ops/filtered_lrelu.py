@@ -49,7 +49,7 @@ def filtered_lrelu(
     Returns:
         A tensor [N, C, H', W'] of x's type, and of its memory layout where that is contiguous or channels_last. For the
         backward pass two bits of each enlarged value are kept, and nothing else. Where t is 0 the slope counts as
-        ``slope``, and where s is exactly ±clamp the derivative is that of the value within, as in torch. Derivatives of
+        ``slope``, as in torch, and where s is exactly ±clamp the derivative is that of values within. Derivatives of
         every order are kernels; the second derivative to x is zero, and no tensor of zeros is made for it.
 
     Raises:

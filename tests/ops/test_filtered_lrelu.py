@@ -116,7 +116,7 @@ def test_two_bits_of_each_enlarged_value_are_kept_and_only_if_recorded() -> None
     assert codes.numel() == 0
     _, codes = torch.ops.gan_ops.filtered_lrelu(x.requires_grad_(), *arguments)
     side = (y.shape[2] - 1) * 2 + 12
-    assert codes.dtype == torch.uint8 and codes.numel() == 2 * 16 * side * side / 4
+    assert codes.dtype == torch.uint8 and codes.shape == (2 * 16, side, -(-side // 4))
 
 
 def test_a_gradient_that_nobody_wants_is_not_computed() -> None:
