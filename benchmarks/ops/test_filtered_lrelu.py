@@ -1,7 +1,7 @@
 """StyleGAN3's nonlinearity: sizes are N, C, H (images are square), and the factors up and down.
 
-As in StyleGAN3-T from 32 to 256 pixels: images with their margin of 10 pixels on each side, filters of six taps for each
-factor, layers that keep their resolution and layers that double it.
+As in StyleGAN3-T from 32 to 256 pixels: images with their margin of 10 pixels on each side, filters of six taps for
+each factor, layers that keep their resolution and layers that double it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TAPS = 6
 SLOPE, GAIN, CLAMP = 0.2, 2**0.5, 256.0
 
 DEFINITION_MOST = 1 << 20
-"""Elements of x up to which the definition runs: its convolutions of one channel take ten times as long as any rival."""
+"""Elements of x up to which the definition runs: convolutions of one channel take ten times as long as any rival."""
 
 
 def inputs(size: Size) -> tuple[Tensor, Tensor]:

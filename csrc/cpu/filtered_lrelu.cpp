@@ -155,19 +155,25 @@ struct Pass {
         f.apply(at[o], positive, within);
       }
     };
-    const auto writing = [=](int64_t begin, int64_t) GAN_OPS_LAMBDA_INLINE {
-      for (int64_t o = begin; o < end;) {
-        const int64_t first = o;  // of a byte: all that is written begins there
-        Is<A> all{};
-        for (; o < std::min(first + kCodesPerByte, end); ++o) {
-          Is<A> positive, within;
-          f.apply(at[o], positive, within);
-          all |= ((positive + 1) | ((within + 1) << 1)) << (2 * (o - first));
-        }
-        if (first >= owned_end) continue;
-        const Bytes<A> narrow = __builtin_convertvector(all, Bytes<A>);
-        std::memcpy(bytes + first / kCodesPerByte * kLanes<A>, &narrow, sizeof narrow);
+    // A byte's four columns, or those of them that are there.
+    const auto write_byte = [=](int64_t first, int64_t count) GAN_OPS_LAMBDA_INLINE {
+      Is<A> all{};
+#pragma GCC unroll 4
+      for (int place = 0; place < kCodesPerByte; ++place) {
+        if (place >= count) break;
+        Is<A> positive, within;
+        f.apply(at[first + place], positive, within);
+        const Is<A> none{}, below = none + (1 << 2 * place), beyond = none + (2 << 2 * place);
+        all |= (positive ? none : below) | (within ? none : beyond);
       }
+      if (first >= owned_end) return;
+      const Bytes<A> narrow = __builtin_convertvector(all, Bytes<A>);
+      std::memcpy(bytes + first / kCodesPerByte * kLanes<A>, &narrow, sizeof narrow);
+    };
+    const auto writing = [=](int64_t begin, int64_t) GAN_OPS_LAMBDA_INLINE {
+      int64_t o = begin;
+      for (; o + kCodesPerByte <= end; o += kCodesPerByte) write_byte(o, kCodesPerByte);
+      if (o < end) write_byte(o, end - o);
     };
     const auto reading = [=](int64_t begin, int64_t) GAN_OPS_LAMBDA_INLINE {
       for (int64_t o = begin; o < end;) {

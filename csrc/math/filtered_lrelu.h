@@ -87,11 +87,11 @@ struct ClampedLrelu {
     positive = t > A(0);
     const V s = (positive ? t : t * slope) * gain;
     if (limited) {
-      within = (s >= -limit) & (s <= limit);
       const V least = V{} - limit, most = V{} + limit;
-      t = s > limit ? most : (s < -limit ? least : s);  // nan stays
+      t = s > limit ? most : (s < -limit ? least : s);
+      within = t == s;  // nan stays, and is not
     } else {
-      within = (s == s) | (s != s);
+      within = positive | ~positive;
       t = s;
     }
   }

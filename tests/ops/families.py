@@ -269,7 +269,7 @@ FILTERED_LRELU: dict[str, dict[str, Any]] = {
         "down_filter": _taps(12),
         "up": 2,
         "down": 2,
-        "padding": [9, 10, 11, 8],
+        "padding": [11, 10, 13, 9],
         "clamp": 0.75,
     },
     "filtered_lrelu without bias": {
