@@ -79,6 +79,14 @@ TORCH_LIBRARY(gan_ops, m) {
       " -> (Tensor d_new, Tensor d_old)");
 
   m.def(
+      "filtered_lrelu(Tensor x, Tensor? up_filter, Tensor? down_filter, Tensor? bias, int up, int down, int[] padding,"
+      " float gain, float slope, float? clamp, bool flip, bool with_codes=False) -> (Tensor y, Tensor codes)");
+  m.def(
+      "filtered_lrelu_masked(Tensor x, Tensor codes, Tensor? up_filter, Tensor? down_filter, Tensor? bias, int up,"
+      " int down, int[] padding, float gain, float slope, bool flip, SymInt[] size, bool transposed, bool with_sums)"
+      " -> (Tensor y, Tensor sums)");
+
+  m.def(
       "virtual_batch_norm(Tensor x, Tensor reference_mean, Tensor reference_var, Tensor? weight, Tensor? bias,"
       " float own, float eps) -> (Tensor y, Tensor mean, Tensor rstd)");
   m.def(

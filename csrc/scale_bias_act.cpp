@@ -15,7 +15,7 @@
 #include "scale_bias_act_formula.h"
 
 namespace gan_ops {
-namespace {
+namespace scale_bias_act_family {
 
 using FourTensors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 using FiveTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>;
@@ -270,5 +270,5 @@ const Registration registrations[] = {
     {double_backward_op, scale_bias_act_double_backward_autograd},
 };
 
-}  // namespace
+}  // namespace scale_bias_act_family
 }  // namespace gan_ops

@@ -12,7 +12,7 @@
 #include "op.h"
 
 namespace gan_ops {
-namespace {
+namespace upfirdn2d_family {
 
 using at::IntArrayRef;
 using c10::SymInt;
@@ -109,5 +109,5 @@ const Registration registrations[] = {
     {op, upfirdn2d_autograd},
 };
 
-}  // namespace
+}  // namespace upfirdn2d_family
 }  // namespace gan_ops

@@ -375,3 +375,42 @@ def check_modulated_conv2d(
             raise ValueError(
                 f"input_gain must be a number, [], {[channels]} or {[n, channels]}, but is {list(input_gain.shape)}"
             )
+
+
+def check_filtered_lrelu(
+    x: Tensor,
+    up_filter: Tensor | None,
+    down_filter: Tensor | None,
+    bias: Tensor | None,
+    up: int,
+    down: int,
+    padding: Padding,
+    gain: float,
+    slope: float,
+    clamp: float | None,
+) -> None:
+    """All arguments, and that at least one pixel remains."""
+    check_images(x)
+    check_filter(up_filter, "up_filter", x)
+    check_filter(down_filter, "down_filter", x)
+    if bias is not None:
+        check_float(bias, "bias")
+        if bias.shape != x.shape[1:2]:
+            raise ValueError(f"bias must have the shape {list(x.shape[1:2])}, but has {list(bias.shape)}")
+        if bias.device != x.device:
+            raise ValueError(f"bias must be on {x.device}, but is on {bias.device}")
+    for name, factor in (("up", up), ("down", down)):
+        if not isinstance(factor, int) or factor < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, but is {factor}")
+    check_padding(padding)
+    check_gain(gain)
+    if not math.isfinite(slope):
+        raise ValueError(f"slope must be finite, but is {slope:g}")
+    if clamp is not None and not clamp >= 0:
+        raise ValueError(f"clamp must not be negative, but is {clamp:g}")
+    enlarged = resampled_size(x.shape[2:], filter_size(up_filter), up, 1, padding)
+    if min(*enlarged, *resampled_size(enlarged, filter_size(down_filter), 1, down, 0)) < 1:
+        raise ValueError(
+            f"padding={padding} makes images of {x.shape[2]}x{x.shape[3]}, enlarged by {up}, smaller than the filters"
+            f" of {filter_size(up_filter)} and {filter_size(down_filter)}"
+        )

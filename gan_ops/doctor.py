@@ -146,6 +146,12 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
             [[4, 3, 6, 10], [4, 3, 3, 5]],
         ),
         (
+            "filtered_lrelu",
+            lambda x, b: filtered(gan_ops.filtered_lrelu, x, b),
+            lambda x, b: filtered(definition.filtered_lrelu, x, b),
+            [[4, 19, 7, 5], [19]],
+        ),
+        (
             "conv2d",
             lambda x, w, b: gan_ops.conv2d(x, w, b, padding=1),
             lambda x, w, b: gan_ops.reference.conv2d(x, w, b, padding=1),
@@ -207,6 +213,12 @@ def by_each_metric(distances: Callable[..., Tensor], x: Tensor, y: Tensor) -> Te
 def by_two_activations(epilogue: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """A piecewise linear one, and one with a second derivative."""
     return torch.stack([epilogue(*tensors, act="lrelu", clamp=3.0), epilogue(*tensors, act="swish")])
+
+
+def filtered(lrelu, x: Tensor, bias: Tensor) -> Tensor:
+    """With 2× more pixels in between, by filters of which one is separable."""
+    taps = torch.tensor([0.0625, 0.25, 0.4375, 0.25], dtype=torch.float64, device=x.device)
+    return lrelu(x, taps, taps[:3, None] * taps, bias, up=2, down=2, padding=[4, 3, 5, 2], clamp=0.75)
 
 
 def historical(update_, distance, parameters: tuple[Tensor, ...]) -> Tensor:

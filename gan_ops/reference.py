@@ -24,6 +24,7 @@ from gan_ops._checks import (
     check_eps,
     check_fade_in,
     check_feature_map,
+    check_filtered_lrelu,
     check_history,
     check_interpolation,
     check_modulated_conv2d,
@@ -177,6 +178,32 @@ def upfirdn2d(
                 y = F.conv2d(y, each[None, None])  # → [N·C, 1, H' − K + 1, W' − K' + 1]
     y = y[:, :, ::down_y, ::down_x]
     return y.reshape(n, c, *y.shape[2:]).to(x.dtype)
+
+
+def filtered_lrelu(
+    x: Tensor,
+    up_filter: Tensor | None = None,
+    down_filter: Tensor | None = None,
+    bias: Tensor | None = None,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = 0,
+    gain: float = 2**0.5,
+    slope: float = 0.2,
+    clamp: float | None = None,
+    flip: bool = False,
+) -> Tensor:
+    """down(clamp(gain · leaky_relu(up(x + bias)))) for x [N, C, H, W]; see :func:`gan_ops.filtered_lrelu`."""
+    check_filtered_lrelu(x, up_filter, down_filter, bias, up, down, padding, gain, slope, clamp)
+    wide = accumulable(x)
+    if bias is not None:
+        wide = wide + bias.to(wide.dtype)[:, None, None]
+    t = upfirdn2d(wide, up_filter, up=up, padding=padding, flip=flip, gain=up**2)
+    s = gain * F.leaky_relu(t, slope)
+    if clamp is not None:
+        # clamp, but with the derivative 1 at the bounds, where versions of torch differ.
+        s = torch.where(s.abs() <= clamp, s, s.detach().clamp(-clamp, clamp))
+    return upfirdn2d(s, down_filter, down=down, flip=flip).to(x.dtype)
 
 
 def resample_conv2d(

@@ -24,6 +24,7 @@ GLUE = HERE / "glue"
 FLAGS = ["-std=c++20", "-O1", "-g1", "-fPIC", "-Wno-unknown-pragmas", "-DGAN_OPS_MOST_BLOCKS=3"]
 FLAGS += ["-DGAN_OPS_MANY_BLOCKS=4"]  # of csrc/cuda/minibatch_discrimination.cu
 FLAGS += ["-DGAN_OPS_PAIR_BLOCKS=4"]  # of csrc/cuda/pair_distances.cu
+FLAGS += ["-DGAN_OPS_FILTER_SHARED_BYTES=4096"]  # of csrc/cuda/filtered_lrelu.cu
 FLAGS += [f"-I{HERE / 'include'}", "-iquote", str(CUDA)]  # the latter for files that lie elsewhere: in tests
 # Of UndefinedBehaviorSanitizer, `bounds` and `object-size` watch shared memory, which AddressSanitizer does not.
 SANITIZERS = ["-fsanitize=address,undefined,float-cast-overflow", "-fsanitize=bounds-strict"]

@@ -71,13 +71,15 @@ def large_shapes(family: Family) -> list[Shapes]:
     x = {
         "gradient_penalty": [(2, 24, 10, 12)],
         "interpolate": [(2, 24, 10, 12)],
+        # Several tiles of a plane, the last not full; more planes than blocks.
+        "filtered_lrelu": [(1, 3, 40, 37), (2, 20, 5, 7)],
         # Chunks of one sample and of several, several groups of channels, no whole vectors.
         "virtual_batch_norm": [(1, 8, 96, 92), (3, 72, 17, 16), (2, 19, 23, 15)],
     }
     maps = x.get(name, [(1, 8, 96, 92), (2, 8, 35, 33), (2, 136, 8, 4)])
     if name in ("bias_act", "bias_act_pixel_norm", "pixel_norm"):
         maps = [*maps, (1, 264, 5, 7), (1, 267, 3, 5), (1, 520, 3, 3), (1, 524, 3, 3)]
-    of_channels = {"bias_act", "bias_act_pixel_norm", "virtual_batch_norm"}
+    of_channels = {"bias_act", "bias_act_pixel_norm", "filtered_lrelu", "virtual_batch_norm"}
 
     def shape_of(i: int, usual: tuple[int, ...], x: tuple[int, ...]) -> tuple[int, ...]:
         if i > 0 and name in of_channels:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from hypothesis import strategies as st
@@ -339,6 +340,91 @@ def _averages_of(parameters: Sequence[Tensor]) -> list[Tensor]:
     return [torch.arange(p.numel(), dtype=torch.float64).cos().to(p).reshape(p.shape) for p in parameters]
 
 
+def _taps(*shape: int) -> Tensor:
+    """A filter without symmetry and without a tap that is 0."""
+    taps = 0.25 + torch.arange(math.prod(shape), dtype=torch.float64).mul(2.5).cos()
+    return (taps / taps.abs().sum()).reshape(shape)
+
+
+FILTERED_LRELU: dict[str, dict[str, Any]] = {
+    "filtered_lrelu": {
+        "up_filter": _taps(12),
+        "down_filter": _taps(12),
+        "up": 2,
+        "down": 2,
+        "padding": [11, 10, 13, 9],
+        "clamp": 0.75,
+    },
+    "filtered_lrelu without bias": {
+        "up_filter": _taps(9),
+        "down_filter": _taps(6),
+        "up": 4,
+        "down": 2,
+        "padding": 7,
+        "slope": 0.0,
+        "flip": True,
+    },
+    "filtered_lrelu(2-D filters)": {
+        "up_filter": _taps(3, 5),
+        "down_filter": _taps(5, 4),
+        "up": 2,
+        "down": 3,
+        "padding": [8, 3, -1, 9],
+        "gain": 1.5,
+        "clamp": 2.0,
+    },
+    "filtered_lrelu(separable up filter alone)": {"up_filter": _taps(5), "up": 3, "padding": 4, "clamp": 0.5},
+    # The emulated CUDA has no shared memory for this one (tests/cuda_on_cpu/README.md).
+    "filtered_lrelu(long filter)": {"down_filter": _taps(24), "down": 2, "padding": 12, "clamp": 0.5},
+    "filtered_lrelu(2-D down filter alone)": {"down_filter": _taps(2, 3), "down": 2, "padding": [2, 3]},
+}
+"""Rows of the family: their options."""
+
+
+def _filtered_lrelu(name: str) -> Family:
+    options = FILTERED_LRELU[name]
+    with_bias = not name.endswith("without bias")
+    largest = (2, 5, 5, 6) if "long" in name else (3, 20, 9, 20)
+
+    def of(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(x: Tensor, bias: Tensor | None = None) -> Tensor:
+            filters = {
+                name: None if options.get(name) is None else options[name].to(x.device)
+                for name in ("up_filter", "down_filter")
+            }
+            return function(x, bias=bias, **(options | filters))
+
+        return call
+
+    return Family(
+        name,
+        of(gan_ops.filtered_lrelu),
+        of(gan_ops.reference.filtered_lrelu),
+        sizes=((4, 19, 3, 5), (19,))[: 1 + with_bias],
+        shapes=st.tuples(*[st.integers(least, most) for least, most in zip((0, 1, 1, 1), largest, strict=True)]).map(
+            lambda x: (x, x[1:2])[: 1 + with_bias]
+        ),
+        registered=_filtered_lrelu_registered,
+        kernels_in_graphs=True,
+    )
+
+
+def _filtered_lrelu_registered() -> list[tuple[Callable, tuple]]:
+    x, b, w = _grad_input(2, 3, 4, 5), _grad_input(3), _taps(6)
+    cases = []
+    for filters, up, down in (((w, w), 2, 2), ((None, _taps(2, 3)), 1, 2)):
+        options = (up, down, [5, 4, 6, 7], 1.5, 0.2)
+        y, codes = ops.filtered_lrelu(x.detach(), *filters, b.detach(), *options, 0.5, False, True)
+        g = torch.randn_like(y).requires_grad_()
+        cases += [
+            (ops.filtered_lrelu.default, (x, *filters, b, *options, 0.5, False)),
+            (ops.filtered_lrelu.default, (x.detach(), *filters, None, *options, None, True, True)),
+            (ops.filtered_lrelu_masked.default, (g, codes, *filters, None, *options, False, [4, 5], True, True)),
+            (ops.filtered_lrelu_masked.default, (x, codes, *filters, b, *options, False, [4, 5], False, False)),
+        ]
+    return cases
+
+
 def _historical_registered() -> list[tuple[Callable, tuple]]:
     cases = []
     for parameters in ([_grad_input(3, 4)], [_grad_input(2, 3, 2), _grad_input(5)]):
@@ -611,6 +697,7 @@ FAMILIES = [
     _penalty(17.0, True),  # norms of the usual inputs lie on both sides
     _penalty(0.0, False),
     *map(_pair_distances, ("l1", "l2", "squared")),
+    *map(_filtered_lrelu, FILTERED_LRELU),
     Family(
         "interpolate",
         gan_ops.interpolate,
