@@ -5,8 +5,8 @@ from gan_ops.ops.bias_act_pixel_norm import bias_act_pixel_norm
 from gan_ops.ops.conv2d import conv2d
 from gan_ops.ops.demodulation import demodulation
 from gan_ops.ops.fade_in import fade_in
-from gan_ops.ops.filters import downsample2d, filter2d, setup_filter, upsample2d
 from gan_ops.ops.filtered_lrelu import filtered_lrelu
+from gan_ops.ops.filters import downsample2d, filter2d, setup_filter, upsample2d
 from gan_ops.ops.gradient_penalty import gradient_penalty
 from gan_ops.ops.historical import historical_distance, historical_update_
 from gan_ops.ops.interpolate import interpolate
