@@ -24,6 +24,7 @@ using namespace cpu;
 constexpr int64_t kTileValues = 24576;  // inputs, sums and outputs: stay in L2, a row of all in L1
 constexpr int64_t kWholePixel = 96;     // values of one that are taken together
 constexpr int64_t kLeastGroup = 16;     // a cache line of float32
+constexpr int64_t kLongPixel = 32;      // values, for which a pixel's sum is worth its preparations
 
 int64_t steps_in(int64_t total, int64_t part) {
   return (total + part - 1) / part;
@@ -334,7 +335,7 @@ template <class A>
 bool goes_straight(const std::vector<Sum<A>>& sums, const Upfirdn2dArgs& a, const Tiling& t) {
   constexpr int64_t kLongRow = 48;  // values, for which a row's sum is worth its preparations
   if (t.values != a.inner || t.width * t.columns.outputs * t.values < kLongRow) return false;
-  if (t.columns.outputs == 1) return true;
+  if (t.columns.outputs == 1 || a.inner >= kLongPixel) return true;
   if (t.columns.out_phases() != 2 || t.columns.outputs != 2 || a.inner != 1) return false;
   for (size_t i = sums.size() - t.out_planes; i < sums.size(); i += 2) {
     const auto terms = int64_t(sums[i].terms.size());
@@ -359,6 +360,18 @@ GAN_OPS_INLINE void put_sums(const std::vector<Sum<A>>& sums, const Upfirdn2dArg
         const A* const from = scratch + (image * t.high + i) * t.stride;
         if (t.columns.outputs == 1) {
           sum_terms(from, last[p].terms.data(), int64_t(last[p].terms.size()), pixels * a.inner, to);
+          continue;
+        }
+        if (a.inner >= kLongPixel) {
+          int64_t q = 0, step = 0;
+          for (int64_t pixel = 0; pixel < pixels; ++pixel) {
+            const std::vector<FirTerm<A>>& terms = last[p * t.columns.out_phases() + q].terms;
+            sum_terms(from + step * t.values, terms.data(), int64_t(terms.size()), a.inner, to + pixel * a.inner);
+            if (++q == t.columns.outputs) {
+              q = 0;
+              ++step;
+            }
+          }
           continue;
         }
         const std::vector<FirTerm<A>>&even = last[2 * p].terms, &odd = last[2 * p + 1].terms;

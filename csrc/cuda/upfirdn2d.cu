@@ -71,8 +71,8 @@ template <class T, int kUp, bool kValues>
 __global__ void __launch_bounds__(kThreads) by_tiles(Upfirdn2dArgs a, Tiles tiles) {
   using A = Accumulate<T>;
   constexpr int V = kVector<T>;
-  __shared__ __align__(16) A inputs[kMostInputs<A>];
-  __shared__ __align__(16) A between[kMostBetween<A>];
+  __shared__ A inputs[kMostInputs<A>];
+  __shared__ A between[kMostBetween<A>];
   __shared__ A taps[kMostTaps];
   const T* const x = static_cast<const T*>(a.x);
   T* const y = static_cast<T*>(a.y);
