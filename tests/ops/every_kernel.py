@@ -65,8 +65,8 @@ class Case:
 
 
 def distinct() -> list[Family]:
-    """The families, less those that differ by a number or a formula alone, whose kernels are others' and take no other way
-    through them, and conv2d, whose kernels are torch's."""
+    """The families, less those that differ by a number or a formula alone, whose kernels are others' and take no other
+    way through them, and conv2d, whose kernels are torch's."""
     same = (
         "fade_in(fraction=0.69",  # 0.7 in float32
         "minibatch_stddev(group_size=1, num_channels=1)",
