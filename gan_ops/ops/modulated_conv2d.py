@@ -55,7 +55,8 @@ def modulated_conv2d(
         input_gain: what x is multiplied by besides, without a share in the demodulation (StyleGAN3's, the inverse of
             a running magnitude): a number, a 0-d tensor, [I] or [N, I]; or None.
         eps: of the demodulation.
-        fused: which of the two ways; None for the one that is faster: fused for a single sample, else apart.
+        fused: which of the two ways; None for the one that is faster (benchmarks/ops/test_modulated_conv2d.py): apart,
+            for a single sample too.
 
     Returns:
         [N, O, H', W'] of x's type.
@@ -83,8 +84,6 @@ def modulated_conv2d(
     check_modulated_conv2d(x, weight, style, input_gain, eps)
     scale = demodulation(weight, style, eps) if demodulate else None
     modulation = accumulable(style) if input_gain is None else accumulable(style) * input_gain
-    if fused is None:
-        fused = len(x) == 1
 
     def convolved(x: Tensor, weight: Tensor, groups: int) -> Tensor:
         return resample_conv2d(x, weight, filter, up, down, padding, groups, flip_weight=flip_weight)
