@@ -72,6 +72,10 @@ def distinct() -> list[Family]:
         "minibatch_stddev(group_size=1, num_channels=1)",
         "virtual_batch_norm(affine=True, reference_size=inf)",
         "gradient_penalty(target=0, one_sided=False)",
+        "filtered_lrelu without bias",
+        "filtered_lrelu(separable up filter alone)",
+        "filtered_lrelu(2-D down filter alone)",
+        "filtered_lrelu(long filter)",
         "conv2d",
     )
     for beginning in same:
