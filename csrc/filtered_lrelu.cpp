@@ -72,13 +72,14 @@ std::pair<FilteredAxis, FilteredAxis> axes(int64_t height, int64_t width, const 
   return {rows, columns};
 }
 
-/// Allocates y and, if asked, the sums of its planes, [C] in the accumulate type (else [0]), and makes them.
+/// Allocates y, in that layout, and, if asked, the sums of its planes, [C] in the accumulate type (else [0]), and makes
+/// them.
 std::tuple<Tensor, Tensor> run_pass(const Tensor& x_any, const MaybeTensor& bias_any, FilteredLreluArgs args,
-                                    bool with_sums) {
-  const Tensor x = dense(x_any);
+                                    at::MemoryFormat format, bool with_sums) {
+  const Tensor x = x_any.contiguous(format);
   const auto wide = x.options().dtype(accumulate_type(x));
   const int64_t n = x.size(0), c = x.size(1);
-  Tensor y = at::empty({n, c, args.rows.out, args.columns.out}, x.options(), format_of(x));
+  Tensor y = at::empty({n, c, args.rows.out, args.columns.out}, x.options(), format);
   if (x.numel() == 0) return {y, at::zeros({with_sums ? c : 0}, wide)};
   Tensor bias;
   if (bias_any) {
@@ -92,7 +93,7 @@ std::tuple<Tensor, Tensor> run_pass(const Tensor& x_any, const MaybeTensor& bias
   args.y = y.mutable_data_ptr();
   args.samples = n;
   args.channels = c;
-  args.channels_last = is_channels_last(x);
+  args.channels_last = format == at::MemoryFormat::ChannelsLast;
   const Dtype dtype = dtype_of(x, "x");
 #ifdef GAN_OPS_WITH_CUDA
   args.tiles = x.is_cpu() ? tiles_on_cpu(args, dtype) : tiles_on_cuda(args, dtype);
@@ -130,7 +131,7 @@ std::tuple<Tensor, Tensor> filtered_lrelu(const Tensor& x, const MaybeTensor& up
     codes = at::zeros({planes, rows, bytes}, codes.options());
     args.codes = codes.mutable_data_ptr<uint8_t>();
   }
-  return {std::get<0>(run_pass(x, bias, args, /*with_sums=*/false)), codes};
+  return {std::get<0>(run_pass(x, bias, args, format_of(x), /*with_sums=*/false)), codes};
 }
 
 /// down(m ⊙ up(x + bias)) for images [size]; transposed, upᵀ(m ⊙ downᵀ(x + bias)), whose result has that size. Returns
@@ -139,7 +140,7 @@ std::tuple<Tensor, Tensor> filtered_lrelu_masked(const Tensor& x, const Tensor& 
                                                  const MaybeTensor& down_filter_any, const MaybeTensor& bias,
                                                  int64_t up, int64_t down, at::IntArrayRef padding, double gain,
                                                  double slope, bool flip, c10::SymIntArrayRef symbolic_size,
-                                                 bool transposed, bool with_sums) {
+                                                 bool channels_last, bool transposed, bool with_sums) {
   check_images(x);
   check_options(up, down, padding, gain, slope);
   const auto size = C10_AS_INTARRAYREF_SLOW(symbolic_size);
@@ -163,7 +164,8 @@ std::tuple<Tensor, Tensor> filtered_lrelu_masked(const Tensor& x, const Tensor& 
   args.use = Codes::read;
   const Tensor dense_codes = codes.contiguous();
   args.codes = const_cast<uint8_t*>(dense_codes.const_data_ptr<uint8_t>());
-  return run_pass(x, bias, args, with_sums);
+  return run_pass(x, bias, args, channels_last ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous,
+                  with_sums);
 }
 
 // ---- Derivatives ----
@@ -181,15 +183,16 @@ void check_constant(const MaybeTensor& filter, const char* name) {
 /// What both ops keep: what their derivative, a masked pass the other way, takes.
 void keep_pass(const Keep& keep, const Tensor& codes, const MaybeTensor& up_filter, const MaybeTensor& down_filter,
                int64_t up, int64_t down, at::IntArrayRef padding, double gain, double slope, bool flip,
-               c10::SymIntArrayRef size, bool transposed, const Tensor& x, const MaybeTensor& bias, const Tensor& y) {
-  keep({codes, up_filter, down_filter}, up, down, padding.vec(), gain, slope, flip, size.vec(), transposed,
-       x.scalar_type(), (bias ? *bias : x).scalar_type(), y.sym_sizes().vec());
+               c10::SymIntArrayRef size, bool channels_last, bool transposed, const Tensor& x, const MaybeTensor& bias,
+               const Tensor& y) {
+  keep({codes, up_filter, down_filter}, up, down, padding.vec(), gain, slope, flip, size.vec(), channels_last,
+       transposed, x.scalar_type(), (bias ? *bias : x).scalar_type(), y.sym_sizes().vec());
 }
 
 /// The gradients of x and of the bias, in their types, given those of y and of the channels' sums.
 Tensors derivative(const Kept& kept, const Tensors& grads) {
-  const auto [up, down, padding, gain, slope, flip, size, transposed, x_type, bias_type, sizes_of_y] =
-      kept.options<int64_t, int64_t, std::vector<int64_t>, double, double, bool, Size, bool, at::ScalarType,
+  const auto [up, down, padding, gain, slope, flip, size, channels_last, transposed, x_type, bias_type, sizes_of_y] =
+      kept.options<int64_t, int64_t, std::vector<int64_t>, double, double, bool, Size, bool, bool, at::ScalarType,
                    at::ScalarType, Size>();
   const bool with_bias = kept.wants(1);
   Tensor x = grads[0];
@@ -201,7 +204,7 @@ Tensors derivative(const Kept& kept, const Tensors& grads) {
     bias = std::nullopt;
   }
   auto [d_x, d_bias] = masked_op(x, kept[0], if_defined(kept[1]), if_defined(kept[2]), bias, up, down, padding, gain,
-                                 slope, flip, size, !transposed, with_bias);
+                                 slope, flip, size, channels_last, !transposed, with_bias);
   if (!with_bias) return {d_x};
   return {d_x, d_bias.to(bias_type)};
 }
@@ -217,7 +220,7 @@ std::tuple<Tensor, Tensor> filtered_lrelu_autograd(const Tensor& x, const MaybeT
                                         with_codes || static_cast<bool>(keep));
     if (keep)
       keep_pass(keep, codes, up_filter, down_filter, up, down, padding, gain, slope, flip, x.sym_sizes().slice(2),
-                /*transposed=*/false, x, bias, y);
+                format_of(x) == at::MemoryFormat::ChannelsLast, /*transposed=*/false, x, bias, y);
     keep.constants({codes});
     return std::tuple(y, codes);
   });
@@ -228,15 +231,16 @@ std::tuple<Tensor, Tensor> filtered_lrelu_masked_autograd(const Tensor& x, const
                                                           const MaybeTensor& up_filter, const MaybeTensor& down_filter,
                                                           const MaybeTensor& bias, int64_t up, int64_t down,
                                                           at::IntArrayRef padding, double gain, double slope, bool flip,
-                                                          c10::SymIntArrayRef size, bool transposed, bool with_sums) {
+                                                          c10::SymIntArrayRef size, bool channels_last, bool transposed,
+                                                          bool with_sums) {
   check_constant(up_filter, "up_filter");
   check_constant(down_filter, "down_filter");
   return recorded({x, bias}, derivative, [&](const Keep& keep) {
     const auto outputs = masked_op.below_autograd(x, codes, up_filter, down_filter, bias, up, down, padding, gain,
-                                                  slope, flip, size, transposed, with_sums);
+                                                  slope, flip, size, channels_last, transposed, with_sums);
     if (keep)
-      keep_pass(keep, codes, up_filter, down_filter, up, down, padding, gain, slope, flip, size, transposed, x, bias,
-                std::get<0>(outputs));
+      keep_pass(keep, codes, up_filter, down_filter, up, down, padding, gain, slope, flip, size, channels_last,
+                transposed, x, bias, std::get<0>(outputs));
     return outputs;
   });
 }

@@ -83,7 +83,8 @@ TORCH_LIBRARY(gan_ops, m) {
       " float gain, float slope, float? clamp, bool flip, bool with_codes=False) -> (Tensor y, Tensor codes)");
   m.def(
       "filtered_lrelu_masked(Tensor x, Tensor codes, Tensor? up_filter, Tensor? down_filter, Tensor? bias, int up,"
-      " int down, int[] padding, float gain, float slope, bool flip, SymInt[] size, bool transposed, bool with_sums)"
+      " int down, int[] padding, float gain, float slope, bool flip, SymInt[] size, bool channels_last, bool "
+      "transposed, bool with_sums)"
       " -> (Tensor y, Tensor sums)");
 
   m.def(

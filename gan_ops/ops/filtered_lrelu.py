@@ -111,6 +111,7 @@ if not reference_only:
         slope: float,
         flip: bool,
         size: Sequence[int],
+        channels_last: bool,
         transposed: bool,
         with_sums: bool,
     ) -> tuple[Tensor, Tensor]:
@@ -118,4 +119,5 @@ if not reference_only:
         if not transposed:
             enlarged = resampled_size(size, filter_size(up_filter), up, 1, padding)
             size = resampled_size(enlarged, filter_size(down_filter), 1, down, 0)
-        return dense_like(x, [n, c, *size]), bias_gradient_like(x, with_sums)
+        format = torch.channels_last if channels_last else torch.contiguous_format
+        return x.new_empty([n, c, *size]).contiguous(memory_format=format), bias_gradient_like(x, with_sums)

@@ -419,8 +419,8 @@ def _filtered_lrelu_registered() -> list[tuple[Callable, tuple]]:
         cases += [
             (ops.filtered_lrelu.default, (x, *filters, b, *options, 0.5, False)),
             (ops.filtered_lrelu.default, (x.detach(), *filters, None, *options, None, True, True)),
-            (ops.filtered_lrelu_masked.default, (g, codes, *filters, None, *options, False, [4, 5], True, True)),
-            (ops.filtered_lrelu_masked.default, (x, codes, *filters, b, *options, False, [4, 5], False, False)),
+            (ops.filtered_lrelu_masked.default, (g, codes, *filters, None, *options, False, [4, 5], True, True, True)),
+            (ops.filtered_lrelu_masked.default, (x, codes, *filters, b, *options, False, [4, 5], False, False, False)),
         ]
     return cases
 
