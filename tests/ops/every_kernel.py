@@ -73,6 +73,11 @@ def distinct() -> list[Family]:
         "virtual_batch_norm(affine=True, reference_size=inf)",
         "gradient_penalty(target=0, one_sided=False)",
         *(f"scale_bias_act({act}" for act in ("linear", "tanh", "sigmoid", "elu", "selu", "softplus")),
+        "filtered_lrelu without bias",
+        "filtered_lrelu(separable up filter alone)",
+        "filtered_lrelu(2-D down filter alone)",
+        "filtered_lrelu(long filter)",
+        *(f"upfirdn2d({filter}" for filter in ("4x4", "12", "no filter", "2, ")),
         "conv2d",
     )
     for beginning in same:
