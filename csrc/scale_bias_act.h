@@ -77,6 +77,10 @@ Saturation<A> saturation(const EpilogueOptions& options) {
   return {A(options.gain), A(options.clamp), options.clamp >= 0};
 }
 
+inline EpilogueTerms terms_of(const ScaleBiasActDoubleBackwardArgs& a) {
+  return {a.v != nullptr, a.to.scale != nullptr, a.options.act != Activation::linear, is_curved(a.options.act)};
+}
+
 void run_on_cpu(const ScaleBiasActForwardArgs& args, Dtype dtype);
 void run_on_cpu(const ScaleBiasActBackwardArgs& args, Dtype dtype);
 void run_on_cpu(const ScaleBiasActDoubleBackwardArgs& args, Dtype dtype);

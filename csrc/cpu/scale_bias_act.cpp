@@ -38,26 +38,56 @@ struct Exponentials {
 // What loops marked `omp simd` do with structs lies in functions of its own: structs that the loop itself declared
 // would be spread over its lanes and not become registers, and then nothing is vectorised.
 
-/// ψ at each t of a tile (order 0), ψ′ (1), or ψ′ and ψ″ (2).
+/// Derivatives at a tile's elements.
+template <class A>
+struct Slopes {
+  A* first;
+  A* second;
+  A* passes;  // 1 or 0
+};
+
+/// ψ at each t of a tile (order 0), or φ′ (1), or φ′ and φ″ (2), and where they pass.
 template <int kOrder, class A, class Phi>
-GAN_OPS_INLINE void activate(const A* t, A* out, A* second, int64_t begin, int64_t end, Phi phi, Saturation<A> limits) {
+GAN_OPS_INLINE void activate(const A* t, A* value, Slopes<A> slopes, int64_t begin, int64_t end, Phi phi,
+                             Saturation<A> limits) {
   const auto each = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
     const Derivatives<A> at = saturate(phi(t[i]), limits);
-    out[i] = kOrder == 0 ? at.value : at.first;
-    if constexpr (kOrder == 2) second[i] = at.second;
+    if constexpr (kOrder == 0) value[i] = at.value;
+    if constexpr (kOrder > 0) slopes.first[i] = at.first, slopes.passes[i] = at.passes ? A(1) : A(0);
+    if constexpr (kOrder == 2) slopes.second[i] = at.second;
   };
 #pragma omp simd
   for (int64_t i = begin; i < end; ++i) each(i);
 }
 template <int kOrder, class A>
-__attribute__((noinline)) void activate(const EpilogueOptions& options, const A* t, A* out, A* second, int64_t count) {
+__attribute__((noinline)) void activate(const EpilogueOptions& options, const A* t, A* value, Slopes<A> slopes,
+                                        int64_t count) {
   const Saturation<A> limits = saturation<A>(options);
   with_activation<Exponentials, A>(options.act, options.alpha, [&](const auto& phi) {
     run_best([=](int64_t begin, int64_t end)
-                 GAN_OPS_LAMBDA_INLINE { activate<kOrder>(t, out, second, begin, end, phi, limits); },
+                 GAN_OPS_LAMBDA_INLINE { activate<kOrder>(t, value, slopes, begin, end, phi, limits); },
              0, count);
   });
 }
+
+/// φ′ of linear, relu and lrelu, so short a formula that passes over rows have it in themselves.
+template <class A>
+struct Straight {
+  PiecewiseLinear<A> phi;
+  bool rectified;  // relu: linear, but for where it passes
+  Saturation<A> limits;
+
+  explicit Straight(const EpilogueOptions& options)
+      : phi{A(options.act == Activation::lrelu ? options.alpha : 1.0)},
+        rectified(options.act == Activation::relu),
+        limits(saturation<A>(options)) {}
+
+  GAN_OPS_INLINE Derivatives<A> at(A t) const {
+    Derivatives<A> of_t = phi(t);
+    of_t.passes = (!rectified) | !(t <= A(0));
+    return saturate(of_t, limits);
+  }
+};
 
 // ---- Rows ----
 
@@ -159,12 +189,32 @@ GAN_OPS_INLINE void pre_activations(const A* x, A* t, int64_t width, Affine<A, k
   for (int64_t i = 0; i < width; ++i) t[i] = x[i] * of.scale(i) + of.offset(i);
 }
 
+// ---- Derivatives of φ in a row, by place ----
+
+template <class A>
+struct Stored {
+  const A* first;
+  const A* second;
+  const A* passes;
+
+  GAN_OPS_INLINE Derivatives<A> operator()(int64_t i) const { return {A(0), first[i], second[i], passes[i] != A(0)}; }
+};
+
+template <class A, bool kAdjacent>
+struct Computed {
+  Straight<A> phi;
+  Affine<A, kAdjacent> of;
+  const A* x;
+
+  GAN_OPS_INLINE Derivatives<A> operator()(int64_t i) const { return phi.at(x[i] * of.scale(i) + of.offset(i)); }
+};
+
 // ---- Sums ----
 
 /// The sums of a row over its lanes: of what the scale's gradient is made of, and of what bias's and noise's are.
 template <class A>
 struct RowSums {
-  A of_scale = 0, of_offset = 0;
+  A of_scale, of_offset;
 };
 
 template <class A, bool kAdjacent>
@@ -198,10 +248,7 @@ struct ChunkSums {
   static GAN_OPS_INLINE void put(void* partial, int64_t i, A sum) {
     if (partial != nullptr) static_cast<A*>(partial)[i] = sum;
   }
-  /// Adds up what a row's elements contribute.
-  GAN_OPS_INLINE void add_row(int64_t sample, int64_t lane_chunk, int64_t row, const A* to_scale, const A* to_offset,
-                              int64_t width) const {
-    const RowSums<A> sums = add_up<A, kAdjacent>(to_scale, to_offset, lane_scale, lane_offset, width);
+  GAN_OPS_INLINE void put_row_sums(int64_t sample, int64_t lane_chunk, int64_t row, RowSums<A> sums) const {
     const int64_t i = (sample * chunks.of_lanes + lane_chunk) * s.rows() + row;
     if constexpr (kAdjacent) {
       put(to.partial_noise, i, sums.of_offset);
@@ -304,11 +351,11 @@ struct Forward {
       if (tile.rows == 1 || width == s.lanes()) {  // adjacent in memory
         T* const to = y + place(s, tile, 0);
         A* const made = row_of(to, t, streamed);
-        activate<0, A>(options, t, made, nullptr, tile.rows * width);
+        activate<0, A>(options, t, made, {}, tile.rows * width);
         put_row(to, made, tile.rows * width, streamed);
         return;
       }
-      activate<0, A>(options, t, t, nullptr, tile.rows * width);
+      activate<0, A>(options, t, t, {}, tile.rows * width);
       for (int64_t r = 0; r < tile.rows; ++r) {
         T* const to = y + place(s, tile, r);
         if constexpr (std::is_same_v<T, A>)
@@ -320,17 +367,24 @@ struct Forward {
   }
 };
 
-/// d_x of a row, and what its elements add to the sums.
-template <class A, bool kAdjacent>
-GAN_OPS_INLINE void differentiate_row(const A* g, const A* x, const A* first, A* d_x, A* to_scale, A* to_offset,
-                                      int64_t width, Affine<A, kAdjacent> of) {
-#pragma omp simd
+/// d_x of a row, and its sums, with the derivatives of φ at each place and t.
+template <class A, bool kAdjacent, class Phi>
+GAN_OPS_INLINE RowSums<A> differentiate_row(const A* g, const A* x, Phi phi, A gain, A* d_x, A* lane_scale,
+                                            A* lane_offset, int64_t width, Affine<A, kAdjacent> of) {
+  const auto p_at = [&](int64_t i) GAN_OPS_LAMBDA_INLINE { return differentiate(g[i], gain, phi(i)); };
+  A of_scale = 0, of_offset = 0;
+#pragma omp simd reduction(+ : of_scale, of_offset)
   for (int64_t i = 0; i < width; ++i) {
-    const A p = times_or_zero(first[i], g[i]);
-    to_scale[i] = p * x[i];
-    to_offset[i] = p;
+    const A p = p_at(i);
+    if constexpr (kAdjacent)
+      lane_scale[i] += p * x[i];
+    else
+      of_scale += p * x[i];
+    lane_offset[i] += p;
+    of_offset += p;
     d_x[i] = p * of.scale(i);
   }
+  return {of_scale, of_offset};
 }
 
 template <class T, bool kAdjacent>
@@ -350,39 +404,56 @@ struct Backward {
   template <class ForTiles>
   GAN_OPS_INLINE void chunk(int64_t sample, int64_t, int64_t row_chunk, int64_t lane, int64_t width,
                             const ForTiles& for_tiles) const {
-    alignas(64) A t[kTile], x_room[kTile], g_room[kTile], room[kTile], to_scale[kTile], to_offset[kTile];
+    alignas(64) A first[kTile], passes[kTile], x_room[kTile], g_room[kTile], room[kTile];
     alignas(64) A lane_scale[kTile], lane_offset[kTile];
     const ChunkSums<A, kAdjacent> chunk_sums{lane_scale, lane_offset, sums, s, chunks};
     chunk_sums.start(width);
+    const bool curved = is_curved(options.act);
+    const Straight<A> straight(options);
+    const A gain(options.gain);
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
-      for (int64_t r = 0; r < tile.rows; ++r)
-        pre_activations(widened(x + place(s, tile, r), x_room + r * width, width), t + r * width, width,
-                        of.at(sample, tile.row + r, lane, zero));
-      activate<1, A>(options, t, t, nullptr, tile.rows * width);
-      for (int64_t r = 0; r < tile.rows; ++r) {
-        const int64_t first = place(s, tile, r);
-        T* const to = d_x == nullptr ? nullptr : d_x + first;
-        A* const made = row_of(to, room, streamed);
-        const A* xs = x_room + r * width;
-        if constexpr (std::is_same_v<T, A>) xs = x + first;
-        differentiate_row(widened(g + first, g_room, width), xs, t + r * width, made, to_scale, to_offset, width,
+      if (curved) {
+        for (int64_t r = 0; r < tile.rows; ++r)
+          pre_activations(widened(x + place(s, tile, r), x_room + r * width, width), first + r * width, width,
                           of.at(sample, tile.row + r, lane, zero));
+        activate<1, A>(options, first, nullptr, {first, nullptr, passes}, tile.rows * width);
+      }
+      for (int64_t r = 0; r < tile.rows; ++r) {
+        const int64_t at = place(s, tile, r);
+        T* const to = d_x == nullptr ? nullptr : d_x + at;
+        A* const made = row_of(to, room, streamed);
+        const A* const gs = widened(g + at, g_room, width);
+        const auto affine = of.at(sample, tile.row + r, lane, zero);
+        const auto row_sums = [&](const A* xs, auto phi) GAN_OPS_LAMBDA_INLINE {
+          return differentiate_row(gs, xs, phi, gain, made, lane_scale, lane_offset, width, affine);
+        };
+        RowSums<A> found;
+        if (curved) {
+          const A* xs = x_room + r * width;
+          if constexpr (std::is_same_v<T, A>) xs = x + at;
+          found = row_sums(xs, Stored<A>{first + r * width, first + r * width, passes + r * width});
+        } else {
+          const A* const xs = widened(x + at, x_room, width);
+          found = row_sums(xs, Computed<A, kAdjacent>{straight, affine, xs});
+        }
         put_row(to, made, width, streamed);
-        chunk_sums.add_row(sample, tile.lane_chunk, tile.row + r, to_scale, to_offset, width);
+        chunk_sums.put_row_sums(sample, tile.lane_chunk, tile.row + r, found);
       }
     });
     chunk_sums.put_lane_sums(sample, row_chunk, lane, width);
   }
 };
 
-/// d_g and d_x of a row, and what its elements add to the sums.
+/// d_g and d_x of a row, and its sums, of curved activations.
 template <class A, bool kAdjacent>
-GAN_OPS_INLINE void differentiate_row_twice(const A* v, const A* g, const A* x, const A* first, const A* second, A* d_g,
-                                            A* d_x, A* to_scale, A* to_offset, int64_t width, Affine<A, kAdjacent> of,
-                                            Affine<A, kAdjacent> to) {
+GAN_OPS_INLINE RowSums<A> differentiate_row_twice(const A* v, const A* g, const A* x, Stored<A> phi, A gain, A* d_g,
+                                                  A* d_x, A* lane_scale, A* lane_offset, int64_t width,
+                                                  Affine<A, kAdjacent> of, Affine<A, kAdjacent> to,
+                                                  EpilogueTerms terms) {
+  alignas(64) A to_scale[kTile], to_offset[kTile];
   const auto each = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
     const EpilogueTwice<A> at =
-        differentiate_twice(v[i], g[i], x[i], first[i], second[i], of.scale(i), to.scale(i), to.offset(i));
+        differentiate_twice(v[i], g[i], x[i], phi(i), gain, of.scale(i), to.scale(i), to.offset(i), terms);
     d_g[i] = at.d_g;
     d_x[i] = at.d_x;
     to_scale[i] = at.of_scale;
@@ -390,6 +461,32 @@ GAN_OPS_INLINE void differentiate_row_twice(const A* v, const A* g, const A* x, 
   };
 #pragma omp simd
   for (int64_t i = 0; i < width; ++i) each(i);
+  return add_up<A, kAdjacent>(to_scale, to_offset, lane_scale, lane_offset, width);
+}
+
+/// The same of linear, relu and lrelu, of which nothing is added to the sums of bias and noise.
+template <class A, bool kAdjacent>
+GAN_OPS_INLINE RowSums<A> differentiate_row_twice(const A* v, const A* g, const A* x, Computed<A, kAdjacent> phi,
+                                                  A gain, A* d_g, A* d_x, A* lane_scale, int64_t width,
+                                                  Affine<A, kAdjacent> of, Affine<A, kAdjacent> to,
+                                                  EpilogueTerms terms) {
+  const auto each = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
+    const EpilogueTwice<A> at =
+        differentiate_twice(v[i], g[i], x[i], phi(i), gain, of.scale(i), to.scale(i), to.offset(i), terms);
+    d_g[i] = at.d_g;
+    d_x[i] = at.d_x;
+    return at.of_scale;
+  };
+  A of_scale = 0;
+#pragma omp simd reduction(+ : of_scale)
+  for (int64_t i = 0; i < width; ++i) {
+    const A to_scale = each(i);
+    if constexpr (kAdjacent)
+      lane_scale[i] += to_scale;
+    else
+      of_scale += to_scale;
+  }
+  return {of_scale, A(0)};
 }
 
 template <class T, bool kAdjacent>
@@ -401,6 +498,7 @@ struct DoubleBackward {
   T* d_g;
   T* d_x;
   Parameters<A, kAdjacent> of, to;
+  EpilogueTerms terms;
   EpilogueSums sums;
   EpilogueChunks chunks;
   EpilogueLayout s;
@@ -411,30 +509,44 @@ struct DoubleBackward {
   template <class ForTiles>
   GAN_OPS_INLINE void chunk(int64_t sample, int64_t, int64_t row_chunk, int64_t lane, int64_t width,
                             const ForTiles& for_tiles) const {
-    alignas(64) A t[kTile], second[kTile], x_room[kTile], g_room[kTile], v_room[kTile];
-    alignas(64) A d_g_room[kTile], d_x_room[kTile], to_scale[kTile], to_offset[kTile];
-    alignas(64) A lane_scale[kTile], lane_offset[kTile];
+    alignas(64) A first[kTile], second[kTile], passes[kTile], x_room[kTile], g_room[kTile], v_room[kTile];
+    alignas(64) A d_g_room[kTile], d_x_room[kTile], lane_scale[kTile], lane_offset[kTile];
     const ChunkSums<A, kAdjacent> chunk_sums{lane_scale, lane_offset, sums, s, chunks};
     chunk_sums.start(width);
+    const Straight<A> straight(options);
+    const A gain(options.gain);
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
-      for (int64_t r = 0; r < tile.rows; ++r)
-        pre_activations(widened(x + place(s, tile, r), x_room + r * width, width), t + r * width, width,
-                        of.at(sample, tile.row + r, lane, zero));
-      activate<2, A>(options, t, t, second, tile.rows * width);
+      if (terms.curved) {
+        for (int64_t r = 0; r < tile.rows; ++r)
+          pre_activations(widened(x + place(s, tile, r), x_room + r * width, width), first + r * width, width,
+                          of.at(sample, tile.row + r, lane, zero));
+        activate<2, A>(options, first, nullptr, {first, second, passes}, tile.rows * width);
+      }
       for (int64_t r = 0; r < tile.rows; ++r) {
-        const int64_t first = place(s, tile, r);
-        T* const to_g = d_g == nullptr ? nullptr : d_g + first;
-        T* const to_x = d_x == nullptr ? nullptr : d_x + first;
+        const int64_t at = place(s, tile, r);
+        T* const to_g = d_g == nullptr ? nullptr : d_g + at;
+        T* const to_x = d_x == nullptr ? nullptr : d_x + at;
         A *const made_g = row_of(to_g, d_g_room, streamed), *const made_x = row_of(to_x, d_x_room, streamed);
-        const A* xs = x_room + r * width;
-        if constexpr (std::is_same_v<T, A>) xs = x + first;
-        const A* vs = v == nullptr ? zero : widened(v + first, v_room, width);
-        differentiate_row_twice(vs, widened(g + first, g_room, width), xs, t + r * width, second + r * width, made_g,
-                                made_x, to_scale, to_offset, width, of.at(sample, tile.row + r, lane, zero),
-                                to.at(sample, tile.row + r, lane, zero));
+        const A* const vs = v == nullptr ? zero : widened(v + at, v_room, width);
+        const A* const gs = widened(g + at, g_room, width);
+        const auto affine = of.at(sample, tile.row + r, lane, zero), moved = to.at(sample, tile.row + r, lane, zero);
+        RowSums<A> found;
+        if (terms.curved) {
+          const A* xs = x_room + r * width;
+          if constexpr (std::is_same_v<T, A>) xs = x + at;
+          const EpilogueTerms with{terms.of_v, terms.of_scale, true, true};
+          found =
+              differentiate_row_twice(vs, gs, xs, Stored<A>{first + r * width, second + r * width, passes + r * width},
+                                      gain, made_g, made_x, lane_scale, lane_offset, width, affine, moved, with);
+        } else {
+          const A* const xs = widened(x + at, x_room, width);
+          const EpilogueTerms with{terms.of_v, terms.of_scale, terms.of_r, false};
+          found = differentiate_row_twice(vs, gs, xs, Computed<A, kAdjacent>{straight, affine, xs}, gain, made_g,
+                                          made_x, lane_scale, width, affine, moved, with);
+        }
         put_row(to_g, made_g, width, streamed);
         put_row(to_x, made_x, width, streamed);
-        chunk_sums.add_row(sample, tile.lane_chunk, tile.row + r, to_scale, to_offset, width);
+        chunk_sums.put_row_sums(sample, tile.lane_chunk, tile.row + r, found);
       }
     });
     chunk_sums.put_lane_sums(sample, row_chunk, lane, width);
@@ -506,6 +618,7 @@ void run_on_cpu(const ScaleBiasActDoubleBackwardArgs& a, Dtype dtype) {
                                               static_cast<T*>(a.d_x),
                                               {a.of, a.layout, ones<A>()},
                                               {a.to, a.layout, zeros<A>()},
+                                              terms_of(a),
                                               a.sums,
                                               a.chunks,
                                               a.layout,

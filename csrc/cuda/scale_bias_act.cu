@@ -34,7 +34,7 @@ struct Walk {
   double alpha;
   Saturation<A> limits;
 
-  /// ψ and its derivatives at each t. Of these, what a kernel does not use is not computed.
+  /// ψ and φ's derivatives at each t. Of these, what a kernel does not use is not computed.
   template <int kCount>
   __device__ __forceinline__ void activate(const A (&t)[kCount], Derivatives<A> (&at)[kCount]) const {
     with_activation<Exponentials, A>(act, alpha, [&](const auto& phi) {
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kThreads)
       found.row_scale = found.row_offset = 0;
 #pragma unroll
       for (int k = 0; k < kV; ++k) {
-        p[k] = k < here ? times_or_zero(of_t[k].first, p[k]) : A(0);
+        p[k] = k < here ? differentiate(p[k], w.limits.gain, of_t[k]) : A(0);
         found.add(k, k < here ? p[k] * xs[k] : A(0), p[k]);
         p[k] *= of.scale(k);
       }
@@ -233,7 +233,7 @@ __global__ void __launch_bounds__(kThreads)
 template <bool kAdjacent, class T, class A>
 __global__ void __launch_bounds__(kThreads, 1)  // by itself the compiler spills registers to have more blocks
     double_backward(const T* v, EpilogueParameters cotangents, const T* g, const T* x, EpilogueParameters parameters,
-                    T* d_g, T* d_x, EpilogueSums sums, Walk<A> w) {
+                    T* d_g, T* d_x, EpilogueSums sums, EpilogueTerms terms, Walk<A> w) {
   constexpr int kV = kVector<T>;
   const int64_t lanes = w.s.lanes(), rows = w.s.rows();
   const bool by_vector = aligned(v, g, x, d_g, d_x) && lanes % kV == 0;
@@ -259,8 +259,8 @@ __global__ void __launch_bounds__(kThreads, 1)  // by itself the compiler spills
       w.activate(t, of_t);
 #pragma unroll
       for (int k = 0; k < kV; ++k) {
-        const EpilogueTwice<A> made = differentiate_twice(vs[k], gs[k], xs[k], of_t[k].first, of_t[k].second,
-                                                          of.scale(k), to.scale(k), to.offset(k));
+        const EpilogueTwice<A> made = differentiate_twice(vs[k], gs[k], xs[k], of_t[k], w.limits.gain, of.scale(k),
+                                                          to.scale(k), to.offset(k), terms);
         found.add(k, k < here ? made.of_scale : A(0), k < here ? made.of_offset : A(0));
         gs[k] = made.d_g;
         xs[k] = made.d_x;
@@ -392,7 +392,8 @@ void run_on_cuda(const ScaleBiasActDoubleBackwardArgs& a, Dtype dtype, CudaStrea
     with_layout(a.layout, [&]<bool kAdjacent>(std::bool_constant<kAdjacent>) {
       launch(double_backward<kAdjacent, T, A>, grid_of(a.layout, a.chunks), kThreads, stream,
              static_cast<const T*>(a.v), a.to, static_cast<const T*>(a.g), static_cast<const T*>(a.x), a.of,
-             static_cast<T*>(a.d_g), static_cast<T*>(a.d_x), a.sums, walk_of<T>(a.layout, a.chunks, a.options));
+             static_cast<T*>(a.d_g), static_cast<T*>(a.d_x), a.sums, terms_of(a),
+             walk_of<T>(a.layout, a.chunks, a.options));
     });
     finish<A>(a.sums, a.layout, a.chunks, a.of.noise_of_each, stream);
   });

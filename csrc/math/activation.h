@@ -4,7 +4,8 @@
 //   selu λ·t or λ·α·(e^t − 1) below 0 (Klambauer et al. 2017) · softplus log(1 + e^t) · swish t·σ(t)
 //
 // At their kinks they are as in torch: at 0 relu, lrelu, elu and selu have the derivative of the lower side, and
-// softplus is t above 20. Of relu both derivatives are 0 below 0 whatever they are multiplied by.
+// softplus is t above 20. At nan relu and elu have the derivative of the upper side, as torch's scalar loops and CUDA
+// kernels do; of those with one formula it is nan.
 //
 // Each formula is φ at one t, in exponentials of negative numbers alone, so none overflows. `M` has these three:
 // exp_of_minus(d) = e^(−d) and expm1_of_minus(d) = e^(−d) − 1 for d ≥ 0, log1p_of_fraction(e) = log(1 + e) for e in
@@ -27,6 +28,7 @@ GAN_OPS_INLINE bool is_curved(Activation act) {
 template <class A>
 struct Derivatives {
   A value, first, second;
+  bool passes = true;  // else both derivatives are 0 whatever they are multiplied by, even inf
 };
 
 template <class A>
@@ -48,7 +50,7 @@ struct PiecewiseLinear {
 template <class A>
 struct Relu {
   GAN_OPS_INLINE Derivatives<A> operator()(A t) const {
-    return {t <= A(0) ? A(0) : t, t <= A(0) ? A(0) : A(1), A(0)};  // nan stays
+    return {t <= A(0) ? A(0) : t, A(1), A(0), !(t <= A(0))};  // nan stays
   }
 };
 

@@ -9,8 +9,9 @@
 //                    d_g = ψ′(t) q,  d_x = r s + p s′,  d_s = Σ_p (r x + p v),  d_b = Σ_n Σ_p r,  d_m = Σ_c r
 // All are made of x, from which t is computed again: d_s needs x in any case, and then nothing else is kept.
 //
-// From the limit on ψ′ = ψ″ = 0, at it too, as in torch. Where ψ′ or ψ″ is 0, so is the product with it, even
-// that of inf: torch's derivatives of relu and clamp choose, and do not multiply.
+// From the limit on ψ′ = ψ″ = 0, at it too, as in torch. inf and nan spread as by torch's chain, which multiplies, so
+// that 0 · inf is nan, but for three choices: of clamp and relu, whose derivatives are 0 whatever they are multiplied
+// by, and of r, which is 0 for relu and lrelu. An absent cotangent has no terms.
 //
 // The sums: a tensor lies as [N, rows, lanes], where lanes are the adjacent axis: pixels, or in channels_last the
 // channels. Both axes are cut into chunks; a chunk's sums along the one axis and along the other go to scratch and are
@@ -29,21 +30,33 @@ struct Saturation {
   bool limited;
 };
 
-/// ψ and its derivatives from φ's.
+/// ψ, and φ's derivatives: where they pass, ψ's are those times the gain.
 template <class A>
 GAN_OPS_INLINE Derivatives<A> saturate(const Derivatives<A>& of, const Saturation<A>& f) {
   const A y = of.value * f.gain;
-  const bool passes = (!f.limited) | ((y > -f.limit) & (y < f.limit));
+  const bool passes = of.passes & ((!f.limited) | ((y > -f.limit) & (y < f.limit)));
   const A low = y < -f.limit ? -f.limit : y, limited = low > f.limit ? f.limit : low;
-  return {f.limited ? limited : y, passes ? of.first * f.gain : A(0), passes ? of.second * f.gain : A(0)};
+  return {f.limited ? limited : y, of.first, of.second, passes};
 }
 
-/// factor · value, but 0 for a factor of 0.
+/// g's way to φ(t).
 template <class A>
-GAN_OPS_INLINE A times_or_zero(A factor, A value) {
-  const A product = factor * value;
-  return factor == A(0) ? A(0) : product;
+GAN_OPS_INLINE A through_gain(A g, A gain, bool passes) {
+  const A product = g * gain;
+  return passes ? product : A(0);
 }
+
+/// p of the backward pass.
+template <class A>
+GAN_OPS_INLINE A differentiate(A g, A gain, const Derivatives<A>& at) {
+  return at.first * through_gain(g, gain, at.passes);
+}
+
+/// Which terms the double backward has: those of cotangents that are there, and r's but for linear; and whether r is
+/// not always 0.
+struct EpilogueTerms {
+  bool of_v, of_scale, of_r, curved;
+};
 
 /// The double backward's results for an element, and what it adds to the sums. The cotangents of
 /// scale, bias and noise move t by `to_scale` · x + `to_offset`.
@@ -52,13 +65,16 @@ struct EpilogueTwice {
   A d_g, d_x, of_scale, of_offset;
 };
 template <class A>
-GAN_OPS_INLINE EpilogueTwice<A> differentiate_twice(A v, A g, A x, A first, A second, A scale, A to_scale,
-                                                    A to_offset) {
-  // An absent cotangent is a 0 that even inf does not turn into nan.
-  const A q = times_or_zero(v, scale) + times_or_zero(to_scale, x) + to_offset;
-  const A p = times_or_zero(first, g), r = times_or_zero(second, g * q);
-  return {times_or_zero(first, q), times_or_zero(r, scale) + times_or_zero(to_scale, p),
-          times_or_zero(r, x) + times_or_zero(v, p), r};
+GAN_OPS_INLINE EpilogueTwice<A> differentiate_twice(A v, A g, A x, const Derivatives<A>& at, A gain, A scale,
+                                                    A to_scale, A to_offset, const EpilogueTerms& terms) {
+  const A v_moves = v * scale, scale_moves = to_scale * x;
+  const A q = (terms.of_v ? v_moves : A(0)) + (terms.of_scale ? scale_moves : A(0)) + to_offset;
+  const A m = through_gain(g, gain, at.passes), p = at.first * m;
+  const A r_curved = at.second * m * q, r = terms.curved ? r_curved : A(0);
+  const A r_scale = r * scale, p_scale = p * to_scale, r_x = r * x, p_v = p * v;
+  return {through_gain(at.first * q, gain, at.passes),
+          (terms.of_r ? r_scale : A(0)) + (terms.of_scale ? p_scale : A(0)),
+          (terms.of_r ? r_x : A(0)) + (terms.of_v ? p_v : A(0)), r};
 }
 
 struct EpilogueLayout {
