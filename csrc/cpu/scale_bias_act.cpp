@@ -444,12 +444,26 @@ struct Backward {
   }
 };
 
+/// Terms known in advance: gcc does not vectorise loops that ask.
+template <bool kScale, bool kR, bool kCurved>
+struct KnownTerms {
+  static constexpr bool of_v = true, of_scale = kScale, of_r = kR, curved = kCurved;
+};
+/// body(terms), known in advance but where v is absent, which is rare.
+template <bool kCurved, class Body>
+GAN_OPS_INLINE void with_terms(const EpilogueTerms& terms, const Body& body) {
+  if (!terms.of_v) return body(EpilogueTerms{false, terms.of_scale, terms.of_r, kCurved});
+  if constexpr (!kCurved)
+    if (!terms.of_r)
+      return terms.of_scale ? body(KnownTerms<true, false, false>{}) : body(KnownTerms<false, false, false>{});
+  return terms.of_scale ? body(KnownTerms<true, true, kCurved>{}) : body(KnownTerms<false, true, kCurved>{});
+}
+
 /// d_g and d_x of a row, and its sums, of curved activations.
-template <class A, bool kAdjacent>
+template <class Terms, class A, bool kAdjacent>
 GAN_OPS_INLINE RowSums<A> differentiate_row_twice(const A* v, const A* g, const A* x, Stored<A> phi, A gain, A* d_g,
                                                   A* d_x, A* lane_scale, A* lane_offset, int64_t width,
-                                                  Affine<A, kAdjacent> of, Affine<A, kAdjacent> to,
-                                                  EpilogueTerms terms) {
+                                                  Affine<A, kAdjacent> of, Affine<A, kAdjacent> to, Terms terms) {
   alignas(64) A to_scale[kTile], to_offset[kTile];
   const auto each = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
     const EpilogueTwice<A> at =
@@ -465,11 +479,10 @@ GAN_OPS_INLINE RowSums<A> differentiate_row_twice(const A* v, const A* g, const 
 }
 
 /// The same of linear, relu and lrelu, of which nothing is added to the sums of bias and noise.
-template <class A, bool kAdjacent>
+template <class Terms, class A, bool kAdjacent>
 GAN_OPS_INLINE RowSums<A> differentiate_row_twice(const A* v, const A* g, const A* x, Computed<A, kAdjacent> phi,
                                                   A gain, A* d_g, A* d_x, A* lane_scale, int64_t width,
-                                                  Affine<A, kAdjacent> of, Affine<A, kAdjacent> to,
-                                                  EpilogueTerms terms) {
+                                                  Affine<A, kAdjacent> of, Affine<A, kAdjacent> to, Terms terms) {
   const auto each = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
     const EpilogueTwice<A> at =
         differentiate_twice(v[i], g[i], x[i], phi(i), gain, of.scale(i), to.scale(i), to.offset(i), terms);
@@ -534,15 +547,18 @@ struct DoubleBackward {
         if (terms.curved) {
           const A* xs = x_room + r * width;
           if constexpr (std::is_same_v<T, A>) xs = x + at;
-          const EpilogueTerms with{terms.of_v, terms.of_scale, true, true};
-          found =
-              differentiate_row_twice(vs, gs, xs, Stored<A>{first + r * width, second + r * width, passes + r * width},
-                                      gain, made_g, made_x, lane_scale, lane_offset, width, affine, moved, with);
+          const Stored<A> phi{first + r * width, second + r * width, passes + r * width};
+          with_terms<true>(terms, [&](auto with) GAN_OPS_LAMBDA_INLINE {
+            found = differentiate_row_twice(vs, gs, xs, phi, gain, made_g, made_x, lane_scale, lane_offset, width,
+                                            affine, moved, with);
+          });
         } else {
           const A* const xs = widened(x + at, x_room, width);
-          const EpilogueTerms with{terms.of_v, terms.of_scale, terms.of_r, false};
-          found = differentiate_row_twice(vs, gs, xs, Computed<A, kAdjacent>{straight, affine, xs}, gain, made_g,
-                                          made_x, lane_scale, width, affine, moved, with);
+          const Computed<A, kAdjacent> phi{straight, affine, xs};
+          with_terms<false>(terms, [&](auto with) GAN_OPS_LAMBDA_INLINE {
+            found =
+                differentiate_row_twice(vs, gs, xs, phi, gain, made_g, made_x, lane_scale, width, affine, moved, with);
+          });
         }
         put_row(to_g, made_g, width, streamed);
         put_row(to_x, made_x, width, streamed);

@@ -64,9 +64,9 @@ template <class A>
 struct EpilogueTwice {
   A d_g, d_x, of_scale, of_offset;
 };
-template <class A>
+template <class A, class Terms>
 GAN_OPS_INLINE EpilogueTwice<A> differentiate_twice(A v, A g, A x, const Derivatives<A>& at, A gain, A scale,
-                                                    A to_scale, A to_offset, const EpilogueTerms& terms) {
+                                                    A to_scale, A to_offset, const Terms& terms) {
   const A v_moves = v * scale, scale_moves = to_scale * x;
   const A q = (terms.of_v ? v_moves : A(0)) + (terms.of_scale ? scale_moves : A(0)) + to_offset;
   const A m = through_gain(g, gain, at.passes), p = at.first * m;

@@ -233,10 +233,16 @@ def _scale_bias_act(epilogue: Epilogue) -> Family:
         str(epilogue),
         epilogue.of(gan_ops.scale_bias_act),
         epilogue.of(gan_ops.reference.scale_bias_act),
-        epilogue.shapes((4, 19, 3, 5)),
+        # On the CPU torch's derivatives of elu and selu at nan are nan in whole vectors, and as on CUDA in what is left
+        # over: few enough elements are.
+        epilogue.shapes((3, 2, 1, 1) if epilogue.act in ("elu", "selu") else (4, 19, 3, 5)),
         feature_maps().map(epilogue.shapes),
         _scale_bias_act_registered,
         kernels_in_graphs=True,
+        # Torch adds up swish's second derivative from products of both signs.
+        sums_in_another_order=frozenset(
+            f"second[{i}]" for i in range(len(epilogue.inputs)) if epilogue.act == "swish"
+        ),
         batched=sum(
             name in ("x", "scale") or (name == "noise" and not epilogue.shared_noise) for name in epilogue.inputs
         ),
