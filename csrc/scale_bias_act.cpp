@@ -232,8 +232,10 @@ Tensors derivative_of_backward(const Kept& kept, const Tensors& cotangents) {
   if (!v && !v_scale && !v_bias && !v_noise) return {};
   // Where φ″ is 0, what is left beside d_grad are the products of x and scale, and nothing of bias and noise.
   const bool curved = is_curved(activation_of(act));
-  // But for linear that is a gradient of 0, which meets the noise's strength: of inf it makes nan.
-  const bool straight = !curved && activation_of(act) != Activation::linear;
+  // But what noise is computed from, as its product with a strength, meets the 0 that it has but for linear: of inf
+  // that makes nan.
+  const bool zero_noise =
+      kept.wants(4) && !curved && activation_of(act) != Activation::linear && noise.grad_fn() != nullptr;
   const std::array<bool, 5> wanted = {kept.wants(0), kept.wants(1) && (curved || v_scale),
                                       kept.wants(2) && (curved || v), kept.wants(3) && curved, kept.wants(4) && curved};
   auto [d_grad, d_x, d_scale, d_bias, d_noise] =
@@ -241,8 +243,8 @@ Tensors derivative_of_backward(const Kept& kept, const Tensors& cotangents) {
                          act, alpha, gain, clamp, wanted);
   return {wanted[0] ? d_grad : Tensor(), wanted[1] ? d_x : Tensor(), gradient_of(scale, d_scale, wanted[2]),
           gradient_of(bias, d_bias, wanted[3]),
-          kept.wants(4) && straight ? at::zeros({}, noise.options()).expand_symint(noise.sym_sizes())
-                                    : gradient_of(noise, d_noise, wanted[4])};
+          zero_noise ? at::zeros({}, noise.options()).expand_symint(noise.sym_sizes())
+                     : gradient_of(noise, d_noise, wanted[4])};
 }
 
 FourTensors scale_bias_act_backward_autograd(const Tensor& grad, const Tensor& x, const MaybeTensor& scale,
