@@ -194,7 +194,7 @@ __global__ void __launch_bounds__(kThreads) forward(const T* x, EpilogueParamete
 }
 
 template <bool kAdjacent, class T, class A>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 0)  // in float64 it would spill as well
     backward(const T* g, const T* x, EpilogueParameters parameters, T* d_x, EpilogueSums sums, Walk<A> w) {
   constexpr int kV = kVector<T>;
   const int64_t lanes = w.s.lanes(), rows = w.s.rows();

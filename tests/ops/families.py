@@ -240,9 +240,7 @@ def _scale_bias_act(epilogue: Epilogue) -> Family:
         _scale_bias_act_registered,
         kernels_in_graphs=True,
         # Torch adds up swish's second derivative from products of both signs.
-        sums_in_another_order=frozenset(
-            f"second[{i}]" for i in range(len(epilogue.inputs)) if epilogue.act == "swish"
-        ),
+        sums_in_another_order=frozenset(f"second[{i}]" for i in range(len(epilogue.inputs)) if epilogue.act == "swish"),
         batched=sum(
             name in ("x", "scale") or (name == "noise" and not epilogue.shared_noise) for name in epilogue.inputs
         ),
