@@ -126,7 +126,9 @@ def write_units() -> list[Path]:
 def make_extension() -> cpp_extension.CppExtension:
     fingerprint = load_fingerprint()
     toolkit = choose_cuda()
-    sources = write_units() + [CSRC / name for name in ALONE] + sorted((CSRC / "cpu").glob("*.cpp"))
+    # The longest first, or one core would be left with them at the end.
+    kernels = sorted((CSRC / "cpu").glob("*.cpp"), key=lambda path: (-path.stat().st_size, path.name))
+    sources = kernels + write_units() + [CSRC / name for name in ALONE]
     # No NaN is assumed away; the two flags only say that nobody reads errno or floating-point traps, which lets loops
     # vectorise.
     # What is given here wins over CFLAGS. There -O2 is often no more than the system's default, a lower level is meant.
