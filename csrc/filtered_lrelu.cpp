@@ -15,6 +15,7 @@
 #include <tuple>
 #include <vector>
 
+#include "filters.h"
 #include "op.h"
 
 namespace gan_ops {
@@ -27,12 +28,9 @@ struct Filter {
   bool separable;
 
   Filter(const MaybeTensor& filter, const char* name, const Tensor& x) {
-    taps = filter ? *filter : at::ones({1}, x.options().dtype(accumulate_type(x)));
-    TORCH_CHECK_VALUE((taps.dim() == 1 || taps.dim() == 2) && taps.numel() > 0, name,
-                      " must be [K] or [K, K'] with at least one tap, but its shape is ", taps.sizes());
-    dtype_of(taps, name);
-    TORCH_CHECK_VALUE(taps.device() == x.device(), name, " must be on ", x.device(), ", but is on ", taps.device());
-    taps = taps.to(accumulate_type(x)).contiguous();
+    check_filter(filter, name, x);
+    const auto type = accumulate_type(x);
+    taps = filter ? filter->to(type).contiguous() : at::ones({1}, x.options().dtype(type));
     separable = taps.dim() == 1;
     rows = taps.size(0);
     columns = taps.size(-1);
@@ -41,12 +39,6 @@ struct Filter {
     return {taps.const_data_ptr(), separable, reversed, separable ? gain : gain * gain};
   }
 };
-
-void check_images(const Tensor& x) {
-  TORCH_CHECK_VALUE(x.dim() == 4 && x.size(1) >= 1 && x.size(2) >= 1 && x.size(3) >= 1,
-                    "x must be [N, C, H, W] with at least one channel and pixel, but its shape is ", x.sizes());
-  dtype_of(x, "x");
-}
 
 void check_options(int64_t up, int64_t down, at::IntArrayRef padding, double gain, double slope) {
   TORCH_CHECK_VALUE(up >= 1, "up must be an integer of at least 1, but is ", up);
@@ -175,11 +167,6 @@ constexpr Op<"filtered_lrelu_masked", filtered_lrelu_masked> masked_op;
 
 using Size = std::vector<c10::SymInt>;
 
-void check_constant(const MaybeTensor& filter, const char* name) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!filter || !is_differentiated(*filter), name,
-                              " has no gradient: it is a constant; detach it");
-}
-
 /// What both ops keep: what their derivative, a masked pass the other way, takes.
 void keep_pass(const Keep& keep, const Tensor& codes, const MaybeTensor& up_filter, const MaybeTensor& down_filter,
                int64_t up, int64_t down, at::IntArrayRef padding, double gain, double slope, bool flip,
@@ -213,8 +200,8 @@ std::tuple<Tensor, Tensor> filtered_lrelu_autograd(const Tensor& x, const MaybeT
                                                    const MaybeTensor& down_filter, const MaybeTensor& bias, int64_t up,
                                                    int64_t down, at::IntArrayRef padding, double gain, double slope,
                                                    std::optional<double> clamp, bool flip, bool with_codes) {
-  check_constant(up_filter, "up_filter");
-  check_constant(down_filter, "down_filter");
+  check_filter_is_constant(up_filter, "up_filter");
+  check_filter_is_constant(down_filter, "down_filter");
   return recorded({x, bias}, derivative, [&](const Keep& keep) {
     auto [y, codes] = op.below_autograd(x, up_filter, down_filter, bias, up, down, padding, gain, slope, clamp, flip,
                                         with_codes || static_cast<bool>(keep));
@@ -233,8 +220,8 @@ std::tuple<Tensor, Tensor> filtered_lrelu_masked_autograd(const Tensor& x, const
                                                           at::IntArrayRef padding, double gain, double slope, bool flip,
                                                           c10::SymIntArrayRef size, bool channels_last, bool transposed,
                                                           bool with_sums) {
-  check_constant(up_filter, "up_filter");
-  check_constant(down_filter, "down_filter");
+  check_filter_is_constant(up_filter, "up_filter");
+  check_filter_is_constant(down_filter, "down_filter");
   return recorded({x, bias}, derivative, [&](const Keep& keep) {
     const auto outputs = masked_op.below_autograd(x, codes, up_filter, down_filter, bias, up, down, padding, gain,
                                                   slope, flip, size, channels_last, transposed, with_sums);

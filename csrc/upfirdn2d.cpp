@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "filters.h"
 #include "op.h"
 
 namespace gan_ops {
@@ -21,14 +22,6 @@ using c10::SymIntArrayRef;
 void check_factors(IntArrayRef factors, const char* name) {
   TORCH_CHECK_VALUE(factors.size() == 2 && factors[0] >= 1 && factors[1] >= 1, name,
                     " must be an integer of at least 1, or [x, y], but is ", factors);
-}
-
-void check_filter(const MaybeTensor& filter, const Tensor& x) {
-  if (!filter) return;
-  TORCH_CHECK_VALUE((filter->dim() == 1 || filter->dim() == 2) && filter->numel() > 0,
-                    "filter must be [K] or [K, K'] with at least one tap, but its shape is ", filter->sizes());
-  dtype_of(*filter, "filter");
-  TORCH_CHECK_VALUE(filter->device() == x.device(), "filter must be on ", x.device(), ", but is on ", filter->device());
 }
 
 /// [height, width] of a filter; of one for both axes, [K, K]; of none, [1, 1].
@@ -45,10 +38,8 @@ ResampledAxis axis_of(int64_t in, int64_t taps, int64_t up, int64_t down, int64_
 Tensor upfirdn2d(const Tensor& x_any, const MaybeTensor& filter_any, IntArrayRef up, IntArrayRef down,
                  SymIntArrayRef sym_padding, bool flip, double gain) {
   const auto padding = C10_AS_INTARRAYREF_SLOW(sym_padding);
-  TORCH_CHECK_VALUE(x_any.dim() == 4 && x_any.size(1) > 0 && x_any.size(2) > 0 && x_any.size(3) > 0,
-                    "x must be [N, C, H, W] with at least one channel and pixel, but its shape is ", x_any.sizes());
-  dtype_of(x_any, "x");
-  check_filter(filter_any, x_any);
+  check_images(x_any);
+  check_filter(filter_any, "filter", x_any);
   check_factors(up, "up");
   check_factors(down, "down");
   TORCH_CHECK_VALUE(padding.size() == 4, "padding must be an integer, [x, y] or [x0, x1, y0, y1], but is ", padding);
@@ -97,7 +88,7 @@ Tensors derivative(const Kept& kept, const Tensors& grads) {
 
 Tensor upfirdn2d_autograd(const Tensor& x, const MaybeTensor& filter, IntArrayRef up, IntArrayRef down,
                           SymIntArrayRef padding, bool flip, double gain) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!records_gradient({filter}), "filter has no gradient: it is a constant; detach it");
+  check_filter_is_constant(filter, "filter");
   return recorded({x}, derivative, [&](const Keep& keep) {
     const Tensor y = op.below_autograd(x, filter, up, down, padding, flip, gain);
     keep({filter}, up, down, padding, x.sym_size(2), x.sym_size(3), flip, gain, is_channels_last(y));

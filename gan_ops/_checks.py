@@ -267,6 +267,12 @@ def check_factors(factors: Factors, name: str) -> None:
         raise ValueError(f"{name} must be an integer of at least 1, or [x, y], but is {factors}")
 
 
+def check_factor(factor: int, name: str) -> None:
+    """An integer of at least 1."""
+    if not isinstance(factor, int) or factor < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, but is {factor}")
+
+
 def check_padding(padding: Padding) -> None:
     """An integer for every side, or [x, y], or [x0, x1, y0, y1]."""
     if len(four_sides(padding)) != 4:
@@ -302,9 +308,8 @@ def check_resample_conv2d(
     """All arguments but whether the image is large enough."""
     check_images(x)
     check_filter(filter, "filter", x)
-    for name, factor in (("up", up), ("down", down)):
-        if not isinstance(factor, int) or factor < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, but is {factor}")
+    check_factor(up, "up")
+    check_factor(down, "down")
     check_padding(padding)
     if weight.dim() != 4 or 0 in weight.shape:
         raise ValueError(f"weight must be [C_out, C_in / groups, K, K'], but its shape is {list(weight.shape)}")
@@ -394,14 +399,9 @@ def check_filtered_lrelu(
     check_filter(up_filter, "up_filter", x)
     check_filter(down_filter, "down_filter", x)
     if bias is not None:
-        check_float(bias, "bias")
-        if bias.shape != x.shape[1:2]:
-            raise ValueError(f"bias must have the shape {list(x.shape[1:2])}, but has {list(bias.shape)}")
-        if bias.device != x.device:
-            raise ValueError(f"bias must be on {x.device}, but is on {bias.device}")
-    for name, factor in (("up", up), ("down", down)):
-        if not isinstance(factor, int) or factor < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, but is {factor}")
+        check_channels(bias, "bias", x)
+    check_factor(up, "up")
+    check_factor(down, "down")
     check_padding(padding)
     check_gain(gain)
     if not math.isfinite(slope):

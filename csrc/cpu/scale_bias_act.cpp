@@ -10,6 +10,7 @@
 #include "narrow_types.h"
 #include "parallel.h"
 #include "streaming_stores.h"
+#include "sum_rows.h"
 
 namespace gan_ops {
 namespace {
@@ -277,11 +278,8 @@ void sum_middle(const void* partial, void* total, int64_t groups, int64_t rows, 
   if (total == nullptr) return;
   const A* from = static_cast<const A*>(partial);
   A* to = static_cast<A*>(total);
-  for (int64_t group = 0; group < groups; ++group, to += width) {
-    std::fill_n(to, width, A(0));
-    for (int64_t row = 0; row < rows; ++row, from += width)
-      for (int64_t i = 0; i < width; ++i) to[i] += from[i];
-  }
+  for (int64_t group = 0; group < groups; ++group, from += rows * width, to += width)
+    sum_rows(from, to, rows, width, /*divisor=*/A(1));
 }
 
 template <class A>
@@ -328,6 +326,17 @@ GAN_OPS_INLINE int64_t place(const EpilogueLayout& s, const Tile& tile, int64_t 
   return (tile.sample * s.rows() + tile.row + row) * s.lanes() + tile.lane;
 }
 
+/// t of a tile [rows, width], and x in `room` where it has another type.
+template <class T, class A, bool kAdjacent>
+GAN_OPS_INLINE void tile_pre_activations(const T* x, const EpilogueLayout& s, const Parameters<A, kAdjacent>& of,
+                                         const Tile& tile, const A* zero, A* room, A* t) {
+  for (int64_t r = 0; r < tile.rows; ++r) {
+    const int64_t at = r * tile.width;
+    pre_activations(widened(x + place(s, tile, r), room + at, tile.width), t + at, tile.width,
+                    of.at(tile.sample, tile.row + r, tile.lane, zero));
+  }
+}
+
 template <class T, bool kAdjacent>
 struct Forward {
   using A = Accumulate<T>;
@@ -344,10 +353,7 @@ struct Forward {
     alignas(64) A t[kTile], room[kTile];
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
       const int64_t width = tile.width;
-      for (int64_t r = 0; r < tile.rows; ++r) {
-        const auto affine = of.at(tile.sample, tile.row + r, tile.lane, zero);
-        pre_activations(widened(x + place(s, tile, r), room, width), t + r * width, width, affine);
-      }
+      tile_pre_activations(x, s, of, tile, zero, room, t);
       if (tile.rows == 1 || width == s.lanes()) {  // adjacent in memory
         T* const to = y + place(s, tile, 0);
         A* const made = row_of(to, t, streamed);
@@ -413,9 +419,7 @@ struct Backward {
     const A gain(options.gain);
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
       if (curved) {
-        for (int64_t r = 0; r < tile.rows; ++r)
-          pre_activations(widened(x + place(s, tile, r), x_room + r * width, width), first + r * width, width,
-                          of.at(sample, tile.row + r, lane, zero));
+        tile_pre_activations(x, s, of, tile, zero, x_room, first);
         activate<1, A>(options, first, nullptr, {first, nullptr, passes}, tile.rows * width);
       }
       for (int64_t r = 0; r < tile.rows; ++r) {
@@ -530,9 +534,7 @@ struct DoubleBackward {
     const A gain(options.gain);
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
       if (terms.curved) {
-        for (int64_t r = 0; r < tile.rows; ++r)
-          pre_activations(widened(x + place(s, tile, r), x_room + r * width, width), first + r * width, width,
-                          of.at(sample, tile.row + r, lane, zero));
+        tile_pre_activations(x, s, of, tile, zero, x_room, first);
         activate<2, A>(options, first, nullptr, {first, second, passes}, tile.rows * width);
       }
       for (int64_t r = 0; r < tile.rows; ++r) {
