@@ -129,7 +129,9 @@ __device__ __forceinline__ void for_rectangle(int high, int wide, const Body& bo
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) by_tiles(Pass<T> pass) {
+__global__ void __launch_bounds__(kThreads,
+                                  sizeof(T) == 8 ? 1 : 3)  // aiming at more blocks, the compiler spills registers
+    by_tiles(Pass<T> pass) {
   using A = Accumulate<T>;
   __shared__ A shared[kShared<A>];
   __shared__ A of_warps[kThreads / kWarp];

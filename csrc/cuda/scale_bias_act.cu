@@ -169,8 +169,15 @@ struct ChunkSums {
   }
 };
 
+// Aiming at more blocks, the compiler spills registers.
+template <class T>
+constexpr int kForwardBlocks = sizeof(T) == 8 ? 2 : 3;
+template <class T>
+constexpr int kBackwardBlocks = sizeof(T) == 8 ? 1 : 2;
+
 template <bool kAdjacent, class T, class A>
-__global__ void __launch_bounds__(kThreads) forward(const T* x, EpilogueParameters parameters, T* y, Walk<A> w) {
+__global__ void __launch_bounds__(kThreads, kForwardBlocks<T>)
+    forward(const T* x, EpilogueParameters parameters, T* y, Walk<A> w) {
   constexpr int kV = kVector<T>;
   const int64_t lanes = w.s.lanes(), rows = w.s.rows();
   const bool by_vector = aligned(x, y) && lanes % kV == 0;
@@ -194,7 +201,7 @@ __global__ void __launch_bounds__(kThreads) forward(const T* x, EpilogueParamete
 }
 
 template <bool kAdjacent, class T, class A>
-__global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 0)  // in float64 it would spill as well
+__global__ void __launch_bounds__(kThreads, kBackwardBlocks<T>)
     backward(const T* g, const T* x, EpilogueParameters parameters, T* d_x, EpilogueSums sums, Walk<A> w) {
   constexpr int kV = kVector<T>;
   const int64_t lanes = w.s.lanes(), rows = w.s.rows();
@@ -231,7 +238,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 8 ? 1 : 0)  // in float
 }
 
 template <bool kAdjacent, class T, class A>
-__global__ void __launch_bounds__(kThreads, 1)  // by itself the compiler spills registers to have more blocks
+__global__ void __launch_bounds__(kThreads, 1)
     double_backward(const T* v, EpilogueParameters cotangents, const T* g, const T* x, EpilogueParameters parameters,
                     T* d_g, T* d_x, EpilogueSums sums, EpilogueTerms terms, Walk<A> w) {
   constexpr int kV = kVector<T>;

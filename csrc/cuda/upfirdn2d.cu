@@ -68,7 +68,9 @@ __device__ __forceinline__ void take_taps(const Upfirdn2dArgs& a, A* taps) {
 
 /// kUp: both factors, or 0 for any; kValues: whether pixels have several values, which threads then have side by side.
 template <class T, int kUp, bool kValues>
-__global__ void __launch_bounds__(kThreads) by_tiles(Upfirdn2dArgs a, Tiles tiles) {
+__global__ void __launch_bounds__(kThreads,
+                                  sizeof(T) == 8 ? 2 : 3)  // aiming at more blocks, the compiler spills registers
+    by_tiles(Upfirdn2dArgs a, Tiles tiles) {
   using A = Accumulate<T>;
   constexpr int V = kVector<T>;
   __shared__ A inputs[kMostInputs<A>];
