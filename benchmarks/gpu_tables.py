@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.markdown import markdown, three_digits
-from benchmarks.op_tables import (
-    DISTANCES,
-    family,
-    fastest,
-    geometric_mean,
-    is_linear,
-    is_op,
-    named_ratio,
-    sections,
-    yes,
-)
+from benchmarks.markdown import markdown, three_digits, yes
+from benchmarks.op_rows import family, fastest, geometric_mean, is_linear, is_op
+from benchmarks.op_tables import named_ratio, sections
+from benchmarks.op_targets import ANY, OWN
 from benchmarks.results import Row
 
 LARGE = 256e6
@@ -26,7 +18,6 @@ OF_COPY = 0.85
 DISCRIMINATION = "minibatch_discrimination"
 DISCRIMINATION_SIZE = "256x100x5"
 """In float32 and in bf16."""
-ANY = ("eager", "compiled")
 MODES = ("forward", "forward+backward", "double backward")
 
 
@@ -128,8 +119,7 @@ def short(rows: Sequence[Row], run: Row) -> list[str]:
 
 def summary(entries: Sequence[Row], most: int | None = None) -> list[str]:
     """Each target and what was measured; at most ``most`` of the cases that miss the share of the copy's speed."""
-    of_pairs = (DISCRIMINATION, DISTANCES)
-    large = [entry for entry in entries if entry["params"]["bytes"] >= LARGE and family(entry) not in of_pairs]
+    large = [entry for entry in entries if entry["params"]["bytes"] >= LARGE and family(entry) not in OWN]
     pairs = [entry for entry in entries if _counts_for_discrimination(entry)]
     lines = _shares([entry for entry in large if entry["params"]["mode"] in ("forward", "forward+backward")], most)
     body = _means(f"{LARGE / 1e6:.0f} MB and more", large, TARGETS)
@@ -146,7 +136,7 @@ def _shares(entries: Sequence[Row], most: int | None) -> list[str]:
         return []
     slow = sorted((entry for entry in entries if of_copy(entry) < OF_COPY), key=of_copy if most else lambda entry: 0)
     caption = (
-        f"Inputs of {LARGE / 1e6:.0f} MB and more, all families but those of pairs: "
+        f"Inputs of {LARGE / 1e6:.0f} MB and more, families without targets of their own: "
         f"{len(entries) - len(slow)} of {len(entries)} forward and forward+backward passes reach {OF_COPY:.0%} of the "
         "copy's speed."
     )

@@ -18,3 +18,7 @@ def markdown(header: Sequence[str], body: Sequence[Sequence[Any]], words: int = 
 def three_digits(number: float) -> str:
     """As many as any timing here is good for."""
     return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def yes(met: bool) -> str:
+    return "yes" if met else "**no**"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import gpu_tables, op_tables
 from benchmarks.markdown import markdown, three_digits
+from benchmarks.op_rows import is_op
 from benchmarks.results import Row
 
 README = Path(__file__).parent / "README.md"
@@ -48,7 +49,7 @@ def section(machine: Row) -> str:
     groups: dict[tuple[str, ...], list[Row]] = {}
     ops = []
     for entry in machine["benchmarks"]:
-        if op_tables.is_op(entry):
+        if is_op(entry):
             ops.append(entry)
         else:
             groups.setdefault((entry["name"], *entry["seconds"]), []).append(entry)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import op_tables, results
+from benchmarks import op_rows, op_tables, op_targets, results
 
 
 def entry(
@@ -45,7 +45,7 @@ def test_a_family_has_a_line_for_each_mode_and_size() -> None:
 
 
 def test_the_mean_over_families_is_geometric() -> None:
-    lines = op_tables.summary([entry(compiled=1.0), entry("virtual_batch_norm", compiled=4.0, eager=5.0)])
+    lines = op_targets.summary([entry(compiled=1.0), entry("virtual_batch_norm", compiled=4.0, eager=5.0)])
     assert line(lines, "| forward |")[-2:] == ["**2.00**", "yes"]
 
 
@@ -55,7 +55,7 @@ def test_a_target_is_met_by_its_ratio_or_near_the_limit_or_not_at_all() -> None:
         entry(compiled=1.0, limit=0.9, size="near"),
         entry(compiled=1.0, limit=0.5, size="far"),
     ]
-    lines = op_tables.summary(entries)
+    lines = op_targets.summary(entries)
     assert line(lines, "| forward |")[3:6] == ["1 of 3", "1", "1"]
     assert line(lines, "- ") == [
         "- pixel_norm, forward, far: 1.00 (target 1.1) against the fastest, 2.00 times the limit"
@@ -63,39 +63,53 @@ def test_a_target_is_met_by_its_ratio_or_near_the_limit_or_not_at_all() -> None:
 
 
 def test_a_double_backward_is_compared_with_both_kinds_of_rivals_apart() -> None:
-    lines = op_tables.summary([entry(mode="double backward", eager=5.0, compiled=0.9)])
+    lines = op_targets.summary([entry(mode="double backward", eager=5.0, compiled=0.9)])
     assert line(lines, "double backward", "op by op")[3] == "1 of 1"
     assert line(lines, "double backward", "one compiled graph")[3] == "1 of 1"
 
 
 def test_linear_ops_have_no_target_for_double_backward() -> None:
-    lines = op_tables.summary([entry("fade_in", "double backward"), entry(mode="double backward")])
+    lines = op_targets.summary([entry("fade_in", "double backward"), entry(mode="double backward")])
     assert line(lines, "double backward", "op by op")[3] == "1 of 1"
 
 
 def test_inputs_under_a_megabyte_do_not_count() -> None:
-    lines = op_tables.summary([entry(), entry(nbytes=900_000)])
+    lines = op_targets.summary([entry(), entry(nbytes=900_000)])
     assert line(lines, "| forward |")[3] == "1 of 1"
 
 
 def test_minibatch_discrimination_has_targets_of_its_own_from_128_samples_on() -> None:
     entries = [entry("minibatch_discrimination", size=f"{n}x100x5", nbytes=1000) for n in (64, 128)]
-    lines = op_tables.summary([entry(), *entries])
+    lines = op_targets.summary([entry(), *entries])
     assert line(lines, "| forward |", "| 4 |")[3:6] == ["0 of 1", "0", "1"]
 
 
 def test_distances_of_pairs_have_targets_of_their_own_at_every_size() -> None:
     entries = [entry("pair_distances", size=f"64x64x16 {metric}", nbytes=1000) for metric in ("l1", "l2")]
-    lines = op_tables.summary([entry(), *entries])
+    lines = op_targets.summary([entry(), *entries])
     assert line(lines, "| forward |", "| 1.5 |")[3:6] == ["2 of 2", "0", "0"]
     assert line(lines, "| forward |", "| 1.1 |")[3] == "1 of 1"
+
+
+def test_a_family_of_its_own_targets_may_have_one_for_the_mean_alone() -> None:
+    entries = [entry("upfirdn2d", eager=9.0, compiled=8.0), entry("upfirdn2d", eager=2.0, compiled=2.0, size="slow")]
+    lines = op_targets.summary([entry(), *entries])
+    assert line(lines, "| forward |", "| 4 |") == ["forward", "the fastest", "4", "**4.00**", "yes"]
+    assert "No case misses its target." in lines
+
+
+def test_a_target_for_memory_is_a_share_of_the_fastest_rivals() -> None:
+    lines = op_targets.summary([entry("filtered_lrelu", compiled=3.0, eager=4.0)])
+    assert (
+        "Peak memory, as a share of the fastest rival's: at most 0.50 (target: at most 0.4; reached: **no**)." in lines
+    )
 
 
 def test_the_limit_is_the_largest_of_those_measured() -> None:
     found = entry()
     found["seconds"]["arithmetic"] = {"median": 0.8e-3}
     found["roles"]["arithmetic"] = "limit"
-    assert op_tables.times_limit(found) == 1 / 0.8
+    assert op_rows.times_limit(found) == 1 / 0.8
 
 
 def test_small_calls_must_be_faster_unless_the_definition_is_one_op() -> None:
