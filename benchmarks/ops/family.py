@@ -187,11 +187,21 @@ def rank(part: Part, place: int, mode: str) -> tuple[int, ...]:
 
 def cells(family: Family) -> Callable[[Function], Function]:
     """Makes a test of a mode, a size and a part run over all that the family has, ranked by importance."""
+    return pytest.mark.parametrize(("mode", "size", "part"), [_cell(family, *cell) for cell in _cells(family)])
 
-    def cell(mode: str, i: int, part: Part) -> object:
-        name = f"{family.sizes[i]}-{mode.replace(' ', '_')}" + ("" if part is Part.ALL else f"-{part}")
-        marks = pytest.mark.rank(*rank(part, len(family.sizes) - i, mode))
-        return pytest.param(mode, family.sizes[i], part, id=name, marks=marks)
 
-    every = [cell(mode, i, part) for part in PARTS for i in range(len(family.sizes)) for mode in family.modes]
-    return pytest.mark.parametrize(("mode", "size", "part"), every)
+def cells_of_variants(*families: Family) -> Callable[[Function], Function]:
+    """The same for families of one op: a test of a family, a mode, a size and a part."""
+    every = [_cell(family, *cell, family) for family in families for cell in _cells(family)]
+    return pytest.mark.parametrize(("mode", "size", "part", "family"), every)
+
+
+def _cells(family: Family) -> list[tuple[str, int, Part]]:
+    return [(mode, i, part) for part in PARTS for i in range(len(family.sizes)) for mode in family.modes]
+
+
+def _cell(family: Family, mode: str, i: int, part: Part, *more: Family) -> object:
+    name = f"{family.sizes[i]}-{mode.replace(' ', '_')}" + ("" if part is Part.ALL else f"-{part}")
+    name += f"-{family.variant}" if more else ""
+    marks = pytest.mark.rank(*rank(part, len(family.sizes) - i, mode))
+    return pytest.param(mode, family.sizes[i], part, *more, id=name, marks=marks)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.ops.family import Family, Part, cells
+from benchmarks.ops.family import Family, Part, cells_of_variants
 from benchmarks.ops.sizes import BF16, ON_GPU, Size
 
 SIZES = (
@@ -111,7 +110,6 @@ L2 = family("l2", {"cdist": cdist(2.0), "products": roots})
 SQUARED = family("squared", {"cdist": lambda x, y: torch.cdist(x, y).square(), "products": products})
 
 
-@pytest.mark.parametrize("metric", [L1, L2, SQUARED], ids=lambda family: family.variant)
-@cells(L1)
-def test_pair_distances(benchmark: BenchmarkFixture, metric: Family, mode: str, size: Size, part: Part) -> None:
-    metric.race(benchmark, mode, size, part)
+@cells_of_variants(L1, L2, SQUARED)
+def test_pair_distances(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part, family: Family) -> None:
+    family.race(benchmark, mode, size, part)

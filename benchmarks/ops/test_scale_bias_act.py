@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import pytest
 import torch
 import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from benchmarks.ops.family import Family, Part, cells
+from benchmarks.ops.family import Family, Part, cells_of_variants
 from benchmarks.ops.sizes import BF16, FEATURE_MAPS, ON_GPU, SMALL_MAPS, Size
 
 SLOPE, ROOT_2 = 0.2, math.sqrt(2)
@@ -68,10 +67,10 @@ def composites(act: str) -> dict[str, Callable[..., Tensor]]:
     return {"addcmul": addcmul, "as written": as_written}
 
 
-def family(act: str) -> Family:
+def family(act: str, sizes: list[Size]) -> Family:
     return Family(
         "scale_bias_act",
-        sizes=SIZES,
+        sizes=sizes,
         inputs=inputs,
         traffic=traffic,
         call=lambda op, *tensors: op(*tensors, act=act),
@@ -81,16 +80,10 @@ def family(act: str) -> Family:
     )
 
 
-LRELU, SWISH = family("lrelu"), family("swish")
+LRELU = family("lrelu", SIZES)
+SWISH = family("swish", SIZES[:1] + SIZES[-3:])  # a smooth activation: its formula has no size
 
 
-@cells(LRELU)
-def test_lrelu(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
-    LRELU.race(benchmark, mode, size, part)
-
-
-@cells(SWISH)
-def test_swish(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
-    if size not in SIZES[:1] + SIZES[-3:]:
-        pytest.skip("one smooth activation: its formula has no size")
-    SWISH.race(benchmark, mode, size, part)
+@cells_of_variants(LRELU, SWISH)
+def test_scale_bias_act(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part, family: Family) -> None:
+    family.race(benchmark, mode, size, part)

@@ -3,11 +3,10 @@
 // filter goes along columns first, then along rows, and what lies between stays in the cache.
 //
 // Both layouts are images of pixels of `inner` adjacent values. A tile has all of a pixel's values, or a group of them
-// where there are many; of small images it has several.
+// where there are many; of small images it has several. Pixels with as many values as are worth a run of their own need
+// no tiles: upfirdn2d_pixels.h.
 #include "../upfirdn2d.h"
 
-#include <cmath>
-#include <limits>
 #include <memory>
 #include <type_traits>
 
@@ -15,6 +14,8 @@
 #include "narrow_types.h"
 #include "parallel.h"
 #include "streaming_stores.h"
+#include "upfirdn2d_pixels.h"
+#include "upfirdn2d_taps.h"
 
 namespace gan_ops {
 namespace {
@@ -24,11 +25,6 @@ using namespace cpu;
 constexpr int64_t kTileValues = 24576;  // inputs, sums and outputs: stay in L2, a row of all in L1
 constexpr int64_t kWholePixel = 96;     // values of one that are taken together
 constexpr int64_t kLeastGroup = 16;     // a cache line of float32
-constexpr int64_t kLongPixel = 32;      // values, for which a pixel's sum is worth its preparations
-
-int64_t steps_in(int64_t total, int64_t part) {
-  return (total + part - 1) / part;
-}
 
 /// total in parts of nearly equal size, at most `most`.
 int64_t even_part(int64_t total, int64_t most) {
@@ -98,51 +94,6 @@ struct Sum {
   int64_t to;
   int64_t reach;  // columns further than the tile's that it is wanted for
   std::vector<FirTerm<A>> terms;
-};
-
-/// The filter as it correlates, times gain: along columns and along rows, or where that cannot be, [vertical.taps,
-/// horizontal.taps].
-template <class A>
-struct Taps {
-  std::vector<A> down, across, square;
-
-  explicit Taps(const Upfirdn2dArgs& a) {
-    const A* const filter = static_cast<const A*>(a.filter);
-    std::vector<A> given(a.separable ? a.horizontal.taps : a.horizontal.taps * a.vertical.taps, A(1));
-    if (filter != nullptr) std::copy_n(filter, given.size(), given.begin());
-    if (!a.flip) std::reverse(given.begin(), given.end());
-    if (a.separable)
-      down = across = std::move(given);
-    else
-      factor(a, given);
-    for (A& tap : is_square() ? square : across) tap *= A(a.gain);
-  }
-  bool is_square() const { return down.empty(); }
-
- private:
-  /// Two passes of few taps cost less than one of many: so a filter that is an outer product, but for roundings, is
-  /// taken for that.
-  void factor(const Upfirdn2dArgs& a, std::vector<A>& given) {
-    const int64_t height = a.vertical.taps, width = a.horizontal.taps;
-    const auto largest =
-        std::max_element(given.begin(), given.end(), [](A l, A r) { return std::abs(l) < std::abs(r); });
-    const int64_t row = (largest - given.begin()) / width, column = (largest - given.begin()) % width;
-    const int64_t used = steps_in(height, a.vertical.up) * steps_in(width, a.horizontal.up);
-    bool outer = used > kTermsAtOnce && *largest != A(0);
-    for (int64_t i = 0; i < height && outer; ++i)
-      for (int64_t j = 0; j < width; ++j) {
-        const A product = given[i * width + column] / *largest * given[row * width + j];
-        // Not if anything is infinite or NaN.
-        outer = outer &&
-                std::abs(given[i * width + j] - product) <= 4 * std::numeric_limits<A>::epsilon() * std::abs(product);
-      }
-    if (!outer) {
-      square = std::move(given);
-      return;
-    }
-    for (int64_t i = 0; i < height; ++i) down.push_back(given[i * width + column] / *largest);
-    across.assign(given.begin() + row * width, given.begin() + (row + 1) * width);
-  }
 };
 
 template <class A>
@@ -335,7 +286,7 @@ template <class A>
 bool goes_straight(const std::vector<Sum<A>>& sums, const Upfirdn2dArgs& a, const Tiling& t) {
   constexpr int64_t kLongRow = 48;  // values, for which a row's sum is worth its preparations
   if (t.values != a.inner || t.width * t.columns.outputs * t.values < kLongRow) return false;
-  if (t.columns.outputs == 1 || a.inner >= kLongPixel) return true;
+  if (t.columns.outputs == 1) return true;
   if (t.columns.out_phases() != 2 || t.columns.outputs != 2 || a.inner != 1) return false;
   for (size_t i = sums.size() - t.out_planes; i < sums.size(); i += 2) {
     const auto terms = int64_t(sums[i].terms.size());
@@ -362,18 +313,6 @@ GAN_OPS_INLINE void put_sums(const std::vector<Sum<A>>& sums, const Upfirdn2dArg
           sum_terms(from, last[p].terms.data(), int64_t(last[p].terms.size()), pixels * a.inner, to);
           continue;
         }
-        if (a.inner >= kLongPixel) {
-          int64_t q = 0, step = 0;
-          for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-            const std::vector<FirTerm<A>>& terms = last[p * t.columns.out_phases() + q].terms;
-            sum_terms(from + step * t.values, terms.data(), int64_t(terms.size()), a.inner, to + pixel * a.inner);
-            if (++q == t.columns.outputs) {
-              q = 0;
-              ++step;
-            }
-          }
-          continue;
-        }
         const std::vector<FirTerm<A>>&even = last[2 * p].terms, &odd = last[2 * p + 1].terms;
         sum_pairs(from, even.data(), odd.data(), int64_t(even.size()), pixels / 2, to);
         if (pixels % 2 == 0) continue;
@@ -387,6 +326,9 @@ template <class T>
 void run_for(const Upfirdn2dArgs& a) {
   using A = Accumulate<T>;
   const Taps<A> taps(a);
+  if constexpr (std::is_same_v<T, A>) {
+    if (a.inner >= kLongPixel) return by_pixels(a, taps);
+  }
   const Tiling t(a, !taps.is_square());
   const std::vector<Sum<A>> sums = sums_of<A>(a, t, taps);
   const int64_t written = a.planes * a.vertical.out * a.horizontal.out * a.inner;
