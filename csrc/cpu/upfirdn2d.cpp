@@ -40,15 +40,17 @@ struct Tiling {
   int64_t high, stride, values;      // rows of a block for each image, values of such a row, values of a pixel
   int64_t groups, across, down, of;  // tiles by values, columns, rows and images
 
-  Tiling(const Upfirdn2dArgs& a, bool by_axes) : rows(a.vertical), columns(a.horizontal) {
-    in_planes = rows.in_phases * columns.in_phases;
+  /// from_memory: sums along columns are taken there, and the input has no place of its own.
+  Tiling(const Upfirdn2dArgs& a, bool by_axes, bool from_memory) : rows(a.vertical), columns(a.horizontal) {
+    in_planes = from_memory ? 0 : rows.in_phases * columns.in_phases;
     between_planes = by_axes ? rows.out_phases() * columns.in_phases : 0;
     out_planes = rows.out_phases() * columns.out_phases();
     const int64_t most = std::max<int64_t>(kTileValues / (in_planes + between_planes + out_planes), 1);
     const int64_t few_rows = std::min(rows.steps, rows.reach + 4) + rows.reach;
     const auto columns_of = [&](int64_t group) { return most / (few_rows * group) - columns.reach; };
     values = a.inner <= kWholePixel ? a.inner : 64;
-    while (values > kLeastGroup && columns_of(values) < std::min(columns.steps, 2 * columns.reach + 8)) values /= 2;
+    while (!from_memory && values > kLeastGroup && columns_of(values) < std::min(columns.steps, 2 * columns.reach + 8))
+      values /= 2;
     values = even_part(a.inner, values);
     width = even_part(columns.steps, columns_of(values));
     stride = (width + columns.reach) * values;
@@ -65,9 +67,10 @@ struct Tiling {
   }
 
   int64_t tiles() const { return groups * across * down * of; }
-  /// Behind the planes is a row of the output.
+  /// Behind the planes are a row of the output and one of the input.
   int64_t row() const { return (in_planes + between_planes + out_planes) * block; }
-  int64_t scratch_values() const { return row() + width * columns.outputs * values; }
+  int64_t line() const { return row() + width * columns.outputs * values; }
+  int64_t scratch_values() const { return line() + (width + columns.reach) * columns.inputs * values; }
 };
 
 /// What one tile has: where it begins, and how much of a whole one it is.
@@ -142,12 +145,12 @@ std::vector<Sum<A>> sums_of(const Upfirdn2dArgs& a, const Tiling& t, const Taps<
   return sums;
 }
 
-/// All of them, or but the `last` ones.
+/// Those in [begin, end).
 template <class A>
-GAN_OPS_INLINE void take_sums(const std::vector<Sum<A>>& sums, int64_t last, const Tiling& t, const Tile& tile,
-                              A* scratch) {
+GAN_OPS_INLINE void take_sums(const std::vector<Sum<A>>& sums, int64_t begin, int64_t end, const Tiling& t,
+                              const Tile& tile, A* scratch) {
   const int64_t rows = (tile.images - 1) * t.high + tile.height - 1;
-  for (int64_t i = 0; i < int64_t(sums.size()) - last; ++i) {
+  for (int64_t i = begin; i < end; ++i) {
     const Sum<A>& sum = sums[i];
     sum_terms(scratch, sum.terms.data(), static_cast<int64_t>(sum.terms.size()),
               rows * t.stride + (tile.width + sum.reach) * t.values, scratch + sum.to);
@@ -205,6 +208,45 @@ GAN_OPS_INLINE void take_inputs(const Upfirdn2dArgs& a, const Tiling& t, const T
           std::fill_n(to + behind * t.values, (steps - behind) * t.values, A(0));
         }
     }
+  }
+}
+
+/// What sums along columns straight from x need beside the filter.
+template <class A>
+struct ColumnTerms {
+  const std::vector<UsedTaps>& used;  // of each row of the output
+  FirTerm<A>* terms;                  // room for those of a row
+  A* line;                            // and for a row of inputs, where their columns have phases
+};
+
+/// The sums along columns, with zeros at the sides, of the tile's rows.
+template <class A>
+GAN_OPS_INLINE void take_columns(const Upfirdn2dArgs& a, const Tiling& t, const Tile& tile, const Taps<A>& taps,
+                                 const ColumnTerms<A>& rows, A* scratch) {
+  const int64_t step = t.columns.inputs, steps = tile.width + t.columns.reach, row_values = a.horizontal.in * a.inner;
+  // Inputs [before, behind) of a tile's row lie in x.
+  const int64_t first = step * tile.column + t.columns.first;
+  const int64_t before = std::clamp<int64_t>(-first, 0, steps * step);
+  const int64_t behind = std::clamp<int64_t>(a.horizontal.in - first, before, steps * step);
+  for (int64_t image = 0; image < tile.images; ++image) {
+    const A* const x = static_cast<const A*>(a.x) + (tile.image + image) * a.vertical.in * row_values;
+    for (int64_t i = 0; i < tile.height; ++i)
+      for (int64_t p = 0; p < t.rows.out_phases(); ++p) {
+        const int64_t row = (tile.row + i) * t.rows.outputs + p;
+        if (row >= a.vertical.out) break;
+        const UsedTaps& used = rows.used[row];
+        for (int64_t k = 0; k < used.count; ++k)
+          rows.terms[k] = {k * row_values, taps.down[used.tap + k * a.vertical.up]};
+        A* const between = scratch + p * t.columns.in_phases * t.block + (image * t.high + i) * t.stride;
+        A* const to = step == 1 ? between : rows.line;
+        std::fill_n(to, before * a.inner, A(0));
+        sum_terms(x + used.input * row_values + (first + before) * a.inner, rows.terms, used.count,
+                  (behind - before) * a.inner, to + before * a.inner);
+        std::fill_n(to + behind * a.inner, (steps * step - behind) * a.inner, A(0));
+        if (step == 1) continue;
+        for (int64_t q = 0; q < t.columns.in_phases; ++q)
+          gather(to + q * a.inner, step, a.inner, steps, a.inner, a.inner, between + q * t.block);
+      }
   }
 }
 
@@ -297,8 +339,9 @@ bool goes_straight(const std::vector<Sum<A>>& sums, const Upfirdn2dArgs& a, cons
 
 template <class A>
 GAN_OPS_INLINE void put_sums(const std::vector<Sum<A>>& sums, const Upfirdn2dArgs& a, const Tiling& t, const Tile& tile,
-                             const A* scratch) {
+                             A* scratch, bool past) {
   const Sum<A>* const last = sums.data() + sums.size() - t.out_planes;
+  A* const buffer = scratch + t.row();
   const int64_t first = tile.column * t.columns.outputs;
   const int64_t pixels = std::min(tile.width * t.columns.outputs, a.horizontal.out - first);
   for (int64_t image = 0; image < tile.images; ++image)
@@ -308,33 +351,44 @@ GAN_OPS_INLINE void put_sums(const std::vector<Sum<A>>& sums, const Upfirdn2dArg
         if (row >= a.vertical.out) break;
         A* const to =
             static_cast<A*>(a.y) + (((tile.image + image) * a.vertical.out + row) * a.horizontal.out + first) * a.inner;
+        A* const target = past ? buffer : to;
         const A* const from = scratch + (image * t.high + i) * t.stride;
         if (t.columns.outputs == 1) {
-          sum_terms(from, last[p].terms.data(), int64_t(last[p].terms.size()), pixels * a.inner, to);
-          continue;
+          sum_terms(from, last[p].terms.data(), int64_t(last[p].terms.size()), pixels * a.inner, target);
+        } else {
+          const std::vector<FirTerm<A>>&even = last[2 * p].terms, &odd = last[2 * p + 1].terms;
+          sum_pairs(from, even.data(), odd.data(), int64_t(even.size()), pixels / 2, target);
+          if (pixels % 2 != 0) {
+            A sum = 0;
+            for (const FirTerm<A>& term : even) sum += term.tap * from[term.offset + pixels / 2];
+            target[pixels - 1] = sum;
+          }
         }
-        const std::vector<FirTerm<A>>&even = last[2 * p].terms, &odd = last[2 * p + 1].terms;
-        sum_pairs(from, even.data(), odd.data(), int64_t(even.size()), pixels / 2, to);
-        if (pixels % 2 == 0) continue;
-        A sum = 0;
-        for (const FirTerm<A>& term : even) sum += term.tap * from[term.offset + pixels / 2];
-        to[pixels - 1] = sum;
+        if (past) stream(to, buffer, pixels * a.inner);
       }
 }
 
 template <class T>
 void run_for(const Upfirdn2dArgs& a) {
   using A = Accumulate<T>;
-  const Taps<A> taps(a);
-  if constexpr (std::is_same_v<T, A>) {
+  constexpr bool kSameType = std::is_same_v<T, A>;
+  const Taps<A> taps(a, /*any=*/kSameType && a.inner < kLongPixel && a.horizontal.down > 1);
+  if constexpr (kSameType) {
     if (a.inner >= kLongPixel) return by_pixels(a, taps);
   }
-  const Tiling t(a, !taps.is_square());
+  // Where columns have no phases, long runs over all rows of a tile cost less than a copy does.
+  const bool from_memory = kSameType && !taps.is_square() && a.horizontal.down > 1;
+  const Tiling t(a, !taps.is_square(), from_memory);
   const std::vector<Sum<A>> sums = sums_of<A>(a, t, taps);
   const int64_t written = a.planes * a.vertical.out * a.horizontal.out * a.inner;
   const int64_t read = a.planes * a.vertical.in * a.horizontal.in * a.inner;
   const bool past = beyond_cache((written + read) * int64_t(sizeof(T)));
-  const bool direct = std::is_same_v<T, A> && !past && goes_straight(sums, a, t);
+  const bool direct = kSameType && goes_straight(sums, a, t);
+  const int64_t first_sum = from_memory ? t.between_planes : 0;
+  const int64_t last_sum = int64_t(sums.size()) - (direct ? t.out_planes : 0);
+  std::vector<UsedTaps> rows;
+  if (from_memory)
+    for (int64_t row = 0; row < a.vertical.out; ++row) rows.emplace_back(a.vertical, row);
   constexpr int64_t kElementsPerThread = 16384;
   const int64_t grain = std::max<int64_t>(1, kElementsPerThread * t.tiles() / std::max<int64_t>(1, written));
   at::parallel_for(0, t.tiles(), grain, [&](int64_t begin, int64_t end) {
@@ -344,17 +398,22 @@ void run_for(const Upfirdn2dArgs& a) {
       memory.reset(new A[t.scratch_values()]);
       scratch = memory.get();
     }
+    std::vector<FirTerm<A>> terms(steps_in(a.vertical.taps, a.vertical.up));
     std::fill_n(scratch, t.in_planes * t.block, A(0));
     for (int64_t i = begin; i < end; ++i) {
       const Tile tile(t, a, i);
-      run_best([&](int64_t, int64_t)
-                   GAN_OPS_LAMBDA_INLINE { take_inputs<T>(a, t, tile, scratch, /*cleared=*/t.across == 1); },
-               0, 1);
-      run_best([&](int64_t, int64_t)
-                   GAN_OPS_LAMBDA_INLINE { take_sums(sums, direct ? t.out_planes : 0, t, tile, scratch); },
+      run_best(
+          [&](int64_t, int64_t) GAN_OPS_LAMBDA_INLINE {
+            if constexpr (kSameType) {
+              if (from_memory) return take_columns(a, t, tile, taps, {rows, terms.data(), scratch + t.line()}, scratch);
+            }
+            take_inputs<T>(a, t, tile, scratch, /*cleared=*/t.across == 1);
+          },
+          0, 1);
+      run_best([&](int64_t, int64_t) GAN_OPS_LAMBDA_INLINE { take_sums(sums, first_sum, last_sum, t, tile, scratch); },
                0, 1);
       if (direct) {
-        run_best([&](int64_t, int64_t) GAN_OPS_LAMBDA_INLINE { put_sums(sums, a, t, tile, scratch); }, 0, 1);
+        run_best([&](int64_t, int64_t) GAN_OPS_LAMBDA_INLINE { put_sums(sums, a, t, tile, scratch, past); }, 0, 1);
       } else {
         run_best([&](int64_t, int64_t) GAN_OPS_LAMBDA_INLINE { put_outputs<T>(a, t, tile, scratch, past); }, 0, 1);
       }

@@ -14,21 +14,6 @@ namespace gan_ops::cpu {
 constexpr int64_t kLongPixel = 32;         // values, for which a pixel's sum is worth its preparations
 constexpr int64_t kBetweenValues = 32768;  // that a part of a row has between columns and rows
 
-/// The taps that an output uses, on inputs that exist: `count` from tap `tap` on, every up-th, on those from `input`
-/// on.
-struct UsedTaps {
-  int64_t input, tap, count;
-
-  GAN_OPS_INLINE UsedTaps(const ResampledAxis& axis, int64_t output)
-      : input(axis.first_input(output)), tap(axis.first_tap(output)), count(axis.used_taps(output)) {
-    const int64_t outside = std::min(std::max<int64_t>(-input, 0), count);
-    input += outside;
-    tap += outside * axis.up;
-    count = std::clamp<int64_t>(axis.in - input, 0, count - outside);
-    if (count == 0) input = std::clamp<int64_t>(input, 0, axis.in);
-  }
-};
-
 /// One row of the output, pixel by pixel.
 template <class A>
 struct PixelRow {

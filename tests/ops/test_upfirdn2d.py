@@ -11,6 +11,7 @@ from gan_ops import reference
 
 EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 LAYOUTS = pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+FILTERS = ["4x4", "4x4 by axes", "12"]
 BOTH = pytest.mark.parametrize("function", [gan_ops.upfirdn2d, reference.upfirdn2d], ids=["kernel", "reference"])
 
 
@@ -66,12 +67,21 @@ def test_a_filter_of_any_type_counts_as_its_numbers(dtype: torch.dtype) -> None:
 
 @LAYOUTS
 @pytest.mark.parametrize(
-    "shape", [(1, 2, 3, 5000), (2, 200, 5, 6), (1, 130, 9, 31), (300, 3, 4, 4), (1, 1, 500, 11), (1, 3, 90, 100)]
+    "shape",
+    [
+        (1, 2, 3, 5000),
+        (2, 200, 5, 6),
+        (1, 130, 9, 31),
+        (1, 31, 9, 40),
+        (300, 3, 4, 4),
+        (1, 1, 500, 11),
+        (1, 3, 90, 100),
+    ],
 )
-@pytest.mark.parametrize("taps", [(4, 4), (12,)], ids=["4x4", "12"])
+@pytest.mark.parametrize("filter", [random(4, 4), torch.outer(random(4), random(4)), random(12)], ids=FILTERS)
 @EVERYWHERE
-def test_images_of_many_tiles_are_right(shape, taps, memory_format) -> None:
-    x, filter = random(*shape).to(memory_format=memory_format), random(*taps)
+def test_images_of_many_tiles_are_right(shape, filter, memory_format) -> None:
+    x = random(*shape).to(memory_format=memory_format)
     for up, down in ((2, 1), (1, 2), (1, 1), (3, 2)):
         assert_as_defined(x, filter, up=up, down=down, padding=[6, 5, 7, 4])
 
@@ -113,10 +123,23 @@ def test_results_do_not_depend_on_the_number_of_threads(dtype: torch.dtype, memo
 
 
 @EVERYWHERE
+def test_outputs_of_many_channels_larger_than_the_cache_are_right() -> None:
+    x = random(1, 40, 160, 161, dtype=torch.float32).to(memory_format=torch.channels_last)
+    for filter in (random(4, 4), random(5)):
+        actual = gan_ops.upfirdn2d(x, filter, up=2, padding=2)
+        torch.testing.assert_close(actual, reference.upfirdn2d(x, filter, up=2, padding=2), rtol=1e-4, atol=1e-4)
+
+
+@EVERYWHERE
 def test_outputs_larger_than_the_cache_are_right() -> None:
     x = random(1, 3, 560, 601, dtype=torch.float32)  # enlarged four times 16 MB
-    filter = random(4, 4, dtype=torch.float32)
-    for options in ({"up": 2, "padding": [2, 1]}, {"up": [1, 4], "padding": 2}):
+    square = random(4, 4, dtype=torch.float32)
+    by_axes = torch.outer(square[0], square[1])
+    for filter, options in (
+        (square, {"up": 2, "padding": [2, 1]}),
+        (square, {"up": [1, 4], "padding": 2}),
+        (by_axes, {"up": [8, 1], "down": [1, 2], "padding": 1}),
+    ):
         for each in (x, x.to(memory_format=torch.channels_last), x.bfloat16()):
             actual = gan_ops.upfirdn2d(each, filter, **options)
             expected = reference.upfirdn2d(each, filter, **options)
