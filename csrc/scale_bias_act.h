@@ -2,6 +2,8 @@
 // in math/scale_bias_act.h.
 #pragma once
 
+#include <limits>
+
 #include "kernel_types.h"
 #include "math/scale_bias_act.h"
 
@@ -74,7 +76,8 @@ struct ScaleBiasActDoubleBackwardArgs {
 
 template <class A>
 Saturation<A> saturation(const EpilogueOptions& options) {
-  return {A(options.gain), A(options.clamp), options.clamp >= 0};
+  const bool limited = options.clamp >= 0;
+  return {A(options.gain), limited ? A(options.clamp) : std::numeric_limits<A>::infinity(), A(limited ? 0 : 1)};
 }
 
 inline EpilogueTerms terms_of(const ScaleBiasActDoubleBackwardArgs& a) {

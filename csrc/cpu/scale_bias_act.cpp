@@ -4,6 +4,7 @@
 #include "../scale_bias_act.h"
 
 #include <algorithm>
+#include <limits>
 #include <type_traits>
 
 #include "exp.h"
@@ -54,7 +55,7 @@ GAN_OPS_INLINE void activate(const A* t, A* value, Slopes<A> slopes, int64_t beg
   const auto each = [&](int64_t i) GAN_OPS_LAMBDA_INLINE {
     const Derivatives<A> at = saturate(phi(t[i]), limits);
     if constexpr (kOrder == 0) value[i] = at.value;
-    if constexpr (kOrder > 0) slopes.first[i] = at.first, slopes.passes[i] = at.passes ? A(1) : A(0);
+    if constexpr (kOrder > 0) slopes.first[i] = at.first, slopes.passes[i] = at.passes;
     if constexpr (kOrder == 2) slopes.second[i] = at.second;
   };
 #pragma omp simd
@@ -71,21 +72,23 @@ __attribute__((noinline)) void activate(const EpilogueOptions& options, const A*
   });
 }
 
-/// φ′ of linear, relu and lrelu, so short a formula that passes over rows have it in themselves.
+/// φ and φ′ of linear, relu and lrelu, so short a formula that passes over rows have it in themselves.
 template <class A>
 struct Straight {
   PiecewiseLinear<A> phi;
-  bool rectified;  // relu: linear, but for where it passes
+  A below, lowest;  // relu is linear, but for where it passes, and for its lowest value
   Saturation<A> limits;
 
   explicit Straight(const EpilogueOptions& options)
       : phi{A(options.act == Activation::lrelu ? options.alpha : 1.0)},
-        rectified(options.act == Activation::relu),
+        below(options.act == Activation::relu ? 0 : 1),
+        lowest(options.act == Activation::relu ? 0 : -std::numeric_limits<A>::infinity()),
         limits(saturation<A>(options)) {}
 
   GAN_OPS_INLINE Derivatives<A> at(A t) const {
     Derivatives<A> of_t = phi(t);
-    of_t.passes = (!rectified) | !(t <= A(0));
+    of_t.value = of_t.value < lowest ? lowest : of_t.value;
+    of_t.passes = t <= A(0) ? below : A(1);
     return saturate(of_t, limits);
   }
 };
@@ -198,7 +201,7 @@ struct Stored {
   const A* second;
   const A* passes;
 
-  GAN_OPS_INLINE Derivatives<A> operator()(int64_t i) const { return {A(0), first[i], second[i], passes[i] != A(0)}; }
+  GAN_OPS_INLINE Derivatives<A> operator()(int64_t i) const { return {A(0), first[i], second[i], passes[i]}; }
 };
 
 template <class A, bool kAdjacent>
@@ -211,6 +214,12 @@ struct Computed {
 };
 
 // ---- Sums ----
+
+/// Some rows of a chunk, as many as fit in a tile, or a part of one row.
+struct Tile {
+  int64_t sample, lane, width, row, rows;  // from this lane and row on
+  int64_t lane_chunk, place;               // of the chunk, and the lane less its first
+};
 
 /// The sums of a row over its lanes: of what the scale's gradient is made of, and of what bias's and noise's are.
 template <class A>
@@ -236,7 +245,7 @@ GAN_OPS_INLINE RowSums<A> add_up(const A* to_scale, const A* to_offset, A* lane_
 /// Sums of a chunk along its rows, and where they and the rows' go.
 template <class A, bool kAdjacent>
 struct ChunkSums {
-  A* lane_scale;  // [512] each
+  A* lane_scale;  // [kCpuEpilogueLanes] each
   A* lane_offset;
   const EpilogueSums& to;
   const EpilogueLayout& s;
@@ -246,16 +255,19 @@ struct ChunkSums {
     std::fill_n(lane_scale, width, A(0));
     std::fill_n(lane_offset, width, A(0));
   }
-  static GAN_OPS_INLINE void put(void* partial, int64_t i, A sum) {
-    if (partial != nullptr) static_cast<A*>(partial)[i] = sum;
+  static GAN_OPS_INLINE void put(void* partial, int64_t i, A sum, bool adds) {
+    if (partial == nullptr) return;
+    A& at = static_cast<A*>(partial)[i];
+    at = adds ? at + sum : sum;
   }
-  GAN_OPS_INLINE void put_row_sums(int64_t sample, int64_t lane_chunk, int64_t row, RowSums<A> sums) const {
-    const int64_t i = (sample * chunks.of_lanes + lane_chunk) * s.rows() + row;
+  /// Those of a tile's row; of a row in several tiles they are added up.
+  GAN_OPS_INLINE void put_row_sums(const Tile& tile, int64_t row, RowSums<A> sums) const {
+    const int64_t i = (tile.sample * chunks.of_lanes + tile.lane_chunk) * s.rows() + row;
     if constexpr (kAdjacent) {
-      put(to.partial_noise, i, sums.of_offset);
+      put(to.partial_noise, i, sums.of_offset, tile.place > 0);
     } else {
-      put(to.partial_scale, i, sums.of_scale);
-      put(to.partial_bias, i, sums.of_offset);
+      put(to.partial_scale, i, sums.of_scale, tile.place > 0);
+      put(to.partial_bias, i, sums.of_offset, tile.place > 0);
     }
   }
   static GAN_OPS_INLINE void put_all(void* partial, int64_t first, const A* sums, int64_t width) {
@@ -296,12 +308,6 @@ void finish(const EpilogueSums& sums, const EpilogueLayout& s, const EpilogueChu
 
 // ---- The walk ----
 
-/// Some rows of a chunk: as many as fit in a tile.
-struct Tile {
-  int64_t sample, lane, width, row, rows;  // from this lane and row on
-  int64_t lane_chunk;
-};
-
 /// body.tile(tile) for all tiles of a chunk, between body.start and body.end.
 template <class Body>
 void for_chunks(const EpilogueLayout& s, const EpilogueChunks& chunks, bool streamed, const Body& body) {
@@ -312,10 +318,12 @@ void for_chunks(const EpilogueLayout& s, const EpilogueChunks& chunks, bool stre
                    const int64_t row_chunk = of_sample / chunks.of_lanes, lane_chunk = of_sample % chunks.of_lanes;
                    const int64_t lane = lane_chunk * chunks.lanes, width = std::min(chunks.lanes, s.lanes() - lane);
                    const int64_t row = row_chunk * chunks.rows, end = std::min(row + chunks.rows, s.rows());
-                   const int64_t at_once = kTile / width;
-                   body.chunk(sample, lane_chunk, row_chunk, lane, width, [&](const auto& tile) GAN_OPS_LAMBDA_INLINE {
+                   const int64_t at_once = std::max<int64_t>(1, kTile / width);
+                   body.chunk(sample, row_chunk, lane, width, [&](const auto& tile) GAN_OPS_LAMBDA_INLINE {
                      for (int64_t at = row; at < end; at += at_once)
-                       tile(Tile{sample, lane, width, at, std::min(at_once, end - at), lane_chunk});
+                       for (int64_t place = 0; place < width; place += kTile)
+                         tile(Tile{sample, lane + place, std::min(kTile, width - place), at,
+                                   std::min(at_once, end - at), lane_chunk, place});
                    });
                  }
                  if (streamed) streams_end();
@@ -337,6 +345,15 @@ GAN_OPS_INLINE void tile_pre_activations(const T* x, const EpilogueLayout& s, co
   }
 }
 
+/// A row of results of linear, relu and lrelu.
+template <class T, class A, bool kAdjacent>
+GAN_OPS_INLINE void straight_row(const T* x, T* y, int64_t width, Straight<A> phi, Affine<A, kAdjacent> of) {
+  const auto value = [&](int64_t i)
+                         GAN_OPS_LAMBDA_INLINE { return phi.at(widen(x[i]) * of.scale(i) + of.offset(i)).value; };
+#pragma omp simd
+  for (int64_t i = 0; i < width; ++i) y[i] = narrow<T>(value(i));
+}
+
 template <class T, bool kAdjacent>
 struct Forward {
   using A = Accumulate<T>;
@@ -349,27 +366,41 @@ struct Forward {
   const A* zero = zeros<A>();
 
   template <class ForTiles>
-  GAN_OPS_INLINE void chunk(int64_t, int64_t, int64_t, int64_t, int64_t, const ForTiles& for_tiles) const {
+  GAN_OPS_INLINE void chunk(int64_t, int64_t, int64_t, int64_t, const ForTiles& for_tiles) const {
+    if (is_curved(options.act))
+      for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE { curved(tile); });
+    else
+      for_tiles([&, phi = Straight<A>(options)](const Tile& tile) GAN_OPS_LAMBDA_INLINE { straight(tile, phi); });
+  }
+
+  GAN_OPS_INLINE void curved(const Tile& tile) const {
     alignas(64) A t[kTile], room[kTile];
-    for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
-      const int64_t width = tile.width;
-      tile_pre_activations(x, s, of, tile, zero, room, t);
-      if (tile.rows == 1 || width == s.lanes()) {  // adjacent in memory
-        T* const to = y + place(s, tile, 0);
-        A* const made = row_of(to, t, streamed);
-        activate<0, A>(options, t, made, {}, tile.rows * width);
-        put_row(to, made, tile.rows * width, streamed);
-        return;
-      }
-      activate<0, A>(options, t, t, {}, tile.rows * width);
-      for (int64_t r = 0; r < tile.rows; ++r) {
-        T* const to = y + place(s, tile, r);
-        if constexpr (std::is_same_v<T, A>)
-          std::copy_n(t + r * width, width, to);
-        else
-          put_row(to, t + r * width, width, false);
-      }
-    });
+    const int64_t width = tile.width;
+    tile_pre_activations(x, s, of, tile, zero, room, t);
+    if (tile.rows == 1 || width == s.lanes()) {  // adjacent in memory
+      T* const to = y + place(s, tile, 0);
+      A* const made = row_of(to, t, streamed);
+      activate<0, A>(options, t, made, {}, tile.rows * width);
+      return put_row(to, made, tile.rows * width, streamed);
+    }
+    activate<0, A>(options, t, t, {}, tile.rows * width);
+    for (int64_t r = 0; r < tile.rows; ++r) {
+      T* const to = y + place(s, tile, r);
+      if constexpr (std::is_same_v<T, A>)
+        std::copy_n(t + r * width, width, to);
+      else
+        put_row(to, t + r * width, width, false);
+    }
+  }
+
+  GAN_OPS_INLINE void straight(const Tile& tile, const Straight<A>& phi) const {
+    alignas(64) T made[kTile];
+    const int64_t width = tile.width;
+    const bool gathers = streamed && (tile.rows == 1 || width == s.lanes());  // adjacent in memory
+    for (int64_t r = 0; r < tile.rows; ++r)
+      straight_row(x + place(s, tile, r), gathers ? made + r * width : y + place(s, tile, r), width, phi,
+                   of.at(tile.sample, tile.row + r, tile.lane, zero));
+    if (gathers) stream(y + place(s, tile, 0), made, tile.rows * width);
   }
 };
 
@@ -408,16 +439,18 @@ struct Backward {
   const A* zero = zeros<A>();
 
   template <class ForTiles>
-  GAN_OPS_INLINE void chunk(int64_t sample, int64_t, int64_t row_chunk, int64_t lane, int64_t width,
+  GAN_OPS_INLINE void chunk(int64_t sample, int64_t row_chunk, int64_t lane, int64_t width,
                             const ForTiles& for_tiles) const {
     alignas(64) A first[kTile], passes[kTile], x_room[kTile], g_room[kTile], room[kTile];
-    alignas(64) A lane_scale[kTile], lane_offset[kTile];
+    alignas(64) A lane_scale[kCpuEpilogueLanes], lane_offset[kCpuEpilogueLanes];
     const ChunkSums<A, kAdjacent> chunk_sums{lane_scale, lane_offset, sums, s, chunks};
     chunk_sums.start(width);
     const bool curved = is_curved(options.act);
     const Straight<A> straight(options);
     const A gain(options.gain);
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
+      const int64_t width = tile.width;
+      A *const scale_sums = lane_scale + tile.place, *const offset_sums = lane_offset + tile.place;
       if (curved) {
         tile_pre_activations(x, s, of, tile, zero, x_room, first);
         activate<1, A>(options, first, nullptr, {first, nullptr, passes}, tile.rows * width);
@@ -427,9 +460,9 @@ struct Backward {
         T* const to = d_x == nullptr ? nullptr : d_x + at;
         A* const made = row_of(to, room, streamed);
         const A* const gs = widened(g + at, g_room, width);
-        const auto affine = of.at(sample, tile.row + r, lane, zero);
+        const auto affine = of.at(sample, tile.row + r, tile.lane, zero);
         const auto row_sums = [&](const A* xs, auto phi) GAN_OPS_LAMBDA_INLINE {
-          return differentiate_row(gs, xs, phi, gain, made, lane_scale, lane_offset, width, affine);
+          return differentiate_row(gs, xs, phi, gain, made, scale_sums, offset_sums, width, affine);
         };
         RowSums<A> found;
         if (curved) {
@@ -441,7 +474,7 @@ struct Backward {
           found = row_sums(xs, Computed<A, kAdjacent>{straight, affine, xs});
         }
         put_row(to, made, width, streamed);
-        chunk_sums.put_row_sums(sample, tile.lane_chunk, tile.row + r, found);
+        chunk_sums.put_row_sums(tile, tile.row + r, found);
       }
     });
     chunk_sums.put_lane_sums(sample, row_chunk, lane, width);
@@ -524,15 +557,18 @@ struct DoubleBackward {
   const A* zero = zeros<A>();
 
   template <class ForTiles>
-  GAN_OPS_INLINE void chunk(int64_t sample, int64_t, int64_t row_chunk, int64_t lane, int64_t width,
+  GAN_OPS_INLINE void chunk(int64_t sample, int64_t row_chunk, int64_t lane, int64_t width,
                             const ForTiles& for_tiles) const {
     alignas(64) A first[kTile], second[kTile], passes[kTile], x_room[kTile], g_room[kTile], v_room[kTile];
-    alignas(64) A d_g_room[kTile], d_x_room[kTile], lane_scale[kTile], lane_offset[kTile];
+    alignas(64) A d_g_room[kTile], d_x_room[kTile];
+    alignas(64) A lane_scale[kCpuEpilogueLanes], lane_offset[kCpuEpilogueLanes];
     const ChunkSums<A, kAdjacent> chunk_sums{lane_scale, lane_offset, sums, s, chunks};
     chunk_sums.start(width);
     const Straight<A> straight(options);
     const A gain(options.gain);
     for_tiles([&](const Tile& tile) GAN_OPS_LAMBDA_INLINE {
+      const int64_t width = tile.width;
+      A *const scale_sums = lane_scale + tile.place, *const offset_sums = lane_offset + tile.place;
       if (terms.curved) {
         tile_pre_activations(x, s, of, tile, zero, x_room, first);
         activate<2, A>(options, first, nullptr, {first, second, passes}, tile.rows * width);
@@ -544,14 +580,15 @@ struct DoubleBackward {
         A *const made_g = row_of(to_g, d_g_room, streamed), *const made_x = row_of(to_x, d_x_room, streamed);
         const A* const vs = v == nullptr ? zero : widened(v + at, v_room, width);
         const A* const gs = widened(g + at, g_room, width);
-        const auto affine = of.at(sample, tile.row + r, lane, zero), moved = to.at(sample, tile.row + r, lane, zero);
+        const auto affine = of.at(sample, tile.row + r, tile.lane, zero),
+                   moved = to.at(sample, tile.row + r, tile.lane, zero);
         RowSums<A> found;
         if (terms.curved) {
           const A* xs = x_room + r * width;
           if constexpr (std::is_same_v<T, A>) xs = x + at;
           const Stored<A> phi{first + r * width, second + r * width, passes + r * width};
           with_terms<true>(terms, [&](auto with) GAN_OPS_LAMBDA_INLINE {
-            found = differentiate_row_twice(vs, gs, xs, phi, gain, made_g, made_x, lane_scale, lane_offset, width,
+            found = differentiate_row_twice(vs, gs, xs, phi, gain, made_g, made_x, scale_sums, offset_sums, width,
                                             affine, moved, with);
           });
         } else {
@@ -559,12 +596,12 @@ struct DoubleBackward {
           const Computed<A, kAdjacent> phi{straight, affine, xs};
           with_terms<false>(terms, [&](auto with) GAN_OPS_LAMBDA_INLINE {
             found =
-                differentiate_row_twice(vs, gs, xs, phi, gain, made_g, made_x, lane_scale, width, affine, moved, with);
+                differentiate_row_twice(vs, gs, xs, phi, gain, made_g, made_x, scale_sums, width, affine, moved, with);
           });
         }
         put_row(to_g, made_g, width, streamed);
         put_row(to_x, made_x, width, streamed);
-        chunk_sums.put_row_sums(sample, tile.lane_chunk, tile.row + r, found);
+        chunk_sums.put_row_sums(tile, tile.row + r, found);
       }
     });
     chunk_sums.put_lane_sums(sample, row_chunk, lane, width);
@@ -592,7 +629,7 @@ void run_on_cpu(const ScaleBiasActForwardArgs& a, Dtype dtype) {
     using A = Accumulate<T>;
     with_layout(a.layout, [&]<bool kAdjacent>(std::bool_constant<kAdjacent>) {
       const bool streamed = streams_past<T>(a.layout, 2);
-      for_chunks(a.layout, cpu_epilogue_chunks(a.layout), streamed,
+      for_chunks(a.layout, cpu_forward_chunks(a.layout), streamed,
                  Forward<T, kAdjacent>{static_cast<const T*>(a.x),
                                        static_cast<T*>(a.y),
                                        {a.of, a.layout, ones<A>()},

@@ -28,7 +28,8 @@ GAN_OPS_INLINE bool is_curved(Activation act) {
 template <class A>
 struct Derivatives {
   A value, first, second;
-  bool passes = true;  // else both derivatives are 0 whatever they are multiplied by, even inf
+  A passes =
+      1;  // or 0: then both derivatives are 0 whatever they are multiplied by, even inf. No bool: loops vectorise
 };
 
 template <class A>
@@ -50,7 +51,7 @@ struct PiecewiseLinear {
 template <class A>
 struct Relu {
   GAN_OPS_INLINE Derivatives<A> operator()(A t) const {
-    return {t <= A(0) ? A(0) : t, A(1), A(0), !(t <= A(0))};  // nan stays
+    return {t <= A(0) ? A(0) : t, A(1), A(0), t <= A(0) ? A(0) : A(1)};  // nan stays
   }
 };
 

@@ -26,24 +26,25 @@ namespace gan_ops {
 
 template <class A>
 struct Saturation {
-  A gain, limit;
-  bool limited;
+  A gain, limit;  // inf without a clamp,
+  A unlimited;    // and 1, else 0
 };
 
 /// ψ, and φ's derivatives: where they pass, ψ's are those times the gain.
 template <class A>
 GAN_OPS_INLINE Derivatives<A> saturate(const Derivatives<A>& of, const Saturation<A>& f) {
   const A y = of.value * f.gain;
-  const bool passes = of.passes & ((!f.limited) | ((y > -f.limit) & (y < f.limit)));
-  const A low = y < -f.limit ? -f.limit : y, limited = low > f.limit ? f.limit : low;
-  return {f.limited ? limited : y, of.first, of.second, passes};
+  const A above = y > -f.limit ? A(1) : A(0), below = y < f.limit ? A(1) : A(0), within = above * below;
+  const A low = y < -f.limit ? -f.limit : y;
+  return {low > f.limit ? f.limit : low, of.first, of.second,
+          of.passes * (within > f.unlimited ? within : f.unlimited)};
 }
 
 /// g's way to φ(t).
 template <class A>
-GAN_OPS_INLINE A through_gain(A g, A gain, bool passes) {
+GAN_OPS_INLINE A through_gain(A g, A gain, A passes) {
   const A product = g * gain;
-  return passes ? product : A(0);
+  return passes > A(0) ? product : A(0);
 }
 
 /// p of the backward pass.
@@ -99,10 +100,18 @@ inline EpilogueChunks epilogue_chunks(const EpilogueLayout& s, int64_t lanes, in
   return {lanes, rows, (s.lanes() + lanes - 1) / lanes, (s.rows() + rows - 1) / rows};
 }
 
-/// On the CPU 512 lanes, for whose sums there is room in L1, and 32768 elements, which are worth a thread.
+/// On the CPU 2048 lanes, for whose sums there is room in L1, and 32768 elements, which are worth a thread; at least 32
+/// rows, so that the scratch is small beside the tensor. Runs of memory are as long as that allows.
+constexpr int64_t kCpuEpilogueLanes = 2048;
 inline EpilogueChunks cpu_epilogue_chunks(const EpilogueLayout& s) {
-  constexpr int64_t kLanes = 512, kElements = 32768;
-  return epilogue_chunks(s, kLanes, kElements / std::max<int64_t>(1, std::min(s.lanes(), kLanes)));
+  constexpr int64_t kElements = 32768, kFewest = 32;
+  const int64_t lanes = std::max<int64_t>(1, std::min(s.lanes(), kCpuEpilogueLanes));
+  return epilogue_chunks(s, kCpuEpilogueLanes, std::max(kElements / lanes, kFewest));
+}
+/// The same for a pass that has no sums.
+inline EpilogueChunks cpu_forward_chunks(const EpilogueLayout& s) {
+  constexpr int64_t kElements = 32768;
+  return epilogue_chunks(s, kElements, kElements / std::max<int64_t>(1, std::min(s.lanes(), kElements)));
 }
 
 /// On CUDA a warp takes a chunk, 16 bytes of lanes a thread, and 64 rows, or fewer where there would be too few warps
