@@ -472,7 +472,7 @@ Tensors derivative_of_backward(const Kept& kept, const Tensors& v) {
   // Outputs that were not asked for are empty, and so are their cotangents.
   const auto cotangent = [&](int i, bool with) { return with ? if_defined(v[i]) : MaybeTensor(); };
   const MaybeTensor v_q = cotangent(0, of_query), v_k = cotangent(1, of_key), v_v = cotangent(2, of_value),
-                    v_b = cotangent(3, of_bias);
+                    v_b = cotangent(3, of_bias && kept[4].defined());
   if (!v_q && !v_k && !v_v && !v_b) return {};
   const std::array<bool, 5> wanted = {kept.wants(0), kept.wants(1), kept.wants(2), kept.wants(3), kept.wants(4)};
   const auto [d_g, d_q, d_k, d_v, d_b] = double_backward_op(v_q, v_k, v_v, v_b, kept[0], kept[1], kept[2], kept[3],

@@ -147,7 +147,7 @@ __device__ __forceinline__ void row_of(const AttentionDoubleBackwardArgs& args, 
 }
 
 template <int kSize, class A, class Args>
-__global__ void __launch_bounds__(kThreads) rows(Args args) {
+__global__ void __launch_bounds__(kThreads, 2) rows(Args args) {
   __shared__ A shared[kThreads / kWarp];
   constexpr int kTeams = kThreads / kSize;
   const Team<kSize, A> team{shared};

@@ -78,5 +78,5 @@ def test_takes_spectral_norm() -> None:
 
 
 def test_channels_are_checked_at_once() -> None:
-    with pytest.raises(ValueError, match="channels must be at least 8.*but are 7"):
+    with pytest.raises(ValueError, match=r"channels must be at least 8.*but are 7"):
         SelfAttention2d(7)

@@ -312,7 +312,7 @@ ATTENTION = [
     Attention("N, M", scale=0.3),
     Attention("L, N, M"),
     Attention("L, 1, M"),
-    Attention("N, 1", is_causal=True),
+    Attention("1, M", is_causal=True),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What is attention's own: it is torch's, in values and gradients; memory does not grow with N²; masks; bad arguments."""
+"""What is attention's own: it is torch's, memory does not grow with the square of N, masks, and bad arguments."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_bad_shapes_are_named(function, query, key, value, bias, message: str) -
 @pytest.mark.parametrize("function", [gan_ops.attention, gan_ops.reference.attention], ids=["op", "definition"])
 def test_bad_types_and_options_are_named(function) -> None:
     query, key, value = (t.detach() for t in heads())
-    with pytest.raises(TypeError, match="key must be .*[Ff]loat.*, but is .*[Dd]ouble|key must be torch.float32"):
+    with pytest.raises(TypeError, match=r"key must be .*[Ff]loat.*, but is .*[Dd]ouble|key must be torch.float32"):
         function(query.float(), key, value)
     with pytest.raises(TypeError, match="query must be float64, float32, float16 or bfloat16"):
         function(query.int(), key.int(), value.int())
@@ -260,7 +260,7 @@ def test_bad_types_and_options_are_named(function) -> None:
         function(query, key, value, torch.ones(7, 6, dtype=torch.int32))
     with pytest.raises(ValueError, match="attn_mask is bias by another name"):
         function(query, key, value, torch.ones(7, 6), attn_mask=torch.ones(7, 6))
-    with pytest.raises(NotImplementedError, match="dropout_p must be 0.* but is 0.1"):
+    with pytest.raises(NotImplementedError, match=r"dropout_p must be 0.* but is 0.1"):
         function(query, key, value, dropout_p=0.1)
     with pytest.raises(NotImplementedError, match="enable_gqa must be False"):
         function(query, key, value, enable_gqa=True)

@@ -5,17 +5,17 @@ from functools import partial
 
 import torch
 from emulated import Outputs, Run, like, widened
-from families import ATTENTION
+from families import ATTENTION, Attention
 from torch import Tensor
 
 
-def attention(is_causal: bool, run: Run, inputs: tuple[Tensor, ...], g: Tensor, v: tuple[Tensor, ...]) -> Outputs:
+def attention(row: Attention, run: Run, inputs: tuple[Tensor, ...], g: Tensor, v: tuple[Tensor, ...]) -> Outputs:
     """As csrc/attention.cpp has it, in two blocks of rows of all matrices."""
     q, k, value, *bias = map(widened, inputs)
     v_q, v_k, v_v, *v_bias = map(widened, v)
     g = widened(g)
     matrices, rows, columns = len(q), q.shape[1], k.shape[1]
-    scale = 1 / math.sqrt(q.shape[2])
+    scale = 1 / math.sqrt(q.shape[2]) if row.scale is None else row.scale
     of_bias = [1] * (3 - bias[0].dim()) + list(bias[0].shape) if bias else [1, 1, 1]
     strides = [of_bias[1] * of_bias[2] * (of_bias[0] > 1), of_bias[2] * (of_bias[1] > 1), int(columns == of_bias[2])]
 
@@ -27,8 +27,9 @@ def attention(is_causal: bool, run: Run, inputs: tuple[Tensor, ...], g: Tensor, 
             continue
         # The matrices are several groups of one, or one group.
         groups = (matrices, 1) if first else (1, matrices)
-        options = [first * strides[1], *(strides[:1] + [0] if first else [0] + strides[:1]), *strides[1:]]
-        options += [*groups, last - first, columns, first, rows, is_causal]
+        of_groups = (strides[0], 0) if first else (0, strides[0])
+        options = [first * strides[1], *of_groups, *strides[1:]]
+        options += [*groups, last - first, columns, first, rows, row.is_causal]
         part = slice(first, last)
         scores, a = scale * q[:, part] @ k.mT, g[:, part] @ value.mT
         w, u = scale * (v_q[:, part] @ k.mT + q[:, part] @ v_k.mT), g[:, part] @ v_v.mT
@@ -53,4 +54,4 @@ def attention(is_causal: bool, run: Run, inputs: tuple[Tensor, ...], g: Tensor, 
     return [result.to(inputs[0].dtype) for result in (out, *first_order, *second_order)]
 
 
-RUNS = {row.name: partial(attention, row.is_causal) for row in ATTENTION}
+RUNS = {row.name: partial(attention, row) for row in ATTENTION}
