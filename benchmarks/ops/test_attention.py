@@ -48,10 +48,10 @@ def inputs_and_bias(size: Size) -> tuple[Tensor, ...]:
     return *inputs(size), size.randn(heads, rows, columns)
 
 
-def by(backend: SDPBackend, *tensors: Tensor) -> Tensor:
-    """torch's attention; query, key, value and perhaps a bias."""
+def by(backend: SDPBackend, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+    """torch's attention, whose fused kernels want a bias of as many axes as the scores have."""
     with sdpa_kernel(backend):
-        return F.scaled_dot_product_attention(*tensors)
+        return F.scaled_dot_product_attention(query, key, value, None if bias is None else bias[None])
 
 
 FUSED = SDPBackend.EFFICIENT_ATTENTION if ON_GPU else SDPBackend.FLASH_ATTENTION
@@ -73,9 +73,14 @@ def operations(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = 
     return tuple(of_keys * e + of_values * f for e, f in ((1, 1), (2, 2), (6, 4)))
 
 
-def can_run(name: str, mode: str, *tensors: Tensor) -> bool:
-    """The fused kernel has no second derivative, and on the CPU none to a bias."""
-    return name != "fused" or mode == "forward" or (mode == "forward+backward" and len(tensors) == 3)
+def can_run(name: str, mode: str, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> bool:
+    """The fused kernel wants adjacent features, and has no second derivative. On the CPU it has none to a bias either,
+    and values as wide as keys."""
+    if name != "fused":
+        return True
+    if query.stride(-1) != 1 or not (ON_GPU or query.shape[-1] == value.shape[-1]):
+        return False
+    return mode == "forward" or (mode == "forward+backward" and (ON_GPU or bias is None))
 
 
 def family(variant: str, sizes: list[Size], tensors: object) -> Family:
@@ -95,7 +100,7 @@ def family(variant: str, sizes: list[Size], tensors: object) -> Family:
 FAMILY = family("", SIZES, inputs)
 WITH_BIAS = family(
     "with bias",
-    [SIZES[0], SIZES[1], SIZES[4]] if ON_GPU else [SIZES[0], SIZES[1], SIZES[3]],
+    [SIZES[0], *SIZES[-2:]] if ON_GPU else [SIZES[0], SIZES[1], SIZES[3]],
     inputs_and_bias,
 )
 
