@@ -58,7 +58,7 @@ std::tuple<Tensor, Tensor> attention(const Tensor& query, const Tensor& key, con
                                      const MaybeTensor& bias_any, std::optional<double> scale, bool causal) {
   check_arguments(query, key, value, bias_any);
   const double s = scale_of(scale, query);
-  const Blocks blocks(query, key, bias_any, /*adds_to_bias=*/false, causal);
+  const Blocks blocks(query, key, bias_any, /*adds_to_bias=*/false, causal, /*buffers=*/1);
   const Gradient out(sizes_like(query, {query.size(-2), value.size(-1)}), query, true);
   Tensor log_sum = at::empty(sizes_like(query, {query.size(-2)}), blocks.type());
   if (blocks.empty()) {
@@ -95,7 +95,7 @@ FourTensors attention_backward(const Tensor& grad, const Tensor& query, const Te
   check_arguments(query, key, value, bias_any);
   check_saved(grad, query, value, log_sum);
   const double s = scale_of(scale, query);
-  const Blocks blocks(query, key, bias_any, wanted[3], causal);
+  const Blocks blocks(query, key, bias_any, wanted[3], causal, /*buffers=*/2);
   const Gradient d_query(query, wanted[0]), d_key(key, wanted[1]), d_value(value, wanted[2]);
   const BiasGradient d_bias(bias_any, wanted[3], blocks);
   if (blocks.empty()) {
@@ -144,7 +144,7 @@ FiveTensors attention_double_backward(const MaybeTensor& v_query, const MaybeTen
   TORCH_CHECK_VALUE(!v_bias_any || bias_any, "v_bias must not be given without bias");
   if (v_bias_any) check_matches(*v_bias_any, "v_bias", bias_any->sizes(), v_bias_any->scalar_type(), query.device());
   const double s = scale_of(scale, query);
-  const Blocks blocks(query, key, bias_any, wanted[4], causal);
+  const Blocks blocks(query, key, bias_any, wanted[4], causal, /*buffers=*/4);
   const Gradient d_grad(grad, wanted[0]), d_query(query, wanted[1]), d_key(key, wanted[2]), d_value(value, wanted[3]);
   const BiasGradient d_bias(bias_any, wanted[4], blocks);
   if (blocks.empty()) {

@@ -66,10 +66,11 @@ struct BiasLayout {
   }
 };
 
-/// Elements of a block's matrix: enough to be worth its products' calls, and few enough for the cache of a core. On
-/// CUDA 16 MB of float32.
-constexpr int64_t kElementsOnCpu = int64_t{1} << 18, kElementsOnCuda = int64_t{1} << 22;
-constexpr int64_t kLeastRows = 16;  // of a matrix, however long they are
+/// Elements of a block's matrices together: enough for products to be worth their calls, and few enough for a core's
+/// cache. On CUDA 64 MB of float32.
+constexpr int64_t kElementsOnCpu = int64_t{1} << 20, kElementsOnCuda = int64_t{1} << 24;
+constexpr int64_t kLeastRows = 128;  // however long they are: products read all keys or values for each block
+constexpr int64_t kElementsWorthThreads = int64_t{1} << 14;
 
 /// The scores of a call in blocks.
 ///
@@ -77,7 +78,8 @@ constexpr int64_t kLeastRows = 16;  // of a matrix, however long they are
 /// another between two products. Matrices whose scores add to one bias's gradient are one thread's, in their order.
 class Blocks {
  public:
-  Blocks(const Tensor& query, const Tensor& key, const MaybeTensor& bias, bool adds_to_bias, bool causal)
+  /// `buffers`: how many matrices of scores a block has.
+  Blocks(const Tensor& query, const Tensor& key, const MaybeTensor& bias, bool adds_to_bias, bool causal, int buffers)
       : type_(query.options().dtype(accumulate_type(query))),
         layout_(sizes_like(query, {query.size(-2), key.size(-2)}), bias ? bias->sizes() : at::IntArrayRef()),
         rows_(query.size(-2)),
@@ -85,29 +87,27 @@ class Blocks {
         causal_(causal),
         adds_to_bias_(adds_to_bias && bias) {
     const int64_t threads = query.is_cpu() && !at::in_parallel_region() ? at::get_num_threads() : 1;
-    const auto independent = [&](int64_t size, int64_t stride) { return adds_to_bias_ && stride == 0 ? 1 : size; };
-    int64_t matrices =
-        independent(layout_.outer, layout_.outer_stride) * independent(layout_.inner, layout_.inner_stride);
-    for (size_t axis = 0; axis < layout_.rest_sizes.size(); ++axis)
-      matrices *= independent(layout_.rest_sizes[axis], layout_.rest_strides[axis]);
-    workers_ = matrices >= threads ? threads : 1;
-    const int64_t sharing =
-        query.is_cpu() ? threads / workers_ : 16;  // of a block, so that many matrices, if there are
-    const int64_t room = query.is_cpu() ? kElementsOnCpu * (threads / workers_) : kElementsOnCuda;
-    const int64_t wide = std::max<int64_t>(1, columns_);
+    const int64_t matrices = layout_.outer * layout_.inner;  // that a block may have
+    workers_ = independent() >= threads && matrices * rows_ * columns_ >= kElementsWorthThreads ? threads : 1;
+    const int64_t of_worker = query.is_cpu() ? threads / workers_ : 1;
+    const int64_t room = (query.is_cpu() ? kElementsOnCpu * of_worker : kElementsOnCuda) / buffers;
     const auto within = [](int64_t value, int64_t most) {
-      return std::clamp<int64_t>(value, 1, std::max<int64_t>(1, most));
+      return std::clamp(value, int64_t{1}, std::max(most, int64_t{1}));
     };
-    block_rows_ = within(std::max(kLeastRows, room / (wide * within(sharing, layout_.outer * layout_.inner))), rows_);
-    int64_t at_once = room / (wide * block_rows_);
-    if (workers_ > 1)
-      at_once = std::min(at_once, matrices / (4 * workers_));  // so that they end at about the same time
+    const int64_t columns = within(columns_, columns_);
+    // Where threads share a block, one matrix for each; then as many rows as there is room for; then more matrices, but
+    // not so many that workers end at different times.
+    const int64_t side_by_side = query.is_cpu() ? within(of_worker, matrices) : within(16, matrices);
+    block_rows_ = within(std::max(kLeastRows, room / (columns * side_by_side)), rows_);
+    int64_t at_once = room / (columns * block_rows_);
+    if (workers_ > 1) at_once = std::min(at_once, independent() / (4 * workers_));
     block_inner_ = within(at_once, layout_.inner);
     block_outer_ = block_inner_ < layout_.inner ? 1 : within(at_once / block_inner_, layout_.outer);
   }
 
   at::TensorOptions type() const { return type_; }
   const BiasLayout& layout() const { return layout_; }
+  int64_t rows() const { return rows_; }
   bool empty() const { return rows_ == 0 || columns_ == 0 || layout_.outer * layout_.inner == 0; }
 
   /// Memory for a block's matrix of scores, for each worker.
@@ -146,6 +146,15 @@ class Blocks {
   }
 
  private:
+  /// How many matrices there are whose scores add to no common part of a bias's gradient.
+  int64_t independent() const {
+    const auto count = [&](int64_t size, int64_t stride) { return adds_to_bias_ && stride == 0 ? 1 : size; };
+    int64_t product = count(layout_.outer, layout_.outer_stride) * count(layout_.inner, layout_.inner_stride);
+    for (size_t axis = 0; axis < layout_.rest_sizes.size(); ++axis)
+      product *= count(layout_.rest_sizes[axis], layout_.rest_strides[axis]);
+    return product;
+  }
+
   /// All runs, those together that add to the same part of a bias's gradient.
   std::vector<std::vector<Run>> in_tasks() const {
     std::vector<std::vector<Run>> tasks;
@@ -253,9 +262,8 @@ class ColumnSums {
   /// `all`: the tensor [matrices, M, features] that they become.
   ColumnSums(const Tensor& all, const Blocks::Run& run, const Blocks& blocks)
       : result_(all.narrow(0, run.first, run.count())) {
-    // As [features, M] such products are made in two thirds of the time, if features are few.
-    constexpr int64_t kFew = 48;
-    transposed_ = result_.size(2) <= kFew;
+    // As [features, M] such products are made in two thirds of the time, if features are few. Rows pay for the copy.
+    transposed_ = result_.size(2) <= 48 && blocks.rows() >= 128;
     direct_ = !transposed_ && result_.dtype() == blocks.type().dtype();
     sums_ = direct_ ? result_.zero_() : at::zeros((transposed_ ? result_.mT() : result_).sizes(), blocks.type());
   }

@@ -47,13 +47,14 @@ GAN_OPS_INLINE void with_bias(const RowBias<A>& bias, const Body& body) {
 template <class A>
 GAN_OPS_INLINE A softmax(A* s, const RowBias<A>& bias, int64_t columns) {
   constexpr A kInfinity = std::numeric_limits<A>::infinity();
-  A top = -kInfinity;
+  A base = 0, sum = 0;
   with_bias(bias, [&](auto own) GAN_OPS_LAMBDA_INLINE {
-    top = max_in_lanes<A>(columns, [&](int64_t j) GAN_OPS_LAMBDA_INLINE { return s[j] += bias.template at<own>(j); });
+    const auto score = [&](int64_t j) GAN_OPS_LAMBDA_INLINE { return s[j] + bias.template at<own>(j); };
+    const A top = max_in_lanes<A>(columns, score);
+    if (top != -kInfinity) base = top;
+    sum =
+        sum_in_lanes<A>(columns, [&](int64_t j) GAN_OPS_LAMBDA_INLINE { return s[j] = exp_of_minus(base - score(j)); });
   });
-  const A base = top == -kInfinity ? A(0) : top;
-  const A sum =
-      sum_in_lanes<A>(columns, [&](int64_t j) GAN_OPS_LAMBDA_INLINE { return s[j] = exp_of_minus(base - s[j]); });
   if (sum == A(0)) return kInfinity;  // all −inf: P = 0, which is what stands there
   const A factor = A(1) / sum;
 #pragma omp simd
