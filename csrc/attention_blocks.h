@@ -70,7 +70,7 @@ struct BiasLayout {
 /// cache. On CUDA 64 MB of float32.
 constexpr int64_t kElementsOnCpu = int64_t{1} << 20, kElementsOnCuda = int64_t{1} << 24;
 constexpr int64_t kLeastRows = 128;  // however long they are: products read all keys or values for each block
-constexpr int64_t kElementsWorthThreads = int64_t{1} << 14;
+constexpr int64_t kElementsWorthThreads = int64_t{1} << 14;  // scores of all matrices
 
 /// The scores of a call in blocks.
 ///
@@ -89,16 +89,15 @@ class Blocks {
     const int64_t threads = query.is_cpu() && !at::in_parallel_region() ? at::get_num_threads() : 1;
     const int64_t matrices = layout_.outer * layout_.inner;  // that a block may have
     workers_ = independent() >= threads && matrices * rows_ * columns_ >= kElementsWorthThreads ? threads : 1;
-    const int64_t of_worker = query.is_cpu() ? threads / workers_ : 1;
+    const int64_t of_worker = threads / workers_;
     const int64_t room = (query.is_cpu() ? kElementsOnCpu * of_worker : kElementsOnCuda) / buffers;
     const auto within = [](int64_t value, int64_t most) {
       return std::clamp(value, int64_t{1}, std::max(most, int64_t{1}));
     };
     const int64_t columns = within(columns_, columns_);
-    // Where threads share a block, one matrix for each; then as many rows as there is room for; then more matrices, but
-    // not so many that workers end at different times.
-    const int64_t side_by_side = query.is_cpu() ? within(of_worker, matrices) : within(16, matrices);
-    block_rows_ = within(std::max(kLeastRows, room / (columns * side_by_side)), rows_);
+    // A matrix for each of a worker's threads; of these as many rows as there is room for; then more matrices, but not
+    // so many that workers end at different times.
+    block_rows_ = within(std::max(kLeastRows, room / (columns * within(of_worker, matrices))), rows_);
     int64_t at_once = room / (columns * block_rows_);
     if (workers_ > 1) at_once = std::min(at_once, independent() / (4 * workers_));
     block_inner_ = within(at_once, layout_.inner);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -113,6 +114,43 @@ def test_blocks_are_put_together_right(count: int, rows: int, columns: int, is_c
         for of in (gan_ops.attention, gan_ops.reference.attention)
     )
     assert_all_close(results, expected, 1e-11)  # sums of thousands
+
+
+@EVERYWHERE
+def test_heads_may_be_views_of_one_projection() -> None:
+    """As networks make them: [batch, N, 3·heads·E] in parts, and feature maps [batch, E, N] transposed."""
+    projected, maps = normal(2, 7, 3 * 3 * 4), normal(2, 3, 4, 7)
+
+    def of_projection(attention: object, projected: Tensor) -> Tensor:
+        return attention(*projected.unflatten(2, (3, 3, 4)).permute(2, 0, 3, 1, 4))
+
+    def of_maps(attention: object, maps: Tensor) -> Tensor:
+        return attention(maps.mT, maps.mT[:, :, 2:], maps.mT[:, :, 2:])
+
+    for function, tensor in ((of_projection, projected), (of_maps, maps)):
+        results, expected = (
+            derivatives(lambda x, of=of, function=function: function(of, x), (tensor,))
+            for of in (gan_ops.attention, gan_ops.reference.attention)
+        )
+        assert_all_close(results, expected, 1e-12)
+
+
+@pytest.fixture
+def new_memory_is_nan() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)  # which fills it so
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("rows", "features"), [(1, 1), (7, 4), (40, 40), (300, 64)])
+@EVERYWHERE
+def test_products_read_nothing_that_nobody_has_written(new_memory_is_nan, dtype, rows: int, features: int) -> None:
+    """torch's products, of whatever size, into new memory."""
+    assert torch.empty(1, dtype=dtype).isnan()
+    inputs = tuple(normal(2, 3, rows, features, seed=i, dtype=dtype) for i in range(3))
+    bias = normal(3, rows, 1, seed=3, dtype=dtype)
+    assert all(result.isfinite().all() for result in derivatives(gan_ops.attention, (*inputs, bias)))
 
 
 @EVERYWHERE
