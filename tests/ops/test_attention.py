@@ -102,18 +102,39 @@ def test_gradcheck_and_gradgradcheck(of_bias, is_causal: bool) -> None:
     assert gradcheck(function, inputs) and gradgradcheck(function, inputs)
 
 
-# Blocks of several heads, of one head's rows, and of rows that are longer than a block.
-@pytest.mark.parametrize(("count", "rows", "columns"), [(40, 200, 130), (3, 1200, 700), (2, 40, 40_000)])
-@pytest.mark.parametrize("is_causal", [False, True])
-@EVERYWHERE
-def test_blocks_are_put_together_right(count: int, rows: int, columns: int, is_causal: bool) -> None:
-    shapes = [(2, count, rows, 3), (2, count, columns, 3), (2, count, columns, 2), (count, rows, 1)]
+@pytest.fixture(params=[1, 3], ids=["one thread", "three threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+# Blocks of several heads, of one head's rows, and of rows that are longer than a block. Where there are more heads than
+# threads, each has heads of its own, unless all add to one bias's gradient.
+@pytest.mark.parametrize("shared", ["N", "heads", "batch, heads"])
+@pytest.mark.parametrize(("count", "rows", "columns"), [(40, 200, 130), (3, 1200, 700), (1, 40, 20_000)])
+def test_blocks_are_put_together_right(threads: int, shared: str, count: int, rows: int, columns: int) -> None:
+    of_bias = {"N": (2, count, 1, columns), "heads": (2, 1, rows, 1), "batch, heads": (rows, columns)}[shared]
+    shapes = [(2, count, rows, 3), (2, count, columns, 3), (2, count, columns, 60), of_bias]
     inputs = tuple(normal(*shape, seed=i) for i, shape in enumerate(shapes))
+    causal = shared == "N"
     results, expected = (
-        derivatives(lambda *t, of=of: of(*t, is_causal=is_causal), inputs)
+        derivatives(lambda *t, of=of: of(*t, is_causal=causal), inputs)
         for of in (gan_ops.attention, gan_ops.reference.attention)
     )
     assert_all_close(results, expected, 1e-11)  # sums of thousands
+
+
+def test_threads_work_in_inference_mode_and_under_autocast(threads: int) -> None:
+    inputs = tuple(normal(2, 3, 300, 4, seed=i, dtype=torch.float32) for i in range(3))
+    with torch.inference_mode():
+        torch.testing.assert_close(gan_ops.attention(*inputs), gan_ops.reference.attention(*inputs))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = gan_ops.attention(*inputs)
+        first = torch.autograd.grad(out.float().square().sum(), inputs, create_graph=True)
+        sum(g.square().sum() for g in first).backward()
+    assert out.dtype == torch.bfloat16 and all(t.grad.dtype == torch.float32 for t in inputs)
 
 
 @EVERYWHERE
