@@ -66,9 +66,9 @@ struct BiasLayout {
   }
 };
 
-/// Elements of a block's matrices together: enough for products to be worth their calls, and few enough for a core's
-/// cache. On CUDA 64 MB of float32.
-constexpr int64_t kElementsOnCpu = int64_t{1} << 20, kElementsOnCuda = int64_t{1} << 24;
+/// Elements of a block's matrix, and of all its matrices: enough for products to be worth their calls, and few enough
+/// for a core's cache. On CUDA 64 MB of float32.
+constexpr int64_t kMatrixOnCpu = int64_t{1} << 19, kBlockOnCpu = int64_t{1} << 20, kBlockOnCuda = int64_t{1} << 24;
 constexpr int64_t kLeastRows = 128;  // however long they are: products read all keys or values for each block
 constexpr int64_t kElementsWorthThreads = int64_t{1} << 14;  // scores of all matrices
 
@@ -90,7 +90,8 @@ class Blocks {
     const int64_t matrices = layout_.outer * layout_.inner;  // that a block may have
     workers_ = independent() >= threads && matrices * rows_ * columns_ >= kElementsWorthThreads ? threads : 1;
     const int64_t of_worker = threads / workers_;
-    const int64_t room = (query.is_cpu() ? kElementsOnCpu * of_worker : kElementsOnCuda) / buffers;
+    const int64_t room =
+        query.is_cpu() ? std::min(kMatrixOnCpu, kBlockOnCpu / buffers) * of_worker : kBlockOnCuda / buffers;
     const auto within = [](int64_t value, int64_t most) {
       return std::clamp(value, int64_t{1}, std::max(most, int64_t{1}));
     };
