@@ -134,6 +134,17 @@ TORCH_LIBRARY(gan_ops, m) {
       "upfirdn2d(Tensor x, Tensor? filter, int[] up, int[] down, SymInt[] padding, bool flip, float gain)"
       " -> Tensor");
 
+  m.def(
+      "attention(Tensor query, Tensor key, Tensor value, Tensor? bias, float? scale, bool causal)"
+      " -> (Tensor out, Tensor log_sum)");
+  m.def(
+      "attention_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor? bias, Tensor log_sum,"
+      " float? scale, bool causal, bool[4] wanted) -> (Tensor d_query, Tensor d_key, Tensor d_value, Tensor d_bias)");
+  m.def(
+      "attention_double_backward(Tensor? v_query, Tensor? v_key, Tensor? v_value, Tensor? v_bias, Tensor grad,"
+      " Tensor query, Tensor key, Tensor value, Tensor? bias, Tensor log_sum, float? scale, bool causal,"
+      " bool[5] wanted) -> (Tensor d_grad, Tensor d_query, Tensor d_key, Tensor d_value, Tensor d_bias)");
+
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding, int groups=1) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding, int groups=1) -> Tensor");
   m.def("conv2d_weight_grad(Tensor grad, Tensor x, int padding, int groups=1) -> Tensor");

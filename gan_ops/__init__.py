@@ -4,6 +4,7 @@ from gan_ops import reference
 from gan_ops._dispatch import use_reference
 from gan_ops._extension import BuildError
 from gan_ops.ops import (
+    attention,
     bias_act,
     bias_act_pixel_norm,
     conv2d,
@@ -31,6 +32,7 @@ from gan_ops.ops import (
 
 __all__ = [
     "BuildError",
+    "attention",
     "bias_act",
     "bias_act_pixel_norm",
     "conv2d",

@@ -219,6 +219,42 @@ def _check_matches(tensor: Tensor, name: str, like: Tensor) -> None:
         raise ValueError(f"{name} must be on {like.device}, but is on {tensor.device}")
 
 
+def check_attention_options(
+    bias: Tensor | None, attn_mask: Tensor | None, dropout_p: float, enable_gqa: bool
+) -> Tensor | None:
+    """The one of bias and attn_mask that is given; torch's other options are off."""
+    if bias is not None and attn_mask is not None:
+        raise ValueError("attn_mask is bias by another name: give one of them, not both")
+    if dropout_p != 0:
+        raise NotImplementedError(f"dropout_p must be 0, since attention has no dropout, but is {dropout_p:g}")
+    if enable_gqa:
+        raise NotImplementedError("enable_gqa must be False: repeat the keys and values of grouped queries yourself")
+    return attn_mask if bias is None else bias
+
+
+def check_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> None:
+    """query [..., N, E] with E ≥ 1, key [..., M, E] and value [..., M, F] are alike; bias broadcasts to [..., N, M]."""
+    if query.dim() < 2 or query.shape[-1] < 1:
+        raise ValueError(f"query must be [..., N, E] with at least one feature, but its shape is {list(query.shape)}")
+    check_float(query, "query")
+    for name, tensor, shape in (("key", key, "[..., M, E]"), ("value", value, "[..., M, F]")):
+        if tensor.dim() < 2:
+            raise ValueError(f"{name} must be {shape}, but its shape is {list(tensor.shape)}")
+        *_, columns, features = tensor.shape
+        columns, features = (columns, query.shape[-1]) if name == "key" else (key.shape[-2], features)
+        _check_matches(tensor, name, query.new_empty([]).expand(*query.shape[:-2], columns, features))
+    if bias is None:
+        return
+    if bias.dtype != torch.bool:
+        check_float(bias, "bias")
+    if bias.device != query.device:
+        raise ValueError(f"bias must be on {query.device}, but is on {bias.device}")
+    scores = [*query.shape[:-1], key.shape[-2]]
+    behind = scores[len(scores) - bias.dim() :]
+    if bias.dim() > len(scores) or any(size not in (1, of) for size, of in zip(bias.shape, behind, strict=True)):
+        raise ValueError(f"bias must broadcast to the scores' shape {scores}, but its shape is {list(bias.shape)}")
+
+
 def check_fade_in(new: Tensor, old: Tensor, fraction: float | Tensor) -> None:
     """new is [N, C, 2H, 2W], old [N, C, H, W] of its type, the fraction one floating-point value."""
     check_float(new, "new")

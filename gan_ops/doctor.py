@@ -122,6 +122,12 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
             [[19, 6, 3, 3], [19]],
         ),
         (
+            "attention",
+            lambda *tensors: gan_ops.attention(*tensors, is_causal=True),
+            lambda *tensors: definition.attention(*tensors, is_causal=True),
+            [[2, 3, 21, 5], [2, 3, 18, 5], [2, 3, 18, 4], [3, 21, 18]],
+        ),
+        (
             "virtual_batch_norm",
             lambda x, mean, root, w, b: gan_ops.virtual_batch_norm(x, mean, 1 + root.square(), 3, w, b),
             lambda x, mean, root, w, b: gan_ops.reference.virtual_batch_norm(x, mean, 1 + root.square(), 3, w, b),

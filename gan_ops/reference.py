@@ -17,6 +17,8 @@ from torch import Tensor
 
 from gan_ops._activations import Act, activation_options
 from gan_ops._checks import (
+    check_attention,
+    check_attention_options,
     check_bias_act,
     check_channels,
     check_demodulation,
@@ -339,6 +341,41 @@ def pair_distances(x: Tensor, y: Tensor, metric: Metric = "l2") -> Tensor:
     """Distances of every x_i from every y_j for x [N, D], y [M, D] → [N, M]; see :func:`gan_ops.pair_distances`."""
     check_pairs(x, y, metric)
     return lengths(accumulable(x)[:, None] - accumulable(y)[None], metric)  # [N, M, D] → [N, M]
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bias: Tensor | None = None,
+    *,
+    scale: float | None = None,
+    is_causal: bool = False,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """softmax(scale·query·keyᵀ + bias)·value; see :func:`gan_ops.attention`."""
+    bias = check_attention_options(bias, attn_mask, dropout_p, enable_gqa)
+    check_attention(query, key, value, bias)
+    q, k, v = accumulable(query), accumulable(key), accumulable(value)
+    scores = (q @ k.mT) * (query.shape[-1] ** -0.5 if scale is None else scale)  # [..., N, M]
+    if bias is not None:
+        scores = scores + additive_mask(bias, q).to(q.dtype)
+    if is_causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+        scores = scores.masked_fill(~seen, -math.inf)
+    # A row without any key: softmax would make nan of it.
+    alone = (scores == -math.inf).all(dim=-1, keepdim=True)  # [..., N, M] → [..., N, 1]
+    weights = scores.masked_fill(alone, 0.0).softmax(dim=-1).masked_fill(alone, 0.0)
+    return (weights @ v).to(query.dtype)
+
+
+def additive_mask(bias: Tensor | None, like: Tensor) -> Tensor | None:
+    """A boolean bias as numbers of ``like``'s type, −inf where it is False; any other as it is."""
+    if bias is None or bias.dtype != torch.bool:
+        return bias
+    return torch.zeros_like(bias, dtype=like.dtype).masked_fill(~bias, -math.inf)
 
 
 def projected_wasserstein(a: Tensor, b: Tensor, rays: Tensor, *, channels: int | None = None) -> Tensor:

@@ -1,5 +1,8 @@
-// Sums of many terms: fast, accurate and in an order that depends on their number alone.
+// Sums and maxima of many terms: fast, accurate and in an order that depends on their number alone.
 #pragma once
+
+#include <algorithm>
+#include <limits>
 
 #include "../math/numeric.h"
 #include "parallel.h"
@@ -23,6 +26,23 @@ GAN_OPS_INLINE A sum_in_lanes(int64_t count, const Term& term) {
 #pragma omp simd
     for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
   return lanes[0];
+}
+
+/// The largest term(i) for i in [0, count), −inf of none; terms that are nan are passed over.
+template <class A, class Term>
+GAN_OPS_INLINE A max_in_lanes(int64_t count, const Term& term) {
+  A lanes[kSumLanes];
+  std::fill_n(lanes, kSumLanes, -std::numeric_limits<A>::infinity());
+  const auto take = [&](int lane, A value)
+                        GAN_OPS_LAMBDA_INLINE { lanes[lane] = value > lanes[lane] ? value : lanes[lane]; };
+  int64_t i = 0;
+  for (; i + kSumLanes <= count; i += kSumLanes)
+#pragma omp simd
+    for (int lane = 0; lane < kSumLanes; ++lane) take(lane, term(i + lane));
+  const int rest = static_cast<int>(count - i);
+#pragma omp simd
+  for (int lane = 0; lane < rest; ++lane) take(lane, term(i + lane));
+  return *std::max_element(lanes, lanes + kSumLanes);
 }
 
 /// The sum of chunks' sums.

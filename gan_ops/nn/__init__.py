@@ -5,6 +5,7 @@ activations are channels_last throughout. All but virtual batch norm, whose netw
 functions of their inputs and parameters alone (no buffers, no modes).
 """
 
+from gan_ops.nn.attention import SelfAttention2d
 from gan_ops.nn.equalized import EqualizedConv2d, EqualizedLinear, EqualizedUpConv2d
 from gan_ops.nn.equalized import scaled_before_epilogue as scaled_before_epilogue
 from gan_ops.nn.minibatch import MinibatchDiscrimination, MinibatchStddev
@@ -19,5 +20,6 @@ __all__ = [
     "MinibatchStddev",
     "PixelNorm",
     "ReferenceSequential",
+    "SelfAttention2d",
     "VirtualBatchNorm",
 ]

@@ -1,5 +1,6 @@
 """The ops as functions: kernels with exact first and second derivatives, definitions where kernels can't run."""
 
+from gan_ops.ops.attention import attention
 from gan_ops.ops.bias_act import bias_act
 from gan_ops.ops.bias_act_pixel_norm import bias_act_pixel_norm
 from gan_ops.ops.conv2d import conv2d
@@ -23,6 +24,7 @@ from gan_ops.ops.upfirdn2d import upfirdn2d
 from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
 
 __all__ = [
+    "attention",
     "bias_act",
     "bias_act_pixel_norm",
     "conv2d",

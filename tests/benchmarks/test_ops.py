@@ -181,7 +181,7 @@ for found in pkgutil.iter_modules(benchmarks.ops.__path__):
     for name, sizes in lines.items():
         if name.startswith("historical"):  # of weights, which are float32 where networks run in bf16
             assert sizes[1].endswith("-channels_last-bf16")
-        elif name.startswith(("minibatch_discrimination", "pair_distances")):  # have no channels
+        elif name.startswith(("minibatch_discrimination", "pair_distances", "attention")):  # have no channels
             assert sizes[0].endswith("-bf16") and "bf16" not in sizes[1]
         else:
             assert sizes[0].endswith("-channels_last-bf16") and sizes[1].endswith("-channels_last"), name

@@ -7,7 +7,7 @@ import pytest
 import torch
 from compiling import KERNELS
 from emulated import DTYPES, Executor
-from families import EPILOGUES, FAMILIES, Family, Shapes
+from families import ATTENTION, EPILOGUES, FAMILIES, Family, Shapes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kernel_checks import RUNS, check_alignment, check_kernels
@@ -57,6 +57,10 @@ def large_shapes(family: Family) -> list[Shapes]:
         return [((70, 5), (133, 5)), ((6, 170), (5, 170)), ((3, 40), (131, 40))]
     if name == "minibatch_stddev":
         return [((60, 6, 8, 12),)]
+    if name == "attention":
+        # A warp a row, and a block a row, with several elements for a thread; few rows of many matrices.
+        row = next(row for row in ATTENTION if row.name == family.name)
+        return [row.shapes(2, 5, 70, 3, 2), row.shapes(1, 3, 1100, 2, 2), row.shapes(9, 2, 33, 1, 1)]
     if name == "historical_distance":
         return [((3, 1400), (17,), (64,))]
     if name == "fade_in":

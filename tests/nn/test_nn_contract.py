@@ -32,6 +32,12 @@ def generator() -> nn.Module:
     return network
 
 
+def attending() -> nn.Module:
+    layer = gnn.SelfAttention2d(8)
+    nn.init.constant_(layer.gamma, 0.7)  # else it is the identity
+    return layer
+
+
 LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
     "PixelNorm": (gnn.PixelNorm, feature_map(6)),
     "MinibatchStddev": (lambda: gnn.MinibatchStddev(2), feature_map(6)),
@@ -46,6 +52,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Inputs]]] = {
     ),
     "EqualizedUpConv2d": (lambda: gnn.EqualizedUpConv2d(6, 3, negative_slope=0.2, pixel_norm=True), feature_map(6)),
     "VirtualBatchNorm": (lambda: gnn.VirtualBatchNorm(6), lambda: (torch.randn(4, 6, 6, 5), torch.randn(3, 6, 6, 5))),
+    "SelfAttention2d": (attending, feature_map(8)),
     "ReferenceSequential": (generator, lambda: (torch.randn(4, 6),)),
 }
 

@@ -24,7 +24,7 @@ if importlib.util.find_spec("hypothesis") is None:
     sys.path.append(str(HERE.parent / "without_hypothesis"))
 
 from comparing import derivatives  # noqa: E402
-from families import FAMILIES, Family  # noqa: E402
+from families import ATTENTION, FAMILIES, Family  # noqa: E402
 
 KINDS = [
     (torch.bfloat16, True),
@@ -58,6 +58,10 @@ class Case:
             shapes = ((70, *shapes[0][1:]),)  # more samples than a tile has
         if self.family.name.startswith("pair_distances") and self.wider > 1:
             shapes = ((70, 170), (133, 170))  # more samples and features than a tile has
+        if self.family.name.startswith("attention") and self.wider > 1:
+            # Rows that a block shares, where the others are a warp's.
+            row = next(row for row in ATTENTION if row.name == self.family.name)
+            shapes = row.shapes(matrices=4, rows=19, columns=1100, features=5, of_values=3)
         inputs = self.family.inputs(torch.Generator().manual_seed(0), self.dtype, shapes)
         if self.channels_last:
             inputs = tuple(t.to(memory_format=torch.channels_last) if t.dim() == 4 else t for t in inputs)
@@ -78,6 +82,7 @@ def distinct() -> list[Family]:
         "filtered_lrelu(2-D down filter alone)",
         "filtered_lrelu(long filter)",
         *(f"upfirdn2d({filter}" for filter in ("4x4", "12", "no filter", "2, ")),
+        *(f"attention(bias=[{shared}" for shared in ("N", "L, N", "L, 1")),
         "conv2d",
     )
     for beginning in same:
@@ -93,7 +98,7 @@ def cases() -> Iterator[Case]:
         for wider in SIZES[channels_last]:
             for family in distinct():
                 if len(family.sizes[0]) != 4 and (channels_last or wider == max(SIZES[False])):
-                    continue  # minibatch discrimination and pair distances have no layouts and two sizes
+                    continue  # minibatch discrimination, pair distances and attention have no layouts and two sizes
                 yield Case(family, dtype, channels_last, wider)
 
 

@@ -279,6 +279,78 @@ def _fade_in_registered() -> list[tuple[Callable, tuple]]:
     return cases
 
 
+@dataclass(frozen=True)
+class Attention:
+    """A row of attention: the axes of the bias's shape that are the scores', of [..., N, M], and the options."""
+
+    bias: str | None = None
+    is_causal: bool = False
+    scale: float | None = None
+
+    @property
+    def name(self) -> str:
+        options = [f"bias=[{self.bias}]"] if self.bias else []
+        options += ["is_causal"] if self.is_causal else []
+        return f"attention({', '.join(options)})"
+
+    def shapes(self, matrices: int, rows: int, columns: int, features: int, of_values: int) -> Shapes:
+        sizes = {"L": matrices, "N": rows, "M": columns, "1": 1}
+        bias = [tuple(sizes[axis] for axis in self.bias.split(", "))] if self.bias else []
+        return (
+            (matrices, rows, features),
+            (matrices, columns, features),
+            (matrices, columns, of_values),
+            *bias,
+        )
+
+    def of(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return partial(function, scale=self.scale, is_causal=self.is_causal)
+
+
+ATTENTION = [
+    Attention(),
+    Attention("N, M", scale=0.3),
+    Attention("L, N, M"),
+    Attention("L, 1, M"),
+    Attention("1, M", is_causal=True),
+]
+
+
+def _attention_registered(row: Attention) -> list[tuple[Callable, tuple]]:
+    shapes = row.shapes(2, 4, 3, 5, 2)
+    inputs, v = ([_grad_input(*shape) for shape in shapes] for _ in range(2))
+    g = _grad_input(2, 4, 2)
+    bias, v_bias = (tensors[3] if row.bias else None for tensors in (inputs, v))
+    options = row.scale, row.is_causal
+    log_sum = ops.attention(*[t.detach() for t in inputs[:3]], None if bias is None else bias.detach(), *options)[1]
+    saved = g, *inputs[:3], bias, log_sum, *options
+    double_backward = ops.attention_double_backward.default
+    return [
+        (ops.attention.default, (*inputs[:3], bias, *options)),
+        (ops.attention_backward.default, (*saved, [True] * 4)),
+        (ops.attention_backward.default, (*saved, [False, True, False, True])),
+        (double_backward, (*v[:3], v_bias, *saved, [True] * 5)),
+        (double_backward, (None, v[1], None, v_bias, *saved, [True, False, True, False, True])),
+    ]
+
+
+def _attention(row: Attention) -> Family:
+    size = st.integers(0, 20)
+    return Family(
+        row.name,
+        row.of(gan_ops.attention),
+        row.of(gan_ops.reference.attention),
+        sizes=row.shapes(4, 19, 18, 5, 3),
+        # Across the lanes of sums, and a last row of them that is full or not.
+        shapes=st.tuples(st.integers(0, 5), size, st.integers(0, 140), st.integers(1, 9), size).map(
+            lambda sizes: row.shapes(*sizes)
+        ),
+        registered=partial(_attention_registered, row),
+        kernels_in_graphs=True,
+        batched=4 if row.bias and "L" in row.bias else 3,
+    )
+
+
 def _conv2d_registered(groups: int) -> list[tuple[Callable, tuple]]:
     x, w, b = _grad_input(2, 3 * groups, 5, 4), _grad_input(4, 3, 3, 3), _grad_input(4)
     g = _grad_input(2, 4, 5, 4)
@@ -722,6 +794,7 @@ FAMILIES = [
         wide_output=True,
         kernels_in_graphs=True,
     ),
+    *map(_attention, ATTENTION),
     *map(_conv2d, (1, 2)),
     *(_upfirdn2d(name, how) for name, how in UPFIRDN2D.items()),
 ]

@@ -73,6 +73,8 @@ def test_inf_and_nan_spread_as_in_the_definition(
         pytest.skip("oneDNN's convolutions of bfloat16 multiply padding as well, which makes nan of inf")
     if dtype == torch.float32 and family.name == "conv2d(groups=2)":
         pytest.skip("ATen's gradient of a grouped weight in float32 multiplies padding as well")
+    if "is_causal" in family.name:
+        pytest.skip("what a query does not see is 0 in the kernels' matrices, and 0·nan in some of the definition's")
     count = len(family.sizes)
     inputs = [f"input {i}" for i in range(count)]
     cotangents = ["cotangent", *[f"cotangent of first[{i}]" for i in range(count)]]
