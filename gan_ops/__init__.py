@@ -4,6 +4,7 @@ from gan_ops import reference
 from gan_ops._dispatch import use_reference
 from gan_ops._extension import BuildError
 from gan_ops.ops import (
+    affine_grid,
     bias_act,
     bias_act_pixel_norm,
     conv2d,
@@ -13,6 +14,7 @@ from gan_ops.ops import (
     filter2d,
     filtered_lrelu,
     gradient_penalty,
+    grid_sample,
     historical_distance,
     historical_update_,
     interpolate,
@@ -31,6 +33,7 @@ from gan_ops.ops import (
 
 __all__ = [
     "BuildError",
+    "affine_grid",
     "bias_act",
     "bias_act_pixel_norm",
     "conv2d",
@@ -40,6 +43,7 @@ __all__ = [
     "filter2d",
     "filtered_lrelu",
     "gradient_penalty",
+    "grid_sample",
     "historical_distance",
     "historical_update_",
     "interpolate",

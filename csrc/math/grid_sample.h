@@ -1,0 +1,156 @@
+// Values of images between their pixels (Jaderberg et al. 2015), of two axes or three, and their derivatives.
+//
+// A grid's coordinate of an axis with n pixels, from −1 to 1, stands for the pixel coordinate
+//   u = (coordinate + 1) · n/2 − 1/2,   with align_corners  u = (coordinate + 1) · (n − 1)/2
+// Padding by border takes it to the nearest in [0, n − 1]; by reflection it is first mirrored at −1/2 and n − 1/2 (with
+// align_corners at 0 and n − 1) as often as it takes. With b = ⌊u⌋ and f = u − b, a point's corners are the pixels
+// b + k, k = 0 or 1 along each axis. They weigh w_k = Π_a (1 − f_a or f_a), and those that are not in the image 0.
+//
+// With s_a = du_a / dcoordinate_a, and w_k^a and w_k^ab for derivatives of w_k by u_a and u_b:
+//   forward          y[c] = Σ_k w_k x_k[c]
+//   backward         d_x_k[c] = Σ_points w_k g[c]
+//                    d_grid_a = s_a Σ_c g[c] Σ_k w_k^a x_k[c]
+//   double backward  for cotangents v of d_x and t of d_grid, which moves u by q_a = s_a t_a and so the weights by
+//                    ω_k = Σ_a q_a w_k^a and ω_k^a = Σ_(b ≠ a) q_b w_k^ab  (w is linear in each u_a, so w^aa = 0):
+//                    d_g[c] = Σ_k (w_k v_k[c] + ω_k x_k[c])
+//                    d_x_k[c] = Σ_points ω_k g[c]
+//                    d_grid_a = s_a Σ_c g[c] Σ_k (w_k^a v_k[c] + ω_k^a x_k[c])
+// So two kernels make all: one gathers, with x in the place of v in the first two passes, and one scatters, by w or ω.
+// The mode "nearest" has the pixel round(u) alone, half to even, with the weight 1, which has no derivatives.
+//
+// Derivatives at kinks are torch's: at whole u those of the cell behind it, and where padding clips, at 0 and at n − 1
+// too, s_a = 0. A factor of 0 there, and the weight 0 of what is not in the image, are 0 whatever they are multiplied
+// by. A coordinate of nan is in no pixel without padding, and in the first one with it (as in torch, but on CPUs).
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "numeric.h"
+
+namespace gan_ops {
+
+enum class GridPadding { zeros, border, reflection };
+
+constexpr int kMostGridAxes = 3;
+
+/// Of the images: axes in the grid's order, so that the first one's pixels are adjacent.
+struct GridSize {
+  int axes;
+  int64_t pixels[kMostGridAxes];
+
+  GAN_OPS_INLINE int64_t count() const {
+    int64_t product = 1;
+    for (int a = 0; a < axes; ++a) product *= pixels[a];
+    return product;
+  }
+};
+
+struct GridOptions {
+  bool nearest;
+  GridPadding padding;
+  bool align_corners;
+};
+
+/// What u is computed by, along one axis.
+template <class A>
+struct GridAxis {
+  A half, offset, low, twice_span, last;
+  int64_t pixels;
+  GridOptions options;
+
+  GAN_OPS_INLINE GridAxis(int64_t pixels, const GridOptions& options)
+      : half(A(options.align_corners ? pixels - 1 : pixels) / 2),
+        offset(options.align_corners ? A(0) : A(0.5)),
+        low(-offset),
+        twice_span(4 * half),
+        last(A(pixels - 1)),
+        pixels(pixels),
+        options(options) {}
+};
+
+/// A point along one axis: weights of the pixel `base` and of the next, their derivatives, 0 or ±1, and s.
+template <class A>
+struct GridPlace {
+  int64_t base;
+  bool inside[2];
+  A weight[2];
+  A slope;
+};
+
+template <class A>
+GAN_OPS_INLINE GridPlace<A> place_in_grid(A coordinate, const GridAxis<A>& axis) {
+  const A scaled = (coordinate + 1) * axis.half;
+  // Which changes nothing, but keeps compilers from rounding product and difference only once: that would take the
+  // centres of pixels, where grids often have their points, into the cells in front of them.
+  const A bounded = scaled < A(-1e30) ? A(-1e30) : scaled;
+  A u = bounded - axis.offset, slope = axis.half;
+  if (axis.options.padding == GridPadding::reflection) {
+    const A from_low = u - axis.low, distance = std::abs(from_low);
+    const A there = distance - std::trunc(distance / axis.twice_span) * axis.twice_span;
+    const A back = axis.twice_span - there;
+    const bool returns = there > back;
+    u = (returns ? back : there) + axis.low;
+    slope = returns != (from_low < A(0)) ? -slope : slope;
+  }
+  if (axis.options.padding != GridPadding::zeros) {
+    const bool behind_first = u > A(0), before_last = u < axis.last;
+    u = behind_first ? (before_last ? u : axis.last) : A(0);
+    slope = behind_first & before_last ? slope : A(0);
+  }
+  const A whole = axis.options.nearest ? std::nearbyint(u) : std::floor(u);
+  const A fraction = u - whole;
+  // Far away is just outside; so is nan.
+  const A from_left = whole > A(-2) ? whole : A(-2), near = from_left < axis.last + 1 ? from_left : axis.last + 1;
+  GridPlace<A> place;
+  place.base = static_cast<int64_t>(near);
+  place.inside[0] = (place.base >= 0) & (place.base < axis.pixels);
+  place.inside[1] = (!axis.options.nearest) & (place.base >= -1) & (place.base < axis.pixels - 1);
+  place.weight[0] = axis.options.nearest ? A(1) : 1 - fraction;
+  place.weight[1] = fraction;
+  place.slope = axis.options.nearest ? A(0) : slope;
+  return place;
+}
+
+/// A point: its places along all axes. Corner k is the near pixel along axis a where bit a of k is 0, else the far one.
+template <class A, int kAxes>
+struct GridPoint {
+  GridPlace<A> at[kAxes];
+
+  GAN_OPS_INLINE bool inside(int k) const {
+    bool all = true;
+    for (int a = 0; a < kAxes; ++a) all = all & at[a].inside[k >> a & 1];
+    return all;
+  }
+  /// Of a corner in the image.
+  GAN_OPS_INLINE int64_t pixel(int k, const GridSize& size) const {
+    int64_t index = 0;
+    for (int a = kAxes - 1; a >= 0; --a) index = index * size.pixels[a] + at[a].base + (k >> a & 1);
+    return index;
+  }
+  /// w_k; w_k^a, w_k^ab for the axes given.
+  GAN_OPS_INLINE A weight(int k, int by = -1, int and_by = -1) const {
+    A product = 1;
+    for (int a = 0; a < kAxes; ++a) {
+      const int side = k >> a & 1;
+      product *= a == by || a == and_by ? A(2 * side - 1) : at[a].weight[side];
+    }
+    return product;
+  }
+  /// ω_k, and ω_k^a for the axis given.
+  GAN_OPS_INLINE A moved_weight(int k, const A* moves, int by = -1) const {
+    A sum = 0;
+    for (int a = 0; a < kAxes; ++a)
+      if (a != by) sum += moves[a] * weight(k, a, by);
+    return sum;
+  }
+};
+
+/// s·value, 0 where s is.
+template <class A>
+GAN_OPS_INLINE A times_slope(A slope, A value) {
+  const A product = slope * value;
+  return slope == A(0) ? A(0) : product;
+}
+
+}  // namespace gan_ops
