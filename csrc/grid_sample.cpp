@@ -42,6 +42,9 @@ void check_input_and_grid(const Tensor& input, const Tensor& grid) {
   TORCH_CHECK_VALUE((axes == 2 || axes == 3) && (input.size(0) == 0 || pixels_of(input) > 0),
                     "input must be [N, C, H, W] or [N, C, D, H, W] with at least one pixel, but its shape is ",
                     input.sizes());
+  for (int64_t axis = 2; axis < input.dim(); ++axis)
+    TORCH_CHECK_VALUE(input.size(axis) <= kMostGridPixels,
+                      "input must have less than 2^31 pixels along each axis, but ", "its shape is ", input.sizes());
   TORCH_CHECK_VALUE(grid.dim() == axes + 2 && grid.size(0) == input.size(0) && grid.size(-1) == axes, "grid must be [",
                     input.size(0), axes == 2 ? ", H', W', 2]" : ", D', H', W', 3]", " beside an input of ",
                     input.sizes(), ", but its shape is ", grid.sizes());

@@ -59,7 +59,7 @@ struct GridCellsArgs {
   GridOptions options;
 };
 
-inline int64_t cells_of_sample(const GridSize& size) {
+GAN_OPS_INLINE int64_t cells_of_sample(const GridSize& size) {
   int64_t product = 1;
   for (int a = 0; a < size.axes; ++a) product *= size.pixels[a] + 1;
   return product;

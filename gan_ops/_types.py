@@ -1,4 +1,4 @@
-"""The types that sums are taken in, float64 for float64 and float32 for everything narrower; and words that options are."""
+"""The types that sums are taken in: float64 for float64, float32 for everything narrower. And the words of options."""
 
 from __future__ import annotations
 

@@ -327,7 +327,7 @@ def grid_sample(
     images = accumulable(input).flatten(2)  # [N, C, H·W]
     pixels = images.shape[2]
     images = torch.cat([images, images.new_zeros(n, c, 1)], dim=2)  # behind them what is not in the image
-    # Along each axis, of which the grid has the last one first: pixels, weights and whether the pixels are in the image.
+    # Along each axis (a grid has the last one first): pixels, weights, and whether the pixels are in the image.
     places = [
         _grid_places(points[..., a], sizes[-1 - a], mode, padding_mode, bool(align_corners)) for a in range(len(sizes))
     ]
@@ -364,7 +364,10 @@ def _grid_places(
     u = torch.where(near, u, torch.zeros_like(u))
     if mode == "nearest":
         pixel = u.detach().round().long()
-        return [(pixel, torch.where(near, 1 + 0 * u, 0), near & (pixel >= 0) & (pixel < size))]
+        share = torch.where(
+            torch.ones_like(near), torch.ones_like(u), u
+        )  # 1, with a gradient, of zeros, as torch has it
+        return [(pixel, share, near & (pixel >= 0) & (pixel < size))]
     pixel = u.detach().floor().long()
     fraction = u - pixel
     return [

@@ -1,6 +1,6 @@
-// grid_sample on the CPU. 16 channels (float64: 8) of a sample at a time are copied, pixel by pixel a register of them,
-// and a zero pixel behind them, which stands for all that is not in the image. So a point's corners are a few registers
-// wherever they lie, each multiplied by a weight that all channels share. Weights are made for a block of points.
+// grid_sample on the CPU. Some channels of a sample at a time are copied, pixel by pixel a register of them, and a zero
+// pixel behind them, which stands for all that is not in the image. So a point's corners are a few registers wherever
+// they lie, each multiplied by a weight that all channels share. Weights are made for a block of points.
 //
 // Where samples and channels are too few for the threads, points are shared out too: a gather's in parts, and in a
 // scatter each thread takes all points, but only for a part of the pixels. So every pixel's sum is taken in the order
@@ -8,7 +8,9 @@
 #include "../grid_sample.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
+#include <type_traits>
 
 #include "planes.h"
 
@@ -34,84 +36,202 @@ struct Weights {
   A slope[kMostGridAxes][kPoints];  // 0 also where no corner is in the image
 };
 
-/// `moves` is null where nothing moves; `outside` is the pixel for corners that are not in the image.
-template <class A, int kAxes>
-GAN_OPS_INLINE void weigh(const Coordinates<A>& grid, const Coordinates<A>* moves, int count, const GridLayout& layout,
-                          const GridOptions& options, Weights<A, 1 << kAxes>& to) {
+/// Where a block of points lies along an axis, and how it moves. Masks are as wide as values: so loops vectorise.
+template <class A>
+struct Places {
+  using Mask = std::conditional_t<sizeof(A) == 8, int64_t, int32_t>;
+  int base[kPoints];
+  Mask inside[2][kPoints];
+  A weight[2][kPoints];
+  A slope[kPoints], move[kPoints];
+};
+
+/// `moves` is null where nothing moves.
+template <class A>
+void place_all(const A* coordinates, const A* moves, int count, int64_t pixels, const GridOptions& options,
+               Places<A>& to) {
+  const GridAxis<A> axis(pixels, options.align_corners);
+  const auto place = [&](auto padding, auto nearest) {
+    const auto body = [&](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
+#pragma omp simd
+      for (int64_t p = begin; p < end; ++p) {
+        const GridPlace<A> place = place_in_grid(coordinates[p], axis, padding(), nearest());
+        to.base[p] = place.base;
+        to.inside[0][p] = place.inside[0];
+        to.inside[1][p] = place.inside[1];
+        to.weight[0][p] = place.weight[0];
+        to.weight[1][p] = place.weight[1];
+        to.slope[p] = place.slope;
+      }
+      if (moves != nullptr)
+#pragma omp simd
+        for (int64_t p = begin; p < end; ++p) to.move[p] = times_slope(to.slope[p], moves[p]);
+    };
+    run_best(body, 0, count);
+  };
+  const auto with_padding = [&](auto nearest) {
+    switch (options.padding) {
+      case GridPadding::zeros:
+        return place(std::integral_constant<GridPadding, GridPadding::zeros>(), nearest);
+      case GridPadding::border:
+        return place(std::integral_constant<GridPadding, GridPadding::border>(), nearest);
+      case GridPadding::reflection:
+        return place(std::integral_constant<GridPadding, GridPadding::reflection>(), nearest);
+    }
+  };
+  options.nearest ? with_padding(std::true_type()) : with_padding(std::false_type());
+}
+
+/// Weights of corner k, of `still` if kStill and of `moving` if kMoving, and those for d_grid if kSlopes.
+template <bool kStill, bool kMoving, bool kSlopes, class A, int kAxes>
+void weigh_corner(int k, const Places<A> (&places)[kAxes], int count, const GridLayout& layout,
+                  Weights<A, 1 << kAxes>& to) {
   const int64_t outside = layout.pixels();
   const GridSize size = layout.size;
-#pragma omp simd
-  for (int p = 0; p < count; ++p) {
-    GridPoint<A, kAxes> point;
-    A q[kAxes];
-#pragma GCC unroll 3
-    for (int a = 0; a < kAxes; ++a) {
-      point.at[a] = place_in_grid(grid.of[a][p], GridAxis<A>(size.pixels[a], options));
-      q[a] = moves == nullptr ? A(0) : times_slope(point.at[a].slope, moves->of[a][p]);
+  int side[kAxes];
+  for (int a = 0; a < kAxes; ++a) side[a] = side_of_corner(k, a);
+  const auto body = [&](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
+    for (int64_t p = begin; p < end; ++p) {
+      int64_t pixel = 0;
+      for (int a = kAxes - 1; a >= 0; --a) pixel = pixel * size.pixels[a] + places[a].base[p] + side[a];
+      to.pixel[k][p] = pixel;
     }
-    bool any = false;
-#pragma GCC unroll 8
-    for (int k = 0; k < 1 << kAxes; ++k) {
-      const bool inside = point.inside(k);
-      const auto masked = [&](A weight) { return inside ? weight : A(0); };
-      any = any | inside;
-      to.pixel[k][p] = inside ? point.pixel(k, size) : outside;
-      to.still[0][k][p] = masked(point.weight(k));
-      to.moving[0][k][p] = masked(point.moved_weight(k, q));
+    typename Places<A>::Mask inside[kPoints];
+    for (int64_t p = begin; p < end; ++p) {
+      inside[p] = 1;
+      for (int a = 0; a < kAxes; ++a) inside[p] &= places[a].inside[side[a]][p];
+      if (inside[p] == 0) to.pixel[k][p] = outside;
+    }
+#pragma omp simd
+    for (int64_t p = begin; p < end; ++p) {
+      GridCorner<A, kAxes> corner;
+      A moves[kAxes];
 #pragma GCC unroll 3
       for (int a = 0; a < kAxes; ++a) {
-        to.still[1 + a][k][p] = masked(point.weight(k, a));
-        to.moving[1 + a][k][p] = masked(point.moved_weight(k, q, a));
+        corner.weight[a] = places[a].weight[side[a]][p];
+        corner.slope[a] = A(2 * side[a] - 1);
+        moves[a] = kMoving ? places[a].move[p] : A(0);
+      }
+#pragma GCC unroll 4
+      for (int row = 0; row < (kSlopes ? 1 + kAxes : 1); ++row) {
+        const A still = corner.product(row - 1), moving = corner.moved(moves, row - 1);
+        if (kStill) to.still[row][k][p] = inside[p] != 0 ? still : A(0);
+        if (kMoving) to.moving[row][k][p] = inside[p] != 0 ? moving : A(0);
       }
     }
-#pragma GCC unroll 3
-    for (int a = 0; a < kAxes; ++a) to.slope[a][p] = any ? point.at[a].slope : A(0);
+  };
+  run_best(body, 0, count);
+}
+
+template <bool kStill, bool kMoving, bool kSlopes, class A, int kAxes>
+void weigh(const Coordinates<A>& grid, const Coordinates<A>& moves, int count, const GridLayout& layout,
+           const GridOptions& options, Weights<A, 1 << kAxes>& to) {
+  Places<A> places[kAxes];
+  for (int a = 0; a < kAxes; ++a)
+    place_all(grid.of[a], kMoving ? moves.of[a] : nullptr, count, layout.size.pixels[a], options, places[a]);
+  for (int k = 0; k < 1 << kAxes; ++k) weigh_corner<kStill, kMoving, kSlopes>(k, places, count, layout, to);
+  if (!kSlopes) return;
+  for (int p = 0; p < count; ++p) {
+    bool near = true;
+    for (const Places<A>& along : places) near = near && (along.inside[0][p] | along.inside[1][p]) != 0;
+    for (int a = 0; a < kAxes; ++a) to.slope[a][p] = near ? places[a].slope[p] : A(0);
   }
 }
 
 /// The mode "nearest", of any number of axes.
 template <class A>
-GAN_OPS_INLINE void find_nearest(const Coordinates<A>& grid, int count, const GridLayout& layout,
-                                 const GridOptions& options, Weights<A, 1>& to) {
+void find_nearest(const Coordinates<A>& grid, const Coordinates<A>&, int count, const GridLayout& layout,
+                  const GridOptions& options, Weights<A, 1>& to) {
   const int64_t outside = layout.pixels();
-  for (int p = 0; p < count; ++p) {
-    int64_t pixel = 0;
-    bool inside = true;
-    for (int a = layout.size.axes - 1; a >= 0; --a) {
-      const GridPlace<A> place = place_in_grid(grid.of[a][p], GridAxis<A>(layout.size.pixels[a], options));
-      pixel = pixel * layout.size.pixels[a] + place.base;
-      inside = inside & place.inside[0];
+  std::fill_n(to.pixel[0], count, 0);
+  Places<A> places;
+  for (int a = layout.size.axes - 1; a >= 0; --a) {
+    place_all<A>(grid.of[a], nullptr, count, layout.size.pixels[a], options, places);
+    for (int p = 0; p < count; ++p) {
+      const bool inside = to.pixel[0][p] != outside && places.inside[0][p] != 0;
+      to.pixel[0][p] = inside ? to.pixel[0][p] * layout.size.pixels[a] + places.base[p] : outside;
     }
-    to.pixel[0][p] = inside ? pixel : outside;
-    to.still[0][0][p] = inside ? A(1) : A(0);
   }
+  for (int p = 0; p < count; ++p) to.still[0][0][p] = to.pixel[0][p] == outside ? A(0) : A(1);
 }
 
 template <class A, int kCorners>
-GAN_OPS_INLINE void weigh_all(const Coordinates<A>& grid, const Coordinates<A>* moves, int count,
-                              const GridLayout& layout, const GridOptions& options, Weights<A, kCorners>& to) {
+using Weigh = void (*)(const Coordinates<A>&, const Coordinates<A>&, int, const GridLayout&, const GridOptions&,
+                       Weights<A, kCorners>&);
+
+template <bool kStill, bool kMoving, bool kSlopes, class A, int kCorners>
+constexpr Weigh<A, kCorners> weigh_by() {
   if constexpr (kCorners == 1)
-    find_nearest(grid, count, layout, options, to);
+    return find_nearest<A>;
   else
-    weigh<A, kCorners == 4 ? 2 : 3>(grid, moves, count, layout, options, to);
+    return weigh < kStill, kMoving, kSlopes, A, kCorners == 4 ? 2 : 3 > ;
 }
 
-template <class A>
-GAN_OPS_INLINE A sum_of_lanes(const Lanes<A>& lanes) {
-  A values[kLanes<A>];
-  std::memcpy(values, &lanes, sizeof values);
+// ---- Registers of channels ----
+
+/// Of float64 too: 3 channels, of images, are as quick.
+constexpr int kFew = 4;
+
+template <class A, int kCount>
+struct VectorOf {
+  typedef A type __attribute__((vector_size(kCount * sizeof(A))));
+};
+template <class A, int kCount>
+using Vector = typename VectorOf<A, kCount>::type;
+
+/// planes.h's load_pixels and store_pixels for few channels.
+template <class T>
+void load_few(const void* x, const PlaneBlock& planes, int64_t, int64_t column, int64_t count,
+              Vector<Accumulate<T>, kFew>* to) {
+  static const T zero = narrow<T>(0);
+  const T* lanes[kFew];
+  int64_t steps[kFew];
+  for (int lane = 0; lane < kFew; ++lane) {
+    const bool there = lane < planes.count;
+    steps[lane] = there ? planes.column_stride() : 0;
+    lanes[lane] = there ? static_cast<const T*>(x) + planes.start(lane) + column * steps[lane] : &zero;
+  }
+  const auto body = [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
+    for (int64_t i = begin; i < end; ++i)
+      to[i] = Vector<Accumulate<T>, kFew>{widen(lanes[0][i * steps[0]]), widen(lanes[1][i * steps[1]]),
+                                          widen(lanes[2][i * steps[2]]), widen(lanes[3][i * steps[3]])};
+  };
+  run_best(body, 0, count);
+}
+template <class T>
+void store_few(const Vector<Accumulate<T>, kFew>* from, const PlaneBlock& planes, int64_t, int64_t column,
+               int64_t count, void* y) {
+  const int64_t stride = planes.column_stride();
+  const Accumulate<T>* const values = reinterpret_cast<const Accumulate<T>*>(from);
+  for (int lane = 0; lane < planes.count; ++lane) {
+    T* const own = static_cast<T*>(y) + planes.start(lane) + column * stride;
+    const auto body = [=](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
+      if (stride == 1)  // which vectorises
+        for (int64_t i = begin; i < end; ++i) own[i] = narrow<T>(values[i * kFew + lane]);
+      else
+        for (int64_t i = begin; i < end; ++i) own[i * stride] = narrow<T>(values[i * kFew + lane]);
+    };
+    run_best(body, 0, count);
+  }
+}
+
+template <class A, int kCount>
+GAN_OPS_INLINE A sum_of(const Vector<A, kCount>& vector) {
+  A values[kCount];
+  std::memcpy(values, &vector, sizeof values);
 #pragma GCC unroll 4
-  for (int half = kLanes<A> / 2; half > 0; half /= 2)
+  for (int half = kCount / 2; half > 0; half /= 2)
 #pragma GCC unroll 8
     for (int i = 0; i < half; ++i) values[i] += values[i + half];
   return values[0];
 }
 
-/// How tensors of one type are read and written.
-template <class A>
+// ---- Tensors of one type ----
+
+template <class A, int kCount>
 struct Access {
-  void (*load)(const void*, const PlaneBlock&, int64_t, int64_t, int64_t, Lanes<A>*);
-  void (*store)(const Lanes<A>*, const PlaneBlock&, int64_t, int64_t, int64_t, void*);
+  void (*load)(const void*, const PlaneBlock&, int64_t, int64_t, int64_t, Vector<A, kCount>*);
+  void (*store)(const Vector<A, kCount>*, const PlaneBlock&, int64_t, int64_t, int64_t, void*);
   void (*load_grid)(const void*, int64_t, int, int, Coordinates<A>&);
   void (*store_grid)(const A*, int64_t, int64_t, void*);
 };
@@ -119,10 +239,13 @@ struct Access {
 /// Those of points [first, first + count), in the order of the tensor.
 template <class T>
 void load_grid(const void* grid, int64_t first, int count, int axes, Coordinates<Accumulate<T>>& to) {
-  const T* from = static_cast<const T*>(grid) + first * axes;
+  const T* const from = static_cast<const T*>(grid) + first * axes;
   const auto body = [=, &to](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-    for (int a = 0; a < axes; ++a)
-      for (int64_t p = begin; p < end; ++p) to.of[a][p] = widen(from[p * axes + a]);
+    const auto of_axes = [&](auto known_axes) GAN_OPS_LAMBDA_INLINE {
+      for (int a = 0; a < known_axes(); ++a)
+        for (int64_t p = begin; p < end; ++p) to.of[a][p] = widen(from[p * known_axes() + a]);
+    };
+    axes == 2 ? of_axes(std::integral_constant<int, 2>()) : of_axes(std::integral_constant<int, 3>());
   };
   run_best(body, 0, count);
 }
@@ -139,11 +262,22 @@ void store_grid(const Accumulate<T>* partial, int64_t parts, int64_t count, void
   });
 }
 
-/// How the work is shared out: by samples, blocks of channels, and parts of the points or pixels.
-struct Tasks {
-  int64_t blocks, parts, count;
+template <class T, int kCount>
+constexpr Access<Accumulate<T>, kCount> access_of() {
+  if constexpr (kCount == kFew)
+    return {load_few<T>, store_few<T>, load_grid<T>, store_grid<T>};
+  else
+    return {load_pixels<T>, store_pixels<T>, load_grid<T>, store_grid<T>};
+}
 
-  Tasks(const GridLayout& layout, int lanes, int64_t shared) : blocks((layout.channels + lanes - 1) / lanes) {
+// ---- Work ----
+
+/// How it is shared out: by samples, blocks of `lanes` channels, and parts of `shared`, the points or the pixels.
+struct Tasks {
+  int64_t lanes, shared, blocks, parts, count;
+
+  Tasks(const GridLayout& layout, int64_t lanes, int64_t shared)
+      : lanes(lanes), shared(shared), blocks((layout.channels + lanes - 1) / lanes) {
     const int64_t whole = layout.samples * blocks;
     parts = std::clamp<int64_t>(at::get_num_threads() / whole, 1, std::max<int64_t>(shared / 1024, 1));
     count = whole * parts;
@@ -151,82 +285,77 @@ struct Tasks {
 };
 
 struct Task {
-  int64_t sample, block, part;
+  int64_t sample, block;
   PlaneBlock pixels, points;
   int64_t begin, end;  // of what is shared out
 
-  GAN_OPS_INLINE Task(const Tasks& tasks, const GridLayout& layout, int lanes, int64_t shared, int64_t index)
-      : sample(index / tasks.parts / tasks.blocks),
-        block(index / tasks.parts % tasks.blocks),
-        part(index % tasks.parts),
-        pixels{sample * layout.channels + block * lanes,
-               std::min<int64_t>(lanes, layout.channels - block * lanes),
-               layout.channels,
-               1,
-               layout.pixels(),
-               layout.channels_last},
-        points{pixels.first, pixels.count, layout.channels, 1, layout.points, layout.channels_last},
-        begin(shared * part / tasks.parts),
-        end(shared * (part + 1) / tasks.parts) {}
+  Task(const Tasks& tasks, const GridLayout& layout, int64_t index) {
+    const int64_t part = index % tasks.parts, first = index / tasks.parts % tasks.blocks * tasks.lanes;
+    sample = index / tasks.parts / tasks.blocks;
+    block = first / tasks.lanes;
+    pixels = {sample * layout.channels + first,
+              std::min(tasks.lanes, layout.channels - first),
+              layout.channels,
+              1,
+              layout.pixels(),
+              layout.channels_last};
+    points = pixels;
+    points.width = layout.points;
+    begin = tasks.shared * part / tasks.parts;
+    end = tasks.shared * (part + 1) / tasks.parts;
+  }
 };
 
-template <class A>
-std::unique_ptr<Lanes<A>[]> memory_for(int64_t lanes) {
-  return std::make_unique_for_overwrite<Lanes<A>[]>(lanes);
-}
-
-template <class A>
-GAN_OPS_INLINE Lanes<A> all_lanes(A value) {
-  return Lanes<A>{} + value;
-}
-
 /// A point's corners of an image, summed by weights of y and of d_grid, if wanted, and added to `sums`.
-template <class A, int kCorners, int kRows>
-GAN_OPS_INLINE void add_corners(const Lanes<A>* image, const int64_t (&pixel)[kCorners][kPoints],
+template <class V, class A, int kCorners, int kRows>
+GAN_OPS_INLINE void add_corners(const V* image, const int64_t (&pixel)[kCorners][kPoints],
                                 const A (&weights)[1 + kMostGridAxes][kCorners][kPoints], int p, bool of_y,
-                                bool of_slopes, Lanes<A> (&sums)[kRows]) {
-  Lanes<A> corners[kCorners];
+                                bool of_slopes, V (&sums)[kRows]) {
+  V corners[kCorners];
 #pragma GCC unroll 8
   for (int k = 0; k < kCorners; ++k) corners[k] = image[pixel[k][p]];
 #pragma GCC unroll 4
   for (int row = 0; row < kRows; ++row)
     if (row == 0 ? of_y : of_slopes)
 #pragma GCC unroll 8
-      for (int k = 0; k < kCorners; ++k) sums[row] += corners[k] * all_lanes(weights[row][k][p]);
+      for (int k = 0; k < kCorners; ++k) sums[row] += corners[k] * (V{} + weights[row][k][p]);
 }
 
-template <class A, int kCorners>
-void gather(const GridGatherArgs& args, const Access<A>& access) {
-  constexpr int kAll = kLanes<A>, kRows = kCorners == 1 ? 1 : kCorners == 4 ? 3 : 4;
+template <class A, int kCorners, int kCount>
+void gather(const GridGatherArgs& args, const Access<A, kCount>& access) {
+  using V = Vector<A, kCount>;
+  constexpr int kRows = kCorners == 1 ? 1 : kCorners == 4 ? 3 : 4;
   const GridLayout& layout = args.layout;
   const int axes = layout.size.axes;
   const int64_t pixels = layout.pixels(), points = layout.points;
   const bool of_y = args.y != nullptr, of_slopes = args.d_grid != nullptr;
-  const Tasks tasks(layout, kAll, points);
+  const Weigh<A, kCorners> weigh = args.moving != nullptr ? weigh_by<true, true, true, A, kCorners>()
+                                   : of_slopes            ? weigh_by<true, false, true, A, kCorners>()
+                                                          : weigh_by<true, false, false, A, kCorners>();
+  const Tasks tasks(layout, kCount, points);
   // d_grid's sums over each block of channels: [blocks, N, points, axes].
   const int64_t coordinates = layout.samples * points * axes;
-  const auto partial = std::make_unique_for_overwrite<A[]>(args.d_grid == nullptr ? 0 : tasks.blocks * coordinates);
+  const auto partial = std::make_unique_for_overwrite<A[]>(of_slopes ? tasks.blocks * coordinates : 0);
   A* const partial_sums = partial.get();
   const auto body = [=, &access](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-    const auto memory = memory_for<A>(2 * (pixels + 1));
-    Lanes<A>* const still = memory.get();
-    Lanes<A>* const moving = still + pixels + 1;
-    still[pixels] = moving[pixels] = Lanes<A>{};
+    const auto memory = std::make_unique_for_overwrite<V[]>(2 * (pixels + 1));
+    V *const still = memory.get(), *const moving = still + pixels + 1;
+    still[pixels] = moving[pixels] = V{};
     Coordinates<A> grid, moves;
     Weights<A, kCorners> weights;
-    alignas(64) Lanes<A> g[kPoints], y[kPoints];
+    V g[kPoints], y[kPoints];
     for (int64_t index = begin; index < end; ++index) {
-      const Task task(tasks, layout, kAll, points, index);
+      const Task task(tasks, layout, index);
       if (args.still != nullptr) access.load(args.still, task.pixels, 0, 0, pixels, still);
       if (args.moving != nullptr) access.load(args.moving, task.pixels, 0, 0, pixels, moving);
       for (int64_t first = task.begin; first < task.end; first += kPoints) {
         const int count = static_cast<int>(std::min<int64_t>(kPoints, task.end - first));
         access.load_grid(args.grid, task.sample * points + first, count, axes, grid);
         if (args.moves != nullptr) access.load_grid(args.moves, task.sample * points + first, count, axes, moves);
-        weigh_all(grid, args.moves == nullptr ? nullptr : &moves, count, layout, args.options, weights);
+        weigh(grid, moves, count, layout, args.options, weights);
         if (of_slopes) access.load(args.g, task.points, 0, first, count, g);
         for (int p = 0; p < count; ++p) {
-          Lanes<A> sums[kRows] = {};
+          V sums[kRows] = {};
           if (args.still != nullptr) add_corners(still, weights.pixel, weights.still, p, of_y, of_slopes, sums);
           if (args.moving != nullptr) add_corners(moving, weights.pixel, weights.moving, p, of_y, of_slopes, sums);
           if (of_y) y[p] = sums[0];
@@ -234,82 +363,89 @@ void gather(const GridGatherArgs& args, const Access<A>& access) {
             A* const to = partial_sums + task.block * coordinates + (task.sample * points + first + p) * axes;
 #pragma GCC unroll 3
             for (int a = 0; a + 1 < kRows; ++a)
-              to[a] = times_slope(weights.slope[a][p], sum_of_lanes<A>(sums[1 + a] * g[p]));
+              to[a] = times_slope(weights.slope[a][p], sum_of<A, kCount>(sums[1 + a] * g[p]));
           }
         }
         if (of_y) access.store(y, task.points, 0, first, count, args.y);
       }
     }
   };
-  parallel_for(tasks.count, (points / tasks.parts + pixels) * kAll, body);
-  if (args.d_grid != nullptr) access.store_grid(partial_sums, tasks.blocks, coordinates, args.d_grid);
+  parallel_for(tasks.count, (points / tasks.parts + pixels) * kCount, body);
+  if (of_slopes) access.store_grid(partial_sums, tasks.blocks, coordinates, args.d_grid);
 }
 
-template <class A, int kCorners>
-void scatter(const GridScatterArgs& args, const Access<A>& access) {
-  constexpr int kAll = kLanes<A>;
+template <class A, int kCorners, int kCount>
+void scatter(const GridScatterArgs& args, const Access<A, kCount>& access) {
+  using V = Vector<A, kCount>;
   const GridLayout& layout = args.layout;
   const int axes = layout.size.axes;
   const int64_t pixels = layout.pixels(), points = layout.points;
-  const Tasks tasks(layout, kAll, pixels);
+  const Weigh<A, kCorners> weigh =
+      args.moves != nullptr ? weigh_by<false, true, false, A, kCorners>() : weigh_by<true, false, false, A, kCorners>();
+  const Tasks tasks(layout, kCount, pixels);
   const auto body = [=, &access](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-    const auto memory = memory_for<A>(pixels / tasks.parts + 2);
-    Lanes<A>* const d_x = memory.get();
+    const auto memory = std::make_unique_for_overwrite<V[]>(pixels / tasks.parts + 2);
+    V* const d_x = memory.get();
     Coordinates<A> grid, moves;
     Weights<A, kCorners> weights;
-    const auto& by = args.moves == nullptr ? weights.still[0] : weights.moving[0];
-    alignas(64) Lanes<A> g[kPoints];
+    const auto& by = args.moves != nullptr ? weights.moving[0] : weights.still[0];
+    V g[kPoints];
     for (int64_t index = begin; index < end; ++index) {
-      const Task task(tasks, layout, kAll, pixels, index);
+      const Task task(tasks, layout, index);
       const int64_t own = task.end - task.begin;  // and behind them what nobody wants
-      std::fill_n(d_x, own, Lanes<A>{});
+      std::fill_n(d_x, own + 1, V{});
       for (int64_t first = 0; first < points; first += kPoints) {
         const int count = static_cast<int>(std::min<int64_t>(kPoints, points - first));
         access.load_grid(args.grid, task.sample * points + first, count, axes, grid);
         if (args.moves != nullptr) access.load_grid(args.moves, task.sample * points + first, count, axes, moves);
-        weigh_all(grid, args.moves == nullptr ? nullptr : &moves, count, layout, args.options, weights);
+        weigh(grid, moves, count, layout, args.options, weights);
         access.load(args.g, task.points, 0, first, count, g);
         for (int p = 0; p < count; ++p)
 #pragma GCC unroll 8
           for (int k = 0; k < kCorners; ++k) {
             const uint64_t pixel = static_cast<uint64_t>(weights.pixel[k][p] - task.begin);
-            d_x[std::min<uint64_t>(pixel, own)] += g[p] * all_lanes(by[k][p]);
+            d_x[std::min<uint64_t>(pixel, own)] += g[p] * (V{} + by[k][p]);
           }
       }
       access.store(d_x, task.pixels, 0, task.begin, own, args.d_x);
     }
   };
-  parallel_for(tasks.count, (points + pixels / tasks.parts) * kAll, body);
+  parallel_for(tasks.count, (points + pixels / tasks.parts) * kCount, body);
 }
 
-template <class T>
-constexpr Access<Accumulate<T>> kAccess = {load_pixels<T>, store_pixels<T>, load_grid<T>, store_grid<T>};
-
-/// run(a template's arguments: the accumulate type and the number of corners; and the access).
+/// Calls run.operator()<the accumulate type, the number of corners, channels in a register>(access).
 template <class Run>
-void with_corners(Dtype dtype, const GridLayout& layout, const GridOptions& options, const Run& run) {
+void choose(Dtype dtype, const GridLayout& layout, const GridOptions& options, const Run& run) {
   with_type(dtype, [&]<class T>(Type<T>) {
     using A = Accumulate<T>;
-    const auto corners = [&]<int kCorners>() { run.template operator()<A, kCorners>(kAccess<T>); };
-    if (options.nearest)
-      corners.template operator()<1>();
-    else if (layout.size.axes == 2)
-      corners.template operator()<4>();
+    const auto with_corners = [&]<int kCount>() {
+      constexpr Access<A, kCount> access = access_of<T, kCount>();
+      if (options.nearest)
+        run.template operator()<A, 1, kCount>(access);
+      else if (layout.size.axes == 2)
+        run.template operator()<A, 4, kCount>(access);
+      else
+        run.template operator()<A, 8, kCount>(access);
+    };
+    if (layout.channels <= kFew)
+      with_corners.template operator()<kFew>();
     else
-      corners.template operator()<8>();
+      with_corners.template operator()<kLanes<A>>();
   });
 }
 
 }  // namespace
 
 void run_on_cpu(const GridGatherArgs& args, Dtype dtype) {
-  with_corners(dtype, args.layout, args.options,
-               [&]<class A, int kCorners>(const Access<A>& access) { gather<A, kCorners>(args, access); });
+  choose(dtype, args.layout, args.options, [&]<class A, int kCorners, int kCount>(const Access<A, kCount>& access) {
+    gather<A, kCorners>(args, access);
+  });
 }
 
 void run_on_cpu(const GridScatterArgs& args, Dtype dtype) {
-  with_corners(dtype, args.layout, args.options,
-               [&]<class A, int kCorners>(const Access<A>& access) { scatter<A, kCorners>(args, access); });
+  choose(dtype, args.layout, args.options, [&]<class A, int kCorners, int kCount>(const Access<A, kCount>& access) {
+    scatter<A, kCorners>(args, access);
+  });
 }
 
 }  // namespace gan_ops

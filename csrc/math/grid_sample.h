@@ -33,6 +33,7 @@ namespace gan_ops {
 enum class GridPadding { zeros, border, reflection };
 
 constexpr int kMostGridAxes = 3;
+constexpr int64_t kMostGridPixels = (int64_t(1) << 31) - 2;  // along an axis
 
 /// Of the images: axes in the grid's order, so that the first one's pixels are adjacent.
 struct GridSize {
@@ -56,36 +57,34 @@ struct GridOptions {
 template <class A>
 struct GridAxis {
   A half, offset, low, twice_span, last;
-  int64_t pixels;
-  GridOptions options;
+  int pixels;
 
-  GAN_OPS_INLINE GridAxis(int64_t pixels, const GridOptions& options)
-      : half(A(options.align_corners ? pixels - 1 : pixels) / 2),
-        offset(options.align_corners ? A(0) : A(0.5)),
+  GAN_OPS_INLINE GridAxis(int64_t pixels, bool align_corners)
+      : half(A(align_corners ? pixels - 1 : pixels) / 2),
+        offset(align_corners ? A(0) : A(0.5)),
         low(-offset),
         twice_span(4 * half),
         last(A(pixels - 1)),
-        pixels(pixels),
-        options(options) {}
+        pixels(static_cast<int>(pixels)) {}
 };
 
 /// A point along one axis: weights of the pixel `base` and of the next, their derivatives, 0 or ±1, and s.
 template <class A>
 struct GridPlace {
-  int64_t base;
+  int base;
   bool inside[2];
   A weight[2];
   A slope;
 };
 
 template <class A>
-GAN_OPS_INLINE GridPlace<A> place_in_grid(A coordinate, const GridAxis<A>& axis) {
+GAN_OPS_INLINE GridPlace<A> place_in_grid(A coordinate, const GridAxis<A>& axis, GridPadding padding, bool nearest) {
   const A scaled = (coordinate + 1) * axis.half;
   // Which changes nothing, but keeps compilers from rounding product and difference only once: that would take the
   // centres of pixels, where grids often have their points, into the cells in front of them.
   const A bounded = scaled < A(-1e30) ? A(-1e30) : scaled;
   A u = bounded - axis.offset, slope = axis.half;
-  if (axis.options.padding == GridPadding::reflection) {
+  if (padding == GridPadding::reflection) {
     const A from_low = u - axis.low, distance = std::abs(from_low);
     const A there = distance - std::trunc(distance / axis.twice_span) * axis.twice_span;
     const A back = axis.twice_span - there;
@@ -93,58 +92,49 @@ GAN_OPS_INLINE GridPlace<A> place_in_grid(A coordinate, const GridAxis<A>& axis)
     u = (returns ? back : there) + axis.low;
     slope = returns != (from_low < A(0)) ? -slope : slope;
   }
-  if (axis.options.padding != GridPadding::zeros) {
+  if (padding != GridPadding::zeros) {
     const bool behind_first = u > A(0), before_last = u < axis.last;
     u = behind_first ? (before_last ? u : axis.last) : A(0);
     slope = behind_first & before_last ? slope : A(0);
   }
-  const A whole = axis.options.nearest ? std::nearbyint(u) : std::floor(u);
+  const A whole = nearest ? std::nearbyint(u) : std::floor(u);
   const A fraction = u - whole;
   // Far away is just outside; so is nan.
   const A from_left = whole > A(-2) ? whole : A(-2), near = from_left < axis.last + 1 ? from_left : axis.last + 1;
   GridPlace<A> place;
-  place.base = static_cast<int64_t>(near);
+  place.base = static_cast<int>(near);
   place.inside[0] = (place.base >= 0) & (place.base < axis.pixels);
-  place.inside[1] = (!axis.options.nearest) & (place.base >= -1) & (place.base < axis.pixels - 1);
-  place.weight[0] = axis.options.nearest ? A(1) : 1 - fraction;
+  place.inside[1] = (!nearest) & (place.base >= -1) & (place.base < axis.pixels - 1);
+  place.weight[0] = nearest ? A(1) : 1 - fraction;
   place.weight[1] = fraction;
-  place.slope = axis.options.nearest ? A(0) : slope;
+  place.slope = nearest ? A(0) : slope;
   return place;
 }
 
-/// A point: its places along all axes. Corner k is the near pixel along axis a where bit a of k is 0, else the far one.
+/// A corner of a point's cell: its weights along all axes, and their derivatives, −1 of near pixels and 1 of far ones.
 template <class A, int kAxes>
-struct GridPoint {
-  GridPlace<A> at[kAxes];
+struct GridCorner {
+  A weight[kAxes], slope[kAxes];
 
-  GAN_OPS_INLINE bool inside(int k) const {
-    bool all = true;
-    for (int a = 0; a < kAxes; ++a) all = all & at[a].inside[k >> a & 1];
-    return all;
-  }
-  /// Of a corner in the image.
-  GAN_OPS_INLINE int64_t pixel(int k, const GridSize& size) const {
-    int64_t index = 0;
-    for (int a = kAxes - 1; a >= 0; --a) index = index * size.pixels[a] + at[a].base + (k >> a & 1);
-    return index;
-  }
-  /// w_k; w_k^a, w_k^ab for the axes given.
-  GAN_OPS_INLINE A weight(int k, int by = -1, int and_by = -1) const {
+  /// w_k; w_k^a and w_k^ab for axes that are given.
+  GAN_OPS_INLINE A product(int by = -1, int and_by = -1) const {
     A product = 1;
-    for (int a = 0; a < kAxes; ++a) {
-      const int side = k >> a & 1;
-      product *= a == by || a == and_by ? A(2 * side - 1) : at[a].weight[side];
-    }
+    for (int a = 0; a < kAxes; ++a) product *= a == by || a == and_by ? slope[a] : weight[a];
     return product;
   }
-  /// ω_k, and ω_k^a for the axis given.
-  GAN_OPS_INLINE A moved_weight(int k, const A* moves, int by = -1) const {
+  /// ω_k, and ω_k^a for an axis that is given.
+  GAN_OPS_INLINE A moved(const A* moves, int by = -1) const {
     A sum = 0;
     for (int a = 0; a < kAxes; ++a)
-      if (a != by) sum += moves[a] * weight(k, a, by);
+      if (a != by) sum += moves[a] * product(a, by);
     return sum;
   }
 };
+
+/// Which pixel of its cell corner k is along an axis: 0 the near one, 1 the far one.
+GAN_OPS_INLINE int side_of_corner(int k, int axis) {
+  return k >> axis & 1;
+}
 
 /// s·value, 0 where s is.
 template <class A>

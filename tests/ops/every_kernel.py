@@ -58,6 +58,11 @@ class Case:
             shapes = ((70, *shapes[0][1:]),)  # more samples than a tile has
         if self.family.name.startswith("pair_distances") and self.wider > 1:
             shapes = ((70, 170), (133, 170))  # more samples and features than a tile has
+        if self.family.name.startswith("grid_sample"):  # a grid's last axis is its points' own
+            shapes = (
+                shapes[0],
+                (shapes[1][0], *(self.wider * n for n in self.family.sizes[1][1:-1]), len(shapes[0]) - 2),
+            )
         inputs = self.family.inputs(torch.Generator().manual_seed(0), self.dtype, shapes)
         if self.channels_last:
             inputs = tuple(t.to(memory_format=torch.channels_last) if t.dim() == 4 else t for t in inputs)
@@ -78,6 +83,9 @@ def distinct() -> list[Family]:
         "filtered_lrelu(2-D down filter alone)",
         "filtered_lrelu(long filter)",
         *(f"upfirdn2d({filter}" for filter in ("4x4", "12", "no filter", "2, ")),
+        "grid_sample(2-D, bilinear, border",
+        "grid_sample(2-D, bilinear, reflection",
+        "grid_sample(3-D, nearest",
         "conv2d",
     )
     for beginning in same:
