@@ -77,6 +77,11 @@ Tensor in_layout_of(const Tensor& input, const MaybeTensor& given) {
   return given ? dense_like(*given, input) : Tensor();
 }
 
+/// What is not wanted.
+Tensor nothing(const Tensor& input) {
+  return at::empty({0}, input.options());
+}
+
 const void* data(const Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr() : nullptr;
 }
@@ -141,8 +146,7 @@ TwoTensors grid_sample_backward(const Tensor& grad_any, const Tensor& input_any,
   check_input_and_grid(input_any, grid_any);
   check_matches(grad_any, "grad", output_sizes(input_any, grid_any), input_any.scalar_type(), input_any.device());
   const Tensor input = dense(input_any), grid = grid_any.contiguous(), grad = dense_like(grad_any, input);
-  const Tensor none = at::empty({0}, input.options());
-  Tensor d_grid = none;
+  Tensor d_grid = nothing(input);
   if (wanted[1]) {
     const bool is_zero = options.nearest || grad.numel() == 0;
     d_grid = is_zero ? at::zeros_like(grid) : at::empty_like(grid);
@@ -155,7 +159,7 @@ TwoTensors grid_sample_backward(const Tensor& grad_any, const Tensor& input_any,
                                 .options = options},
                  input);
   }
-  return {wanted[0] ? scatter(grad, input, grid, {}, options) : none, d_grid};
+  return {wanted[0] ? scatter(grad, input, grid, {}, options) : nothing(input), d_grid};
 }
 
 /// Returns the gradients of grad, input and grid; what is not wanted is empty.
@@ -172,9 +176,8 @@ ThreeTensors grid_sample_double_backward(const MaybeTensor& v_input, const Maybe
   const Tensor input = dense(input_any), grid = grid_any.contiguous(), grad = dense_like(grad_any, input);
   const Tensor still = in_layout_of(input, v_input);
   const Tensor moves = v_grid && !options.nearest ? v_grid->contiguous() : Tensor();
-  const Tensor none = at::empty({0}, input.options());
   const bool curved = !options.nearest && grad.numel() > 0;
-  Tensor d_grad = wanted[0] ? at::empty_like(grad) : none, d_grid = none;
+  Tensor d_grad = wanted[0] ? at::empty_like(grad) : nothing(input), d_input = nothing(input), d_grid = nothing(input);
   if (wanted[2]) d_grid = curved ? at::empty_like(grid) : at::zeros_like(grid);
   if (grad.numel() > 0 && (wanted[0] || (wanted[2] && curved)))
     run_kernel(GridGatherArgs{.still = data(still),
@@ -187,7 +190,6 @@ ThreeTensors grid_sample_double_backward(const MaybeTensor& v_input, const Maybe
                               .layout = layout_of(input, grid),
                               .options = options},
                input);
-  Tensor d_input = none;
   if (wanted[1]) d_input = moves.defined() ? scatter(grad, input, grid, moves, options) : at::zeros_like(input);
   return {d_grad, d_input, d_grid};
 }

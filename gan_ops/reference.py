@@ -336,8 +336,10 @@ def grid_sample(
         pixel, weight, inside = 0, torch.ones_like(points[..., 0]), torch.ones_like(points[..., 0], dtype=torch.bool)
         for (at, share, is_in), size in zip(corner[::-1], sizes, strict=True):
             pixel, weight, inside = pixel * size + at, weight * share, inside & is_in
-        pixel = torch.where(inside, pixel, pixels)[:, None].expand(n, c, -1)
-        y = y + images.gather(2, pixel) * torch.where(inside, weight, 0)[:, None]
+        values = images.gather(2, torch.where(inside, pixel, pixels)[:, None].expand(n, c, -1))
+        y = y + (values if mode == "nearest" else values * torch.where(inside, weight, 0)[:, None])
+    if mode == "nearest":  # the grid has a gradient, of zeros, as in torch
+        y = y + torch.where(torch.ones_like(inside), 0, points[..., 0])[:, None]
     return y.reshape(n, c, *grid.shape[1:-1]).to(input.dtype)
 
 
@@ -364,10 +366,7 @@ def _grid_places(
     u = torch.where(near, u, torch.zeros_like(u))
     if mode == "nearest":
         pixel = u.detach().round().long()
-        share = torch.where(
-            torch.ones_like(near), torch.ones_like(u), u
-        )  # 1, with a gradient, of zeros, as torch has it
-        return [(pixel, share, near & (pixel >= 0) & (pixel < size))]
+        return [(pixel, torch.ones_like(u), near & (pixel >= 0) & (pixel < size))]
     pixel = u.detach().floor().long()
     fraction = u - pixel
     return [

@@ -79,11 +79,9 @@ struct GridPlace {
 
 template <class A>
 GAN_OPS_INLINE GridPlace<A> place_in_grid(A coordinate, const GridAxis<A>& axis, GridPadding padding, bool nearest) {
-  const A scaled = (coordinate + 1) * axis.half;
-  // Which changes nothing, but keeps compilers from rounding product and difference only once: that would take the
-  // centres of pixels, where grids often have their points, into the cells in front of them.
-  const A bounded = scaled < A(-1e30) ? A(-1e30) : scaled;
-  A u = bounded - axis.offset, slope = axis.half;
+  // One fused multiply-add, where there are such: as in torch, so that points at pixels' centres, but for roundings,
+  // come into the same cells.
+  A u = (coordinate + 1) * axis.half - axis.offset, slope = axis.half;
   if (padding == GridPadding::reflection) {
     const A from_low = u - axis.low, distance = std::abs(from_low);
     const A there = distance - std::trunc(distance / axis.twice_span) * axis.twice_span;

@@ -49,7 +49,7 @@ def test_value_by_hand(function) -> None:
     y = function(image, grid)
     torch.testing.assert_close(y.flatten(), torch.tensor([1.0, 1.5, 3.75, 4.0, 7.0]))
     y = function(image, grid, align_corners=True)
-    torch.testing.assert_close(y.flatten(), torch.tensor([2.0, 2.25, 3.75, 7.0, 5.6875]))
+    torch.testing.assert_close(y.flatten(), torch.tensor([2.1875, 2.625, 3.75, 6.5, 5.28125]))
 
 
 @EVERYWHERE
@@ -92,16 +92,14 @@ def test_derivatives_at_kinks_are_torch_s(
     axes: int, padding_mode: str, align_corners: bool, dtype: torch.dtype
 ) -> None:
     """At the centres of pixels, at the outer edges, and where reflections begin again."""
-    size = (4, 8, 2)[:axes]  # powers of 2, whose coordinates are exact; and 5, whose are what they are rounded to
-    for sizes in (size, (5,) * axes):
-        every = [torch.linspace(-3, 3, 1 + 6 * n if not align_corners else 1 + 6 * (n - 1), dtype=dtype) for n in sizes]
-        grid = torch.stack(torch.meshgrid(*every[::-1], indexing="ij"), -1)[None]
-        input = random(1, 2, *sizes, dtype=dtype)
-        options = ("bilinear", padding_mode, align_corners)
-        ours, theirs = (
-            first_order(function, input, grid, options) for function in (gan_ops.grid_sample, F.grid_sample)
-        )
-        assert_all_close(ours, theirs, 1e-12 if dtype == torch.float64 else 1e-5)
+    steps = (4, 8, 2)[:axes]  # powers of 2, so that coordinates are exact
+    size = [n + align_corners for n in steps]
+    every = [torch.linspace(-3, 3, 1 + 6 * n, dtype=dtype) for n in steps]  # half a pixel apart
+    grid = torch.stack(torch.meshgrid(*every[::-1], indexing="ij"), -1)[None]
+    input = random(1, 2, *size, dtype=dtype)
+    options = ("bilinear", padding_mode, align_corners)
+    ours, theirs = (first_order(function, input, grid, options) for function in (gan_ops.grid_sample, F.grid_sample))
+    assert_all_close(ours, theirs, 1e-12 if dtype == torch.float64 else 1e-5)
 
 
 @EVERYWHERE
@@ -150,8 +148,10 @@ def test_infinite_and_nan_coordinates_are_in_a_pixel_or_none(
     grid[..., 0] = value
     input, grid = input.requires_grad_(), grid.requires_grad_()
     y = function(input, grid, mode, padding_mode)
-    d_input, d_grid = torch.autograd.grad(y.sum(), (input, grid), create_graph=True)
-    second = torch.autograd.grad(d_input.square().sum() + d_grid.sum(), (input, grid), materialize_grads=True)
+    g = torch.ones_like(y).requires_grad_()
+    d_input, d_grid = torch.autograd.grad(y, (input, grid), g, create_graph=True)
+    moved = d_input.square().sum() + d_grid.sum()
+    second = torch.autograd.grad(moved, (g, input, grid), materialize_grads=True)
     column = 3 if value == math.inf and padding_mode == "border" else 0
     expected = torch.zeros_like(y)
     if padding_mode != "zeros":
