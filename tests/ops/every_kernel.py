@@ -85,6 +85,8 @@ def distinct() -> list[Family]:
         *(f"upfirdn2d({filter}" for filter in ("4x4", "12", "no filter", "2, ")),
         "grid_sample(2-D, bilinear, border",
         "grid_sample(2-D, bilinear, reflection",
+        "grid_sample(2-D, nearest",
+        "grid_sample(3-D, bilinear, reflection",
         "grid_sample(3-D, nearest",
         "conv2d",
     )
