@@ -14,6 +14,7 @@
 #include <tuple>
 #include <vector>
 
+#include "grid_sample_formula.h"
 #include "op.h"
 
 namespace gan_ops {
@@ -241,8 +242,9 @@ ThreeTensors grid_sample_double_backward_autograd(const MaybeTensor& v_input, co
                                                   const Tensor& grad, const Tensor& input, const Tensor& grid,
                                                   string_view mode, string_view padding_mode, bool align_corners,
                                                   std::array<bool, 3> wanted) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!records_gradient({v_input, v_grid, grad, input, grid}),
-                              "grid_sample has no third derivative");
+  if (records_gradient({v_input, v_grid, grad, input, grid}))
+    return grid_sample_double_backward_formula(v_input, v_grid, grad, input, grid,
+                                               options_of(mode, padding_mode, align_corners), wanted);
   return double_backward_op.below_autograd(v_input, v_grid, grad, input, grid, mode, padding_mode, align_corners,
                                            wanted);
 }

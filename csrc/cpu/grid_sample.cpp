@@ -215,15 +215,17 @@ void store_few(const Vector<Accumulate<T>, kFew>* from, const PlaneBlock& planes
   }
 }
 
+/// By halves.
 template <class A, int kCount>
 GAN_OPS_INLINE A sum_of(const Vector<A, kCount>& vector) {
-  A values[kCount];
-  std::memcpy(values, &vector, sizeof values);
-#pragma GCC unroll 4
-  for (int half = kCount / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i) values[i] += values[i + half];
-  return values[0];
+  if constexpr (kCount == 2) {
+    return vector[0] + vector[1];
+  } else {
+    Vector<A, kCount / 2> low, high;
+    std::memcpy(&low, &vector, sizeof low);
+    std::memcpy(&high, reinterpret_cast<const char*>(&vector) + sizeof low, sizeof high);
+    return sum_of<A, kCount / 2>(low + high);
+  }
 }
 
 // ---- Tensors of one type ----

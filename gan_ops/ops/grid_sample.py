@@ -40,7 +40,7 @@ def grid_sample(
 
     Returns:
         [N, C, H', W'] or [N, C, D', H', W'] of input's type, and of its memory layout where that is contiguous or
-        channels_last. Input and grid are kept for the backward pass. There is no third derivative.
+        channels_last. Input and grid are kept for the backward pass. Third and higher derivatives run as plain torch.
 
     Raises:
         ValueError: shapes or devices do not fit, or mode or padding_mode is none of these ("bicubic" is not).

@@ -590,8 +590,7 @@ def _grid_sample_registered(how: Sampling) -> list[tuple[Callable, tuple]]:
     grid, v_grid = _grad_input(2, *size[::-1], how.axes), _grad_input(2, *size[::-1], how.axes)
     g, options = _grad_input(2, 3, *size[::-1]), (how.mode, how.padding_mode, how.align_corners)
     backward, double_backward = ops.grid_sample_backward.default, ops.grid_sample_double_backward.default
-    # Without gradients, which this one refuses to have.
-    v_input, v_grid, *of = (t.detach() for t in (v_input, v_grid, g, input, grid))
+    of = (g, input, grid)
     return [
         (ops.grid_sample.default, (input, grid, *options)),
         (backward, (g, input, grid, *options, [True, True])),
@@ -619,7 +618,6 @@ def _grid_sample(how: Sampling) -> Family:
         shapes=_grid_sample_shapes(how.axes),
         registered=partial(_grid_sample_registered, how),
         kernels_in_graphs=True,
-        third=False,
         batched=2,
         domain=lambda input, grid: (input, 0.7 * grid),  # some outside
         # Kernels multiply g by sums over corners, or add up products of it; the definition goes by axes.
