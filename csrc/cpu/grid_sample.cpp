@@ -320,7 +320,7 @@ GAN_OPS_INLINE void add_corners(const V* image, const int64_t (&pixel)[kCorners]
   for (int row = 0; row < kRows; ++row)
     if (row == 0 ? of_y : of_slopes)
 #pragma GCC unroll 8
-      for (int k = 0; k < kCorners; ++k) sums[row] += corners[k] * (V{} + weights[row][k][p]);
+      for (int k = 0; k < kCorners; ++k) sums[row] += corners[k] * weights[row][k][p];
 }
 
 template <class A, int kCorners, int kCount>
@@ -406,7 +406,7 @@ void scatter(const GridScatterArgs& args, const Access<A, kCount>& access) {
 #pragma GCC unroll 8
           for (int k = 0; k < kCorners; ++k) {
             const uint64_t pixel = static_cast<uint64_t>(weights.pixel[k][p] - task.begin);
-            d_x[std::min<uint64_t>(pixel, own)] += g[p] * (V{} + by[k][p]);
+            d_x[std::min<uint64_t>(pixel, own)] += g[p] * by[k][p];
           }
       }
       access.store(d_x, task.pixels, 0, task.begin, own, args.d_x);
