@@ -1,6 +1,6 @@
-// grid_sample on the CPU. Some channels of a sample at a time are copied, pixel by pixel a register of them, and a zero
-// pixel behind them, which stands for all that is not in the image. So a point's corners are a few registers wherever
-// they lie, each multiplied by a weight that all channels share. Weights are made for a block of points.
+// grid_sample on the CPU. Some channels of a sample at a time are copied, pixel by pixel a register of them; where they
+// lie so in memory already, they are taken from there. So a point's corners are a few registers wherever they are, each
+// multiplied by a weight that all channels share. Weights are made for a block of points.
 //
 // Where samples and channels are too few for the threads, points are shared out too: a gather's in parts, and in a
 // scatter each thread takes all points, but only for a part of the pixels. So every pixel's sum is taken in the order
@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <type_traits>
 
@@ -232,6 +233,7 @@ GAN_OPS_INLINE A sum_of(const Vector<A, kCount>& vector) {
 
 template <class A, int kCount>
 struct Access {
+  bool as_in_memory;  // whether whole registers of channels that are adjacent are what memory has
   void (*load)(const void*, const PlaneBlock&, int64_t, int64_t, int64_t, Vector<A, kCount>*);
   void (*store)(const Vector<A, kCount>*, const PlaneBlock&, int64_t, int64_t, int64_t, void*);
   void (*load_grid)(const void*, int64_t, int, int, Coordinates<A>&);
@@ -267,50 +269,77 @@ void store_grid(const Accumulate<T>* partial, int64_t parts, int64_t count, void
 template <class T, int kCount>
 constexpr Access<Accumulate<T>, kCount> access_of() {
   if constexpr (kCount == kFew)
-    return {load_few<T>, store_few<T>, load_grid<T>, store_grid<T>};
+    return {false, load_few<T>, store_few<T>, load_grid<T>, store_grid<T>};
   else
-    return {load_pixels<T>, store_pixels<T>, load_grid<T>, store_grid<T>};
+    return {std::is_same_v<T, Accumulate<T>>, load_pixels<T>, store_pixels<T>, load_grid<T>, store_grid<T>};
 }
 
 // ---- Work ----
 
-/// How it is shared out: by samples, blocks of `lanes` channels, and parts of `shared`, the points or the pixels.
+/// How it is shared out: by samples, blocks of `lanes` channels, of which a task has one or all, and parts of `shared`,
+/// the points or the pixels.
 struct Tasks {
-  int64_t lanes, shared, blocks, parts, count;
+  int64_t lanes, shared, blocks, together, parts, count;
 
-  Tasks(const GridLayout& layout, int64_t lanes, int64_t shared)
-      : lanes(lanes), shared(shared), blocks((layout.channels + lanes - 1) / lanes) {
-    const int64_t whole = layout.samples * blocks;
+  Tasks(const GridLayout& layout, int64_t lanes, int64_t shared, bool all_together)
+      : lanes(lanes),
+        shared(shared),
+        blocks((layout.channels + lanes - 1) / lanes),
+        together(all_together ? blocks : 1) {
+    const int64_t whole = layout.samples * (blocks / together);
     parts = std::clamp<int64_t>(at::get_num_threads() / whole, 1, std::max<int64_t>(shared / 1024, 1));
     count = whole * parts;
   }
 };
 
 struct Task {
-  int64_t sample, block;
-  PlaneBlock pixels, points;
+  int64_t sample, first_block, last_block;
   int64_t begin, end;  // of what is shared out
 
-  Task(const Tasks& tasks, const GridLayout& layout, int64_t index) {
-    const int64_t part = index % tasks.parts, first = index / tasks.parts % tasks.blocks * tasks.lanes;
-    sample = index / tasks.parts / tasks.blocks;
-    block = first / tasks.lanes;
-    pixels = {sample * layout.channels + first,
-              std::min(tasks.lanes, layout.channels - first),
-              layout.channels,
-              1,
-              layout.pixels(),
-              layout.channels_last};
-    points = pixels;
-    points.width = layout.points;
+  Task(const Tasks& tasks, int64_t index) {
+    const int64_t part = index % tasks.parts, group = index / tasks.parts, groups = tasks.blocks / tasks.together;
+    sample = group / groups;
+    first_block = group % groups * tasks.together;
+    last_block = first_block + tasks.together - 1;
     begin = tasks.shared * part / tasks.parts;
     end = tasks.shared * (part + 1) / tasks.parts;
   }
 };
 
+/// A block's channels of `width` pixels or points.
+inline PlaneBlock planes_of(const Tasks& tasks, const GridLayout& layout, int64_t sample, int64_t block,
+                            int64_t width) {
+  const int64_t first = block * tasks.lanes;
+  return {sample * layout.channels + first,
+          std::min(tasks.lanes, layout.channels - first),
+          layout.channels,
+          1,
+          width,
+          layout.channels_last};
+}
+
+template <class A, int kCount>
+bool lies_in_registers(const Access<A, kCount>& access, const GridLayout& layout,
+                       std::initializer_list<const void*> images) {
+  bool aligned = true;
+  for (const void* image : images)
+    aligned = aligned && reinterpret_cast<uintptr_t>(image) % sizeof(Vector<A, kCount>) == 0;
+  return access.as_in_memory && aligned && layout.channels_last && layout.channels % kCount == 0;
+}
+
+/// An image's pixels, `stride` registers apart, and one of zeros for all that is not in it.
+template <class V>
+struct Image {
+  const V* pixels;
+  int64_t stride, count;
+  const V* zero;
+
+  GAN_OPS_INLINE const V& operator[](int64_t pixel) const { return *(pixel == count ? zero : pixels + pixel * stride); }
+};
+
 /// A point's corners of an image, summed by weights of y and of d_grid, if wanted, and added to `sums`.
 template <class V, class A, int kCorners, int kRows>
-GAN_OPS_INLINE void add_corners(const V* image, const int64_t (&pixel)[kCorners][kPoints],
+GAN_OPS_INLINE void add_corners(const Image<V>& image, const int64_t (&pixel)[kCorners][kPoints],
                                 const A (&weights)[1 + kMostGridAxes][kCorners][kPoints], int p, bool of_y,
                                 bool of_slopes, V (&sums)[kRows]) {
   V corners[kCorners];
@@ -334,41 +363,56 @@ void gather(const GridGatherArgs& args, const Access<A, kCount>& access) {
   const Weigh<A, kCorners> weigh = args.moving != nullptr ? weigh_by<true, true, true, A, kCorners>()
                                    : of_slopes            ? weigh_by<true, false, true, A, kCorners>()
                                                           : weigh_by<true, false, false, A, kCorners>();
-  const Tasks tasks(layout, kCount, points);
+  const bool in_place = lies_in_registers(access, layout, {args.still, args.moving});
+  const Tasks tasks(layout, kCount, points, in_place);
   // d_grid's sums over each block of channels: [blocks, N, points, axes].
   const int64_t coordinates = layout.samples * points * axes;
   const auto partial = std::make_unique_for_overwrite<A[]>(of_slopes ? tasks.blocks * coordinates : 0);
   A* const partial_sums = partial.get();
   const auto body = [=, &access](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-    const auto memory = std::make_unique_for_overwrite<V[]>(2 * (pixels + 1));
-    V *const still = memory.get(), *const moving = still + pixels + 1;
-    still[pixels] = moving[pixels] = V{};
+    const auto memory = std::make_unique_for_overwrite<V[]>(in_place ? 0 : 2 * pixels);
+    const V zero = {};
     Coordinates<A> grid, moves;
     Weights<A, kCorners> weights;
     V g[kPoints], y[kPoints];
     for (int64_t index = begin; index < end; ++index) {
-      const Task task(tasks, layout, index);
-      if (args.still != nullptr) access.load(args.still, task.pixels, 0, 0, pixels, still);
-      if (args.moving != nullptr) access.load(args.moving, task.pixels, 0, 0, pixels, moving);
+      const Task task(tasks, index);
+      // Of the task's first block; those of the next are one register further.
+      const auto image = [&](const void* tensor, V* copy) -> Image<V> {
+        if (in_place) {
+          const V* const first = static_cast<const V*>(tensor) + task.sample * pixels * tasks.blocks;
+          return {first, tasks.blocks, pixels, &zero};
+        }
+        if (tensor != nullptr)
+          access.load(tensor, planes_of(tasks, layout, task.sample, task.first_block, pixels), 0, 0, pixels, copy);
+        return {copy, 1, pixels, &zero};
+      };
+      const Image<V> still = image(args.still, memory.get()), moving = image(args.moving, memory.get() + pixels);
       for (int64_t first = task.begin; first < task.end; first += kPoints) {
         const int count = static_cast<int>(std::min<int64_t>(kPoints, task.end - first));
         access.load_grid(args.grid, task.sample * points + first, count, axes, grid);
         if (args.moves != nullptr) access.load_grid(args.moves, task.sample * points + first, count, axes, moves);
         weigh(grid, moves, count, layout, args.options, weights);
-        if (of_slopes) access.load(args.g, task.points, 0, first, count, g);
-        for (int p = 0; p < count; ++p) {
-          V sums[kRows] = {};
-          if (args.still != nullptr) add_corners(still, weights.pixel, weights.still, p, of_y, of_slopes, sums);
-          if (args.moving != nullptr) add_corners(moving, weights.pixel, weights.moving, p, of_y, of_slopes, sums);
-          if (of_y) y[p] = sums[0];
-          if (of_slopes) {
-            A* const to = partial_sums + task.block * coordinates + (task.sample * points + first + p) * axes;
+        for (int64_t block = task.first_block; block <= task.last_block; ++block) {
+          const PlaneBlock planes = planes_of(tasks, layout, task.sample, block, points);
+          const int64_t further = block - task.first_block;
+          const Image<V> of_still = {still.pixels + further, still.stride, pixels, &zero};
+          const Image<V> of_moving = {moving.pixels + further, moving.stride, pixels, &zero};
+          if (of_slopes) access.load(args.g, planes, 0, first, count, g);
+          for (int p = 0; p < count; ++p) {
+            V sums[kRows] = {};
+            if (args.still != nullptr) add_corners(of_still, weights.pixel, weights.still, p, of_y, of_slopes, sums);
+            if (args.moving != nullptr) add_corners(of_moving, weights.pixel, weights.moving, p, of_y, of_slopes, sums);
+            if (of_y) y[p] = sums[0];
+            if (of_slopes) {
+              A* const to = partial_sums + block * coordinates + (task.sample * points + first + p) * axes;
 #pragma GCC unroll 3
-            for (int a = 0; a + 1 < kRows; ++a)
-              to[a] = times_slope(weights.slope[a][p], sum_of<A, kCount>(sums[1 + a] * g[p]));
+              for (int a = 0; a + 1 < kRows; ++a)
+                to[a] = times_slope(weights.slope[a][p], sum_of<A, kCount>(sums[1 + a] * g[p]));
+            }
           }
+          if (of_y) access.store(y, planes, 0, first, count, args.y);
         }
-        if (of_y) access.store(y, task.points, 0, first, count, args.y);
       }
     }
   };
@@ -384,32 +428,41 @@ void scatter(const GridScatterArgs& args, const Access<A, kCount>& access) {
   const int64_t pixels = layout.pixels(), points = layout.points;
   const Weigh<A, kCorners> weigh =
       args.moves != nullptr ? weigh_by<false, true, false, A, kCorners>() : weigh_by<true, false, false, A, kCorners>();
-  const Tasks tasks(layout, kCount, pixels);
+  const bool in_place = lies_in_registers(access, layout, {args.d_x});
+  const Tasks tasks(layout, kCount, pixels, in_place);
   const auto body = [=, &access](int64_t begin, int64_t end) GAN_OPS_LAMBDA_INLINE {
-    const auto memory = std::make_unique_for_overwrite<V[]>(pixels / tasks.parts + 2);
-    V* const d_x = memory.get();
+    const auto memory = std::make_unique_for_overwrite<V[]>(in_place ? 0 : pixels / tasks.parts + 1);
+    V nowhere = {};  // what the task's pixels have no part in
     Coordinates<A> grid, moves;
     Weights<A, kCorners> weights;
     const auto& by = args.moves != nullptr ? weights.moving[0] : weights.still[0];
     V g[kPoints];
     for (int64_t index = begin; index < end; ++index) {
-      const Task task(tasks, layout, index);
-      const int64_t own = task.end - task.begin;  // and behind them what nobody wants
-      std::fill_n(d_x, own + 1, V{});
+      const Task task(tasks, index);
+      const uint64_t own = task.end - task.begin;
+      const int64_t stride = tasks.together;
+      V* const d_x = in_place ? static_cast<V*>(args.d_x) + (task.sample * pixels + task.begin) * stride : memory.get();
+      std::fill_n(d_x, own * stride, V{});
       for (int64_t first = 0; first < points; first += kPoints) {
         const int count = static_cast<int>(std::min<int64_t>(kPoints, points - first));
         access.load_grid(args.grid, task.sample * points + first, count, axes, grid);
         if (args.moves != nullptr) access.load_grid(args.moves, task.sample * points + first, count, axes, moves);
         weigh(grid, moves, count, layout, args.options, weights);
-        access.load(args.g, task.points, 0, first, count, g);
-        for (int p = 0; p < count; ++p)
+        for (int64_t block = task.first_block; block <= task.last_block; ++block) {
+          access.load(args.g, planes_of(tasks, layout, task.sample, block, points), 0, first, count, g);
+          V* const of_block = d_x + (block - task.first_block);
+          for (int p = 0; p < count; ++p)
 #pragma GCC unroll 8
-          for (int k = 0; k < kCorners; ++k) {
-            const uint64_t pixel = static_cast<uint64_t>(weights.pixel[k][p] - task.begin);
-            d_x[std::min<uint64_t>(pixel, own)] += g[p] * by[k][p];
-          }
+            for (int k = 0; k < kCorners; ++k) {
+              const uint64_t pixel = static_cast<uint64_t>(weights.pixel[k][p] - task.begin);
+              *(pixel < own ? of_block + pixel * stride : &nowhere) += g[p] * by[k][p];
+            }
+        }
       }
-      access.store(d_x, task.pixels, 0, task.begin, own, args.d_x);
+      if (!in_place) {
+        const PlaneBlock planes = planes_of(tasks, layout, task.sample, task.first_block, pixels);
+        access.store(d_x, planes, 0, task.begin, own, args.d_x);
+      }
     }
   };
   parallel_for(tasks.count, (points + pixels / tasks.parts) * kCount, body);
