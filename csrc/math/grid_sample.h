@@ -20,7 +20,8 @@
 //
 // Derivatives at kinks are torch's: at whole u those of the cell behind it, and where padding clips, at 0 and at n − 1
 // too, s_a = 0. A factor of 0 there, and the weight 0 of what is not in the image, are 0 whatever they are multiplied
-// by. A coordinate of nan is in no pixel without padding, and in the first one with it (as in torch, but on CPUs).
+// by. Infinite coordinates and nan are outside of the image; padding takes inf to the border's last pixel, and its
+// reflection and nan to the first. (torch's kernels do not agree on these, and some of its gradients end the process.)
 #pragma once
 
 #include <cmath>

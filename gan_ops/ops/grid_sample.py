@@ -32,7 +32,8 @@ def grid_sample(
         input: images [N, C, H, W] or [N, C, D, H, W]; float64, float32, float16 or bfloat16 (computed in float32, for
             float64 in float64).
         grid: points [N, H', W', 2] or [N, D', H', W', 3] of input's type (under autocast of any, and the wider of the
-            two types is computed in): x, y and z from −1 to 1. Infinite coordinates lie outside, nan too.
+            two types is computed in): x, y and z from −1 to 1. Infinite coordinates and nan are outside;
+            padding takes nan to the first pixel.
         mode: "bilinear" (of volumes trilinear) or "nearest", whose gradient to the grid is zeros.
         padding_mode: what is outside of the image: "zeros", its "border", or its "reflection".
         align_corners: whether −1 and 1 are the centres of the outermost pixels; else (None too, without torch's
