@@ -145,6 +145,14 @@ TORCH_LIBRARY(gan_ops, m) {
       " Tensor query, Tensor key, Tensor value, Tensor? bias, Tensor log_sum, float? scale, bool causal,"
       " bool[5] wanted) -> (Tensor d_grad, Tensor d_query, Tensor d_key, Tensor d_value, Tensor d_bias)");
 
+  m.def("grid_sample(Tensor input, Tensor grid, str mode, str padding_mode, bool align_corners) -> Tensor");
+  m.def(
+      "grid_sample_backward(Tensor grad, Tensor input, Tensor grid, str mode, str padding_mode, bool align_corners,"
+      " bool[2] wanted) -> (Tensor d_input, Tensor d_grid)");
+  m.def(
+      "grid_sample_double_backward(Tensor? v_input, Tensor? v_grid, Tensor grad, Tensor input, Tensor grid, str mode,"
+      " str padding_mode, bool align_corners, bool[3] wanted) -> (Tensor d_grad, Tensor d_input, Tensor d_grid)");
+
   m.def("conv2d(Tensor x, Tensor weight, Tensor? bias, int padding, int groups=1) -> Tensor");
   m.def("conv2d_input_grad(Tensor grad, Tensor weight, int padding, int groups=1) -> Tensor");
   m.def("conv2d_weight_grad(Tensor grad, Tensor x, int padding, int groups=1) -> Tensor");

@@ -4,6 +4,7 @@ from gan_ops import reference
 from gan_ops._dispatch import use_reference
 from gan_ops._extension import BuildError
 from gan_ops.ops import (
+    affine_grid,
     attention,
     bias_act,
     bias_act_pixel_norm,
@@ -14,6 +15,7 @@ from gan_ops.ops import (
     filter2d,
     filtered_lrelu,
     gradient_penalty,
+    grid_sample,
     historical_distance,
     historical_update_,
     interpolate,
@@ -32,6 +34,7 @@ from gan_ops.ops import (
 
 __all__ = [
     "BuildError",
+    "affine_grid",
     "attention",
     "bias_act",
     "bias_act_pixel_norm",
@@ -42,6 +45,7 @@ __all__ = [
     "filter2d",
     "filtered_lrelu",
     "gradient_penalty",
+    "grid_sample",
     "historical_distance",
     "historical_update_",
     "interpolate",

@@ -12,7 +12,7 @@ from torch import bfloat16 as _bfloat16
 
 from gan_ops._lengths import Metric
 from gan_ops._resampling import Factors, Padding, both_axes, filter_size, four_sides, resampled_size
-from gan_ops._types import accumulate_type
+from gan_ops._types import GridMode, GridPadding, accumulate_type
 
 _FLOATS = (float64, float32, float16, _bfloat16)
 
@@ -450,3 +450,34 @@ def check_filtered_lrelu(
             f"padding={padding} makes images of {x.shape[2]}x{x.shape[3]}, enlarged by {up}, smaller than the filters"
             f" of {filter_size(up_filter)} and {filter_size(down_filter)}"
         )
+
+
+def check_grid_mode(mode: str) -> None:
+    """Of grid_sample."""
+    if mode == "bicubic":
+        raise ValueError(
+            'mode="bicubic" has no second derivative here; torch.nn.functional.grid_sample has it, with first'
+            " derivatives"
+        )
+    if mode not in get_args(GridMode):
+        raise ValueError(f'mode must be "bilinear" or "nearest", but is "{mode}"')
+
+
+def check_grid_sample(input: Tensor, grid: Tensor, mode: str, padding_mode: str) -> None:
+    """input is [N, C, H, W] or [N, C, D, H, W], grid [N, H', W', 2] or [N, D', H', W', 3] of its type."""
+    check_grid_mode(mode)
+    if padding_mode not in get_args(GridPadding):
+        raise ValueError(f'padding_mode must be "zeros", "border" or "reflection", but is "{padding_mode}"')
+    check_float(input, "input")
+    shape, axes = list(input.shape), input.dim() - 2
+    if axes not in (2, 3) or (shape[0] and 0 in shape[2:]):
+        raise ValueError(
+            f"input must be [N, C, H, W] or [N, C, D, H, W] with at least one pixel, but its shape is {shape}"
+        )
+    if grid.dim() != axes + 2 or grid.shape[0] != shape[0] or grid.shape[-1] != axes:
+        wanted = f"[{shape[0]}, H', W', 2]" if axes == 2 else f"[{shape[0]}, D', H', W', 3]"
+        raise ValueError(f"grid must be {wanted} beside an input of {shape}, but its shape is {list(grid.shape)}")
+    if grid.dtype != input.dtype:
+        raise TypeError(f"grid must be {input.dtype} as input is, but is {grid.dtype}")
+    if grid.device != input.device:
+        raise ValueError(f"grid must be on {input.device} as input is, but is on {grid.device}")

@@ -1,8 +1,13 @@
-"""The types that sums are taken in: float64 for float64, float32 for everything narrower."""
+"""The types that sums are taken in: float64 for float64, float32 for everything narrower. And the words of options."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, dtype, float32, float64
+
+GridMode = Literal["bilinear", "nearest"]
+GridPadding = Literal["zeros", "border", "reflection"]
 
 
 def accumulate_type(x: Tensor) -> dtype:

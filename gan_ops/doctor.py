@@ -110,6 +110,12 @@ def cases() -> list[tuple[str, Callable[..., Tensor], Callable[..., Tensor], lis
             [[21, 37], [18, 37]],
         ),
         (
+            "grid_sample",
+            lambda x, grid: both_paddings(gan_ops.grid_sample, x, grid),
+            lambda x, grid: both_paddings(definition.grid_sample, x, grid),
+            [[4, 19, 5, 3], [4, 3, 7, 2]],
+        ),
+        (
             "historical_distance",
             lambda *p: historical(definition.historical_update_, gan_ops.historical_distance, p),
             lambda *p: historical(definition.historical_update_, definition.historical_distance, p),
@@ -219,6 +225,11 @@ def by_each_metric(distances: Callable[..., Tensor], x: Tensor, y: Tensor) -> Te
 def by_two_activations(epilogue: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """A piecewise linear one, and one with a second derivative."""
     return torch.stack([epilogue(*tensors, act="lrelu", clamp=3.0), epilogue(*tensors, act="swish")])
+
+
+def both_paddings(grid_sample: Callable[..., Tensor], x: Tensor, grid: Tensor) -> Tensor:
+    """With nothing around the image, and its border."""
+    return torch.stack([grid_sample(x, grid, padding_mode=padding) for padding in ("zeros", "border")])
 
 
 def filtered(lrelu, x: Tensor, bias: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ the kernels are tested against them in float64.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import torch
@@ -27,6 +28,7 @@ from gan_ops._checks import (
     check_fade_in,
     check_feature_map,
     check_filtered_lrelu,
+    check_grid_sample,
     check_history,
     check_interpolation,
     check_modulated_conv2d,
@@ -44,7 +46,7 @@ from gan_ops._checks import (
 )
 from gan_ops._lengths import Metric, lengths
 from gan_ops._resampling import Factors, Padding, added, both_axes, down_padding, four_sides, up_padding
-from gan_ops._types import accumulable, accumulate_type
+from gan_ops._types import GridMode, GridPadding, accumulable, accumulate_type
 
 
 def pixel_norm(x: Tensor, eps: float = 1e-8) -> Tensor:
@@ -311,6 +313,73 @@ def modulated_conv2d(
     y = torch.cat(maps) if maps else convolved(x, weight)
     check_noise(noise, None, y)
     return y if noise is None else (accumulable(y) + noise.to(accumulate_type(y))).to(y.dtype)
+
+
+def grid_sample(
+    input: Tensor,
+    grid: Tensor,
+    mode: GridMode = "bilinear",
+    padding_mode: GridPadding = "zeros",
+    align_corners: bool | None = None,
+) -> Tensor:
+    """input [N, C, *] between its pixels, at the points of grid [N, *, axes]; see :func:`gan_ops.grid_sample`."""
+    check_grid_sample(input, grid, mode, padding_mode)
+    n, c, *sizes = input.shape
+    points = accumulable(grid).flatten(1, -2)  # [N, P, axes]
+    images = accumulable(input).flatten(2)  # [N, C, H·W]
+    pixels = images.shape[2]
+    images = torch.cat([images, images.new_zeros(n, c, 1)], dim=2)  # behind them what is not in the image
+    # Along each axis (a grid has the last one first): pixels, weights, and whether the pixels are in the image.
+    places = [
+        _grid_places(points[..., a], sizes[-1 - a], mode, padding_mode, bool(align_corners)) for a in range(len(sizes))
+    ]
+    y = images.new_zeros(n, c, points.shape[1])  # [N, C, P]
+    for corner in itertools.product(*places):
+        pixel, weight, inside = 0, torch.ones_like(points[..., 0]), torch.ones_like(points[..., 0], dtype=torch.bool)
+        for (at, share, is_in), size in zip(corner[::-1], sizes, strict=True):
+            pixel, weight, inside = pixel * size + at, weight * share, inside & is_in
+        values = images.gather(2, torch.where(inside, pixel, pixels)[:, None].expand(n, c, -1))
+        y = y + (values if mode == "nearest" else values * torch.where(inside, weight, 0)[:, None])
+    if mode == "nearest":  # the grid has a gradient, of zeros, as in torch
+        y = y + torch.where(torch.ones_like(inside), 0, points[..., 0])[:, None]
+    return y.reshape(n, c, *grid.shape[1:-1]).to(input.dtype)
+
+
+def _grid_places(
+    coordinate: Tensor, size: int, mode: GridMode, padding_mode: GridPadding, align_corners: bool
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Pixels along an axis that a point lies between, their weights and whether they are in the image."""
+    u = (coordinate + 1) * (size - 1) / 2 if align_corners else ((coordinate + 1) * size - 1) / 2
+    if padding_mode == "reflection":
+        low, span = (0.0, size - 1) if align_corners else (-0.5, size)
+        # A constant sign and shift at each point: to the last mirror before it, and from there back or forth.
+        with torch.no_grad():
+            distance = (u - low).abs()
+            there = distance - (distance / (2 * span)).trunc() * 2 * span
+            returns = there > 2 * span - there
+            sign = torch.where(returns != (u < low), -1.0, 1.0).to(u)
+            shift = torch.where(returns, 2 * span - there, there) + low - sign * u
+        u = sign * u + shift
+    if padding_mode != "zeros":
+        clipped = torch.where(u > 0, torch.where(u < size - 1, u.detach(), size - 1), 0)
+        u = torch.where((u > 0) & (u < size - 1), u, clipped)
+    # Where no pixel of the image has a weight, the point is of no account, whatever its coordinate.
+    near = (u >= -1) & (u < size)
+    u = torch.where(near, u, torch.zeros_like(u))
+    if mode == "nearest":
+        pixel = u.detach().round().long()
+        return [(pixel, torch.ones_like(u), near & (pixel >= 0) & (pixel < size))]
+    pixel = u.detach().floor().long()
+    fraction = u - pixel
+    return [
+        (pixel + side, share, near & (pixel + side >= 0) & (pixel + side < size))
+        for side, share in ((0, 1 - fraction), (1, fraction))
+    ]
+
+
+def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
+    """The points of an affine warp; see :func:`gan_ops.affine_grid`."""
+    return F.affine_grid(theta, list(size), bool(align_corners))
 
 
 def gradient_penalty(gradient: Tensor, target: float = 1.0, one_sided: bool = False) -> Tensor:

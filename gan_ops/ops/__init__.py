@@ -9,6 +9,7 @@ from gan_ops.ops.fade_in import fade_in
 from gan_ops.ops.filtered_lrelu import filtered_lrelu
 from gan_ops.ops.filters import downsample2d, filter2d, setup_filter, upsample2d
 from gan_ops.ops.gradient_penalty import gradient_penalty
+from gan_ops.ops.grid_sample import affine_grid, grid_sample
 from gan_ops.ops.historical import historical_distance, historical_update_
 from gan_ops.ops.interpolate import interpolate
 from gan_ops.ops.laplacian_patches import laplacian_patches as laplacian_patches  # not in __all__: no derivatives
@@ -24,6 +25,7 @@ from gan_ops.ops.upfirdn2d import upfirdn2d
 from gan_ops.ops.virtual_batch_norm import virtual_batch_norm
 
 __all__ = [
+    "affine_grid",
     "attention",
     "bias_act",
     "bias_act_pixel_norm",
@@ -34,6 +36,7 @@ __all__ = [
     "filter2d",
     "filtered_lrelu",
     "gradient_penalty",
+    "grid_sample",
     "historical_distance",
     "historical_update_",
     "interpolate",

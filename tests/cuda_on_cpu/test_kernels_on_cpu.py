@@ -68,6 +68,14 @@ def large_shapes(family: Family) -> list[Shapes]:
     if name == "upfirdn2d":
         # Several tiles side by side and below one another, with vectors in rows and without; several groups of values.
         return [((1, 3, 41, 300),), ((2, 40, 20, 37),)]
+    if name == "grid_sample":
+        # More points than a warp and channels than a block has, with whole vectors and without; of several blocks.
+        axes = len(family.sizes[0]) - 2
+        return [
+            ((2, 70, *(4, 7, 3)[:axes]), (2, *(7, 6, 2)[:axes], axes)),
+            ((1, 136, *(5, 4, 2)[:axes]), (1, *(9, 4, 2)[:axes], axes)),
+            ((3, 5, *(20, 23, 2)[:axes]), (3, *(15, 9, 2)[:axes], axes)),
+        ]
     if name == "scale_bias_act":
         # Several chunks along both axes; planes of less than a warp; no whole vectors; features.
         shapes_of = {str(epilogue): epilogue.shapes for epilogue in EPILOGUES}[family.name]

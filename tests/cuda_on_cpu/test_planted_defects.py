@@ -229,6 +229,25 @@ DEFECTS = [
         family="bias_act",
         channels_last=True,
     ),
+    Defect(
+        "no barrier between warps' sums over channels and their reader",
+        "grid_sample.cu",
+        right="corners.along(a, place);\n      __syncthreads();",
+        wrong="corners.along(a, place);",
+        report=DIFFERS,
+        shapes=((2, 19, 4, 3), (2, 5, 7, 2)),
+        family="grid_sample(2-D, bilinear, zeros)",
+    ),
+    Defect(
+        "points that begin the next cell added to this one",
+        "grid_sample.cu",
+        right="i < end; ++i) {\n        const int64_t point = order.points[i];",
+        wrong="i <= end; ++i) {\n        const int64_t point = order.points[i];",
+        report="result 1 is .* off its definition|heap-buffer-overflow",
+        shapes=((2, 5, 4, 3), (2, 5, 7, 2)),
+        family="grid_sample(2-D, bilinear, zeros)",
+        channels_last=True,
+    ),
 ]
 
 

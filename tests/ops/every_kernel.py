@@ -62,6 +62,11 @@ class Case:
             # Rows that a block shares, where the others are a warp's.
             row = next(row for row in ATTENTION if row.name == self.family.name)
             shapes = row.shapes(matrices=4, rows=19, columns=1100, features=5, of_values=3)
+        if self.family.name.startswith("grid_sample"):  # a grid's last axis is its points' own
+            shapes = (
+                shapes[0],
+                (shapes[1][0], *(self.wider * n for n in self.family.sizes[1][1:-1]), len(shapes[0]) - 2),
+            )
         inputs = self.family.inputs(torch.Generator().manual_seed(0), self.dtype, shapes)
         if self.channels_last:
             inputs = tuple(t.to(memory_format=torch.channels_last) if t.dim() == 4 else t for t in inputs)
@@ -83,6 +88,11 @@ def distinct() -> list[Family]:
         "filtered_lrelu(long filter)",
         *(f"upfirdn2d({filter}" for filter in ("4x4", "12", "no filter", "2, ")),
         *(f"attention(bias=[{shared}" for shared in ("N", "L, N", "L, 1")),
+        "grid_sample(2-D, bilinear, border",
+        "grid_sample(2-D, bilinear, reflection",
+        "grid_sample(2-D, nearest",
+        "grid_sample(3-D, bilinear, reflection",
+        "grid_sample(3-D, nearest",
         "conv2d",
     )
     for beginning in same:

@@ -628,6 +628,77 @@ def _upfirdn2d(name: str, how: Resampling) -> Family:
     )
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """The options of grid_sample, and how many axes the images have."""
+
+    axes: int
+    padding_mode: str
+    mode: str = "bilinear"
+    align_corners: bool = False
+
+    def __str__(self) -> str:
+        words = [f"{self.axes}-D", self.mode, self.padding_mode] + ["align_corners"] * self.align_corners
+        return f"grid_sample({', '.join(words)})"
+
+    def of(self, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda input, grid: function(input, grid, self.mode, self.padding_mode, self.align_corners)
+
+
+SAMPLINGS = [
+    Sampling(2, "zeros"),
+    Sampling(2, "border", align_corners=True),
+    Sampling(2, "reflection"),
+    Sampling(2, "zeros", "nearest"),
+    Sampling(3, "zeros", align_corners=True),
+    Sampling(3, "reflection"),
+    Sampling(3, "border", "nearest", align_corners=True),
+]
+
+
+def _grid_sample_registered(how: Sampling) -> list[tuple[Callable, tuple]]:
+    size = (4, 3, 5)[: how.axes]
+    input, v_input = _grad_input(2, 3, *size), _grad_input(2, 3, *size)
+    grid, v_grid = _grad_input(2, *size[::-1], how.axes), _grad_input(2, *size[::-1], how.axes)
+    g, options = _grad_input(2, 3, *size[::-1]), (how.mode, how.padding_mode, how.align_corners)
+    backward, double_backward = ops.grid_sample_backward.default, ops.grid_sample_double_backward.default
+    of = (g, input, grid)
+    return [
+        (ops.grid_sample.default, (input, grid, *options)),
+        (backward, (g, input, grid, *options, [True, True])),
+        (backward, (g, input.detach(), grid, *options, [False, True])),
+        (double_backward, (v_input, v_grid, *of, *options, [True] * 3)),
+        (double_backward, (None, v_grid, *of, *options, [True, True, False])),
+        (double_backward, (v_input, None, *of, *options, [True, False, True])),
+    ]
+
+
+@st.composite
+def _grid_sample_shapes(draw: st.DrawFn, axes: int) -> Shapes:
+    # Across registers of channels and blocks of points.
+    batch, channels = draw(st.integers(0, 3)), draw(st.integers(1, 40))
+    size, points = (draw(st.tuples(*[st.integers(1, most)] * axes)) for most in (9, 12 if axes == 2 else 6))
+    return (batch, channels, *size), (batch, *points, axes)
+
+
+def _grid_sample(how: Sampling) -> Family:
+    return Family(
+        name=str(how),
+        op=how.of(gan_ops.grid_sample),
+        reference=how.of(gan_ops.reference.grid_sample),
+        sizes=((3, 19, 4, 3, 5)[: how.axes + 2], (3, *(4, 5, 3)[: how.axes], how.axes)),
+        shapes=_grid_sample_shapes(how.axes),
+        registered=partial(_grid_sample_registered, how),
+        kernels_in_graphs=True,
+        batched=2,
+        domain=lambda input, grid: (input, 0.7 * grid),  # some outside
+        # Kernels multiply g by sums over corners, or add up products of it; the definition goes by axes.
+        sums_in_another_order=frozenset(
+            {"output", "first[0]", "first[1]", "second to the cotangent", "second[0]", "second[1]"}
+        ),
+    )
+
+
 def _stddev(group_size: int | None, num_channels: int) -> Family:
     return Family(
         name=f"minibatch_stddev(group_size={group_size}, num_channels={num_channels})",
@@ -797,4 +868,5 @@ FAMILIES = [
     *map(_attention, ATTENTION),
     *map(_conv2d, (1, 2)),
     *(_upfirdn2d(name, how) for name, how in UPFIRDN2D.items()),
+    *map(_grid_sample, SAMPLINGS),
 ]

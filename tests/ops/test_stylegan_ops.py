@@ -246,6 +246,11 @@ def convolutions() -> list[Case]:
             lambda x, w, b, p, groups: F.conv2d(x, w, b, padding=p, groups=groups),
         ),
         (
+            "grid_sample_gradfix.grid_sample(x, grid)",
+            {"x": X, "grid": normal(2, 3, 5, 2)},
+            between_pixels,
+        ),
+        (
             "fma(x, d, noise)",
             {"x": X, "d": normal(2, 4, 1, 1), "noise": normal(2, 1, 7, 6)},
             lambda x, d, noise: x * d + noise,
@@ -270,6 +275,17 @@ def convolutions() -> list[Case]:
             for gain in (0.8, 1.2)
         ),
     ]
+
+
+def between_pixels(x: Tensor, grid: Tensor) -> Tensor:
+    """Pixel i has the weight 1 − |u − i| at u along each axis, as far as that is positive."""
+
+    def weights(coordinate: Tensor, pixels: int) -> Tensor:
+        u = ((coordinate + 1) * pixels - 1) / 2
+        return (1 - (u[..., None] - torch.arange(pixels)).abs()).relu()  # [N, H', W', pixels]
+
+    columns, rows = weights(grid[..., 0], x.shape[3]), weights(grid[..., 1], x.shape[2])
+    return torch.einsum("ncij,nhwi,nhwj->nchw", x, rows, columns)
 
 
 CASES = [*bias_acts(), *filters(), *resamplings(), *convolutions()]
