@@ -200,7 +200,7 @@ def test_every_op_is_registered_for_every_key(op: str, key: str) -> None:
 
 
 MADE_OF_OTHERS = {
-    *("demodulation", "modulated_conv2d", "resample_conv2d"),
+    *("affine_grid", "demodulation", "modulated_conv2d", "resample_conv2d"),
     *("downsample2d", "filter2d", "setup_filter", "upsample2d"),
 }
 """Functions without a kernel of their own."""

@@ -28,7 +28,7 @@ def test_each_op_with_kernels_of_its_own_is_there() -> None:
 
 def test_cases_differ_and_are_few_enough_for_a_sanitizer() -> None:
     cases = list(map(str, every_kernel.cases()))
-    assert len(set(cases)) == len(cases) < 480
+    assert len(set(cases)) == len(cases) < 500
 
 
 @pytest.fixture
