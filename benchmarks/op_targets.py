@@ -105,6 +105,8 @@ OWN = {
     "conv2d": Group("Convolutions, which are torch's own.", each=(0.95, 0.95, 1, 0.8)),
     "upfirdn2d": Group("Resampling by filters.", mean=(4, 4, 4, 4)),
     "filtered_lrelu": Group("Filtered leaky ReLU.", each=(3, 3, 3, 3), memory=0.4),
+    "grid_sample": Group("Sampling at the points of a grid.", each=(1, 1.2, 5, 5)),
+    "attention": Group("Attention.", each=(0.9, 0.9, 0.91, 0.91)),
     "scale_bias_act": Group(
         "Scale, noise, bias and activation, inputs of 1 MB and more.",
         each=(1.5, 2, 4, 4),

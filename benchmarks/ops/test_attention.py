@@ -13,7 +13,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.ops.family import Family, Part, cells
+from benchmarks.ops.family import Family, Part, cells_of_variants
 from benchmarks.ops.sizes import BF16, ON_GPU, Size
 
 SIZES = (
@@ -105,11 +105,6 @@ WITH_BIAS = family(
 )
 
 
-@cells(FAMILY)
-def test_attention(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
-    FAMILY.race(benchmark, mode, size, part)
-
-
-@cells(WITH_BIAS)
-def test_attention_with_bias(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
-    WITH_BIAS.race(benchmark, mode, size, part)
+@cells_of_variants(FAMILY, WITH_BIAS)
+def test_attention(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part, family: Family) -> None:
+    family.race(benchmark, mode, size, part)

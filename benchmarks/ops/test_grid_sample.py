@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 import torch.nn.functional as F
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 import gan_ops
-from benchmarks.ops.family import Family, Part, cells
+from benchmarks.ops.family import Family, Part, cells_of_variants
 from benchmarks.ops.sizes import BF16, ON_GPU, Size
 
 SIZES = (
@@ -64,7 +63,7 @@ def traffic(input: Tensor, points: Tensor) -> tuple[int, int, int]:
 
 
 def torch_s_own(input: Tensor, points: Tensor) -> Tensor:
-    """Which has no second derivative."""
+    """It has second derivatives from torch 2.12 on."""
     return F.grid_sample(input, grid_of(input, points), align_corners=False)
 
 
@@ -90,13 +89,13 @@ def as_written(input: Tensor, points: Tensor) -> Tensor:
 
 
 def can_run(name: str, mode: str, *_: Tensor) -> bool:
-    return name != "torch's own" or mode != "double backward"
+    return name != "torch's own" or mode != "double backward" or torch.__version__ >= (2, 12)
 
 
-def family(variant: str) -> Family:
+def family(variant: str, sizes: list[Size]) -> Family:
     return Family(
         "grid_sample",
-        sizes=SIZES,
+        sizes=sizes,
         inputs={"warped": warped, "scattered": scattered}[variant],
         traffic=traffic,
         call=lambda op, input, points: op(input, grid_of(input, points)),
@@ -107,16 +106,10 @@ def family(variant: str) -> Family:
     )
 
 
-WARPED, SCATTERED = family("warped"), family("scattered")
+WARPED = family("warped", SIZES)
+SCATTERED = family("scattered", SIZES[:1] + SIZES[-3:])  # few sizes show what caches do
 
 
-@cells(WARPED)
-def test_warped(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
-    WARPED.race(benchmark, mode, size, part)
-
-
-@cells(SCATTERED)
-def test_scattered(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part) -> None:
-    if size not in SIZES[:1] + SIZES[-3:]:
-        pytest.skip("few sizes show what caches do")
-    SCATTERED.race(benchmark, mode, size, part)
+@cells_of_variants(WARPED, SCATTERED)
+def test_grid_sample(benchmark: BenchmarkFixture, mode: str, size: Size, part: Part, family: Family) -> None:
+    family.race(benchmark, mode, size, part)

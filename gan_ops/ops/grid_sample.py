@@ -24,9 +24,9 @@ def grid_sample(
 ) -> Tensor:
     """``torch.nn.functional.grid_sample`` with second derivatives, to the input and to the grid.
 
-    Warps and augmentations that a critic's penalty or a generator's path length goes through are differentiated twice;
-    torch's own is differentiated once (Jaderberg et al. 2015; csrc/math/grid_sample.h). Gradients are sums in a fixed
-    order, so they repeat to the bit, on a GPU too.
+    Warps and augmentations that a critic's penalty or a generator's path length goes through are differentiated twice.
+    torch's own cannot be before torch 2.12, and is since then by many small ops (Jaderberg et al. 2015;
+    csrc/math/grid_sample.h). Gradients are sums in a fixed order, so they repeat to the bit, on a GPU too.
 
     Args:
         input: images [N, C, H, W] or [N, C, D, H, W]; float64, float32, float16 or bfloat16 (computed in float32, for
