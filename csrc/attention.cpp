@@ -257,6 +257,8 @@ FiveTensors attention_double_backward_autograd(const MaybeTensor& v_query, const
   if (!records_gradient({v_query, v_key, v_value, v_bias, grad, query, key, value, bias}))
     return double_backward_op.below_autograd(v_query, v_key, v_value, v_bias, grad, query, key, value, bias, log_sum,
                                              scale, causal, wanted);
+  // The formula's products are torch's, which autocast would narrow.
+  const c10::impl::ExcludeDispatchKeyGuard as_it_is(c10::autocast_dispatch_keyset);
   const auto type = accumulate_type(query);
   const auto widened = [&](const MaybeTensor& t) { return t ? t->to(type) : Tensor(); };
   const auto cotangent = [&](const MaybeTensor& v, const Tensor& like) {

@@ -90,13 +90,16 @@ inline std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> sc
   const at::Tensor xw = flat(x), g = flat(grad), u = flat(v.of_x), u_scale = of_rows(v.scale);
   const at::Tensor t = plus(plus(scaled(xw), flat(of.noise)), of_channels(of.bias));
   auto [value, first, second] = activation_formula(t, act, alpha);
-  first = gain * first, second = gain * second;
+  // relu and the clamp let nothing pass, whatever it is multiplied by.
+  at::Tensor passes = act == Activation::relu ? (t <= 0).logical_not() : at::Tensor();
   if (clamp) {
-    const at::Tensor y = gain * value.detach(), passes = (y > -*clamp).logical_and(y < *clamp);
-    first = at::where(passes, first, 0.0), second = at::where(passes, second, 0.0);
+    const at::Tensor y = gain * value.detach(), within = (y > -*clamp).logical_and(y < *clamp);
+    passes = passes.defined() ? passes.logical_and(within) : within;
   }
+  const auto passing = [&passes](const at::Tensor& a) { return passes.defined() ? at::where(passes, a, 0.0) : a; };
   const at::Tensor q = plus(plus(plus(scaled(u), times(u_scale, xw)), flat(v.noise)), of_channels(v.bias));
-  const at::Tensor p = g * first, r = g * q * second;  // [N, C, P] both
+  const at::Tensor m = passing(g * gain), p = first * m;  // [N, C, P], as r
+  const at::Tensor r = is_curved(act) ? second * m * q : at::zeros_like(p);
 
   const at::Tensor none = at::empty({0}, xw.options());
   const auto as_x = [&](const at::Tensor& a) { return a.reshape_symint(x.sym_sizes()).to(x.scalar_type()); };
@@ -105,7 +108,7 @@ inline std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> sc
     return (of.noise->sym_size(0) == r.sym_size(0) ? sum : sum.sum(0, /*keepdim=*/true))
         .reshape_symint(of.noise->sym_sizes());
   };
-  return {wanted[0] ? as_x((first * q).expand_as(g)) : none.to(x.scalar_type()),
+  return {wanted[0] ? as_x(passing(first * q * gain).expand_as(g)) : none.to(x.scalar_type()),
           wanted[1] ? as_x(plus(scaled(r), times(u_scale, p))) : none.to(x.scalar_type()),
           wanted[2] && of.scale ? plus(r * xw, times(p, u)).sum(2) : none.clone(),
           wanted[3] && of.bias ? r.sum(at::IntArrayRef{0, 2}) : none.clone(),

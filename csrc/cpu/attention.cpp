@@ -62,17 +62,21 @@ GAN_OPS_INLINE A softmax(A* s, const RowBias<A>& bias, int64_t columns) {
   return base + std::log(sum);
 }
 
-/// S into P, and ⟨P, A⟩.
+/// S into P, and ⟨P, A⟩. ℓ is rounded as the scores are, which are large where attention is sharp, so P's rows are
+/// divided by their sums.
 template <class A>
 GAN_OPS_INLINE A weights(A* s, const A* a, const RowBias<A>& bias, A log_sum, int64_t columns) {
   A sum = 0;
   with_bias(bias, [&](auto own) GAN_OPS_LAMBDA_INLINE {
     sum = sum_in_lanes<A>(columns, [&](int64_t j) GAN_OPS_LAMBDA_INLINE {
-      s[j] = exp_of_minus(log_sum - (s[j] + bias.template at<own>(j)));
-      return s[j] * a[j];
+      return s[j] = exp_of_minus(log_sum - (s[j] + bias.template at<own>(j)));
     });
   });
-  return sum;
+  const A factor = sum == A(0) ? A(0) : A(1) / sum;
+  return sum_in_lanes<A>(columns, [&](int64_t j) GAN_OPS_LAMBDA_INLINE {
+    s[j] *= factor;
+    return s[j] * a[j];
+  });
 }
 
 template <class A>

@@ -165,7 +165,7 @@ constexpr Weigh<A, kCorners> weigh_by() {
   if constexpr (kCorners == 1)
     return find_nearest<A>;
   else
-    return weigh < kStill, kMoving, kSlopes, A, kCorners == 4 ? 2 : 3 > ;
+    return weigh<kStill, kMoving, kSlopes, A, (kCorners == 4 ? 2 : 3)>;
 }
 
 // ---- Registers of channels ----

@@ -98,12 +98,16 @@ __device__ __forceinline__ void row_of(const AttentionForwardArgs& args, const T
   clear(team, seen, columns, s);
 }
 
-/// S into P, and ⟨P, A⟩.
+/// S into P, and ⟨P, A⟩. ℓ is rounded as the scores are, which are large where attention is sharp, so P's rows are
+/// divided by their sums.
 template <int kSize, class A>
 __device__ __forceinline__ A weights(const Team<kSize, A>& team, A* s, const A* a, const A* bias, int64_t bias_stride,
                                      A log_sum, int64_t seen) {
+  const A sum =
+      team.sum_of(seen, [&](int64_t j) { return s[j] = exponential(s[j] + bias_at(bias, bias_stride, j) - log_sum); });
+  const A factor = sum == A(0) ? A(0) : A(1) / sum;
   return team.sum_of(seen, [&](int64_t j) {
-    s[j] = exponential(s[j] + bias_at(bias, bias_stride, j) - log_sum);
+    s[j] *= factor;
     return s[j] * a[j];
   });
 }

@@ -28,8 +28,9 @@ GAN_OPS_INLINE bool is_curved(Activation act) {
 template <class A>
 struct Derivatives {
   A value, first, second;
-  A passes =
-      1;  // or 0: then both derivatives are 0 whatever they are multiplied by, even inf. No bool: loops vectorise
+  /// 1, or 0: then both derivatives are 0 whatever they are multiplied by, even inf. No bool, or loops that store it
+  /// are not vectorised.
+  A passes = 1;
 };
 
 template <class A>

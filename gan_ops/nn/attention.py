@@ -21,8 +21,8 @@ class SelfAttention2d(nn.Module):
     Args:
         channels: C, at least 8. Queries and keys have C/8, values C/2 as in the authors' code
             (the paper has C/8).
-        pool: whether keys and values are 2×2 max pooled, as in the authors' code and BigGAN; else every pixel has its
-            own, as in the paper's text.
+        pool: whether keys and values are 2×2 max pooled, as in the authors' code and BigGAN (images have two rows and
+            columns or more); else every pixel has its own, as in the paper's text.
     """
 
     def __init__(self, channels: int, pool: bool = True):

@@ -28,7 +28,7 @@ def attention(
     torch's fused attention has no second derivative, which a gradient penalty takes; its plain one has, and keeps a
     dozen matrices of all N·M scores for it. Here scores are made for some rows at a time, so the output and its
     derivatives of the first and second order need memory of the inputs' size (bias and its gradient included). The
-    softmax is computed in float32, for float64 in float64. Results repeat to the bit.
+    softmax is computed in float32, for float64 in float64. Results repeat to the bit with the same number of threads.
 
     Args:
         query: [..., N, E], with at least one feature; float64, float32, float16 or bfloat16 (under autocast any

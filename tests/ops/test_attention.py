@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 
 import gan_ops
 from benchmarks.memory import peak_of
+from gan_ops import reference
 
 EVERYWHERE = pytest.mark.usefixtures("device")  # on a GPU too where there is one
 
@@ -323,3 +324,34 @@ def test_bad_types_and_options_are_named(function) -> None:
         function(query, key, value, dropout_p=0.1)
     with pytest.raises(NotImplementedError, match="enable_gqa must be False"):
         function(query, key, value, enable_gqa=True)
+
+
+def test_gradients_of_sharp_attention_are_as_exact_as_the_definition_s() -> None:
+    """Scores of some 1e5, which float32 has to 4e-3: rows of weights must have the sum 1 nevertheless."""
+    torch.manual_seed(0)
+    tensors = [100 * torch.randn(1, 400, 33), 100 * torch.randn(1, 300, 33), torch.randn(1, 300, 16)]
+
+    def gradients(op, dtype: torch.dtype) -> list[torch.Tensor]:
+        inputs = [t.to(dtype).requires_grad_() for t in tensors]
+        return [g.double() for g in torch.autograd.grad(op(*inputs, scale=1.0).square().sum(), inputs)]
+
+    exact = gradients(reference.attention, torch.float64)
+
+    def error(op) -> float:
+        found = gradients(op, torch.float32)
+        return max(((g - e).norm() / e.norm()).item() for g, e in zip(found, exact, strict=True))
+
+    assert error(gan_ops.attention) <= 3 * error(reference.attention)
+
+
+def test_a_second_derivative_under_autocast_does_not_depend_on_create_graph() -> None:
+    torch.manual_seed(0)
+    inputs = [torch.randn(2, 5, 4, requires_grad=True) for _ in range(3)]
+    y = gan_ops.attention(*inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        first = torch.autograd.grad(y.square().sum(), inputs, create_graph=True)
+        loss = sum(g.square().sum() for g in first)
+        kernels = torch.autograd.grad(loss, inputs, retain_graph=True)
+        formula = torch.autograd.grad(loss, inputs, create_graph=True)
+    for ours, theirs in zip(kernels, formula, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)  # float32, not bfloat16

@@ -192,3 +192,14 @@ def test_sums_do_not_depend_on_the_number_of_threads(memory_format) -> None:
 def test_bad_arguments_are_named(function, options, error, message) -> None:
     with pytest.raises(error, match=message):
         function(**({"x": torch.ones(2, 3, 4, 4)} | options))
+
+
+@pytest.mark.parametrize(("act", "clamp"), [("lrelu", None), ("linear", None), ("relu", None), ("swish", 1.0)])
+def test_the_second_derivative_at_infinity_does_not_depend_on_create_graph(act: str, clamp: float | None) -> None:
+    x = torch.tensor([[[float("inf"), -1.0, 1.0]]], requires_grad=True)
+    scale = torch.tensor([[2.0]], requires_grad=True)
+    y = gan_ops.scale_bias_act(x, scale, act=act, clamp=clamp)
+    (of_scale,) = torch.autograd.grad(y.sum(), scale, create_graph=True)
+    (kernel,) = torch.autograd.grad(of_scale.sum(), x, retain_graph=True)
+    (formula,) = torch.autograd.grad(of_scale.sum(), x, create_graph=True)
+    torch.testing.assert_close(kernel, formula, equal_nan=True)
