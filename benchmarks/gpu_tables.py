@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from benchmarks.markdown import markdown, three_digits, yes
-from benchmarks.op_rows import family, fastest, geometric_mean, is_linear, is_op
+from benchmarks.op_rows import family, fastest, geometric_mean, is_op
 from benchmarks.op_tables import named_ratio, sections
-from benchmarks.op_targets import ANY, OWN
+from benchmarks.op_targets import ANY, OWN, Target
 from benchmarks.results import Row
 
 LARGE = 256e6
@@ -21,22 +20,12 @@ DISCRIMINATION_SIZE = "256x100x5"
 MODES = ("forward", "forward+backward", "double backward")
 
 
-@dataclass(frozen=True)
-class Target:
-    """A mode against the fastest rivals of some kinds: the target for the geometric mean of the ratios."""
-
-    mode: str
-    kinds: tuple[str, ...]
-    rivals: str
-    asked: float
-
-
 TARGETS = (
-    Target("forward+backward", ANY, "the fastest", 1.2),
-    Target("double backward", ("eager",), "the fastest op by op", 4.0),
-    Target("double backward", ("compiled",), "one compiled graph", 0.9),
+    Target("forward+backward", ANY, "the fastest", each=None, mean=1.2),
+    Target("double backward", ("eager",), "the fastest op by op", each=None, mean=4.0),
+    Target("double backward", ("compiled",), "one compiled graph", each=None, mean=0.9),
 )
-DISCRIMINATION_TARGETS = tuple(Target(mode, ANY, "the fastest", 10.0) for mode in MODES)
+DISCRIMINATION_TARGETS = tuple(Target(mode, ANY, "the fastest", each=None, mean=10.0) for mode in MODES)
 
 
 def joined(entries: Sequence[Row]) -> list[Row]:
@@ -150,11 +139,11 @@ def _means(what: str, entries: Sequence[Row], targets: Sequence[Target]) -> list
     """A line for each target that some entries are for."""
     body = []
     for target in targets:
-        ratios = _ratios(target, entries)
+        ratios = [target.ratio(entry) for entry in entries if target.applies(entry)]
         if ratios:
             mean = geometric_mean(ratios)
-            body.append([what, target.mode, target.rivals, f"{target.asked:g}", str(len(ratios)), f"**{mean:.2f}**"])
-            body[-1].append(yes(mean >= target.asked))
+            body.append([what, target.mode, target.rivals, f"{target.mean:g}", str(len(ratios)), f"**{mean:.2f}**"])
+            body[-1].append(yes(mean >= target.mean))
     return body
 
 
@@ -190,15 +179,3 @@ def _counts_for_discrimination(entry: Row) -> bool:
         DISCRIMINATION_SIZE,
         f"{DISCRIMINATION_SIZE}-bf16",
     )
-
-
-def _ratios(target: Target, entries: Sequence[Row]) -> list[float]:
-    """Those of the entries that the target is for."""
-    found = []
-    for entry in entries:
-        if entry["params"]["mode"] != target.mode or (target.mode == "double backward" and is_linear(entry)):
-            continue
-        rival = fastest(entry, target.kinds)
-        if rival is not None:
-            found.append(entry["ratios"][rival]["of_medians"])
-    return found
