@@ -9,9 +9,10 @@ differ. Labels are embedded: beside z in the generator, and as what the discrimi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
-        _check_labels(labels, len(z), self.num_classes)
+        _check_labels(labels, self.num_classes)
         if self.embed is not None:
             z = torch.cat([z, self.embed(labels)], 1)
         x = self.basis * nn.functional.linear(z, self.scale)[:, :, None, None]  # → [N, C, 4, 4]
@@ -120,7 +121,7 @@ class Discriminator(nn.Module):
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        _check_labels(labels, len(x), self.num_classes)
+        _check_labels(labels, self.num_classes)
         x = self.stages[0](conv2d(x, self.from_rgb))
         maps = [x]
         for down, stage in zip(self.downs, self.stages[1:], strict=True):
@@ -201,9 +202,74 @@ def _embedding(num_classes: int, length: int, gain: float) -> nn.Embedding:
     return embedding
 
 
-def _check_labels(labels: Tensor | None, count: int, num_classes: int) -> None:
-    if num_classes and (labels is None or labels.shape != (count,)):
-        given = "none" if labels is None else list(labels.shape)
-        raise ValueError(f"labels are {given}, not [{count}]: this network has {num_classes} classes")
+def _check_labels(labels: Tensor | None, num_classes: int) -> None:
+    if num_classes and (labels is None or labels.dim() != 1):
+        given = "missing" if labels is None else list(labels.shape)
+        raise ValueError(f"labels are {given}, not [N]: this network has {num_classes} classes")
     if not num_classes and labels is not None:
         raise ValueError(f"labels are {list(labels.shape)}, and this network takes none")
+
+
+def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Arguments and state of the :class:`Generator` or :class:`Discriminator` that a network of the authors' code is.
+
+    Args:
+        state: its tensors by their names there, such as ``MainLayers.0.Layers.1.LinearLayer2.Layer.weight``; those of
+            other names are not read.
+
+    Raises:
+        ValueError: if it is no such network, stages differ in what is one number here, or another filter resamples.
+    """
+    generates = "AggregationLayer.Layer.weight" in state
+    ours = {
+        "AggregationLayer.Layer.weight": "to_rgb",
+        "ExtractionLayer.Layer.weight": "from_rgb",
+        "EmbeddingLayer.weight": "embed.weight",
+    }
+    parts = {f"LinearLayer{i}.Layer.weight": name for i, name in enumerate(("enter", "mix", "leave"), 1)}
+    parts |= {f"NonLinearity{i}.Bias": name for i, name in enumerate(("enter_bias", "mix_bias"), 1)}
+    others = {"Basis": "basis", "Basis.weight": "basis", "LinearLayer.weight": "scale" if generates else "out"}
+    for name in state:
+        if not (found := re.fullmatch(r"MainLayers\.(\d{1,3})\.Layers\.(\d{1,3})\.(.*)", name)):
+            continue
+        stage, layer, part = int(found[1]), int(found[2]), found[3]
+        if part in parts:
+            ours[name] = f"stages.{stage}.{layer - generates}.{parts[part]}"
+        elif part == "LinearLayer.Layer.weight":
+            ours[name] = f"ups.{stage - 1}.weight" if generates else f"downs.{stage}.weight"
+        elif part == "Resampler.Kernel":
+            _check_filter(name, state[name])
+        elif part in others:
+            ours[name] = others[part]
+    own = {mine: state[theirs] for theirs, mine in ours.items() if theirs in state}
+    mixes = {name: weight for name, weight in own.items() if name.endswith(".mix")}
+    stages = max((int(name.split(".")[1]) for name in mixes), default=-1) + 1
+    widths = [len(own.get(f"stages.{i}.0.leave", ())) for i in range(stages)]
+    if not all(widths) or not ({"basis", "scale", "to_rgb"} if generates else {"basis", "out", "from_rgb"}) <= set(own):
+        raise ValueError("these are not the tensors of an R3GAN's generator or discriminator")
+    own["basis"] = own["basis"].reshape(1, -1, 4, 4)
+    options: dict[str, Any] = {
+        "widths": widths if generates else widths[::-1],
+        "blocks": _one("blocks", [sum(n.startswith(f"stages.{i}.") for n in mixes) for i in range(stages)]),
+        "group_width": _one("group_width", [weight.shape[1] for weight in mixes.values()]),
+        "expansion": _one("expansion", [len(w) // widths[int(n.split(".")[1])] for n, w in mixes.items()]),
+        "image_channels": len(own["to_rgb"]) if generates else own["from_rgb"].shape[1],
+    }
+    embedding = 0
+    if "embed.weight" in own:
+        own["embed.weight"] = own["embed.weight"].t().contiguous()
+        options["num_classes"], embedding = own["embed.weight"].shape
+        options |= {"embedding": embedding} | ({} if generates else {"condition": "projection"})
+    return options | ({"latent_dim": own["scale"].shape[1] - embedding} if generates else {}), own
+
+
+def _one(name: str, values: list[int]) -> int:
+    if len(set(values)) > 1:
+        raise ValueError(f"{name} is {', '.join(map(str, values))}, and must be the same everywhere")
+    return values[0]
+
+
+def _check_filter(name: str, kernel: Tensor) -> None:
+    expected = setup_filter(FILTER, normalize=False)
+    if kernel.shape != expected.shape or not torch.allclose(kernel.float().cpu(), expected, atol=1e-6):
+        raise ValueError(f"{name} is not the filter [1, 3, 3, 1]")
