@@ -125,6 +125,9 @@ class TwoPlayers:
         return loss + self.class_weight * F.cross_entropy(fake.logits, labels) if self.labels == "acgan" else loss
 
     def penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
+        return b.get("D/penalty weight", torch.ones(1))[0] * self._penalty(name, i, nets, b)
+
+    def _penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
         real = self.real(b, "D")
         fake = self.generated(nets, b, "D").detach()
         if name in ("wgan-gp", "wgan-lp", "wgan-div"):
