@@ -306,6 +306,7 @@ TOYS: dict[str, dict[str, Plain]] = {
         "G": lambda nets, b, start: g_loss("wgan", nets["D"](nets["G"](b["G/z"])).score),
     },
     "Weighed": {"D": _d, "G": _weighed_g},
+    "Annealed": {"D": _d, "G": _g},
 }
 
 
