@@ -15,6 +15,7 @@ from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.data import ImageSet, to_float
 from train.data.sources import Images
+from train.engine.curve import Cosine
 from train.engine.game import Game, Source
 from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Schedule
@@ -37,10 +38,11 @@ def build_gan(
     networks: Callable[[], tuple[nn.Module, ...]],
     *,
     sizes: str,
-    betas: tuple[float, float],
+    betas: tuple[float, float | Cosine],
     conditioning: Conditioning,
     gradient_norm: GradientNorm | Literal[""] = "",
     reset_optimizer: bool = False,
+    ema_curve: Cosine | None = None,
 ) -> Trainer:
     """What plays a game as the options say.
 
@@ -50,6 +52,7 @@ def build_gan(
         sizes: the options that their sizes come from, for messages.
         betas: of both optimizers.
         gradient_norm: see :class:`train.gan.critic.Critic`.
+        reset_optimizer, ema_curve: see :class:`train.engine.trainer.Trainer`.
 
     Raises:
         UsageError: if networks or batches are larger than the memory, or the images are all alike, so that minibatch
@@ -80,7 +83,8 @@ def build_gan(
         labels=source.labels,
         fit=fit,
     )
-    return trainer_of(game, config, schedule, source, device, update=config.update, reset_optimizer=reset_optimizer)
+    how = {"update": config.update, "reset_optimizer": reset_optimizer, "ema_curve": ema_curve}
+    return trainer_of(game, config, schedule, source, device, **how)
 
 
 def trainer_of(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gan_ops.objectives import GradientNorm, Objective, Penalty, Scores, interleave
+from train.engine.curve import Cosine
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats
 from train.engine.schedule import Position
 from train.gan.augmentation import InstanceNoise
@@ -35,6 +36,9 @@ class Gan(Game):
         gradient_norm: how D's scores are normalised by their gradients; "" for not at all.
         d_steps: D's moves for each of G's.
         shared_latents: G learns from the latents and labels of D's fakes, as a merged update has it.
+        penalty_curve: what multiplies D's penalties; None for 1.
+        own_reals: where G's loss compares, it is with reals that D does not see in the step, and G's fakes are given
+            their labels. With shared latents G's reals are D's.
         labels: of all real images, int64 [M], from which those of fakes are drawn, as frequent as there.
         fit: scales D's minibatch discrimination, if it has one, to real images, once more.
     """
@@ -54,6 +58,8 @@ class Gan(Game):
         gradient_norm: GradientNorm | Literal[""] = "",
         d_steps: int = 1,
         shared_latents: bool = False,
+        penalty_curve: Cosine | None = None,
+        own_reals: bool = False,
         labels: Tensor | None = None,
         fit: Callable[[], None] = lambda: None,
     ) -> None:
@@ -63,6 +69,8 @@ class Gan(Game):
         self.conditioning = conditioning or Conditioning()
         self.augmentation = augmentation or InstanceNoise()
         self.d_steps, self.shared_latents = d_steps, shared_latents
+        self.penalty_curve = penalty_curve
+        self.own_reals = own_reals and objective.compares and not shared_latents
         self.critic = Critic(discriminator, self.conditioning, pack, gradient_norm)
         self._labels, self._fit = labels, fit
         self._fade: float | Tensor = 0.0
@@ -79,7 +87,10 @@ class Gan(Game):
             self.state.objective = objective
 
     def takes(self, count: int, at: Position) -> dict[str, int]:
-        return {"images": count * self.d_steps}
+        return {"images": count * (self.d_steps + self.own_reals)}
+
+    def shows(self, count: int, at: Position) -> int:
+        return count * self.d_steps
 
     def blend(self, real: Tensor, fade: float | Tensor) -> Tensor:
         """How real images [N, C, H, W] look while a resolution fades in."""
@@ -87,20 +98,30 @@ class Gan(Game):
 
     def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
         """Columns: "D/real", "D/z", "D/between" [N], places between reals and fakes, "G/z"; with labels "D/labels" and
-        "G/labels"; what the augmentation and the penalties draw; and reals for G, where its loss compares."""
+        "G/labels"; what the augmentation and the penalties draw; and reals for G, where its loss compares.
+        "D/penalty weight" has the same value in each row."""
         shown = count * self.d_steps
-        real = self.blend(seen["images"], self._fade)
+        images = self.blend(seen["images"], self._fade)
+        real, own = images[:shown], images[shown:]
         batch = {"D/real": real, "D/z": self._latents(shown, random)}
         batch["D/between"] = torch.rand(shown, generator=random, device=real.device)
         batch["G/z"] = self._latents(count, random)
         if self.conditioning.labels:
-            batch["D/labels"] = seen["labels"]
-        if self.conditioning.generates:
+            batch["D/labels"] = seen["labels"][:shown]
+        if self.conditioning.generates and self.own_reals:
+            batch["G/labels"] = seen["labels"][shown:]
+        elif self.conditioning.generates:
             chosen = torch.randint(len(self._labels), (count,), generator=random, device=real.device)
             batch["G/labels"] = self._labels[chosen]
         seen_by_d = {"D/real": real, "D/fake": real}
         if not self.shared_latents:
             seen_by_d["G/fake"] = real[:count]
+        if self.own_reals:
+            seen_by_d["G/real"] = batch["G/real"] = own
+            if self.conditioning.labels:
+                batch["G/real labels"] = seen["labels"][shown:]
+        if self.penalty_curve:
+            batch["D/penalty weight"] = torch.full((shown,), self.penalty_curve.at(at.images), device=real.device)
         batch |= self.augmentation.draw(seen_by_d, at, random)
         for i, penalty in enumerate(self.penalties):
             # Lazy or not: with a column that comes and goes D's move would be compiled twice.
@@ -108,7 +129,7 @@ class Gan(Game):
                 batch[f"D/around {i}"] = torch.empty_like(real).uniform_(generator=random)
         if self.shared_latents:
             batch |= {f"G/{name}": batch[f"D/{name}"] for name in ("z", "labels", "fake noise") if f"D/{name}" in batch}
-        if self.objective.compares:
+        if self.objective.compares and not self.own_reals:
             names = {"real": "real", "real noise": "real noise", "labels": "real labels"}
             batch |= {f"G/{g}": batch[f"D/{d}"][-count:] for d, g in names.items() if f"D/{d}" in batch}
         return batch
@@ -194,7 +215,7 @@ class Gan(Game):
         if (classes := self.conditioning.d(real, fakes, labels)) is not None:
             loss = loss + classes
         for penalty in inside:
-            value = penalty.loss(self.critic.packed(gradients[penalty.at]))
+            value = self._penalty(penalty, gradients[penalty.at], b)
             _count(value, stats)
             loss = loss + value
         return loss
@@ -225,7 +246,12 @@ class Gan(Game):
         scores: Scores | Tensor = self.critic(nets, shown, labels)
         if vector:
             scores = self.objective.witness(scores, *(self.critic(nets, seen(name), labels) for name in images))
-        return penalty.loss(self.critic.packed(nets.gradient(scores, points)))
+        return self._penalty(penalty, nets.gradient(scores, points), b)
+
+    def _penalty(self, penalty: Penalty, gradient: Tensor, b: Batch) -> Tensor:
+        """Of the gradient [N, C, H, W] at images."""
+        value = penalty.loss(self.critic.packed(gradient))
+        return value * b["D/penalty weight"][0] if self.penalty_curve else value
 
     def taken_over(self, tensors: Mapping[str, Collection[str]]) -> None:
         if "minibatch.weight" not in tensors["D"]:

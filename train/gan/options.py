@@ -18,6 +18,7 @@ from train.base.errors import UsageError
 from train.base.processes import share_named, share_of
 from train.base.specs import listing, parse_spec, parse_specs
 from train.base.values import Range, Size, check_values
+from train.engine.curve import Cosine
 from train.engine.game import Role, Update
 from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, OptimizerChoice, RMSProp
 from train.engine.schedule import Phase, Schedule
@@ -106,7 +107,7 @@ class Techniques:
         """The bound of D's weights; 0 for none."""
         return self._loss().clip
 
-    def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
+    def roles(self, betas: tuple[float, float | Cosine]) -> dict[str, Role]:
         """Both players' optimizers."""
         rule = self._rule()
         shared = {"betas": betas, "historical_averaging": self.historical_averaging, "optimizer": rule}
