@@ -1,4 +1,4 @@
-"""BigGAN and BigGAN-deep: residual networks conditioned on classes (Brock et al. 2019, arXiv 1809.11096, appendix B)."""
+"""BigGAN and BigGAN-deep: residual networks of classes (Brock et al. 2019, arXiv 1809.11096, appendix B)."""
 
 from __future__ import annotations
 

@@ -25,34 +25,25 @@ NAMES = (
 """Modules of theirs by regular expressions, and what they are called here."""
 
 
-def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Tensor]]]:
-    """Options and states of :class:`models.biggan.Generator` and :class:`models.biggan.Discriminator`, by "G" and "D".
+def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Arguments and state of the generator or discriminator of :mod:`models.biggan` that a network of theirs is.
 
     Args:
-        state: tensors of the authors' ``state_dict`` of a generator, named "G.…", of a discriminator, "D.…", or of
-            both. What they keep of training alone may be among them and is left out.
+        state: its tensors by their names there, such as ``blocks.0.0.conv1.weight``. What they keep for training alone
+            is not read.
 
     Where they divide a weight by σ they take, in evaluation too, one step of the power iteration from the vector that
     they keep. torch's spectral norm takes none there, so the vectors here are those behind that step.
 
     Raises:
-        ValueError: the names or shapes are not those of such networks.
+        ValueError: if it is no such network.
     """
-    parts = {
-        role: {name.removeprefix(f"{role}."): tensor for name, tensor in state.items() if name.startswith(f"{role}.")}
-        for role in "GD"
-    }
-    if not any(parts.values()):
-        raise ValueError("no tensor is named G.… or D.…")
     try:
-        read = {"G": _generator, "D": _discriminator}
-        found = {role: read[role](part) for role, part in parts.items() if part}
-        return (
-            {role: options for role, options in found.items()},
-            {role: _renamed(parts[role], role, options["deep"]) for role, options in found.items()},
-        )
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"these are no tensors of the authors' BigGAN: {error} is missing") from None
+        generates = "output_layer.2.weight" in state
+        options = _generator(state) if generates else _discriminator(state)
+        return options, _renamed(state, generates, options["deep"])
+    except (AttributeError, LookupError) as error:
+        raise ValueError(f"these are not the tensors of a BigGAN's generator or discriminator: {error}") from None
 
 
 def _generator(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -109,16 +100,16 @@ def _attending(state: Mapping[str, Tensor], stages: int) -> list[int]:
 
 def _width(channels: int, times: int) -> int:
     if channels % times:
-        raise ValueError(f"these are no tensors of the authors' BigGAN: {channels} is no multiple of {times}")
+        raise LookupError(f"{channels} channels are no multiple of {times}")
     return channels // times
 
 
-def _renamed(state: Mapping[str, Tensor], role: str, deep: bool) -> dict[str, Tensor]:
+def _renamed(state: Mapping[str, Tensor], generates: bool, deep: bool) -> dict[str, Tensor]:
     """The tensors by their names here."""
     ours: dict[str, Tensor] = {}
     for name, tensor in state.items():
         module, _, leaf = name.rpartition(".")
-        to = _module(module, role, deep)
+        to = _module(module, generates, deep)
         if leaf == "weight" and f"{module}.u0" in state:
             (u,) = state[f"{module}.u0"]
             matrix = tensor.flatten(1)
@@ -138,10 +129,10 @@ def _renamed(state: Mapping[str, Tensor], role: str, deep: bool) -> dict[str, Te
     return ours
 
 
-def _module(theirs: str, role: str, deep: bool) -> str:
+def _module(theirs: str, generates: bool, deep: bool) -> str:
     """What a module of theirs is called here."""
     ours = theirs
-    if role == "D" and theirs in ("linear", "embed"):
+    if not generates and theirs in ("linear", "embed"):
         return f"head.{'score' if theirs == 'linear' else 'embed'}"
     for pattern, name in NAMES:
         ours = re.sub(pattern, name, ours)

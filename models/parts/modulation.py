@@ -17,9 +17,9 @@ class Unmodulated(nn.BatchNorm2d):
 class Modulated(nn.Module):
     """x [N, C, H, W], y [N, F] → (1 + gain(h))·x̂ + bias(h), x̂ being x in batch norm and h = ReLU(hidden(y)).
 
-    Without ``hidden`` h is y. With y one-hot and ``gain`` and ``bias`` dense layers without biases of their own, this is
-    conditional batch norm (Dumoulin et al. 2017, arXiv 1610.07629, equation 5); with y the latent and a hidden layer
-    it is self-modulation (Chen et al. 2019, arXiv 1810.01365, equations 1 and 2).
+    Without ``hidden`` h is y. With y one-hot and ``gain`` and ``bias`` dense layers without biases, this is conditional
+    batch norm (Dumoulin et al. 2017, arXiv 1610.07629, equation 5); with y the latent and a hidden layer it is
+    self-modulation (Chen et al. 2019, arXiv 1810.01365, equations 1 and 2).
 
     Args:
         gain, bias: map h [N, F'] to [N, C].
