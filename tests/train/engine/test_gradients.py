@@ -259,9 +259,9 @@ GAMES: dict[str, Covered] = {
         ("alternating",),
     ),
     "pggan": two(growing(), "wgan-gp and drift", ("wgan-gp",)),
-    "pggan, concat": two(growing(conditioning="concat"), "wgan-gp and drift", ("wgan-gp",), labels="concat"),
+    "pggan, cgan": two(growing(condition="cgan"), "wgan-gp and drift", ("wgan-gp",), labels="cgan"),
     "pggan, acgan, noise, r1,r2": two(
-        growing(conditioning="acgan", class_weight=0.7, loss="lsgan", penalty="r1,r2", instance_noise=0.2),
+        growing(condition="acgan", class_weight=0.7, loss="lsgan", penalty="r1,r2", instance_noise=0.2),
         "lsgan",
         ("r1", "r2"),
         labels="acgan",
@@ -324,7 +324,7 @@ GAMES: dict[str, Covered] = {
     "few labels, adversarial": Covered(few_labels(adversarial=True), textbook.few_labels(0.7, True), ("alternating",)),
     "labels alone": Covered(few_labels(adversary=False), {"D": textbook.labels_alone}),
     "dcgan, virtual batch norm, K + 1 labels": two(
-        convolutional(g_norm="virtual", labels=True, class_weight=1.5),
+        convolutional(g_norm="virtual", condition="k+1", class_weight=1.5),
         "non-saturating",
         labels="real",
         class_weight=1.5,

@@ -47,7 +47,7 @@ class TwoPlayers:
         loss: a key of :data:`LOSSES`, or what they are.
         penalties: of every step, by name, in their order; the lazy ones come after.
         lazy: penalties that are moves of their own.
-        labels: "" for none, "concat", "acgan" or "real", which are of real images alone.
+        labels: "" for none, "cgan", "projection", "acgan" or "real", which are of real images alone.
         class_weight: of the classification loss.
         matched: index of the map whose means G matches.
         pack: images that D judges as one.
@@ -79,7 +79,7 @@ class TwoPlayers:
         return {"D": self.d, "G": self.g, **lazy}
 
     def generated(self, nets: Networks, b: Batch, role: str) -> Tensor:
-        given = [b[f"{role}/labels"]] if self.labels in ("concat", "acgan") else []
+        given = [b[f"{role}/labels"]] if self.labels in ("cgan", "projection", "acgan") else []
         return nets["G"](b[f"{role}/z"], *given) + b.get(f"{role}/fake noise", 0)
 
     def judged(self, nets: Networks, x: Tensor, labels: Tensor | None) -> Scores:
@@ -94,7 +94,7 @@ class TwoPlayers:
 
     def _judged(self, nets: Networks, x: Tensor, labels: Tensor | None) -> Scores:
         packs = torch.stack([torch.cat(list(some)) for some in x.split(self.pack)])
-        return nets["D"](packs, *([labels] if self.labels == "concat" else []))._replace(x=packs)
+        return nets["D"](packs, *([labels] if self.labels in ("cgan", "projection") else []))._replace(x=packs)
 
     def real(self, b: Batch, role: str) -> Tensor:
         return b[f"{role}/real"] + b.get(f"{role}/real noise", 0)
