@@ -8,7 +8,6 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from gan_ops.objectives import Scores
 from models.parts.attending import attention_after
@@ -17,6 +16,7 @@ from models.parts.bottlenecks import DownBottleneck, UpBottleneck
 from models.parts.heads import Head, takes_labels
 from models.parts.labels import one_hot
 from models.parts.modulation import Modulated, Unmodulated
+from models.parts.norms import spectral
 from models.parts.residual import Conv2d, DownBlock, UpBlock
 
 _SMALL = {size: (4,) * times for size, times in ((8, 2), (16, 3), (32, 4))}
@@ -68,7 +68,7 @@ class Generator(nn.Module):
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.chunks, self.deep = len(widths) if hierarchical else 1, deep
         if embedding:
-            self.embed = finished(nn.Linear(num_classes, embedding, bias=False), spectral=False)
+            self.embed = finished(nn.Linear(num_classes, embedding, bias=False), normed=False)
         of_class = embedding or num_classes
         of_latent = latent_dim if deep else latent_dim // self.chunks if hierarchical else 0
 
@@ -77,7 +77,7 @@ class Generator(nn.Module):
                 return Unmodulated(channels)
             table = not (embedding or of_latent)  # one-hot vectors choose its columns
             maps = (nn.Linear(of_class + of_latent, channels, bias=False) for _ in range(2))
-            return Modulated(channels, *(finished(layer, spectral=not table) for layer in maps))
+            return Modulated(channels, *(finished(layer, normed=not table) for layer in maps))
 
         self.dense = finished(nn.Linear(latent_dim // self.chunks + of_class * deep, BOTTOM**2 * widths[0]))
         self.blocks = nn.ModuleList()
@@ -189,12 +189,12 @@ class Discriminator(nn.Module):
         return Scores(*self.head(F.relu(x).sum((2, 3)), labels), tuple(maps))
 
 
-def finished(layer: nn.Module, spectral: bool = True) -> nn.Module:
+def finished(layer: nn.Module, normed: bool = True) -> nn.Module:
     """Orthogonal weights (Saxe et al. 2014) and biases 0; then spectral norm."""
     nn.init.orthogonal_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    return spectral_norm(layer) if spectral else layer
+    return spectral(layer) if normed else layer
 
 
 def _check_resolution(resolution: int) -> None:

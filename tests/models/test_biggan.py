@@ -43,13 +43,6 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-@pytest.fixture
-def without_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of spectral norm, which take seconds on a device without values."""
-    monkeypatch.setattr("torch.nn.utils.parametrizations._SpectralNorm._power_method", lambda *_: None)
-
-
-@pytest.mark.usefixtures("without_iterations")
 def test_networks_of_the_authors_code_have_as_many_parameters():
     with torch.device("meta"):
         shared = {"num_classes": 1000, "embedding": 128, "hierarchical": True, "latent_dim": 120}
@@ -60,7 +53,6 @@ def test_networks_of_the_authors_code_have_as_many_parameters():
         assert parameters(Discriminator(32, condition="projection", num_classes=10)) == 4_207_361
 
 
-@pytest.mark.usefixtures("without_iterations")
 def test_biggan_deep_has_as_many_parameters_as_the_paper_says():
     """Table 2: 50.4 and 34.6 million. There G's last convolution makes 128 maps, of which 3 are the image."""
     with torch.device("meta"):
