@@ -70,6 +70,7 @@ class Relativistic(Objective):
     """
 
     compares = True
+    verdict = "difference"
     average: bool = True
     of: Literal["logistic", "least-squares", "hinge"] = "logistic"
 
@@ -131,6 +132,7 @@ class QuadraticPotential(Objective):
     """
 
     shown = True
+    verdict = "difference"
     weight: float = 10.0
     distance: Literal["l1", "l2"] = "l1"
 
