@@ -9,17 +9,19 @@ differ. Labels are embedded: beside z in the generator, and as what the discrimi
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from gan_ops import bias_act, conv2d, downsample2d, resample_conv2d, setup_filter, upsample2d
 from gan_ops.objectives import Scores
+from models.parts.heads import check_condition
+from models.parts.labels import one_hot
 from models.parts.precision import widened
+from models.parts.r3gan_weights import from_authors as from_authors
 
 SLOPE = 0.2
 """Of the leaky ReLU, below zero."""
@@ -55,7 +57,7 @@ class Generator(nn.Module):
         self.latent_dim, self.num_classes, self.image_channels = latent_dim, num_classes, image_channels
         self.resolution = 4 << (len(widths) - 1)
         length = latent_dim if embedding is None else embedding
-        self.embed = _embedding(num_classes, length, 1.0) if num_classes else None
+        self.embed = _embedding(num_classes, length) if num_classes else None
         self.scale = _weight(widths[0], latent_dim + (length if num_classes else 0))
         self.basis = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         depth = blocks * len(widths)
@@ -66,9 +68,10 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
-        _check_labels(labels, self.num_classes)
         if self.embed is not None:
-            z = torch.cat([z, self.embed(labels)], 1)
+            z = torch.cat([z, one_hot(labels, self.num_classes, z) @ self.embed], 1)
+        elif labels is not None:
+            raise ValueError("labels were given to a generator with num_classes=0")
         x = self.basis * nn.functional.linear(z, self.scale)[:, :, None, None]  # → [N, C, 4, 4]
         x = self.stages[0](x)
         for up, stage in zip(self.ups, self.stages[1:], strict=True):
@@ -102,8 +105,8 @@ class Discriminator(nn.Module):
         embedding: int | None = None,
     ):
         super().__init__()
-        self.image_channels = image_channels
-        self.num_classes = num_classes if condition == "projection" else 0
+        check_condition(condition, num_classes)
+        self.image_channels, self.num_classes = image_channels, num_classes
         self.resolution = 4 << (len(widths) - 1)
         large_to_small = widths[::-1]
         self.from_rgb = _weight(large_to_small[0], image_channels, 1, 1)
@@ -112,8 +115,8 @@ class Discriminator(nn.Module):
         self.downs = nn.ModuleList(Down(before, after) for before, after in pairwise(large_to_small))
         self.basis = nn.Parameter(torch.randn(1, widths[0], 4, 4) / 4)
         length = widths[0] if embedding is None else embedding
-        self.out = _weight(length if self.num_classes else 1, widths[0])
-        self.embed = _embedding(num_classes, length, 1 / math.sqrt(length)) if self.num_classes else None
+        self.out = _weight(length if num_classes else 1, widths[0])
+        self.embed = _embedding(num_classes, length, 1 / math.sqrt(length)) if num_classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
         """Scores of x; ``maps`` are those of each stage, of heights R, … 8, 4. A score is of one image alone, however
@@ -121,7 +124,8 @@ class Discriminator(nn.Module):
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        _check_labels(labels, self.num_classes)
+        if labels is not None and self.embed is None:
+            raise ValueError('labels were given to a discriminator with condition="none"')
         x = self.stages[0](conv2d(x, self.from_rgb))
         maps = [x]
         for down, stage in zip(self.downs, self.stages[1:], strict=True):
@@ -129,7 +133,9 @@ class Discriminator(nn.Module):
             maps.append(x)
         h = (x * self.basis).sum((2, 3))  # [N, C, 4, 4] → [N, C]
         out = widened(nn.functional.linear(h, self.out))
-        score = out[:, 0] if self.embed is None else (out * self.embed(labels)).sum(1)
+        if self.embed is None:
+            return Scores(out[:, 0], None, tuple(maps))
+        score = (out * (one_hot(labels, self.num_classes, out) @ self.embed)).sum(1)
         return Scores(score, None, tuple(maps))
 
 
@@ -195,81 +201,6 @@ def _weight(*shape: int, gain: float = 1.0) -> nn.Parameter:
     return nn.Parameter(torch.randn(shape) * (gain / math.sqrt(math.prod(shape[1:]))))
 
 
-def _embedding(num_classes: int, length: int, gain: float) -> nn.Embedding:
-    """Of standard deviation gain/√num_classes: a dense layer's of one-hot labels."""
-    embedding = nn.Embedding(num_classes, length)
-    nn.init.normal_(embedding.weight, 0.0, gain / math.sqrt(num_classes))
-    return embedding
-
-
-def _check_labels(labels: Tensor | None, num_classes: int) -> None:
-    if num_classes and (labels is None or labels.dim() != 1):
-        given = "missing" if labels is None else list(labels.shape)
-        raise ValueError(f"labels are {given}, not [N]: this network has {num_classes} classes")
-    if not num_classes and labels is not None:
-        raise ValueError(f"labels are {list(labels.shape)}, and this network takes none")
-
-
-def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Arguments and state of the :class:`Generator` or :class:`Discriminator` that a network of the authors' code is.
-
-    Args:
-        state: its tensors by their names there, such as ``MainLayers.0.Layers.1.LinearLayer2.Layer.weight``; those of
-            other names are not read.
-
-    Raises:
-        ValueError: if it is no such network, stages differ in what is one number here, or another filter resamples.
-    """
-    generates = "AggregationLayer.Layer.weight" in state
-    ours = {
-        "AggregationLayer.Layer.weight": "to_rgb",
-        "ExtractionLayer.Layer.weight": "from_rgb",
-        "EmbeddingLayer.weight": "embed.weight",
-    }
-    parts = {f"LinearLayer{i}.Layer.weight": name for i, name in enumerate(("enter", "mix", "leave"), 1)}
-    parts |= {f"NonLinearity{i}.Bias": name for i, name in enumerate(("enter_bias", "mix_bias"), 1)}
-    others = {"Basis": "basis", "Basis.weight": "basis", "LinearLayer.weight": "scale" if generates else "out"}
-    for name in state:
-        if not (found := re.fullmatch(r"MainLayers\.(\d{1,3})\.Layers\.(\d{1,3})\.(.*)", name)):
-            continue
-        stage, layer, part = int(found[1]), int(found[2]), found[3]
-        if part in parts:
-            ours[name] = f"stages.{stage}.{layer - generates}.{parts[part]}"
-        elif part == "LinearLayer.Layer.weight":
-            ours[name] = f"ups.{stage - 1}.weight" if generates else f"downs.{stage}.weight"
-        elif part == "Resampler.Kernel":
-            _check_filter(name, state[name])
-        elif part in others:
-            ours[name] = others[part]
-    own = {mine: state[theirs] for theirs, mine in ours.items() if theirs in state}
-    mixes = {name: weight for name, weight in own.items() if name.endswith(".mix")}
-    stages = max((int(name.split(".")[1]) for name in mixes), default=-1) + 1
-    widths = [len(own.get(f"stages.{i}.0.leave", ())) for i in range(stages)]
-    if not all(widths) or not ({"basis", "scale", "to_rgb"} if generates else {"basis", "out", "from_rgb"}) <= set(own):
-        raise ValueError("these are not the tensors of an R3GAN's generator or discriminator")
-    own["basis"] = own["basis"].reshape(1, -1, 4, 4)
-    options: dict[str, Any] = {
-        "widths": widths if generates else widths[::-1],
-        "blocks": _one("blocks", [sum(n.startswith(f"stages.{i}.") for n in mixes) for i in range(stages)]),
-        "group_width": _one("group_width", [weight.shape[1] for weight in mixes.values()]),
-        "expansion": _one("expansion", [len(w) // widths[int(n.split(".")[1])] for n, w in mixes.items()]),
-        "image_channels": len(own["to_rgb"]) if generates else own["from_rgb"].shape[1],
-    }
-    embedding = 0
-    if "embed.weight" in own:
-        own["embed.weight"] = own["embed.weight"].t().contiguous()
-        options["num_classes"], embedding = own["embed.weight"].shape
-        options |= {"embedding": embedding} | ({} if generates else {"condition": "projection"})
-    return options | ({"latent_dim": own["scale"].shape[1] - embedding} if generates else {}), own
-
-
-def _one(name: str, values: list[int]) -> int:
-    if len(set(values)) > 1:
-        raise ValueError(f"{name} is {', '.join(map(str, values))}, and must be the same everywhere")
-    return values[0]
-
-
-def _check_filter(name: str, kernel: Tensor) -> None:
-    expected = setup_filter(FILTER, normalize=False)
-    if kernel.shape != expected.shape or not torch.allclose(kernel.float().cpu(), expected, atol=1e-6):
-        raise ValueError(f"{name} is not the filter [1, 3, 3, 1]")
+def _embedding(num_classes: int, length: int, gain: float = 1.0) -> nn.Parameter:
+    """[num_classes, length]: a dense layer of one-hot labels."""
+    return nn.Parameter(torch.randn(num_classes, length) * (gain / math.sqrt(num_classes)))

@@ -21,10 +21,9 @@ from train.engine.optimizers import OptimisticAdam
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
-from train.gan.conditioning import Concat, Conditioning
+from train.gan.conditions import ConditionalConfig
 from train.gan.game import Gan
 from train.gan.losses import Loss
-from train.gan.options import GanConfig
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -33,7 +32,7 @@ RESOLUTIONS = (8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
-class R3ganConfig(GanConfig):
+class R3ganConfig(ConditionalConfig):
     """Options of R3GAN; the defaults are the authors' for CIFAR-10."""
 
     loss: Loss = "r3gan"
@@ -66,7 +65,7 @@ class R3ganConfig(GanConfig):
     condition: Condition = "none"
     """How labels enter; projection: embedded in G, and what D's features are projected on (Miyato and Koyama 2018)."""
 
-    SIZES = (*GanConfig.SIZES, "width", "blocks", "group_width", "condition")
+    SIZES = (*ConditionalConfig.SIZES, "width", "blocks", "group_width", "condition")
 
     def check(self) -> None:
         super().check()
@@ -84,8 +83,6 @@ class R3ganConfig(GanConfig):
             raise UsageError(f"optimizer={self.optimizer!r} needs beta2_final={self.beta2}: its beta2 cannot change")
         if self.feature_matching > self.resolution:
             raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {self.resolution}")
-        if self.condition != "none":
-            self.check_labelled(f"condition={self.condition!r}")
         for width in self.widths():
             if not 1 <= width <= 2**20:
                 raise UsageError(f"width={self.width!r} is not between 1 and {2**20} channels")
@@ -148,13 +145,9 @@ def build_trainer(
 ) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     images, schedule = lists["images"], config.schedule()
-    labelled = config.condition != "none"
-    if labelled and not images.num_classes:
-        raise UsageError(
-            f"condition={config.condition!r} needs labels, and {images.name} has {images.describe_labels()}"
-        )
+    conditioning = config.conditioning(images)
     shared = {"widths": config.widths(), "blocks": config.blocks, "group_width": config.group_width}
-    shared["num_classes"] = images.num_classes if labelled else 0
+    shared["num_classes"], _ = conditioning.classes(images.num_classes)
     options = {**shared, "image_channels": images.channels, "latent_dim": config.latent}
 
     def networks() -> tuple[Generator, Discriminator]:
@@ -170,7 +163,7 @@ def build_trainer(
         networks,
         sizes=f"latent={config.latent}, width={config.width}",
         betas=config.betas(schedule),
-        conditioning=Concat() if labelled else Conditioning(),
+        conditioning=conditioning,
         ema_curve=config.curve(0.0, 1.0, schedule),
     )
     return trainer, options

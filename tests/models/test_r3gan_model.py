@@ -98,8 +98,17 @@ def test_labels_change_images_and_scores():
 @pytest.mark.parametrize(
     ("make", "args", "message"),
     [
-        (lambda: Generator(WIDTHS, **LABELLED), [torch.zeros(2, 64)], "labels are missing, not .N.*3 classes"),
-        (lambda: Generator(WIDTHS, **SMALL), [torch.zeros(2, 64), torch.tensor([0, 1])], "takes none"),
+        (
+            lambda: Generator(WIDTHS, **LABELLED),
+            [torch.zeros(2, 64)],
+            "labels are needed by a network with num_classes=3",
+        ),
+        (
+            lambda: Generator(WIDTHS, **SMALL),
+            [torch.zeros(2, 64), torch.tensor([0, 1])],
+            "labels were given to a generator",
+        ),
+        (lambda: Discriminator(WIDTHS, **LABELLED), [], "num_classes=3 does not go with condition='none'"),
         (lambda: Generator(WIDTHS, **SMALL), [torch.zeros(2, 63)], r"z is \[2, 63\], not \[N, 64\]"),
         (lambda: Discriminator(WIDTHS, **SMALL), [torch.zeros(2, 3, 8, 8)], r"x is \[2, 3, 8, 8\], not \[N, 3, 16, 16"),
         (lambda: Block(6, 12, 8, 1), [], "group_width=8 does not divide the 12 channels"),

@@ -283,6 +283,23 @@ class Often(Toy):
         yield -nets.D(nets.G(b["G/z"])).score.mean()
 
 
+class Wide(Toy):
+    """G learns from three times as many fakes as D (Miyato et al. 2018: twice as many)."""
+
+    def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
+        z = torch.randn(4 * count, LATENT, generator=random)
+        return {"D/real": seen["x"], "D/z": z[:count], "G/z": z[count:]}
+
+    def moves(self, at: Position) -> Sequence[Move]:
+        return [Move("D", self.d), Move("G", self.g, rows=3)]
+
+    def d(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
+        yield d_loss(nets.D(b["D/real"]).score, nets.D(nets.G(b["D/z"]).detach()).score)
+
+    def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
+        yield g_loss(nets.D(nets.G(b["G/z"])).score)
+
+
 class Weighed(Toy):
     """G's two terms weigh alike at its last layer's weight: that of the score is λ = ‖∇L‖/(‖∇S‖ + 10⁻⁴) (as in VQGAN,
     Esser et al. 2021); D's loss comes in two terms."""
@@ -311,7 +328,7 @@ class Annealed(Toy):
 
 TOYS: dict[str, type[Game]] = {
     toy.__name__: toy
-    for toy in (Toy, Balanced, Lazy, ThreeRoles, TwoLists, Normalised, Pooled, Often, Weighed, Annealed)
+    for toy in (Toy, Balanced, Lazy, ThreeRoles, TwoLists, Normalised, Pooled, Often, Wide, Weighed, Annealed)
 }
 
 

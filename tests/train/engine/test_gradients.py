@@ -395,9 +395,14 @@ def in_their_order(moves: Sequence[Move], update: Update) -> list[list[tuple[Mov
 
 def parts_of(columns: Batch, move: Move, repeat: int, size: int) -> list[Batch]:
     """The microbatches that a repeat of a move sees."""
-    begin = {name: repeat * BATCH if name.startswith(f"{move.role}/") else 0 for name in columns}
+    own = {name: name.startswith(f"{move.role}/") for name in columns}
+    wide = {name: move.rows if own[name] else 1 for name in columns}
+    begin = {name: wide[name] * (repeat * BATCH if own[name] else 0) for name in columns}
     return [
-        {name: x[begin[name] + start : begin[name] + start + size] for name, x in columns.items()}
+        {
+            name: x[begin[name] + wide[name] * start : begin[name] + wide[name] * (start + size)]
+            for name, x in columns.items()
+        }
         for start in range(0, BATCH, size)
     ]
 

@@ -305,6 +305,12 @@ TOYS: dict[str, dict[str, Plain]] = {
         ),
         "G": lambda nets, b, start: g_loss("wgan", nets["D"](nets["G"](b["G/z"])).score),
     },
+    "Wide": {
+        "D": lambda nets, b, start: d_loss(
+            "non-saturating", nets["D"](b["D/real"]).score, nets["D"](nets["G"](b["D/z"]).detach()).score
+        ),
+        "G": lambda nets, b, start: g_loss("non-saturating", nets["D"](nets["G"](b["G/z"])).score),
+    },
     "Weighed": {"D": _d, "G": _weighed_g},
     "Annealed": {"D": _d, "G": _g},
 }
