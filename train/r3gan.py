@@ -110,10 +110,10 @@ class R3ganConfig(ConditionalConfig):
         return self.beta1, self.curve(self.beta2, self.beta2_final, schedule)
 
 
-_RARELY = {"log_kimg": "100", "image_kimg": "1000", "checkpoint_kimg": "1000", "burn_in_kimg": 20000.0}
-_FFHQ = {"batch": "256", "data": "ffhq", "ema_kimg": "500", **_RARELY}
-_IMAGENET = {"batch": "4096", "data": "imagenet", "ema_kimg": "50000", "condition": "projection", "group_width": 32}
-_IMAGENET |= {**_RARELY, "kimg": 200000.0, "burn_in_kimg": 200000.0, "width": "1536"}
+_RARELY = {"log_kimg": "100", "image_kimg": "1000", "checkpoint_kimg": "1000", "augment": "bgc(color=0.5,cutout=1)"}
+_FFHQ = {"data": "ffhq", "batch": "256", "burn_in_kimg": 20000.0, "augment_p": "0:0.3", "ema_kimg": "500", **_RARELY}
+_IMAGENET = {"data": "imagenet", "batch": "4096", "kimg": 200000.0, "burn_in_kimg": 200000.0, "ema_kimg": "50000"}
+_IMAGENET |= {"width": "1536", "group_width": 32, "condition": "projection", **_RARELY}
 PRESETS: dict[str, R3ganConfig] = {
     # Sized for two CPU cores: five minutes.
     "glyphs": R3ganConfig(
@@ -126,7 +126,14 @@ PRESETS: dict[str, R3ganConfig] = {
         blocks=1,
         ema_kimg="5",
     ),
-    "cifar10": R3ganConfig(preset="cifar10", data="cifar10", condition="projection", **_RARELY),
+    "cifar10": R3ganConfig(
+        preset="cifar10",
+        data="cifar10",
+        condition="projection",
+        burn_in_kimg=20000.0,
+        augment_p="0:0.55",
+        **_RARELY,
+    ),
     "ffhq-64": R3ganConfig(preset="ffhq-64", resolution=64, width="4:768,64:384", loss="r3gan(gamma=2)", **_FFHQ),
     "ffhq-256": R3ganConfig(
         preset="ffhq-256",
@@ -135,8 +142,10 @@ PRESETS: dict[str, R3ganConfig] = {
         loss="r3gan(gamma=150)",
         **_FFHQ,
     ),
-    "imagenet-32": R3ganConfig(preset="imagenet-32", loss="r3gan(gamma=0.5)", **_IMAGENET),
-    "imagenet-64": R3ganConfig(preset="imagenet-64", resolution=64, loss="r3gan(gamma=1)", **_IMAGENET),
+    "imagenet-32": R3ganConfig(preset="imagenet-32", loss="r3gan(gamma=0.5)", augment_p="0:0.5", **_IMAGENET),
+    "imagenet-64": R3ganConfig(
+        preset="imagenet-64", resolution=64, loss="r3gan(gamma=1)", augment_p="0:0.4", **_IMAGENET
+    ),
 }
 
 

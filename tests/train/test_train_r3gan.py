@@ -42,26 +42,29 @@ def test_half_a_cosine_leads_from_the_first_to_the_last_value_which_stays():
 
 
 AUTHORS = {
-    # preset: Mimg, lr, γ, β₂ and EMA's half-life in Mimg, from the first to the last
-    "cifar10": (20, (2e-4, 5e-5), (0.05, 0.005), (0.9, 0.99), (0.0, 5.0)),
-    "ffhq-64": (20, (2e-4, 5e-5), (2, 0.2), (0.9, 0.99), (0.0, 0.5)),
-    "ffhq-256": (20, (2e-4, 5e-5), (150, 15), (0.9, 0.99), (0.0, 0.5)),
-    "imagenet-32": (200, (2e-4, 5e-5), (0.5, 0.05), (0.9, 0.99), (0.0, 50.0)),
-    "imagenet-64": (200, (2e-4, 5e-5), (1, 0.1), (0.9, 0.99), (0.0, 50.0)),
+    # preset: Mimg, and the last p, γ at the start and at the end, the last half-life in Mimg
+    "cifar10": (20, 0.55, (0.05, 0.005), 5.0),
+    "ffhq-64": (20, 0.3, (2, 0.2), 0.5),
+    "ffhq-256": (20, 0.3, (150, 15), 0.5),
+    "imagenet-32": (200, 0.5, (0.5, 0.05), 50.0),
+    "imagenet-64": (200, 0.4, (1, 0.1), 50.0),
 }
 
 
 @pytest.mark.parametrize("preset", AUTHORS)
 def test_presets_have_the_values_of_the_authors(preset):
-    config, (millions, lr, gamma, beta2, half_life) = PRESETS[preset], AUTHORS[preset]
+    config, (millions, p, gamma, half_life) = PRESETS[preset], AUTHORS[preset]
     schedule = config.schedule()
     burn_in = config.curve(0.0, 1.0, schedule)
     assert burn_in.images == 1e6 * millions
-    assert [schedule.position(images).lr for images in (0, int(burn_in.images))] == pytest.approx(lr)
+    assert [schedule.position(images).lr for images in (0, int(burn_in.images))] == pytest.approx((2e-4, 5e-5))
     (r1, r2) = config.penalties()
     assert r1.gamma == r2.gamma == gamma[0] and r1.gamma * config.penalty_final == pytest.approx(gamma[1])
-    assert (config.beta2, config.beta2_final) == beta2 and config.beta1 == 0
-    assert (0.0, config.table("ema_kimg")[4] / 1000) == half_life
+    assert (config.beta1, config.beta2, config.beta2_final) == (0, 0.9, 0.99)
+    assert config.table("ema_kimg")[4] / 1000 == half_life
+    augmentation = config.augmentation(schedule, torch.device("cpu"))
+    ends = [augmentation.probability.at(schedule.position(images)) for images in (0, int(burn_in.images))]
+    assert ends == pytest.approx([0, p])
 
 
 @pytest.mark.parametrize(
