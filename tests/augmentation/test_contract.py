@@ -120,7 +120,7 @@ def test_compiled_functions_compute_the_same_with_their_gradients(transformation
 
 def test_a_pipe_has_the_categories_that_its_name_says() -> None:
     names = {name: [t.name for t in kind.pipe().transformations] for name, kind in AUGMENTATIONS.items()}
-    ada = ["blit", "geometry", "color", "filter", "noise", "cutout"]
+    ada = ["blit", "geometry", "color", "filter", "additive noise", "cutout"]
     for length, name in ((2, "bg"), (3, "bgc"), (4, "bgcf"), (5, "bgcfn"), (6, "bgcfnc")):
         assert names[name] == ada[:length]
     for name, category in (("blit", "blit"), ("geom", "geometry"), ("filter", "filter"), ("cutout", "cutout")):

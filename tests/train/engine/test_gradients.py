@@ -292,6 +292,22 @@ GAMES: dict[str, Covered] = {
         ("r2",),
     ),
     "dcgan": two(convolutional(), "non-saturating"),
+    "dcgan, diffaugment, compared with images held out": alternating(
+        two(convolutional(loss="relativistic", augment="diffaugment", held_out=5), "relativistic(average=true)")
+    ),
+    "dcgan, all of ada, r1, r2": two(
+        convolutional(augment="bgcfnc", augment_p="0.8", penalty="r1,r2", d_norm="layer", instance_noise=0.1),
+        "non-saturating",
+        ("r1", "r2"),
+    ),
+    "pggan, ada along a plan, lazy r1": alternating(
+        two(
+            growing(augment="bgc", augment_p="0.9:0.5", penalty="r1(every=2)"),
+            "wgan-gp and drift",
+            ("wgan-gp",),
+            ("r1",),
+        )
+    ),
     "r3gan": two(without_norms(loss="r3gan(gamma=10)"), "r3gan(gamma=10)", ("r1", "r2")),
     "r3gan, projection, other reals, lazy r1": two(
         without_norms(loss="relativistic(average=false)", penalty="r2,r1(every=2)", condition="projection"),
