@@ -300,6 +300,9 @@ GAMES: dict[str, Covered] = {
         "non-saturating",
         ("r1", "r2"),
     ),
+    "dcgan, ada by the sign": alternating(
+        two(convolutional(augment="bgc", augment_kimg=0.1, loss="hinge", g_norm="layer", d_norm="layer"), "hinge")
+    ),
     "pggan, ada along a plan, lazy r1": alternating(
         two(
             growing(augment="bgc", augment_p="0.9:0.5", penalty="r1(every=2)"),
