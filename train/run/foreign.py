@@ -52,8 +52,8 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("it is not an archive of arrays")
-        with file:
-            arrays = {name: file[name] for name in file.files}
+        with file:  # other files of an archive are bytes
+            arrays = {name: array for name in file.files if isinstance(array := file[name], np.ndarray)}
         return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype.kind in "fiub"}
     except (zipfile.BadZipFile, EOFError, KeyError, OSError, TypeError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
