@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, vae_gan
+from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, sngan, vae_gan
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -115,6 +116,27 @@ def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
     sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
+
+
+def residual(program: ModuleType, kind: type[GanConfig], **changes: Any) -> Make:
+    """A system of residual networks at 8x8, where no parameter is 0 and vectors of spectral norms stand still: each
+    pass would move them on, and the plain formulation takes other passes."""
+    sizes = {"resolution": 8, "kimg": 0.4, "g_width": 2, "d_width": 2}
+    made = system(program, kind, **{**sizes, **changes})
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        random = torch.Generator().manual_seed(4)
+        for network in trainer.game.networks.values():
+            for parameter in network.parameters():
+                if not parameter.any():
+                    nn.init.normal_(parameter, 0.0, 0.3, generator=random)
+            for module in network.modules():
+                if parametrize.is_parametrized(module):
+                    module.parametrizations.eval()
+        return trainer
+
+    return make
 
 
 def of_energies(program: ModuleType, kind: type[GanConfig], memory: Mapping[str, float] = {}, **changes: Any) -> Make:
@@ -276,6 +298,26 @@ GAMES: dict[str, Covered] = {
         ("r2",),
     ),
     "dcgan": two(convolutional(), "non-saturating"),
+    "sngan": two(residual(sngan, sngan.SnganConfig, d_steps=1, g_batches=1), "hinge"),
+    "sngan, projection, three moves of D, more fakes for G": alternating(
+        two(
+            residual(sngan, sngan.SnganConfig, condition="projection", g_spectral=True, d_steps=3, instance_noise=0.1),
+            "hinge",
+            labels="projection",
+        )
+    ),
+    "sngan, wgan-gp, acgan, attention, self-modulation": two(
+        residual(
+            *(sngan, sngan.SnganConfig),
+            **{"loss": "wgan-gp", "d_norm": "layer", "d_pool": "mean", "condition": "acgan", "class_weight": 0.7},
+            **{"attention": 8, "self_modulation": 3, "residual_scale": 0.5, "upsampling": "bilinear"},
+            **{"d_steps": 1, "g_batches": 1, "g_width": 8, "d_width": 8, "resolution": 16},
+        ),
+        "wgan-gp",
+        ("wgan-gp",),
+        labels="acgan",
+        class_weight=0.7,
+    ),
     "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
     "cyclegan, hinge, no pool, other weights": Covered(
         translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0),
