@@ -34,6 +34,7 @@ from gan_ops.objectives.pointwise import (
 from gan_ops.objectives.scores import Scores, interleave, score_of, scores_of, vectors_of
 from gan_ops.objectives.semi_supervised import classification_loss
 from gan_ops.objectives.variational import NormalPosterior, normal_distance, prior_divergence
+from gan_ops.objectives.weights import orthogonal_penalty, singular_value, singular_value_penalty
 
 __all__ = [
     "DIVERGENCES",
@@ -86,6 +87,7 @@ __all__ = [
     "interleave",
     "jensen_shannon_information",
     "normal_distance",
+    "orthogonal_penalty",
     "pair_distances",
     "penalties",
     "prior_divergence",
@@ -94,6 +96,8 @@ __all__ = [
     "score_of",
     "scores_of",
     "semi_supervised",
+    "singular_value",
+    "singular_value_penalty",
     "squared_mmd",
     "vectors_of",
 ]

@@ -19,7 +19,7 @@ from torch.nn.utils import parametrize
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, sngan, vae_gan
+from train import began, biggan, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, sngan, vae_gan
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -98,7 +98,7 @@ def system(program: ModuleType, kind: type[GanConfig], shown: int = 0, **options
 
     def make(update: str, microbatch: int, compile: bool) -> Trainer:
         sizes = {"batch": str(BATCH), "microbatch": str(microbatch), "latent": 3}
-        config = kind(**sizes, update=update, compile=compile, **options)
+        config = kind(**{**sizes, **options}, update=update, compile=compile)
         trainer = program.build_trainer(config, {"images": images(config.resolution)}, CPU)[0]
         trainer.images = shown
         return trainer
@@ -234,6 +234,19 @@ def alternating(covered: Covered) -> Covered:
     return replace(covered, updates=("alternating",))
 
 
+BIG = {"attention": 0, "latent": 4, "embedding": 3, "orthogonal": 0.3}
+
+
+def big(make: Make, players: TwoPlayers, orthogonal: float, bound: float = 0.0) -> Covered:
+    """BigGAN, whose G has penalties on its weights."""
+    plain = players.plain()
+
+    def g(nets: textbook.Networks, b: Batch, start: textbook.Networks) -> Tensor:
+        return plain["G"](nets, b, start) + textbook.on_weights(nets["G"], orthogonal, bound)
+
+    return Covered(make, {**plain, "G": g})
+
+
 BROUGHT = {"dragan": ("dragan",), "wgan-div": ("wgan-div",), "r3gan": ("r1", "r2"), "mmd": ("wgan-gp",)}
 """Penalties that losses bring along."""
 ALL_UPDATES = ("minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp")
@@ -317,6 +330,28 @@ GAMES: dict[str, Covered] = {
         ("wgan-gp",),
         labels="acgan",
         class_weight=0.7,
+    ),
+    "biggan": big(
+        residual(biggan, biggan.BigganConfig, d_steps=1, **BIG), TwoPlayers("hinge", labels="projection"), 0.3
+    ),
+    "biggan, two moves of D, no labels, bounded singular values": alternating(
+        big(
+            residual(biggan, biggan.BigganConfig, d_steps=2, sigma_bound=0.9, **{**BIG, "condition": "none"}),
+            TwoPlayers("hinge"),
+            0.3,
+            bound=0.9,
+        )
+    ),
+    "biggan-deep": alternating(
+        big(
+            residual(
+                *(biggan, biggan.BigganConfig),
+                **{**BIG, "deep": True, "hierarchical": False, "g_width": 4, "d_width": 4},
+                d_steps=1,
+            ),
+            TwoPlayers("hinge", labels="projection"),
+            0.3,
+        )
     ),
     "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
     "cyclegan, hinge, no pool, other weights": Covered(

@@ -20,6 +20,7 @@ SEES_BATCH = (
     *("Weighed", "pggan", "dcgan", "vae-gan", "few labels", "few labels, adversarial", "pggan, cgan"),
     *("pggan, acgan, noise, r1,r2", "pggan, feature matching, noise", "pggan, minibatch discrimination"),
     *("sngan", "sngan, projection, three moves of D, more fakes for G"),
+    *("biggan", "biggan, two moves of D, no labels, bounded singular values", "biggan-deep"),
     "sngan, wgan-gp, acgan, attention, self-modulation",
     *("ebgan", "magan", "ebgan, mmd", "meg, three moves of D"),
     *("dcgan, virtual batch norm, K + 1 labels", "wgan-gp,dragan", "lazy dragan", "r1, lazy r2 and dragan"),

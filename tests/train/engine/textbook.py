@@ -195,6 +195,24 @@ class Translating:
         return loss
 
 
+# ---- BigGAN
+
+
+def on_weights(network: nn.Module, orthogonal: float, bound: float) -> Tensor:
+    """Brock et al. 2019, equation 3, and the penalty whose gradient is equation 2, of the layers with spectral norm."""
+    total = torch.zeros(())
+    for layer in network.modules():
+        if not hasattr(layer, "parametrizations"):
+            continue
+        weight, norm = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
+        filters = torch.stack([part.flatten() for part in weight])
+        product = (filters @ filters.T) * (1 - torch.eye(len(filters)))
+        total = total + orthogonal * product.norm() ** 2
+        if bound:
+            total = total + F.relu(norm._u @ filters @ norm._v - bound) ** 2 / 2
+    return total
+
+
 # ---- the toys
 
 
