@@ -69,7 +69,7 @@ def build_gan(
         *(network.to(device, memory_format=torch.channels_last) for network in made),
         config.roles(betas),
         config.objective(),
-        latent=config.latent,
+        latent=made[0].latent_dim,
         penalties=config.penalties(),
         conditioning=conditioning,
         augmentation=InstanceNoise(config.instance_noise, 1000 * config.instance_noise_kimg or schedule.total),

@@ -86,8 +86,9 @@ class Gan(Game):
         return real
 
     def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
-        """Columns: "D/real", "D/z", "D/between" [N], places between reals and fakes, "G/z"; with labels "D/labels" and
-        "G/labels"; what the augmentation and the penalties draw; and reals for G, where its loss compares."""
+        """Columns: "D/real", "D/z", "D/between" [N], places between reals and fakes, "G/z"; with labels or codes
+        "D/labels" and "G/labels"; what the augmentation and the penalties draw; reals for G, where its loss compares.
+        """
         shown = count * self.d_steps
         real = self.blend(seen["images"], self._fade)
         batch = {"D/real": real, "D/z": self._latents(shown, random)}
@@ -95,6 +96,8 @@ class Gan(Game):
         batch["G/z"] = self._latents(count, random)
         if self.conditioning.labels:
             batch["D/labels"] = seen["labels"]
+        if self.conditioning.codes.width:
+            batch |= {f"{role}/labels": self.conditioning.codes.of(batch[f"{role}/z"]) for role in "DG"}
         if self.conditioning.generates:
             chosen = torch.randint(len(self._labels), (count,), generator=random, device=real.device)
             batch["G/labels"] = self._labels[chosen]
@@ -144,7 +147,7 @@ class Gan(Game):
             with torch.no_grad():
                 real = self._scores(nets, b, "G/real", b["G/real"], b.get("G/real labels"))
         loss = self.objective.g(scores, real, stats)
-        classes = self.conditioning.g(scores, b.get("G/labels"))
+        classes = self.conditioning.g(scores, b.get("G/labels"), stats)
         return loss if classes is None else loss + classes
 
     def lazy_penalty(self, index: int, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
@@ -184,14 +187,14 @@ class Gan(Game):
                 points = nets.point(torch.stack(list(images.values())))  # [2, N, C, H, W]
                 images = dict(zip(images, points.unbind(), strict=True))
             both = interleave(*(self.augmentation(x, b, f"D/{name}") for name, x in images.items()))
-            twice = None if labels is None else labels[:, None].expand(-1, 2).flatten()  # [N] → [2N]
+            twice = None if labels is None else labels.repeat_interleave(2, 0)  # [N] → [2N]
             scores = self.critic(nets, both, twice, batches=2)
             real, fakes = scores.parted(2)
             if at:
                 gradients = dict(zip(images, nets.gradient(scores, points).unbind(), strict=True))
         stats["real_score"], stats["fake_score"] = real.score.detach().mean(), fakes.score.detach().mean()
         loss = self.objective.d(real, fakes, stats)
-        if (classes := self.conditioning.d(real, fakes, labels)) is not None:
+        if (classes := self.conditioning.d(real, fakes, labels, stats)) is not None:
             loss = loss + classes
         for penalty in inside:
             value = penalty.loss(self.critic.packed(gradients[penalty.at]))
