@@ -87,7 +87,11 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
     trainer, generator_options = system.build(config, lists, device)
     origins = take_over(trainer, origin) if origin else []
     view = system.view(sampler=trainer.game.sampler)
-    evaluate, left_out = follow(config, lists, view, device) if config.metrics else (None, [])
+    evaluate, left_out = None, []
+    if config.metrics:
+        sampler = trainer.averages.get(trainer.game.sampler)
+        classes = 0 if sampler is None or view.takes else sampler.num_classes
+        evaluate, left_out = follow(config, lists, view, device, num_classes=classes)
     if not run.resume:
         name = run_name(config, system.presets.get(config.preset, config))
         folder = processes.from_first(lambda: new_folder(run.out, name))
