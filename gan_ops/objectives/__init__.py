@@ -17,7 +17,7 @@ from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradien
 from gan_ops.objectives.integral import CTransform, Fisher, NonSaturatingDragan, WassersteinDiv
 from gan_ops.objectives.kernels import Mmd, squared_mmd
 from gan_ops.objectives.moments import McGanCovariance, McGanMean
-from gan_ops.objectives.mutual_information import jensen_shannon_information
+from gan_ops.objectives.mutual_information import jensen_shannon_information, variational_information
 from gan_ops.objectives.normalized import GradientNorm, gradient_normalized
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.pairs import pair_distances
@@ -99,5 +99,6 @@ __all__ = [
     "singular_value",
     "singular_value_penalty",
     "squared_mmd",
+    "variational_information",
     "vectors_of",
 ]

@@ -310,6 +310,14 @@ GAMES: dict[str, Covered] = {
         "non-saturating",
         ("r2",),
     ),
+    "pggan, projection, hinge": two(growing(condition="projection", loss="hinge"), "hinge", labels="projection"),
+    "pggan, infogan": two(
+        growing(condition="infogan", categorical="3,2", continuous=2, information_weight=0.7),
+        "wgan-gp and drift",
+        ("wgan-gp",),
+        labels="infogan",
+        class_weight=0.7,
+    ),
     "dcgan": two(convolutional(), "non-saturating"),
     "sngan": two(residual(sngan, sngan.SnganConfig, d_steps=1, g_batches=1), "hinge"),
     "sngan, projection, three moves of D, more fakes for G": alternating(
@@ -352,6 +360,19 @@ GAMES: dict[str, Covered] = {
             TwoPlayers("hinge", labels="projection"),
             0.3,
         )
+    ),
+    "dcgan, cgan": two(convolutional(condition="cgan"), "non-saturating", labels="cgan"),
+    "dcgan, acgan": two(
+        convolutional(condition="acgan", class_weight=0.7), "non-saturating", labels="acgan", class_weight=0.7
+    ),
+    "dcgan, projection, r1": two(
+        convolutional(condition="projection", loss="hinge", d_norm="layer", penalty="r1"),
+        "hinge",
+        ("r1",),
+        labels="projection",
+    ),
+    "dcgan, infogan": two(
+        convolutional(condition="infogan", categorical="3,2", continuous=1), "non-saturating", labels="infogan"
     ),
     "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
     "cyclegan, hinge, no pool, other weights": Covered(
