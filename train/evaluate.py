@@ -86,7 +86,13 @@ def main(args: Sequence[str] | None = None) -> int:
     device = resolve_device(options.device)
     samples, real = _of_run(options, device) if _is_checkpoint(options.source) else _of_images(options)
     planned = plan(
-        options.metrics, real, samples.count, options.inception_weights, device, options.kid_subset, samples.labels
+        options.metrics,
+        real,
+        samples.count,
+        options.inception_weights,
+        device,
+        options.kid_subset,
+        labels=samples.labels,
     )
     if options.save_stats:
         try:
