@@ -59,7 +59,7 @@ def test_an_option_that_the_page_on_training_explains_exists(section: str, optio
         with pytest.raises(SystemExit):
             parse_command_line(presets, ["--help"], prog="p", description="")
         printed = capsys.readouterr().out
-        for name in re.findall(r"`(--[a-z-]+)", option):
+        for name in re.findall(r"`(--[a-z0-9-]+)", option):
             assert re.search(rf"{name}\b", printed)
 
 
