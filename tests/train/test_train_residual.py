@@ -63,6 +63,8 @@ DETAILS = [
 def names(value: Any) -> str:
     if isinstance(value, ModuleType):
         return value.SYSTEM.name
+    if isinstance(value, str):
+        return value
     return "+".join(f"{name}={part}" for name, part in value.items()) or "plain"
 
 
