@@ -17,7 +17,7 @@ from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import UsageError, listed, run_program
 from train.base.tables import parse_grid
-from train.base.values import Range, Seed
+from train.base.values import NotNegative, Range, Seed
 from train.data import ImageSet
 from train.data.decode import SUFFIXES
 from train.data.load import load_pictures
@@ -35,6 +35,7 @@ from train.measure.pictures import (
     with_row_names,
 )
 from train.measure.samples import check_channels, given, through
+from train.measure.standing import stand
 from train.run import checkpoint
 from train.run.options import parse_options
 from train.run.restoring import build_generator, build_networks, find_checkpoint, view_of
@@ -63,6 +64,10 @@ class Options:
     """KEYSxSTEPS: loop through KEYS latents, or pictures of --input, STEPS images from each to the next."""
     seed: Seed = 0
     """Seed of the latents."""
+    truncation: NotNegative = 0.0
+    """Bound of the latents' values, which are drawn anew beyond it (Brock et al. 2019: 0.04 to 2; 0: none)."""
+    standing: Annotated[int, Range(0, 2**20)] = 0
+    """Batches of so truncated samples that batch norms take their statistics from (Brock et al. 2019: 100)."""
     classes: Annotated[str, tyro.conf.arg(aliases=["--class"])] = ""
     """Classes to draw, such as cat or 0,1,7, for networks with labels (default: all in turn)."""
     codes: Annotated[int, Range(0)] = 0
@@ -131,7 +136,7 @@ def _check(options: Options) -> None:
         raise UsageError("--images and --interpolate cannot be combined")
     if options.codes and (options.images or options.interpolate):
         raise UsageError("--codes makes a grid: --images and --interpolate cannot be combined with it")
-    for name in ("images", "grid", "classes", "codes", "seed"):
+    for name in ("images", "grid", "classes", "codes", "seed", "truncation", "standing"):
         if options.input and getattr(options, name) != getattr(Options, name):
             raise UsageError(f"--{name} and --input cannot be combined: the pictures say what is made")
 
@@ -208,7 +213,11 @@ def main(args: Sequence[str] | None = None) -> int:
         count = rows * columns
         _check_size(options, count, min(options.batch, count) if singly else count, generator)
         if keys is None:
-            keys = latents(rows if options.interpolate else count, generator.latent_dim, options.seed)
+            keys = latents(
+                rows if options.interpolate else count, generator.latent_dim, options.seed, options.truncation
+            )
+        if options.standing:
+            stand(generator, options.standing, options.batch, options.seed, options.truncation)
         z = closed_walk(keys, columns) if options.interpolate else keys
         if options.codes:
             z = code_walk(getattr(generator, "codes", Codes()), options.codes, z, columns)

@@ -35,11 +35,19 @@ def draw(
         yield to_uint8(generator(*given).float()).cpu()
 
 
-def latents(count: int, length: int, seed: int) -> Tensor:
-    """The same latents for the same seed on any device; a longer batch begins with the shorter one's. [N, latent]"""
+def latents(count: int, length: int, seed: int, truncation: float = 0.0) -> Tensor:
+    """The same latents for the same seed on any device; a longer batch begins with the shorter one's. [N, latent]
+
+    With ``truncation`` t they are of the normal distribution between −t and t: those that remain if values beyond are
+    drawn anew (Brock et al. 2019, section 3.1).
+    """
     random = torch.Generator().manual_seed(seed)
     # One row at a time: the order in which a whole batch is filled depends on its size.
-    return torch.stack([torch.randn(length, generator=random) for _ in range(count)])
+    if not truncation:
+        return torch.stack([torch.randn(length, generator=random) for _ in range(count)])
+    within = math.erf(truncation / math.sqrt(2))
+    places = torch.stack([2 * torch.rand(length, generator=random, dtype=torch.float64) - 1 for _ in range(count)])
+    return math.sqrt(2) * torch.erfinv(within * places).clamp(-6, 6).float()  # no normal number here is beyond 6
 
 
 def row_labels(rows: int, columns: int, classes: list[int]) -> Tensor:
