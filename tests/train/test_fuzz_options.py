@@ -36,6 +36,7 @@ STARTS = {
     "train.studies.ablation": [],
     "train.studies.divergences": ["--only", "minimax"],
     "train.studies.few_labels": ["--labels", "20"],
+    "train.studies.infogan": ["--seeds", "1"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
     "train.studies.objectives": ["--only", "non-saturating", "--seeds", "1"],
     "train.studies.translation": ["translations", "--out", "page.md"],
@@ -168,6 +169,7 @@ def test_data_whose_path_is_not_utf_8_is_trained_on(place):
             "penalty",
             (",", "r1,,r2", "r1(every=0)", "r1(every=1e3)", f"r1(every={2**64})", "r1(gamma=-1)", "r1(at=fake)"),
         ),
+        ("categorical", (",", "1", "10,", "-3", "1e3", "2²", "99999", "x")),
         ("optimizer", ("", "sgd", "adam, rmsprop", "rmsprop(alpha=2)", "rmsprop(alpha=nan)", "optimistic(lr=1)")),
     ],
 )
