@@ -1,4 +1,4 @@
-"""Colours of whole images changed by an affine map (Karras et al. 2020a, appendix B)."""
+"""Colours of whole images changed by an affine map (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 
