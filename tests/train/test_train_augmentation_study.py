@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -30,7 +32,8 @@ def out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytes
     some = (Row("plain", "dcgan", {}, 0.032), Row("changed", "dcgan", {"augment": "bgc"}, 0.032, "plain"))
     monkeypatch.setattr(augmentation, "ROWS", some)
     monkeypatch.setattr(augmentation, "COMMON", tuple(TINY.split()))
-    monkeypatch.setattr(trainings.subprocess, "Popen", Inside)
+    # Not subprocess's own: matplotlib asks programs for fonts.
+    monkeypatch.setattr(trainings, "subprocess", SimpleNamespace(Popen=Inside, DEVNULL=subprocess.DEVNULL))
     monkeypatch.setattr(classifier, "STEPS", 40)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "augmentation-cache"))
     monkeypatch.delenv("GAN_OPS_INCEPTION", raising=False)
