@@ -84,6 +84,11 @@ TINY_BEGAN = {**_TINY_ENERGIES, "width": 4}
 TINY_EBGAN = {**_TINY_ENERGIES, "g_width": 4, "d_width": 4}
 TINY_MEG = {**_TINY_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4, "t_hidden": 5, "d_steps": 2}
 
+# 8x8: 24 images, 6 steps.
+_TINY_RESIDUAL = {**_TINY_ENERGIES, "resolution": 8, "g_width": 2, "d_width": 2, "d_steps": 1}
+TINY_SNGAN = {**_TINY_RESIDUAL, "g_batches": 1}
+TINY_BIGGAN = {**_TINY_RESIDUAL, "attention": 0, "embedding": 3, "microbatch": "0"}
+
 
 def flags(options: Mapping[str, Any]) -> list[str]:
     """A command line; None leaves an option out."""

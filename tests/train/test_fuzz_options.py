@@ -18,9 +18,13 @@ from .fuzzing import TRAINING, TRANSLATING, WORK, Accepted, accept, attempt, fla
 SMALL_DCGAN = {"resolution": 16, "batch": 4, "latent": 6, "g_width": 4, "d_width": 4, "grid": "2x3"}
 SMALL_VAE_GAN = {"resolution": 16, "batch": 4, "latent": 6, "e_width": 4, "g_width": 4, "d_width": 4, "grid": "3x4"}
 SMALL_ENERGIES = {"resolution": 16, "batch": 4, "latent": 6, "grid": "2x3", "data": "pictures", "device": "cpu"}
+SMALL_RESIDUAL = {"resolution": 8, "batch": 4, "latent": 6, "g_width": 4, "d_width": 4, "attention": 0}
+SMALL_RESIDUAL |= {"condition": "none", "grid": "2x3", "data": "pictures", "device": "cpu"}
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
+    "train.sngan": flags(SMALL_RESIDUAL),
+    "train.biggan": flags(SMALL_RESIDUAL),
     "train.cyclegan": flags({**TRANSLATING, "a": "pictures"}),
     "train.vae_gan": flags({**SMALL_VAE_GAN, "data": "pictures", "device": "cpu"}),
     "train.began": flags({**SMALL_ENERGIES, "width": 4}),
