@@ -34,6 +34,7 @@ STARTS = {
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],
+    "train.studies.augmentation": ["--only", "DCGAN", "--seeds", "1"],
     "train.studies.divergences": ["--only", "minimax"],
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.infogan": ["--seeds", "1"],
