@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from gan_ops import nn as gnn
 
@@ -85,21 +85,27 @@ def reparametrized(layer: nn.Module, norm: str, weight_normalised: bool) -> nn.M
     return layer
 
 
+class SpectralNorm(parametrizations._SpectralNorm):
+    """torch's, in the weight's own type under autocast too: on CUDA autocast would have σ's factors in two types, which
+    torch refuses to multiply."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if weight.is_meta:  # of which autocast knows nothing
+            return super().forward(weight)
+        with torch.autocast(weight.device.type, enabled=False):
+            return super().forward(weight)
+
+
 def spectral(layer: nn.Module) -> nn.Module:
-    """torch's spectral norm: the weight divided by its largest singular value (Miyato et al. 2018, equation 8).
+    """The layer with its weight divided by its largest singular value (Miyato et al. 2018, equation 8).
 
     On the meta device, where there is nothing to iterate on, torch's first iterations would take a tenth of a second a
-    layer. There it is given a weight of one value, and then tensors of the right shapes.
+    layer. There they are made on a weight of one value, and tensors of the right shapes follow.
     """
-    if not layer.weight.is_meta:
-        return parametrizations.spectral_norm(layer)
-    weight = layer.weight
-    layer.weight = nn.Parameter(torch.ones((1,) * weight.dim(), device="cpu"))
-    weights = parametrizations.spectral_norm(layer).parametrizations.weight
-    dim = weights[0].dim
-    weights.original = weight
-    weights[0]._u, weights[0]._v = (
-        weight.new_empty(weight.shape[dim]),
-        weight.new_empty(weight.numel() // weight.shape[dim]),
-    )
+    weight, dim = layer.weight, 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+    norm = SpectralNorm(torch.ones((1,) * weight.dim(), device="cpu") if weight.is_meta else weight, dim=dim)
+    if weight.is_meta:
+        norm._u = weight.new_empty(weight.shape[dim])
+        norm._v = weight.new_empty(weight.numel() // weight.shape[dim])
+    parametrize.register_parametrization(layer, "weight", norm, unsafe=weight.is_meta)
     return layer
