@@ -13,7 +13,17 @@ from torch import Tensor, nn
 from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
 from models.parts.precision import widened
-from models.parts.transformer import STD, Block, Stage, as_maps, as_tokens, position_parameter, shuffled, token_norm
+from models.parts.transformer import (
+    STD,
+    Block,
+    Stage,
+    as_maps,
+    as_tokens,
+    cell_height,
+    position_parameter,
+    shuffled,
+    token_norm,
+)
 
 Upsampling = Literal["shuffle", "bicubic"]
 LARGEST_BICUBIC = 32
@@ -23,7 +33,7 @@ LARGEST_BICUBIC = 32
 class Generator(nn.Module):
     """Latents z [N, latent_dim] → images [N, image_channels, resolution, resolution], which no layer bounds.
 
-    A dense layer gives the first map; each next stage has maps of twice the height (the paper's memory-friendly generator).
+    A dense layer gives the first map; each next stage has maps of twice the height ("memory-friendly generator").
 
     Args:
         resolution: 2^(stages − 1) times the height of the first maps, which the paper has at 8 (STL-10: 12).
@@ -50,7 +60,7 @@ class Generator(nn.Module):
         num_classes: int = 0,
     ):
         super().__init__()
-        heights, widths = generator_stages(resolution, width, len(blocks), upsampling)
+        heights, widths = generator_stages(resolution, width, len(blocks), upsampling, heads, window)
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.dense = nn.Linear(latent_dim + num_classes, heights[0] ** 2 * width)
         self.stages = nn.ModuleList(
@@ -79,15 +89,15 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Images [N, image_channels, resolution, resolution] → :class:`Scores`: a transformer of several scales (the
-    paper's multi-scale discriminator).
+    """Images [N, image_channels, resolution, resolution] → :class:`Scores`: a transformer of several scales
+    ("multi-scale discriminator").
 
     The first stage has tokens of ``patch``² pixels and three quarters of the width. Before each next stage maps are
     halved by 2×2 means, and tokens of patches twice as high are joined to them, whose channels share the last quarter.
     A class token then attends to all tokens in one more block, and is judged.
 
     Args:
-        width: channels of the last stage, a multiple of 4·(scales − 1)·heads.
+        width: channels of the last stage, a multiple of 4·(scales − 1).
         blocks: of each stage.
         scales: number of stages; 1 for patches of one size, all of the width.
         window, norm, num_classes: see :class:`Generator`.
@@ -113,15 +123,16 @@ class Discriminator(nn.Module):
         outputs: int = 1,
     ):
         super().__init__()
-        parts, heights = discriminator_stages(resolution, width, patch, scales)
+        heights, widths = discriminator_stages(resolution, width, patch, scales, heads, window)
+        parts = [widths[0], *(after - before for before, after in pairwise(widths))]
         self.image_channels, self.resolution = image_channels, resolution
         self.patches = [patch << i for i in range(scales)]
         self.from_rgb = nn.ModuleList(
             _patch_layer(image_channels, part, side) for part, side in zip(parts, self.patches, strict=True)
         )
         self.stages = nn.ModuleList(
-            Stage(sum(parts[: i + 1]), blocks, heads=heads, height=height, window=window, norm=norm)
-            for i, height in enumerate(heights)
+            Stage(channels, blocks, heads=heads, height=height, window=window, norm=norm)
+            for channels, height in zip(widths, heights, strict=True)
         )
         self.token = position_parameter(1, 1, width)
         self.last = Block(width, heads, 0, norm)
@@ -171,11 +182,13 @@ class Discriminator(nn.Module):
             self.minibatch.fit_scale(self._features(x)[0])
 
 
-def generator_stages(resolution: int, width: int, stages: int, upsampling: str) -> tuple[list[int], list[int]]:
-    """Heights and widths of the generator's stages; ValueError where there are none."""
+def generator_stages(
+    resolution: int, width: int, stages: int, upsampling: str, heads: int, window: int
+) -> tuple[list[int], list[int]]:
+    """Heights and widths of the generator's stages; ValueError where sizes do not come out even."""
     if upsampling not in ("shuffle", "bicubic"):
         raise ValueError(f"upsampling={upsampling!r} is neither shuffle nor bicubic")
-    if not stages or resolution % (1 << stages - 1) or resolution >> stages - 1 < 2:
+    if stages < 1 or resolution % (1 << stages - 1) or resolution >> stages - 1 < 2:
         raise ValueError(f"resolution={resolution} is no first height of 2 or more, doubled by {stages} stages")
     heights, widths = [resolution >> stages - 1 - i for i in range(stages)], [width]
     for height in heights[1:]:
@@ -183,20 +196,31 @@ def generator_stages(resolution: int, width: int, stages: int, upsampling: str) 
         if shuffle and widths[-1] % 4:
             raise ValueError(f"width={width} cannot be divided by 4 once more before the stage at {height}x{height}")
         widths.append(widths[-1] // 4 if shuffle else widths[-1])
-    return heights, widths
+    return _even(heights, widths, heads, window)
 
 
-def discriminator_stages(resolution: int, width: int, patch: int, scales: int) -> tuple[list[int], list[int]]:
-    """Channels of the patches of each scale, and heights of the discriminator's stages; ValueError where they do not
-    come out even."""
+def discriminator_stages(
+    resolution: int, width: int, patch: int, scales: int, heads: int, window: int
+) -> tuple[list[int], list[int]]:
+    """Heights and widths of the discriminator's stages; ValueError where sizes do not come out even."""
     if scales < 1 or resolution % (patch << scales - 1):
-        raise ValueError(f"patch={patch} of scales={scales} sizes, each twice the last, leaves no stages: {resolution}")
+        raise ValueError(f"patch={patch}, doubled for each of scales={scales}, does not divide resolution={resolution}")
     heights = [resolution // (patch << i) for i in range(scales)]
     if scales == 1:
-        return [width], heights
+        return _even(heights, [width], heads, window)
     if width % (4 * (scales - 1)):
         raise ValueError(f"width={width} is not divisible by {4 * (scales - 1)}, as scales={scales} has it")
-    return [width // 4 * 3, *[width // 4 // (scales - 1)] * (scales - 1)], heights
+    part = width // 4 // (scales - 1)
+    return _even(heights, [width - part * (scales - 1 - i) for i in range(scales)], heads, window)
+
+
+def _even(heights: list[int], widths: list[int], heads: int, window: int) -> tuple[list[int], list[int]]:
+    """Heights and widths of stages; ValueError unless their attention can be had."""
+    for height, width in zip(heights, widths, strict=True):
+        cell_height(height, window)
+        if width % heads:
+            raise ValueError(f"heads={heads} does not divide the {width} channels at {height}x{height}")
+    return heights, widths
 
 
 def _patch_layer(image_channels: int, channels: int, side: int) -> nn.Linear:

@@ -43,7 +43,7 @@ def token_norm(norm: str, channels: int) -> nn.Module:
 
 
 class Attention(nn.Module):
-    """softmax(q·kᵀ/√(C/heads) + E)·v of each head, then a dense layer of all heads: relative position encoding (TransGAN).
+    """softmax(q·kᵀ/√(C/heads) + E)·v of each head (TransGAN, relative position encoding), then a dense layer.
 
     Args:
         channels: C, a multiple of ``heads``.

@@ -175,7 +175,7 @@ def test_an_unknown_norm_is_refused() -> None:
     ],
 )
 def test_stages_are_the_papers(resolution, stages, upsampling, heights, widths) -> None:
-    assert generator_stages(resolution, 1024, stages, upsampling) == (heights, widths)
+    assert generator_stages(resolution, 1024, stages, upsampling, 4, 16) == (heights, widths)
 
 
 def test_the_cifar_10_networks_have_the_papers_blocks() -> None:
@@ -214,7 +214,7 @@ def test_labels_are_joined_to_the_latents() -> None:
     [
         ({"blocks": (1,) * 5}, "resolution=16 is no first height of 2 or more, doubled by 5 stages"),
         ({"width": 6}, "width=6 cannot be divided by 4 once more before the stage at 16x16"),
-        ({"heads": 3}, "heads=3 does not divide the 32 channels"),
+        ({"heads": 3}, "heads=3 does not divide the 32 channels at 8x8"),
         ({"upsampling": "nearest"}, "upsampling='nearest' is neither shuffle nor bicubic"),
     ],
 )
@@ -280,9 +280,9 @@ def test_vectors_are_kept() -> None:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"patch": 3}, "patch=3 of scales=2 sizes, each twice the last, leaves no stages: 16"),
+        ({"patch": 3}, "patch=3, doubled for each of scales=2, does not divide resolution=16"),
         ({"width": 18}, "width=18 is not divisible by 4, as scales=2 has it"),
-        ({"heads": 5}, "heads=5 does not divide the 12 channels"),
+        ({"heads": 5}, "heads=5 does not divide the 12 channels at 8x8"),
     ],
 )
 def test_a_discriminator_whose_sizes_do_not_come_out_even_is_refused(options, reason) -> None:
