@@ -37,6 +37,7 @@ class Pggan(Gan):
     """A game whose networks grow, and whose real images fade as they do."""
 
     def arrange(self, networks: Mapping[str, nn.Module], at: Position, fade: float | Tensor) -> None:
+        super().arrange(networks, at, fade)
         for network in networks.values():
             if isinstance(network, Growing):  # an objective that learns does not
                 network.grow(at.resolution, fade)

@@ -114,6 +114,10 @@ class Game:
         process's share."""
         raise NotImplementedError
 
+    def shows(self, count: int, at: Position) -> int:
+        """How many samples such a step counts as shown: by them run schedules and half-lives."""
+        return max(self.takes(count, at).values())
+
     def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
         """What the losses of a step are given in this process: made of what the source gave, and of random numbers.
 

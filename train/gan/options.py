@@ -9,18 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, get_args
 
+import torch
 import tyro
 
 from gan_ops.objectives import FeatureMatching, GradientNorm, Objective, Penalty
 from train.base.errors import UsageError
 from train.base.processes import share_named, share_of
 from train.base.specs import listing, parse_spec, parse_specs
-from train.base.values import Range, Size, check_values
+from train.base.values import Range, Share, Size, check_values
+from train.engine.curve import Cosine
 from train.engine.game import Role, Update
 from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, OptimizerChoice, RMSProp
 from train.engine.schedule import Phase, Schedule
+from train.gan.augmentation import Augmentation, InstanceNoise
+from train.gan.augmentation.choice import KINDS, Augmenting
 from train.gan.losses import LOSSES, PENALTIES, Loss, Penalties
 from train.run.options import ImagesConfig
 
@@ -51,6 +56,17 @@ OptimizerName = Annotated[
         metavar="OPTIMIZER",
         help=f"How G and D follow their gradients: {listing(OPTIMIZERS)} (rmsprop: Arjovsky 2017, with lr 5e-5;"
         " optimistic, optimistic-adam: Daskalakis et al. 2018, mirror descent and algorithm 1).",
+    ),
+]
+
+
+Augment = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="AUGMENTATION",
+        help="Random changes of all images that D sees; values are parts of augment-p, none is left out:"
+        " diffaugment (Zhao et al. 2020), or ADA's categories (Karras et al. 2020; there bgc):"
+        f" {', '.join(name for name in KINDS if name != 'diffaugment')}; such as bgc(color=0.5,cutout=1).",
     ),
 ]
 
@@ -106,7 +122,7 @@ class Techniques:
         """The bound of D's weights; 0 for none."""
         return self._loss().clip
 
-    def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
+    def roles(self, betas: tuple[float, float | Cosine]) -> dict[str, Role]:
         """Both players' optimizers."""
         rule = self._rule()
         shared = {"betas": betas, "historical_averaging": self.historical_averaging, "optimizer": rule}
@@ -202,13 +218,35 @@ class GanConfig(Techniques, ImagesConfig):
     """Length of the latent vector."""
     class_weight: float = 1.0
     """Weight of the classification loss, if D gives class logits (Odena et al. 2017: 1)."""
+    augment: Augment = "none"
+    augment_p: str = "auto"
+    """Probability of changes: auto (diffaugment: 1; else by D's sign), held-out, 0.3, or 0:0.55 along a cosine."""
+    augment_target: Share = 0.6
+    """Where an adapted augment-p keeps the mean sign of D's scores (Karras et al. 2020, 3.1: 0.6), or held-out's r."""
+    augment_kimg: float = 500.0
+    """Thousands of images in which an adapted augment-p can go from 0 to 1 (Karras et al. 2020, 3.1: 500)."""
+    held_out: Annotated[int, Range(0)] = 0
+    """Number of images that no network learns from: D's scores of them are logged (Karras et al. 2020, figure 1)."""
 
     SIZES = ("latent", "minibatch_discrimination", "minibatch_dim")
 
     def check(self) -> None:
         Techniques.check(self)
         ImagesConfig.check(self)
-        _check_finite(self, "class_weight")
+        _check_finite(self, "class_weight", "augment_kimg")
+        self._augmenting().check(self.loss, self.objective(), self.held_out)
+
+    def _augmenting(self) -> Augmenting:
+        return Augmenting(self.augment, self.augment_p, self.augment_target, self.augment_kimg)
+
+    def curve(self, start: float, end: float, schedule: Schedule) -> Cosine:
+        """From one value to another in the whole run."""
+        return Cosine(start, end, schedule.total)
+
+    def augmentation(self, schedule: Schedule, device: torch.device) -> Augmentation:
+        """What stands before D."""
+        noise = InstanceNoise(self.instance_noise, 1000 * self.instance_noise_kimg or schedule.total)
+        return self._augmenting().make(noise, partial(self.curve, schedule=schedule), device)
 
     def in_packs(self, schedule: Schedule) -> Schedule:
         """The schedule; UsageError unless its microbatches are whole packs."""
