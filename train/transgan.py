@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -73,27 +73,27 @@ class TransganConfig(GanConfig):
     upsampling: Upsampling = "shuffle"
     """Between G's stages; shuffle: a quarter of the channels remains; bicubic: up to 32x32 all (paper: 256x256)."""
 
-    SIZES = (*GanConfig.SIZES, "g_width", "g_blocks", "d_width", "d_blocks", "patch", "scales", "window", "upsampling")
-    FIXED = ("heads", "norm")  # all shapes would fit
+    SIZES = (
+        *GanConfig.SIZES,
+        "g_width",
+        "g_blocks",
+        "d_width",
+        "d_blocks",
+        "patch",
+        "scales",
+        "heads",
+        "window",
+        "upsampling",
+    )
+    FIXED = ("norm",)  # without parameters one fits for another
 
     def check(self) -> None:
         super().check()
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"resolution={self.resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
         attention = self.heads, self.window
-        for player, stages in (
-            (
-                "G",
-                lambda: generator_stages(
-                    self.resolution, self.g_width, len(self.stages()), self.upsampling, *attention
-                ),
-            ),
-            ("D", lambda: discriminator_stages(self.resolution, self.d_width, self.patch, self.scales, *attention)),
-        ):
-            try:
-                stages()
-            except ValueError as error:
-                raise UsageError(f"{player}: {error}") from None
+        _check("G", generator_stages, self.resolution, self.g_width, len(self.stages()), self.upsampling, *attention)
+        _check("D", discriminator_stages, self.resolution, self.d_width, self.patch, self.scales, *attention)
         heights = [self.resolution // (self.patch << i) for i in range(self.scales)]
         if self.feature_matching and not heights[-1] <= self.feature_matching <= heights[0]:
             listed = ", ".join(map(str, heights))
@@ -112,7 +112,15 @@ class TransganConfig(GanConfig):
         return self.in_packs(self.one_phase(self.lr_decay))
 
 
-_PHOTOS = {"ema_kimg": "500", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}
+def _check(player: str, stages: Callable[..., object], *sizes: object) -> None:
+    """UsageError where a network's stages cannot be had."""
+    try:
+        stages(*sizes)
+    except ValueError as error:
+        raise UsageError(f"{player}: {error}") from None
+
+
+_PHOTOS = {"augment": "diffaugment", "ema_kimg": "500", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}
 PRESETS: dict[str, TransganConfig] = {
     # Sized for two CPU cores.
     "glyphs": TransganConfig(
@@ -123,9 +131,11 @@ PRESETS: dict[str, TransganConfig] = {
         d_steps=1,
         latent=64,
         g_width=256,
-        g_blocks="2,2,1",
+        g_blocks="2,1,1",
         d_width=128,
         d_blocks=2,
+        patch=4,
+        window=8,
         ema_kimg="2",
     ),
     # Where the paper and the authors' code differ, the code's. G's batch is D's here; the authors' is twice as large.

@@ -18,6 +18,7 @@ from .fuzzing import TRAINING, TRANSLATING, WORK, Accepted, accept, attempt, fla
 SMALL_DCGAN = {"resolution": 16, "batch": 4, "latent": 6, "g_width": 4, "d_width": 4, "grid": "2x3"}
 SMALL_VAE_GAN = {"resolution": 16, "batch": 4, "latent": 6, "e_width": 4, "g_width": 4, "d_width": 4, "grid": "3x4"}
 SMALL_ENERGIES = {"resolution": 16, "batch": 4, "latent": 6, "grid": "2x3", "data": "pictures", "device": "cpu"}
+SMALL_TRANSGAN = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 4}
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
@@ -26,6 +27,7 @@ STARTS = {
     "train.began": flags({**SMALL_ENERGIES, "width": 4}),
     "train.ebgan": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4}),
     "train.meg": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4}),
+    "train.transgan": flags({**SMALL_ENERGIES, **SMALL_TRANSGAN}),
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],

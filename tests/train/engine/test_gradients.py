@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, vae_gan
+from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, transgan, vae_gan
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -115,6 +115,12 @@ def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
     sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
+
+
+def transformers(**changes: Any) -> Make:
+    """TransGAN at 16x16, with maps that are divided into cells."""
+    sizes = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 2}
+    return system(transgan, transgan.TransganConfig, resolution=16, kimg=0.4, **{**sizes, "d_steps": 1, **changes})
 
 
 def of_energies(program: ModuleType, kind: type[GanConfig], memory: Mapping[str, float] = {}, **changes: Any) -> Make:
@@ -276,6 +282,12 @@ GAMES: dict[str, Covered] = {
         ("r2",),
     ),
     "dcgan": two(convolutional(), "non-saturating"),
+    "transgan": two(transformers(), "wgan-gp and drift", ("wgan-gp",)),
+    "transgan, layer norm, three scales, two moves of D": Covered(
+        transformers(norm="layer", scales=3, upsampling="bicubic", loss="hinge", penalty="r1", d_steps=2),
+        TwoPlayers("hinge", ("r1",)).plain(),
+        ("alternating",),
+    ),
     "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
     "cyclegan, hinge, no pool, other weights": Covered(
         translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0),
