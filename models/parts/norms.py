@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils import parametrizations
 
 from gan_ops import nn as gnn
 
@@ -79,7 +79,27 @@ def reparametrized(layer: nn.Module, norm: str, weight_normalised: bool) -> nn.M
     if weight_normalised and norm == "spectral":
         raise ValueError("weight_norm cannot be combined with norm='spectral': both determine the scale of the weights")
     if norm == "spectral":
-        return spectral_norm(layer)
+        return spectral(layer)
     if weight_normalised:
-        return weight_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose2d) else 0)
+        return parametrizations.weight_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose2d) else 0)
+    return layer
+
+
+def spectral(layer: nn.Module) -> nn.Module:
+    """torch's spectral norm: the weight divided by its largest singular value (Miyato et al. 2018, equation 8).
+
+    On the meta device, where there is nothing to iterate on, torch's first iterations would take a tenth of a second a
+    layer. There it is given a weight of one value, and then tensors of the right shapes.
+    """
+    if not layer.weight.is_meta:
+        return parametrizations.spectral_norm(layer)
+    weight = layer.weight
+    layer.weight = nn.Parameter(torch.ones((1,) * weight.dim(), device="cpu"))
+    weights = parametrizations.spectral_norm(layer).parametrizations.weight
+    dim = weights[0].dim
+    weights.original = weight
+    weights[0]._u, weights[0]._v = (
+        weight.new_empty(weight.shape[dim]),
+        weight.new_empty(weight.numel() // weight.shape[dim]),
+    )
     return layer

@@ -47,6 +47,21 @@ TINY_DCGAN = {
     "checkpoint_kimg": "0.012",
     **OUTPUT,
 }
+# 8x8: 24 images, 6 steps.
+TINY_R3GAN = {
+    "resolution": 8,
+    "kimg": 0.024,
+    "batch": "4",
+    "latent": 6,
+    "width": "8,8:4",
+    "group_width": 4,
+    "blocks": 1,
+    "ema_kimg": "0.02",
+    "image_kimg": "0.012",
+    "checkpoint_kimg": "0.012",
+    "precision": "float32",
+    **OUTPUT,
+}
 # 16x16: 24 images, 6 steps.
 TINY_VAE_GAN = {
     "resolution": 16,

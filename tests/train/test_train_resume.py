@@ -19,8 +19,8 @@ from .runs import assert_same, newest, steps, train
     [
         {},
         {"reset_optimizer": True, "lr_ramp_kimg": 0.01},
-        {"conditioning": "acgan", "update": "joint"},
-        {"conditioning": "concat", "microbatch": "2", "group_size": 2},
+        {"condition": "acgan", "update": "joint"},
+        {"condition": "cgan", "microbatch": "2", "group_size": 2},
         {"loss": "lsgan", "precision": "bf16"},
         {"precision": "fp16"},
         {"update": "merged", "historical_averaging": 0.1, "instance_noise": 0.2, "minibatch_discrimination": 4},

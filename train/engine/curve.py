@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class Curve(Protocol):
+    def at(self, images: int) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -20,3 +25,13 @@ class Cosine:
     def at(self, images: int) -> float:
         done = min(images / self.images, 1.0)
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * done)) / 2
+
+
+@dataclass(frozen=True)
+class After:
+    """0 until so many images have been shown, and 1 from then on."""
+
+    images: float
+
+    def at(self, images: int) -> float:
+        return float(images >= self.images)

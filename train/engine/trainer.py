@@ -14,7 +14,7 @@ from train.base.seeds import stream_seed
 from train.base.tables import lookup
 from train.engine.checks import check_moves, check_networks
 from train.engine.cuda_graphs import Cuda, wanted
-from train.engine.curve import Cosine
+from train.engine.curve import Curve
 from train.engine.ema import averaged_copy, weight_of
 from train.engine.game import Game, Move, Source, Update
 from train.engine.meters import Meters
@@ -61,7 +61,7 @@ class Trainer:
         autocast: Autocast,
         ema_kimg: Mapping[int, float],
         ema_ramp: bool = False,
-        ema_curve: Cosine | None = None,
+        ema_curve: Curve | None = None,
         seed: int = 0,
         update: Update = "alternating",
         reset_optimizer: bool = False,
@@ -138,7 +138,7 @@ class Trainer:
     def average_statistics(self) -> None:
         """Gives the averaged networks the means over all processes of what theirs remember of batches, such as batch
         norm's running statistics. All processes must call it. Training is not touched: it reads none of them, and the
-        next step copies each process's own there again."""
+        mean of the averages that go on from there is what it would have been."""
         if processes.size() > 1:
             fill(self.averages, mean_statistics(self.averages))
 

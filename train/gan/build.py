@@ -15,7 +15,7 @@ from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.data import ImageSet, to_float
 from train.data.sources import Images, WithHeldOut
-from train.engine.curve import Cosine
+from train.engine.curve import Cosine, Curve
 from train.engine.game import Game, Source
 from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Schedule
@@ -41,7 +41,7 @@ def build_gan(
     conditioning: Conditioning,
     gradient_norm: GradientNorm | Literal[""] = "",
     reset_optimizer: bool = False,
-    ema_curve: Cosine | None = None,
+    ema_curve: Curve | None = None,
 ) -> Trainer:
     """What plays a game as the options say.
 

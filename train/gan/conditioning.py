@@ -19,12 +19,18 @@ class Conditioning:
     """No labels.
 
     Attributes:
+        name: the option's value, which the discriminator's ``condition`` is too.
         labels: whether real images come with labels.
         generates: whether the generator is given labels.
         judges: whether the discriminator is given labels.
     """
 
+    name = "none"
     labels = generates = judges = False
+
+    def classes(self, num_classes: int) -> tuple[int, int]:
+        """How many classes of the data's the generator and the discriminator know."""
+        return num_classes if self.generates else 0, num_classes if self.labels else 0
 
     def generate(self, generator: Network, z: Tensor, labels: Tensor | None) -> Tensor:
         """Images [N, C, H, W] of latents z [N, L]."""
@@ -46,7 +52,15 @@ class Conditioning:
 class Concat(Conditioning):
     """Both networks take labels beside their inputs (Mirza and Osindero 2014)."""
 
+    name = "cgan"
     labels = generates = judges = True
+
+
+class Projection(Concat):
+    """Both networks take labels; the discriminator's score has the inner product of its features with a vector of the
+    class (Miyato and Koyama 2018, arXiv 1802.05637, equation 3)."""
+
+    name = "projection"
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,7 @@ class AuxiliaryClassifier(Conditioning):
     2017, equation 3)."""
 
     weight: float = 1.0
+    name = "acgan"
     labels = generates = True
 
     def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
@@ -69,6 +84,7 @@ class KPlusOne(Conditioning):
     """D learns the classes of real images; "generated" is one more (Salimans et al. 2016, section 5)."""
 
     weight: float = 1.0
+    name = "k+1"
     labels = True
 
     def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:

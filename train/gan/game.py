@@ -36,6 +36,7 @@ class Gan(Game):
         pack: images that D judges as one.
         gradient_norm: how D's scores are normalised by their gradients; "" for not at all.
         d_steps: D's moves for each of G's.
+        g_batches: batches of fakes that G learns from in an update, where its loss compares none with reals.
         shared_latents: G learns from the latents and labels of D's fakes, as a merged update has it.
         penalty_curve: what multiplies D's penalties; None for 1.
         own_reals: where G's loss compares, it is with reals that D does not see in the step, and G's fakes are given
@@ -59,6 +60,7 @@ class Gan(Game):
         pack: int = 1,
         gradient_norm: GradientNorm | Literal[""] = "",
         d_steps: int = 1,
+        g_batches: int = 1,
         shared_latents: bool = False,
         penalty_curve: Cosine | None = None,
         own_reals: bool = False,
@@ -73,10 +75,9 @@ class Gan(Game):
         self.augmentation = augmentation or Augmentation()
         if self.augmentation.state is not None:
             self.state.augmentation = self.augmentation.state
-        self.d_steps, self.shared_latents = d_steps, shared_latents
-        self.penalty_curve = penalty_curve
+        self.d_steps, self.g_batches, self.shared_latents = d_steps, g_batches, shared_latents
+        self.penalty_curve, self.held_out = penalty_curve, held_out
         self.own_reals = own_reals and objective.compares and not shared_latents
-        self.held_out = held_out
         self.critic = Critic(discriminator, self.conditioning, pack, gradient_norm)
         self._labels, self._fit = labels, fit
         self._fade: float | Tensor = 0.0
@@ -107,22 +108,22 @@ class Gan(Game):
         """Columns: "D/real", "D/z", "D/between" [N], places between reals and fakes, "G/z"; with labels "D/labels" and
         "G/labels"; what the augmentation and the penalties draw; and reals for G, where its loss compares.
         "D/penalty weight" has the same value in each row."""
-        shown = count * self.d_steps
+        shown, made = count * self.d_steps, count * self.g_batches
         images = self.blend(seen["images"], self._fade)
         real, own = images[:shown], images[shown:]
         batch = {"D/real": real, "D/z": self._latents(shown, random)}
         batch["D/between"] = torch.rand(shown, generator=random, device=real.device)
-        batch["G/z"] = self._latents(count, random)
+        batch["G/z"] = self._latents(made, random)
         if self.conditioning.labels:
             batch["D/labels"] = seen["labels"][:shown]
         if self.conditioning.generates and self.own_reals:
             batch["G/labels"] = seen["labels"][shown:]
         elif self.conditioning.generates:
-            chosen = torch.randint(len(self._labels), (count,), generator=random, device=real.device)
+            chosen = torch.randint(len(self._labels), (made,), generator=random, device=real.device)
             batch["G/labels"] = self._labels[chosen]
         seen_by_d = {"D/real": real, "D/fake": real}
         if not self.shared_latents:
-            seen_by_d["G/fake"] = real[:count]
+            seen_by_d["G/fake"] = real[:made] if made <= shown else real[:1].expand(made, -1, -1, -1)
         if self.own_reals:
             seen_by_d["G/real"] = batch["G/real"] = own
             if self.conditioning.labels:
@@ -157,7 +158,7 @@ class Gan(Game):
             for i, penalty in enumerate(self.penalties)
             if penalty.every > 1
         ]
-        return [Move("D", self.d, times=self.d_steps), *lazy, Move("G", self.g)]
+        return [Move("D", self.d, times=self.d_steps), *lazy, Move("G", self.g, rows=self.g_batches)]
 
     def d(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         """D's loss with the penalties on the gradients at its images, then the penalties at other points."""
@@ -270,7 +271,6 @@ class Gan(Game):
         return self._penalty(penalty, nets.gradient(scores, points), b)
 
     def _penalty(self, penalty: Penalty, gradient: Tensor, b: Batch) -> Tensor:
-        """Of the gradient [N, C, H, W] at images."""
         value = penalty.loss(self.critic.packed(gradient))
         return value * b["D/penalty weight"][0] if self.penalty_curve else value
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, transgan, vae_gan
+from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, r3gan, semi_supervised, transgan, vae_gan
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -121,6 +121,22 @@ def transformers(**changes: Any) -> Make:
     """TransGAN at 16x16, with maps that are divided into cells."""
     sizes = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 2}
     return system(transgan, transgan.TransganConfig, resolution=16, kimg=0.4, **{**sizes, "d_steps": 1, **changes})
+
+
+def without_norms(**changes: Any) -> Make:
+    """R3GAN at 8x8, in the middle of its schedules, when its blocks are no identities any more."""
+    sizes = {"resolution": 8, "width": "4", "group_width": 2, "blocks": 1, "kimg": 0.016}
+    made = system(r3gan, r3gan.R3ganConfig, 8, **sizes, **changes)
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        for network in trainer.game.networks.values():
+            for block in network.modules():
+                if hasattr(block, "leave"):
+                    nn.init.normal_(block.leave)
+        return trainer
+
+    return make
 
 
 def of_energies(program: ModuleType, kind: type[GanConfig], memory: Mapping[str, float] = {}, **changes: Any) -> Make:
@@ -265,9 +281,9 @@ GAMES: dict[str, Covered] = {
         ("alternating",),
     ),
     "pggan": two(growing(), "wgan-gp and drift", ("wgan-gp",)),
-    "pggan, concat": two(growing(conditioning="concat"), "wgan-gp and drift", ("wgan-gp",), labels="concat"),
+    "pggan, cgan": two(growing(condition="cgan"), "wgan-gp and drift", ("wgan-gp",), labels="cgan"),
     "pggan, acgan, noise, r1,r2": two(
-        growing(conditioning="acgan", class_weight=0.7, loss="lsgan", penalty="r1,r2", instance_noise=0.2),
+        growing(condition="acgan", class_weight=0.7, loss="lsgan", penalty="r1,r2", instance_noise=0.2),
         "lsgan",
         ("r1", "r2"),
         labels="acgan",
@@ -288,6 +304,15 @@ GAMES: dict[str, Covered] = {
         TwoPlayers("hinge", ("r1",)).plain(),
         ("alternating",),
     ),
+    "r3gan": two(without_norms(loss="r3gan(gamma=10)"), "r3gan(gamma=10)", ("r1", "r2")),
+    "r3gan, projection, other reals, lazy r1": two(
+        without_norms(loss="relativistic(average=false)", penalty="r2,r1(every=2)", condition="projection"),
+        "relativistic(average=false)",
+        ("r2",),
+        ("r1",),
+        labels="concat",
+    ),
+    "r3gan, non-saturating": alternating(two(without_norms(loss="non-saturating"), "non-saturating")),
     "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
     "cyclegan, hinge, no pool, other weights": Covered(
         translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0),
@@ -336,7 +361,7 @@ GAMES: dict[str, Covered] = {
     "few labels, adversarial": Covered(few_labels(adversarial=True), textbook.few_labels(0.7, True), ("alternating",)),
     "labels alone": Covered(few_labels(adversary=False), {"D": textbook.labels_alone}),
     "dcgan, virtual batch norm, K + 1 labels": two(
-        convolutional(g_norm="virtual", labels=True, class_weight=1.5),
+        convolutional(g_norm="virtual", condition="k+1", class_weight=1.5),
         "non-saturating",
         labels="real",
         class_weight=1.5,
@@ -382,9 +407,14 @@ def in_their_order(moves: Sequence[Move], update: Update) -> list[list[tuple[Mov
 
 def parts_of(columns: Batch, move: Move, repeat: int, size: int) -> list[Batch]:
     """The microbatches that a repeat of a move sees."""
-    begin = {name: repeat * BATCH if name.startswith(f"{move.role}/") else 0 for name in columns}
+    own = {name: name.startswith(f"{move.role}/") for name in columns}
+    wide = {name: move.rows if own[name] else 1 for name in columns}
+    begin = {name: wide[name] * (repeat * BATCH if own[name] else 0) for name in columns}
     return [
-        {name: x[begin[name] + start : begin[name] + start + size] for name, x in columns.items()}
+        {
+            name: x[begin[name] + wide[name] * start : begin[name] + wide[name] * (start + size)]
+            for name, x in columns.items()
+        }
         for start in range(0, BATCH, size)
     ]
 

@@ -17,7 +17,7 @@ from .games import BATCH
 from .shares import PLAYED, outcome, play
 
 SEES_BATCH = (
-    *("Weighed", "pggan", "dcgan", "vae-gan", "few labels", "few labels, adversarial", "pggan, concat"),
+    *("Weighed", "pggan", "dcgan", "vae-gan", "few labels", "few labels, adversarial", "pggan, cgan"),
     *("pggan, acgan, noise, r1,r2", "pggan, feature matching, noise", "pggan, minibatch discrimination"),
     *("ebgan", "magan", "ebgan, mmd", "meg, three moves of D"),
     *("dcgan, virtual batch norm, K + 1 labels", "wgan-gp,dragan", "lazy dragan", "r1, lazy r2 and dragan"),

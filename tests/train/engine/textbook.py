@@ -47,7 +47,7 @@ class TwoPlayers:
         loss: a key of :data:`LOSSES`, or what they are.
         penalties: of every step, by name, in their order; the lazy ones come after.
         lazy: penalties that are moves of their own.
-        labels: "" for none, "concat", "acgan" or "real", which are of real images alone.
+        labels: "" for none, "cgan", "projection", "acgan" or "real", which are of real images alone.
         class_weight: of the classification loss.
         matched: index of the map whose means G matches.
         pack: images that D judges as one.
@@ -79,7 +79,7 @@ class TwoPlayers:
         return {"D": self.d, "G": self.g, **lazy}
 
     def generated(self, nets: Networks, b: Batch, role: str) -> Tensor:
-        given = [b[f"{role}/labels"]] if self.labels in ("concat", "acgan") else []
+        given = [b[f"{role}/labels"]] if self.labels in ("cgan", "projection", "acgan") else []
         return nets["G"](b[f"{role}/z"], *given) + b.get(f"{role}/fake noise", 0)
 
     def judged(self, nets: Networks, x: Tensor, labels: Tensor | None) -> Scores:
@@ -94,7 +94,7 @@ class TwoPlayers:
 
     def _judged(self, nets: Networks, x: Tensor, labels: Tensor | None) -> Scores:
         packs = torch.stack([torch.cat(list(some)) for some in x.split(self.pack)])
-        return nets["D"](packs, *([labels] if self.labels == "concat" else []))._replace(x=packs)
+        return nets["D"](packs, *([labels] if self.labels in ("cgan", "projection") else []))._replace(x=packs)
 
     def real(self, b: Batch, role: str) -> Tensor:
         return b[f"{role}/real"] + b.get(f"{role}/real noise", 0)
@@ -125,6 +125,9 @@ class TwoPlayers:
         return loss + self.class_weight * F.cross_entropy(fake.logits, labels) if self.labels == "acgan" else loss
 
     def penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
+        return b.get("D/penalty weight", torch.ones(1))[0] * self._penalty(name, i, nets, b)
+
+    def _penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
         real = self.real(b, "D")
         fake = self.generated(nets, b, "D").detach()
         if name in ("wgan-gp", "wgan-lp", "wgan-div"):
@@ -302,7 +305,14 @@ TOYS: dict[str, dict[str, Plain]] = {
         ),
         "G": lambda nets, b, start: g_loss("wgan", nets["D"](nets["G"](b["G/z"])).score),
     },
+    "Wide": {
+        "D": lambda nets, b, start: d_loss(
+            "non-saturating", nets["D"](b["D/real"]).score, nets["D"](nets["G"](b["D/z"]).detach()).score
+        ),
+        "G": lambda nets, b, start: g_loss("non-saturating", nets["D"](nets["G"](b["G/z"])).score),
+    },
     "Weighed": {"D": _d, "G": _weighed_g},
+    "Annealed": {"D": _d, "G": _g},
 }
 
 
