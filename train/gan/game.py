@@ -154,7 +154,7 @@ class Gan(Game):
 
     def moves(self, at: Position) -> list[Move]:
         lazy = [
-            Move("D", partial(self.lazy_penalty, i), every=penalty.every, name=_label(penalty))
+            Move("D", partial(self.lazy_penalty, i), every=penalty.every, name=f"D_{type(penalty).__name__}")
             for i, penalty in enumerate(self.penalties)
             if penalty.every > 1
         ]
@@ -293,8 +293,3 @@ def _channels_last(points: Tensor) -> Tensor:
 def _count(penalty: Tensor, stats: Stats) -> None:
     """Reports the sum of D's penalties."""
     stats["penalty"] = stats["penalty"] + penalty.detach() if "penalty" in stats else penalty.detach()
-
-
-def _label(penalty: Penalty) -> str:
-    """Of the move that a lazy penalty is."""
-    return f"D_{type(penalty).__name__}"
