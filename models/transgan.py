@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
+from models.parts.heads import Head, takes_labels
+from models.parts.labels import one_hot
 from models.parts.precision import widened
 from models.parts.transformer import (
     STD,
@@ -74,11 +76,10 @@ class Generator(nn.Module):
         """z [N, latent_dim], labels int64 [N] → images, float32 (float64 of float64) also under autocast."""
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
-        if (labels is None) != (self.num_classes == 0):
-            given = "no labels were" if labels is None else "labels were"
-            raise ValueError(f"{given} given to a generator with num_classes={self.num_classes}")
-        if labels is not None:
-            z = torch.cat((z, F.one_hot(labels, self.num_classes).to(z)), 1)
+        if self.num_classes:
+            z = torch.cat((z, one_hot(labels, self.num_classes, z)), 1)
+        elif labels is not None:
+            raise ValueError("labels were given to a generator with num_classes=0")
         first, *others = self.stages
         x = first(self.dense(z).unflatten(1, (first.height**2, -1)))
         for stage, shuffle in zip(others, self.shuffles, strict=True):
@@ -100,7 +101,8 @@ class Discriminator(nn.Module):
         width: channels of the last stage, a multiple of 4·(scales − 1).
         blocks: of each stage.
         scales: number of stages; 1 for patches of one size, all of the width.
-        window, norm, num_classes: see :class:`Generator`.
+        window, norm: see :class:`Generator`.
+        condition: of the head for ``num_classes``, see :class:`models.parts.heads.Head`; not "cgan".
         minibatch_kernels: those of a minibatch discrimination (Salimans et al. 2016, §3.2) of the class token, of
             ``minibatch_dim`` values each; 0 for none.
         outputs: values of a score: [N], or [N, outputs] of more than one.
@@ -118,14 +120,18 @@ class Discriminator(nn.Module):
         heads: int = 4,
         window: int = 16,
         norm: str = "pixel",
+        condition: str = "none",
+        num_classes: int = 0,
         minibatch_kernels: int = 0,
         minibatch_dim: int = 5,
         outputs: int = 1,
     ):
         super().__init__()
+        if condition == "cgan":
+            raise ValueError("condition='cgan': this discriminator has no maps that labels are joined to")
         heights, widths = discriminator_stages(resolution, width, patch, scales, heads, window)
         parts = [widths[0], *(after - before for before, after in pairwise(widths))]
-        self.image_channels, self.resolution = image_channels, resolution
+        self.image_channels, self.resolution, self.condition = image_channels, resolution, condition
         self.patches = [patch << i for i in range(scales)]
         self.from_rgb = nn.ModuleList(
             _patch_layer(image_channels, part, side) for part, side in zip(parts, self.patches, strict=True)
@@ -141,24 +147,27 @@ class Discriminator(nn.Module):
         if minibatch_kernels:
             self.minibatch = gnn.MinibatchDiscrimination(width, minibatch_kernels, minibatch_dim)
         self.sees_batch = self.minibatch is not None
-        self.out = nn.Linear(width + minibatch_kernels, outputs)
-        for module in [*self.stages.modules(), *self.last.modules(), self.out]:
+        features = width + minibatch_kernels
+        self.head = Head(features, condition=condition, num_classes=num_classes, outputs=outputs)
+        for module in [*self.stages.modules(), *self.last.modules(), *self.head.modules()]:
             if isinstance(module, nn.Linear):  # as the authors' discriminators begin; their generators, as torch has it
                 nn.init.trunc_normal_(module.weight, std=STD)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, batches: int = 1) -> Scores:
-        """Scores of x; ``maps`` are what the stages give, the largest first.
+    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
+        """Scores of x; ``maps`` are what the stages give, the largest first. Labels int64 [N] are for the condition
+        "projection" alone.
 
         With ``batches`` > 1, x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and
         the result is what they would give one by one.
         """
+        if labels is not None and not takes_labels(self.condition):
+            raise ValueError(f"labels were given to a discriminator with condition={self.condition!r}")
         features, maps = self._features(x)
         if self.minibatch is not None:
             features = self.minibatch(features, batches)  # joined to what it compares
-        out = widened(self.out(features))
-        return Scores(out[:, 0] if out.shape[1] == 1 else out, None, maps)
+        return Scores(*self.head(features, labels), maps)
 
     def _features(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The class token [N, width] after the last block, and the stages' maps."""
@@ -176,7 +185,7 @@ class Discriminator(nn.Module):
         return self.norm(self.last(tokens)[:, 0]), tuple(maps)
 
     @torch.no_grad()
-    def fit_minibatch(self, x: Tensor) -> None:
+    def fit_minibatch(self, x: Tensor, labels: Tensor | None = None) -> None:
         """Scales the minibatch discrimination's kernels to images x, as its authors do; see its ``fit_scale``."""
         if self.minibatch is not None:
             self.minibatch.fit_scale(self._features(x)[0])

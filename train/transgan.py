@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -18,10 +18,9 @@ from train.data import ImageSet
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
-from train.gan.conditioning import Conditioning
+from train.gan.conditions import ConditionalConfig
 from train.gan.game import Gan
 from train.gan.losses import Loss
-from train.gan.options import GanConfig
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -32,7 +31,7 @@ Width = Annotated[int, Range(1, 2**14)]
 
 
 @dataclass(frozen=True)
-class TransganConfig(GanConfig):
+class TransganConfig(ConditionalConfig):
     """Options of TransGAN; the defaults are those of the authors for CIFAR-10."""
 
     kimg: float = 32000.0
@@ -50,6 +49,10 @@ class TransganConfig(GanConfig):
     loss: Loss = "wgan-gp(drift=0.001)"
     d_steps: Annotated[int, Range(1, 1000)] = 4
     """Updates of D for each update of G, each with new images (the authors': 4; STL-10 and CelebA: 5)."""
+    g_batches: Annotated[int, Range(1, 64)] = 2
+    """Batches of fakes in an update of G (the authors': 2)."""
+    condition: Literal["none", "acgan", "projection"] = "none"
+    """Use of labels: beside G's latents, and in D (acgan: Odena et al. 2017, projection: Miyato and Koyama 2018)."""
     latent: Width = 256
     """Length of the latent vector."""
     g_width: Width = 1024
@@ -74,15 +77,7 @@ class TransganConfig(GanConfig):
     """Between G's stages; shuffle: a quarter of the channels remains; bicubic: up to 32x32 all (paper: 256x256)."""
 
     SIZES = (
-        *GanConfig.SIZES,
-        "g_width",
-        "g_blocks",
-        "d_width",
-        "d_blocks",
-        "patch",
-        "scales",
-        "heads",
-        "window",
+        *(*ConditionalConfig.SIZES, "g_width", "g_blocks", "d_width", "d_blocks", "patch", "scales", "heads", "window"),
         "upsampling",
     )
     FIXED = ("norm",)  # without parameters one fits for another
@@ -91,6 +86,7 @@ class TransganConfig(GanConfig):
         super().check()
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"resolution={self.resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
+        self.check_g_batches(self.g_batches)
         attention = self.heads, self.window
         _check("G", generator_stages, self.resolution, self.g_width, len(self.stages()), self.upsampling, *attention)
         _check("D", discriminator_stages, self.resolution, self.d_width, self.patch, self.scales, *attention)
@@ -129,6 +125,7 @@ PRESETS: dict[str, TransganConfig] = {
         batch="32",
         lr="0.0005",
         d_steps=1,
+        g_batches=1,
         latent=64,
         g_width=256,
         g_blocks="2,1,1",
@@ -138,7 +135,7 @@ PRESETS: dict[str, TransganConfig] = {
         window=8,
         ema_kimg="2",
     ),
-    # Where the paper and the authors' code differ, the code's. G's batch is D's here; the authors' is twice as large.
+    # Of the authors' scripts.
     "cifar10": TransganConfig(preset="cifar10", data="cifar10", **_PHOTOS),
     "celeba-64": TransganConfig(
         preset="celeba-64",
@@ -170,8 +167,9 @@ def build_trainer(
     config: TransganConfig, lists: Mapping[str, ImageSet], device: torch.device
 ) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and the generator's arguments, for checkpoints; UsageError for what is larger than the memory."""
-    images = lists["images"]
-    schedule = config.schedule()
+    images, schedule = lists["images"], config.schedule()
+    conditioning = config.conditioning(images)
+    g_classes, d_classes = conditioning.classes(images.num_classes)
     shape = {"resolution": config.resolution, "heads": config.heads, "window": config.window, "norm": config.norm}
     options = {
         **shape,
@@ -180,6 +178,7 @@ def build_trainer(
         "width": config.g_width,
         "blocks": list(config.stages()),
         "upsampling": config.upsampling,
+        "num_classes": g_classes,
     }
 
     def networks() -> tuple[Generator, Discriminator]:
@@ -190,13 +189,15 @@ def build_trainer(
             blocks=config.d_blocks,
             patch=config.patch,
             scales=config.scales,
+            condition=conditioning.name,
+            num_classes=d_classes,
             minibatch_kernels=config.minibatch_discrimination,
             minibatch_dim=config.minibatch_dim,
             outputs=config.objective().outputs,
         )
 
     trainer = build_gan(
-        Gan,
+        partial(Gan, g_batches=config.g_batches),
         config,
         schedule,
         images,
@@ -204,7 +205,7 @@ def build_trainer(
         networks,
         sizes=f"latent={config.latent}, g_width={config.g_width}, g_blocks={config.g_blocks}, d_width={config.d_width}",
         betas=(config.beta1, config.beta2),
-        conditioning=Conditioning(),
+        conditioning=conditioning,
     )
     return trainer, options
 

@@ -183,7 +183,7 @@ def test_the_cifar_10_networks_have_the_papers_blocks() -> None:
         g, d = Generator(32), Discriminator(32)
     assert [len(stage.blocks) for stage in g.stages] == [5, 4, 2]
     assert [(len(stage.blocks), stage.height) for stage in d.stages] == [(3, 16), (3, 8)]
-    assert [layer.out_features for layer in d.from_rgb] == [288, 96] and d.out.in_features == 384
+    assert [layer.out_features for layer in d.from_rgb] == [288, 96] and d.head.score.in_features == 384
 
 
 def test_large_maps_alone_have_cells() -> None:
@@ -203,7 +203,7 @@ def test_labels_are_joined_to_the_latents() -> None:
     g, z = generator(num_classes=3), torch.randn(2, 5).double()
     one, other = (g(z, torch.tensor(labels)) for labels in ([0, 1], [0, 2]))
     assert torch.equal(one[0], other[0]) and not torch.allclose(one[1], other[1])
-    with pytest.raises(ValueError, match="no labels were given to a generator with num_classes=3"):
+    with pytest.raises(ValueError, match="labels are needed by a network with num_classes=3"):
         g(z)
     with pytest.raises(ValueError, match=r"^labels were given to a generator with num_classes=0"):
         generator()(z, torch.tensor([0, 1]))
@@ -277,9 +277,21 @@ def test_vectors_are_kept() -> None:
     assert discriminator(outputs=5)(images()).score.shape == (3, 5)
 
 
+def test_projection_adds_the_product_of_the_token_with_the_classs_vector() -> None:
+    d, x = discriminator(condition="projection", num_classes=3), images(2)
+    one, other = (d(x, torch.tensor(labels)).score for labels in ([0, 1], [0, 2]))
+    token, vectors = d._features(x)[0], d.head.embed.weight
+    torch.testing.assert_close(
+        other - one, torch.stack([torch.zeros(()).double(), token[1] @ (vectors[2] - vectors[1])])
+    )
+    with pytest.raises(ValueError, match=r"labels were given to a discriminator with condition='none'"):
+        discriminator()(x, torch.tensor([0, 1]))
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
+        ({"condition": "cgan", "num_classes": 3}, "condition='cgan': this discriminator has no maps"),
         ({"patch": 3}, "patch=3, doubled for each of scales=2, does not divide resolution=16"),
         ({"width": 18}, "width=18 is not divisible by 4, as scales=2 has it"),
         ({"heads": 5}, "heads=5 does not divide the 12 channels at 8x8"),

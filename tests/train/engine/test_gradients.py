@@ -120,7 +120,8 @@ def convolutional(**changes: Any) -> Make:
 def transformers(**changes: Any) -> Make:
     """TransGAN at 16x16, with maps that are divided into cells."""
     sizes = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 2}
-    return system(transgan, transgan.TransganConfig, resolution=16, kimg=0.4, **{**sizes, "d_steps": 1, **changes})
+    steps = {"resolution": 16, "kimg": 0.4, "d_steps": 1, "g_batches": 1}
+    return system(transgan, transgan.TransganConfig, **{**sizes, **steps, **changes})
 
 
 def without_norms(**changes: Any) -> Make:
@@ -299,6 +300,9 @@ GAMES: dict[str, Covered] = {
     ),
     "dcgan": two(convolutional(), "non-saturating"),
     "transgan": two(transformers(), "wgan-gp and drift", ("wgan-gp",)),
+    "transgan, projection": alternating(
+        two(transformers(condition="projection"), "wgan-gp and drift", ("wgan-gp",), labels="projection")
+    ),
     "transgan, layer norm, three scales, two moves of D": Covered(
         transformers(norm="layer", scales=3, upsampling="bicubic", loss="hinge", penalty="r1", d_steps=2),
         TwoPlayers("hinge", ("r1",)).plain(),
