@@ -7,6 +7,7 @@ output and D's input. The paper's norm is batch norm; :mod:`models.parts.norms` 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
+from models.parts.codes import Codes
 from models.parts.generators import LatentGenerator, doubling, reference_of
 from models.parts.heads import Head, takes_labels
 from models.parts.labels import with_planes
@@ -37,6 +39,7 @@ class Generator(LatentGenerator):
             signals: spectral norm lets each layer shrink them. "virtual" (Salimans et al. 2016, §3.5) keeps
             ``reference_batch`` latents, drawn here, as a buffer.
         num_classes: the labels' one-hot vectors are joined to z.
+        categorical, continuous: codes that the last latents are made, see :class:`models.parts.codes.Codes`.
         weight_norm: weight normalisation of all layers, beside ``norm`` (Salimans and Kingma 2016).
     """
 
@@ -52,6 +55,8 @@ class Generator(LatentGenerator):
         weight_norm: bool = False,
         reference_batch: int = 64,
         num_classes: int = 0,
+        categorical: Sequence[int] = (),
+        continuous: int = 0,
     ):
         _check(resolution, kernel_size, norm, G_NORMS)
         heights = [4 << i for i in range((resolution // 8).bit_length())]  # 4, 8, … resolution/2
@@ -68,8 +73,9 @@ class Generator(LatentGenerator):
         for before, after in pairwise(maps):
             layers += layer(doubling(before, after, kernel_size, bias), after)
         layers += [finish(doubling(maps[-1], image_channels, kernel_size, bias=True)), nn.Tanh()]
-        reference = reference_of(reference_batch, latent_dim, num_classes) if norm == "virtual" else None
-        super().__init__(latent_dim, layers, reference, num_classes=num_classes)
+        codes = Codes(categorical, continuous)
+        reference = reference_of(reference_batch, latent_dim, num_classes, codes) if norm == "virtual" else None
+        super().__init__(latent_dim, layers, reference, num_classes=num_classes, codes=codes)
         self.resolution = resolution
 
 
@@ -106,7 +112,8 @@ class Discriminator(nn.Module):
         self.image_channels, self.resolution = image_channels, resolution
         self.num_classes, self.condition = num_classes, condition
         self._batch_norm = norm == "batch"
-        self.sees_batch = self._batch_norm or minibatch_kernels > 0  # whether samples of a minibatch bear on each other
+        # Whether samples of a minibatch bear on each other.
+        self.sees_batch = self._batch_norm or minibatch_kernels > 0 or condition == "infogan"
         finish = partial(_finished, norm=norm, weight_norm=weight_norm)
         self.blocks = nn.ModuleDict()
         before, after, height = image_channels, width, resolution // 2
@@ -143,7 +150,7 @@ class Discriminator(nn.Module):
         flat = h.flatten(1)  # [N, C, 4, 4] → [N, 16·C]
         if self.minibatch is not None:
             flat = torch.cat([flat, self.minibatch(h.mean((2, 3)), batches)], 1)  # → [N, 17·C + kernels]
-        return Scores(*self.head(flat, labels), maps)
+        return Scores(*self.head(flat, labels, batches), maps)
 
     def _maps(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, ...]:
         """What each block gives, down to [N, C, 4, 4]."""

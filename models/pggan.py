@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 from gan_ops import bias_act, bias_act_pixel_norm, fade_in
 from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
+from models.parts.codes import Codes
+from models.parts.generators import with_labels
 from models.parts.growing import Growing, is_fading
 from models.parts.heads import Head, takes_labels
-from models.parts.labels import one_hot, with_planes
+from models.parts.labels import with_planes
 from models.parts.precision import widened
 
 SLOPE = 0.2
@@ -49,7 +52,8 @@ class Generator(Growing):
     """Latents z [N, latent_dim] → images [N, image_channels, r, r] at the present resolution r.
 
     Images lie roughly in [−1, 1], as real ones do. ``resolution`` is the highest that it can grow to; it starts at 4.
-    With ``num_classes`` the labels' one-hot vectors are joined to z.
+    With ``num_classes`` the labels' one-hot vectors are joined to z; ``categorical`` and ``continuous`` are codes that
+    the last latents are made, see :class:`models.parts.codes.Codes`.
     """
 
     def __init__(
@@ -62,10 +66,12 @@ class Generator(Growing):
         fmap_decay: float = 1.0,
         fmap_max: int = 512,
         num_classes: int = 0,
+        categorical: Sequence[int] = (),
+        continuous: int = 0,
     ):
         super().__init__(resolution)
-        self.latent_dim = latent_dim
-        self.num_classes = num_classes
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        self.codes = Codes(categorical, continuous)
         maps = {2**r: feature_maps(r - 1, fmap_base, fmap_decay, fmap_max) for r in range(2, resolution.bit_length())}
         self.norm = gnn.PixelNorm()
         self.dense = _DenseTo4x4(latent_dim + num_classes, maps[4])
@@ -73,15 +79,12 @@ class Generator(Growing):
         self.blocks = nn.ModuleDict({str(r): _generator_block(maps[r // 2], maps[r]) for r in maps if r > 4})
         self.to_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(maps[r], image_channels, 1, gain=1) for r in maps})
 
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z [N, latent_dim], labels int64 [N] → images, float32 (float64 of float64) also under autocast."""
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, placed: bool = False) -> Tensor:
+        """z [N, latent_dim], labels int64 [N] → images, float32 (float64 of float64) also under autocast. With
+        ``placed`` the codes stand in z themselves."""
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
-        if self.num_classes:
-            z = torch.cat((z, one_hot(labels, self.num_classes, z)), dim=1)
-        elif labels is not None:
-            raise ValueError("labels were given to a generator with num_classes=0")
-
+        z = with_labels(z if placed else self.codes.placed(z), labels, self.num_classes)
         x = self.conv(self.dense(self.norm(z)))  # → [N, C, 4, 4]
         before = x
         for r in self._resolutions():
@@ -165,7 +168,7 @@ class Discriminator(Growing):
         h, maps = self._hidden(x, labels, batches)
         if self.minibatch is not None:
             h = self.minibatch(h, batches)  # → [N, hidden + minibatch_kernels]
-        return Scores(*self.head(h, labels), maps)
+        return Scores(*self.head(h, labels, batches), maps)
 
     def _hidden(self, x: Tensor, labels: Tensor | None, batches: int = 1) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The dense layer's activations [N, hidden], and the maps before it."""

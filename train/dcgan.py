@@ -108,7 +108,7 @@ def build_trainer(
     options = {
         "resolution": config.resolution,
         "image_channels": images.channels,
-        "latent_dim": config.latent,
+        **config.latents(conditioning),
         "width": config.g_width,
         "kernel_size": config.kernel_size,
         "norm": config.g_norm,

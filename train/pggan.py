@@ -216,7 +216,7 @@ def build_trainer(
     options = {
         "resolution": config.resolution,
         "image_channels": images.channels,
-        "latent_dim": config.latent,
+        **config.latents(conditioning),
         "fmap_base": config.fmap_base,
         "fmap_decay": config.fmap_decay,
         "fmap_max": config.fmap_max,
@@ -225,9 +225,11 @@ def build_trainer(
 
     def networks() -> tuple[Generator, Discriminator]:
         generator = Generator(**options)
-        shared = {name: value for name, value in options.items() if name != "latent_dim"}
+        shared = {name: options[name] for name in ("resolution", "fmap_base", "fmap_decay", "fmap_max")}
         discriminator = Discriminator(
-            **{**shared, "image_channels": config.pack * images.channels, "num_classes": d_classes},
+            **shared,
+            image_channels=config.pack * images.channels,
+            num_classes=d_classes,
             condition=conditioning.name,
             group_size=config.group_size or None,
             minibatch_kernels=config.minibatch_discrimination,

@@ -46,7 +46,7 @@ class SnganConfig(ResidualConfig):
     """Spectral norm in G too (Zhang et al. 2019, 3.2)."""
     self_modulation: Annotated[int, Range(0, 2**16)] = 0
     """Hidden units by which z scales and shifts each of G's norms (Chen et al. 2019: 32; 0: it does not)."""
-    residual_scale: float = 1.0
+    residual_scale: Share = 1.0
     """What the residual of each block is multiplied by, above 0 and at most 1."""
     upsampling: Upsampling = "nearest"
     """How G doubles its maps."""
@@ -58,8 +58,8 @@ class SnganConfig(ResidualConfig):
     def check(self) -> None:
         super().check()
         self.check_norms("batch", self.d_norm, weight_norm=False)
-        if not 0 < self.residual_scale <= 1:
-            raise UsageError(f"residual_scale={self.residual_scale} is not above 0 and at most 1")
+        if not self.residual_scale:
+            raise UsageError(f"residual_scale={self.residual_scale} is not above 0")
         self.check_g_batches(self.g_batches)
 
 

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 
 from gan_ops.objectives.semi_supervised import real_score
 from models.parts.labels import one_hot
+from models.parts.minibatches import one_by_one
 from models.parts.precision import widened
 from models.parts.scores import scores_in
 
-Condition = Literal["none", "cgan", "acgan", "projection", "k+1"]
+Condition = Literal["none", "cgan", "acgan", "projection", "k+1", "infogan"]
 CONDITIONS = get_args(Condition)
+HIDDEN = 128
+"""Units of Q's hidden layer (Chen et al. 2016, appendix C)."""
 
 
 class Head(nn.Module):
@@ -28,6 +31,9 @@ class Head(nn.Module):
       1802.05637, equation 3).
     - "k+1": K logits l alone, and the score is log Σ exp l, that of "real" where "generated" is a class K + 1 of logit
       0 (Salimans et al. 2016, §5).
+    - "infogan": the logits are the K values by which Q tells the codes of an image: logits of categories, means of
+      continuous codes. Q has a hidden layer of its own, and whatever ``finish`` does is not done to it, which bounds
+      no score (Chen et al. 2016, arXiv 1606.03657, appendix C).
 
     Args:
         linear: makes a layer of so many inputs and outputs; takes ``bias``.
@@ -53,10 +59,14 @@ class Head(nn.Module):
             self.classes = finish(linear(features, num_classes))
         if condition == "projection":
             self.embed = finish(linear(features, num_classes, bias=False))  # weight [K, features]: a row is a class's v
+        if condition == "infogan":
+            hidden = [linear(features, HIDDEN), nn.BatchNorm1d(HIDDEN), nn.LeakyReLU(0.1)]
+            self.q = nn.Sequential(*hidden, linear(HIDDEN, num_classes))
 
-    def forward(self, h: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """The scores, and the logits [N, K] or None; both in float32 or wider."""
-        logits = widened(self.classes(h)) if self.condition in ("acgan", "k+1") else None
+    def forward(self, h: Tensor, labels: Tensor | None = None, batches: int = 1) -> tuple[Tensor, Tensor | None]:
+        """The scores, and the logits [N, K] or None; both in float32 or wider. h may interleave ``batches``
+        minibatches, which Q's batch norm sees one by one."""
+        logits = self._logits(h, batches)
         if self.condition == "k+1":
             return real_score(logits), logits
         score = scores_in(widened(self.score(h)))
@@ -64,6 +74,11 @@ class Head(nn.Module):
             products = widened(self.embed(h))
             score = score + (products * one_hot(labels, self.num_classes, products)).sum(1)
         return score, logits
+
+    def _logits(self, h: Tensor, batches: int) -> Tensor | None:
+        if self.condition == "infogan":
+            return one_by_one(lambda some: (widened(self.q(some)),), h, batches)[0]
+        return widened(self.classes(h)) if self.condition in ("acgan", "k+1") else None
 
 
 def takes_labels(condition: str) -> bool:

@@ -104,7 +104,7 @@ def test_new_kernels_of_minibatch_discrimination_are_scaled_to_the_networks_take
     discriminator = whole.game.networks["D"]
     before = discriminator.minibatch.weight.clone()
     saved = newest(old)["trainer"]["networks"]["D"]
-    without = ("out.", "_extra_state")
+    without = ("head.", "_extra_state")
     discriminator.load_state_dict({k: v for k, v in saved.items() if not k.startswith(without)}, strict=False)
     whole.game._fit()
     assert torch.equal(taken_over.game.networks["D"].minibatch.weight, discriminator.minibatch.weight)

@@ -21,6 +21,7 @@ class ImageSet:
     num_classes: int = 0  # 0 without labels
     mirror: bool = True  # whether mirrored images are as good as the images themselves: no for letters
     labels_from: str = ""  # where labels come from, or why there are none
+    class_names: Sequence[str] = ()  # by label; empty where they have none
     files: Sequence[str] | None = None  # names of the files that the images come from, if they do
     rows: Tensor | None = None  # int64 [N]: which of the levels' images these are, where they are not all
 

@@ -74,7 +74,7 @@ def build_gan(
         *(network.to(device, memory_format=torch.channels_last) for network in made),
         config.roles(betas),
         config.objective(),
-        latent=config.latent,
+        latent=made[0].latent_dim,
         penalties=config.penalties(),
         conditioning=conditioning,
         augmentation=config.augmentation(schedule, device),

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gan_ops.objectives import Scores, semi_supervised
+from gan_ops.objectives import Scores, semi_supervised, variational_information
+from models.parts.codes import Codes
 
 Network = Callable[..., object]
+Stats = dict[str, Tensor]
 
 
 class Conditioning:
@@ -23,14 +25,16 @@ class Conditioning:
         labels: whether real images come with labels.
         generates: whether the generator is given labels.
         judges: whether the discriminator is given labels.
+        codes: those that latents hold. They are the labels of what is generated, [N, width].
     """
 
     name = "none"
     labels = generates = judges = False
+    codes = Codes()
 
     def classes(self, num_classes: int) -> tuple[int, int]:
-        """How many classes of the data's the generator and the discriminator know."""
-        return num_classes if self.generates else 0, num_classes if self.labels else 0
+        """The ``num_classes`` of the generator and of the discriminator, of data with so many."""
+        return num_classes if self.generates else 0, num_classes if self.labels else self.codes.width
 
     def generate(self, generator: Network, z: Tensor, labels: Tensor | None) -> Tensor:
         """Images [N, C, H, W] of latents z [N, L]."""
@@ -40,11 +44,11 @@ class Conditioning:
         """Scores of images x [N, C, H, W]."""
         return discriminator(x, *((labels,) if self.judges else ()), **minibatches)
 
-    def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
-        """A term of the discriminator's loss; the fakes have the labels of the reals, if any."""
+    def d(self, real: Scores, fake: Scores, labels: Tensor | None, stats: Stats) -> Tensor | None:
+        """A term of the discriminator's loss; the fakes have the labels of the reals, if any. May report something."""
         return None
 
-    def g(self, fake: Scores, labels: Tensor | None) -> Tensor | None:
+    def g(self, fake: Scores, labels: Tensor | None, stats: Stats) -> Tensor | None:
         """A term of the generator's loss."""
         return None
 
@@ -72,10 +76,10 @@ class AuxiliaryClassifier(Conditioning):
     name = "acgan"
     labels = generates = True
 
-    def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
+    def d(self, real: Scores, fake: Scores, labels: Tensor | None, stats: Stats) -> Tensor | None:
         return self.weight * semi_supervised.classification_loss(fake.logits, labels, real.logits, labels)
 
-    def g(self, fake: Scores, labels: Tensor | None) -> Tensor | None:
+    def g(self, fake: Scores, labels: Tensor | None, stats: Stats) -> Tensor | None:
         return self.weight * semi_supervised.classification_loss(fake.logits, labels)
 
 
@@ -87,5 +91,33 @@ class KPlusOne(Conditioning):
     name = "k+1"
     labels = True
 
-    def d(self, real: Scores, fake: Scores, labels: Tensor | None) -> Tensor | None:
+    def d(self, real: Scores, fake: Scores, labels: Tensor | None, stats: Stats) -> Tensor | None:
         return self.weight * semi_supervised.labelled_loss(real.logits, labels)
+
+
+@dataclass(frozen=True)
+class InfoGan(Conditioning):
+    """The discriminator's Q tells which codes an image was made of, and both players maximise the information that
+    images hold about their codes (Chen et al. 2016, arXiv 1606.03657, equation 6).
+
+    Q is moved with the discriminator, whose layers it shares, as in the authors' code.
+
+    Attributes:
+        weight, continuous_weight: of the information about categorical and about continuous codes.
+    """
+
+    codes: Codes
+    weight: float = 1.0
+    continuous_weight: float = 0.1
+    name = "infogan"
+
+    def d(self, real: Scores, fake: Scores, labels: Tensor | None, stats: Stats) -> Tensor | None:
+        return self._loss(fake, labels, stats)
+
+    def g(self, fake: Scores, labels: Tensor | None, stats: Stats) -> Tensor | None:
+        return self._loss(fake, labels, stats)
+
+    def _loss(self, fake: Scores, codes: Tensor | None, stats: Stats) -> Tensor:
+        categorical, continuous = variational_information(fake.logits, codes, self.codes.categorical)
+        stats["information"] = (categorical + continuous).detach()  # in nats, a lower bound
+        return -self.weight * categorical - self.continuous_weight * continuous

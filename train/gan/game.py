@@ -105,8 +105,8 @@ class Gan(Game):
         return real
 
     def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
-        """Columns: "D/real", "D/z", "D/between" [N], places between reals and fakes, "G/z"; with labels "D/labels" and
-        "G/labels"; what the augmentation and the penalties draw; and reals for G, where its loss compares.
+        """Columns: "D/real", "D/z", "D/between" [N], places between reals and fakes, "G/z"; with labels or codes
+        "D/labels" and "G/labels"; what the augmentation and the penalties draw; reals for G, where its loss compares.
         "D/penalty weight" has the same value in each row."""
         shown, made = count * self.d_steps, count * self.g_batches
         images = self.blend(seen["images"], self._fade)
@@ -116,6 +116,8 @@ class Gan(Game):
         batch["G/z"] = self._latents(made, random)
         if self.conditioning.labels:
             batch["D/labels"] = seen["labels"][:shown]
+        if self.conditioning.codes.width:
+            batch |= {f"{role}/labels": self.conditioning.codes.of(batch[f"{role}/z"]) for role in "DG"}
         if self.conditioning.generates and self.own_reals:
             batch["G/labels"] = seen["labels"][shown:]
         elif self.conditioning.generates:
@@ -180,7 +182,7 @@ class Gan(Game):
             with torch.no_grad():
                 real = self._scores(nets, b, "G/real", b["G/real"], b.get("G/real labels"))
         loss = self.objective.g(scores, real, stats)
-        classes = self.conditioning.g(scores, b.get("G/labels"))
+        classes = self.conditioning.g(scores, b.get("G/labels"), stats)
         return loss if classes is None else loss + classes
 
     def lazy_penalty(self, index: int, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
@@ -220,14 +222,14 @@ class Gan(Game):
                 points = nets.point(torch.stack(list(images.values())))  # [2, N, C, H, W]
                 images = dict(zip(images, points.unbind(), strict=True))
             both = interleave(*(self.augmentation(x, b, f"D/{name}") for name, x in images.items()))
-            twice = None if labels is None else labels[:, None].expand(-1, 2).flatten()  # [N] → [2N]
+            twice = None if labels is None else labels.repeat_interleave(2, 0)  # [N] → [2N]
             scores = self.critic(nets, both, twice, batches=2)
             real, fakes = scores.parted(2)
             if at:
                 gradients = dict(zip(images, nets.gradient(scores, points).unbind(), strict=True))
         report_scores(self.objective, real.score, fakes.score, self._of_held_out(nets, b), b, stats)
         loss = self.objective.d(real, fakes, stats)
-        if (classes := self.conditioning.d(real, fakes, labels)) is not None:
+        if (classes := self.conditioning.d(real, fakes, labels, stats)) is not None:
             loss = loss + classes
         for penalty in inside:
             value = self._penalty(penalty, gradients[penalty.at], b)

@@ -130,7 +130,7 @@ class Techniques:
 
     def check(self) -> None:
         """UsageError for a value out of range and for options that contradict each other, with the reason."""
-        _check_finite(self, "historical_averaging", "instance_noise", "instance_noise_kimg", "ttur")
+        check_finite(self, "historical_averaging", "instance_noise", "instance_noise_kimg", "ttur")
         kinds = [type(penalty) for penalty in self.penalties()]
         if len(set(kinds)) < len(kinds):
             raise UsageError(f"penalty={self.penalty!r} with loss={self.loss!r} has the same penalty twice")
@@ -244,7 +244,7 @@ class GanConfig(Techniques, ImagesConfig):
     def check(self) -> None:
         Techniques.check(self)
         ImagesConfig.check(self)
-        _check_finite(self, "class_weight", "augment_kimg")
+        check_finite(self, "class_weight", "augment_kimg")
         self._augmenting().check(self.loss, self.objective(), self.held_out)
 
     def _augmenting(self) -> Augmenting:
@@ -273,7 +273,8 @@ def microbatch_named(phase: Phase) -> str:
     return f"{what} at {phase.resolution}x{phase.resolution}"
 
 
-def _check_finite(options: Techniques, *names: str) -> None:
+def check_finite(options: Techniques, *names: str) -> None:
+    """UsageError unless these options are finite numbers of at least 0."""
     for name in names:
         if not 0 <= getattr(options, name) < math.inf:
             raise UsageError(f"{name}={getattr(options, name)} is not a finite number of at least 0")

@@ -15,10 +15,25 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, r3gan, semi_supervised, transgan, vae_gan
+from train import (
+    began,
+    biggan,
+    cyclegan,
+    dcgan,
+    ebgan,
+    meg,
+    mixture,
+    pggan,
+    r3gan,
+    semi_supervised,
+    sngan,
+    transgan,
+    vae_gan,
+)
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -97,7 +112,7 @@ def system(program: ModuleType, kind: type[GanConfig], shown: int = 0, **options
 
     def make(update: str, microbatch: int, compile: bool) -> Trainer:
         sizes = {"batch": str(BATCH), "microbatch": str(microbatch), "latent": 3}
-        config = kind(**sizes, update=update, compile=compile, **options)
+        config = kind(**{**sizes, **options}, update=update, compile=compile)
         trainer = program.build_trainer(config, {"images": images(config.resolution)}, CPU)[0]
         trainer.images = shown
         return trainer
@@ -135,6 +150,27 @@ def without_norms(**changes: Any) -> Make:
             for block in network.modules():
                 if hasattr(block, "leave"):
                     nn.init.normal_(block.leave)
+        return trainer
+
+    return make
+
+
+def residual(program: ModuleType, kind: type[GanConfig], **changes: Any) -> Make:
+    """A system of residual networks at 8x8, where no parameter is 0 and vectors of spectral norms stand still: each
+    pass would move them on, and the plain formulation takes other passes."""
+    sizes = {"resolution": 8, "kimg": 0.4, "g_width": 2, "d_width": 2}
+    made = system(program, kind, **{**sizes, **changes})
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        random = torch.Generator().manual_seed(4)
+        for network in trainer.game.networks.values():
+            for parameter in network.parameters():
+                if not parameter.any():
+                    nn.init.normal_(parameter, 0.0, 0.3, generator=random)
+            for module in network.modules():
+                if parametrize.is_parametrized(module):
+                    module.parametrizations.eval()
         return trainer
 
     return make
@@ -235,6 +271,19 @@ def alternating(covered: Covered) -> Covered:
     return replace(covered, updates=("alternating",))
 
 
+BIG = {"attention": 0, "latent": 4, "embedding": 3, "orthogonal": 0.3}
+
+
+def big(make: Make, players: TwoPlayers, orthogonal: float, bound: float = 0.0) -> Covered:
+    """BigGAN, whose G has penalties on its weights."""
+    plain = players.plain()
+
+    def g(nets: textbook.Networks, b: Batch, start: textbook.Networks) -> Tensor:
+        return plain["G"](nets, b, start) + textbook.on_weights(nets["G"], orthogonal, bound)
+
+    return Covered(make, {**plain, "G": g})
+
+
 BROUGHT = {"dragan": ("dragan",), "wgan-div": ("wgan-div",), "r3gan": ("r1", "r2"), "mmd": ("wgan-gp",)}
 """Penalties that losses bring along."""
 ALL_UPDATES = ("minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp")
@@ -298,6 +347,14 @@ GAMES: dict[str, Covered] = {
         "non-saturating",
         ("r2",),
     ),
+    "pggan, projection, hinge": two(growing(condition="projection", loss="hinge"), "hinge", labels="projection"),
+    "pggan, infogan": two(
+        growing(condition="infogan", categorical="3,2", continuous=2, information_weight=0.7),
+        "wgan-gp and drift",
+        ("wgan-gp",),
+        labels="infogan",
+        class_weight=0.7,
+    ),
     "dcgan": two(convolutional(), "non-saturating"),
     "transgan": two(transformers(), "wgan-gp and drift", ("wgan-gp",)),
     "transgan, projection": alternating(
@@ -314,9 +371,64 @@ GAMES: dict[str, Covered] = {
         "relativistic(average=false)",
         ("r2",),
         ("r1",),
-        labels="concat",
+        labels="projection",
     ),
     "r3gan, non-saturating": alternating(two(without_norms(loss="non-saturating"), "non-saturating")),
+    "sngan": two(residual(sngan, sngan.SnganConfig, d_steps=1, g_batches=1), "hinge"),
+    "sngan, projection, three moves of D, more fakes for G": alternating(
+        two(
+            residual(sngan, sngan.SnganConfig, condition="projection", g_spectral=True, d_steps=3, instance_noise=0.1),
+            "hinge",
+            labels="projection",
+        )
+    ),
+    "sngan, wgan-gp, acgan, attention, self-modulation": two(
+        residual(
+            *(sngan, sngan.SnganConfig),
+            **{"loss": "wgan-gp", "d_norm": "layer", "d_pool": "mean", "condition": "acgan", "class_weight": 0.7},
+            **{"attention": 8, "self_modulation": 3, "residual_scale": 0.5, "upsampling": "bilinear"},
+            **{"d_steps": 1, "g_batches": 1, "g_width": 8, "d_width": 8, "resolution": 16},
+        ),
+        "wgan-gp",
+        ("wgan-gp",),
+        labels="acgan",
+        class_weight=0.7,
+    ),
+    "biggan": big(
+        residual(biggan, biggan.BigganConfig, d_steps=1, **BIG), TwoPlayers("hinge", labels="projection"), 0.3
+    ),
+    "biggan, two moves of D, no labels, bounded singular values": alternating(
+        big(
+            residual(biggan, biggan.BigganConfig, d_steps=2, sigma_bound=0.9, **{**BIG, "condition": "none"}),
+            TwoPlayers("hinge"),
+            0.3,
+            bound=0.9,
+        )
+    ),
+    "biggan-deep": alternating(
+        big(
+            residual(
+                *(biggan, biggan.BigganConfig),
+                **{**BIG, "deep": True, "hierarchical": False, "g_width": 4, "d_width": 4},
+                d_steps=1,
+            ),
+            TwoPlayers("hinge", labels="projection"),
+            0.3,
+        )
+    ),
+    "dcgan, cgan": two(convolutional(condition="cgan"), "non-saturating", labels="cgan"),
+    "dcgan, acgan": two(
+        convolutional(condition="acgan", class_weight=0.7), "non-saturating", labels="acgan", class_weight=0.7
+    ),
+    "dcgan, projection, r1": two(
+        convolutional(condition="projection", loss="hinge", d_norm="layer", penalty="r1"),
+        "hinge",
+        ("r1",),
+        labels="projection",
+    ),
+    "dcgan, infogan": two(
+        convolutional(condition="infogan", categorical="3,2", continuous=1), "non-saturating", labels="infogan"
+    ),
     "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
     "cyclegan, hinge, no pool, other weights": Covered(
         translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0),

@@ -30,6 +30,8 @@ def g_loss(loss: str, fake: Tensor) -> Tensor:
     return LOSSES[loss].g(Scores(fake), Scores(fake))
 
 
+CODES = (3, 2)
+"""Categories of InfoGAN's codes; others are continuous."""
 NORMALISED = {
     "gradient": lambda score, length: score / (length + score.abs()),
     "gradient-v2": lambda score, length: score * length / (length**2 + 0.1),
@@ -47,7 +49,8 @@ class TwoPlayers:
         loss: a key of :data:`LOSSES`, or what they are.
         penalties: of every step, by name, in their order; the lazy ones come after.
         lazy: penalties that are moves of their own.
-        labels: "" for none, "cgan", "projection", "acgan" or "real", which are of real images alone.
+        labels: "" for none, "cgan", "projection", "acgan", "real", which are of real images alone, or "infogan",
+            which are codes.
         class_weight: of the classification loss.
         matched: index of the map whose means G matches.
         pack: images that D judges as one.
@@ -108,6 +111,8 @@ class TwoPlayers:
             loss = loss + self.class_weight * F.cross_entropy(real.logits, labels)
         if self.labels == "acgan":
             loss = loss + self.class_weight * F.cross_entropy(fake.logits, labels)
+        if self.labels == "infogan":
+            loss = loss + self.told(fake.logits, labels)
         for i, name in enumerate(self.penalties):
             loss = loss + self.penalty(name, i, nets, b)
         return loss
@@ -122,7 +127,16 @@ class TwoPlayers:
         with torch.no_grad():
             real = self.judged(nets, self.real(b, "G"), labels) if "G/real" in b else fake
         loss = self.losses.g(fake, real)
+        if self.labels == "infogan":
+            return loss + self.told(fake.logits, labels)
         return loss + self.class_weight * F.cross_entropy(fake.logits, labels) if self.labels == "acgan" else loss
+
+    def told(self, told: Tensor, codes: Tensor) -> Tensor:
+        """How badly codes are told: categories of the first and of the second code, and the rest."""
+        (a, b), weight = CODES, self.class_weight
+        loss = weight * F.cross_entropy(told[:, :a], codes[:, :a].argmax(1))
+        loss = loss + weight * F.cross_entropy(told[:, a : a + b], codes[:, a : a + b].argmax(1))
+        return loss + 0.1 * ((told - codes)[:, a + b :] ** 2).sum(1).mean() / 2
 
     def penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
         return b.get("D/penalty weight", torch.ones(1))[0] * self._penalty(name, i, nets, b)
@@ -196,6 +210,24 @@ class Translating:
                 both = d_loss(self.loss, real, fake)
             loss = loss + both / 2
         return loss
+
+
+# ---- BigGAN
+
+
+def on_weights(network: nn.Module, orthogonal: float, bound: float) -> Tensor:
+    """Brock et al. 2019, equation 3, and the penalty whose gradient is equation 2, of the layers with spectral norm."""
+    total = torch.zeros(())
+    for layer in network.modules():
+        if not hasattr(layer, "parametrizations"):
+            continue
+        weight, norm = layer.parametrizations.weight.original, layer.parametrizations.weight[0]
+        filters = torch.stack([part.flatten() for part in weight])
+        product = (filters @ filters.T) * (1 - torch.eye(len(filters)))
+        total = total + orthogonal * product.norm() ** 2
+        if bound:
+            total = total + F.relu(norm._u @ filters @ norm._v - bound) ** 2 / 2
+    return total
 
 
 # ---- the toys
