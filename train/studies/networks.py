@@ -83,7 +83,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if not 0 < options.minutes <= 100_000:
         raise UsageError(f"minutes={options.minutes:g} is not a positive number up to 100000")
     text = page_file(options.page, options.out / "networks.md")
-    rows = {row.name: row for row in (*ABLATION, *NETWORKS)}
+    rows = {row.name: row for row in (*NETWORKS, *ABLATION)}
     names = chosen(options.only, rows)
     # Seed by seed: one that is interrupted has all rows first.
     most = max(rows[name].seeds for name in names)
@@ -102,14 +102,14 @@ def main(args: Sequence[str] | None = None) -> int:
             lambda task: task.folder(options.out).exists(),
         )
         found = study.found(tasks)
-    grid_folder, grid = options.out / "grid", {}
-    if not code:
-        code, grid = network_grid.study(grid_folder, names, options.steps, options.threads)
-    if not code and found:
-        trained = [shown(task, tasks[task], measured, options.out) for task, measured in found.items()]
-        command = command_of(PROG, options, "minutes", "threads", "images", "points", "steps")
-        print(write_page(text, trained, grid, grid_folder, shlex.join(command)), flush=True)
-        print(f"{text} and its pictures", file=sys.stderr)
+        grid_folder, grid = options.out / "grid", {}
+        if not code:
+            code, grid = network_grid.study(grid_folder, names, options.steps, options.threads)
+        if not code and found:
+            trained = [shown(task, tasks[task], measured, options.out) for task, measured in found.items()]
+            command = command_of(PROG, options, "minutes", "threads", "images", "points", "steps")
+            print(write_page(text, trained, grid, grid_folder, shlex.join(command)), flush=True)
+            print(f"{text} and its pictures", file=sys.stderr)
     return code
 
 
