@@ -34,6 +34,7 @@ STARTS = {
     "train.studies.divergences": ["--only", "minimax"],
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
+    "train.studies.networks": ["--only", "DCGAN"],
     "train.studies.objectives": ["--only", "non-saturating", "--seeds", "1"],
     "train.studies.translation": ["translations", "--out", "page.md"],
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
