@@ -18,7 +18,7 @@ class Noise(Transformation):
             deviation (the paper: 0.1).
     """
 
-    name = "noise"
+    name = "additive noise"
 
     def __init__(self, share: float = 1.0, *, strength: float = 0.1) -> None:
         super().__init__(share)

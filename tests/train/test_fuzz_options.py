@@ -28,6 +28,7 @@ STARTS = {
     "train.ebgan": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4}),
     "train.meg": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4}),
     "train.transgan": flags({**SMALL_ENERGIES, **SMALL_TRANSGAN}),
+    "train.r3gan": flags({**SMALL_ENERGIES, "width": 4, "group_width": 4}),
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],
@@ -40,6 +41,7 @@ STARTS = {
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
     "train.generate": ["run"],
     "train.export": ["run"],
+    "train.import_weights": ["weights.npz"],
     "train.evaluate": ["run", "--metrics", "swd", "--images", "10", "--resolution", "16"],
     "train.report": ["run"],
 }

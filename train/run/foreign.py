@@ -52,8 +52,8 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("it is not an archive of arrays")
-        with file:
-            arrays = {name: file[name] for name in file.files}
+        with file:  # other files of an archive are bytes
+            arrays = {name: array for name in file.files if isinstance(array := file[name], np.ndarray)}
         return {name: torch.from_numpy(array) for name, array in arrays.items() if array.dtype.kind in "fiub"}
     except (zipfile.BadZipFile, EOFError, KeyError, OSError, TypeError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -73,3 +73,29 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise ValueError(f"is damaged ({first_line(error)})") from error
+
+
+class Asked(Mapping[str, Tensor]):
+    """The tensors whose names begin with a prefix, by the rest of their names.
+
+    Attributes:
+        names: whole names of those that were asked for.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], prefix: str) -> None:
+        self._tensors, self._prefix = tensors, prefix
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._tensors[self._prefix + name]
+        self.names.add(self._prefix + name)
+        return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return f"{self._prefix}{name}" in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removeprefix(self._prefix) for name in self._tensors if name.startswith(self._prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

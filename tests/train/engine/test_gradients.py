@@ -365,6 +365,25 @@ GAMES: dict[str, Covered] = {
         TwoPlayers("hinge", ("r1",)).plain(),
         ("alternating",),
     ),
+    "dcgan, diffaugment, compared with images held out": alternating(
+        two(convolutional(loss="relativistic", augment="diffaugment", held_out=5), "relativistic(average=true)")
+    ),
+    "dcgan, all of ada, r1, r2": two(
+        convolutional(augment="bgcfnc", augment_p="0.8", penalty="r1,r2", d_norm="layer", instance_noise=0.1),
+        "non-saturating",
+        ("r1", "r2"),
+    ),
+    "dcgan, ada by the sign": alternating(
+        two(convolutional(augment="bgc", augment_kimg=0.1, loss="hinge", g_norm="layer", d_norm="layer"), "hinge")
+    ),
+    "pggan, ada along a plan, lazy r1": alternating(
+        two(
+            growing(augment="bgc", augment_p="0.9:0.5", penalty="r1(every=2)"),
+            "wgan-gp and drift",
+            ("wgan-gp",),
+            ("r1",),
+        )
+    ),
     "r3gan": two(without_norms(loss="r3gan(gamma=10)"), "r3gan(gamma=10)", ("r1", "r2")),
     "r3gan, projection, other reals, lazy r1": two(
         without_norms(loss="relativistic(average=false)", penalty="r2,r1(every=2)", condition="projection"),
@@ -372,6 +391,13 @@ GAMES: dict[str, Covered] = {
         ("r2",),
         ("r1",),
         labels="projection",
+    ),
+    "r3gan, ada along a plan": alternating(
+        two(
+            without_norms(loss="r3gan(gamma=10)", augment="bgc(color=0.5,cutout=1)", augment_p="0.9:0.5"),
+            "r3gan(gamma=10)",
+            ("r1", "r2"),
+        )
     ),
     "r3gan, non-saturating": alternating(two(without_norms(loss="non-saturating"), "non-saturating")),
     "sngan": two(residual(sngan, sngan.SnganConfig, d_steps=1, g_batches=1), "hinge"),
