@@ -1,4 +1,4 @@
-"""Images spoilt: noise on all pixels, and a square without any (Karras et al. 2020a, appendix B)."""
+"""Images spoilt: noise on all pixels, and a square without any (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 

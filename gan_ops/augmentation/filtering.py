@@ -1,4 +1,4 @@
-"""Frequency bands of images amplified or weakened (Karras et al. 2020a, appendix B)."""
+"""Frequency bands of images amplified or weakened (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 

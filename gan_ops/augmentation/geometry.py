@@ -1,4 +1,4 @@
-"""Images scaled, turned and moved, without aliasing (Karras et al. 2020a, appendix B)."""
+"""Images scaled, turned and moved, without aliasing (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 

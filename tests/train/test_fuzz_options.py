@@ -32,6 +32,7 @@ STARTS = {
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],
+    "train.studies.augmentation": ["--only", "DCGAN", "--seeds", "1"],
     "train.studies.divergences": ["--only", "minimax"],
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],

@@ -178,8 +178,6 @@ def test_d_learns_so_many_times_as_fast_as_g(tiny_trainer):
         ({"augment": "bgc(color=0.5)", "augment_p": "0.5"}, {"augment": "bgc", "augment_p": "0.5"}),
         ({"augment_p": "0:0.5"}, {"augment": "bgc", "augment_p": "0.5"}),
         ({"held_out": 5}, {}),
-        ({"augment_kimg": 0.02}, {"loss": "hinge", "augment": "bgc"}),
-        ({"augment_target": 0.0}, {"loss": "hinge", "augment": "bgc", "augment_kimg": 0.02}),
         ({"ttur": 4.0}, {}),
         ({"d_steps": 2}, {}),
         ({"update": "joint"}, {}),
