@@ -20,6 +20,7 @@ SMALL_VAE_GAN = {"resolution": 16, "batch": 4, "latent": 6, "e_width": 4, "g_wid
 SMALL_ENERGIES = {"resolution": 16, "batch": 4, "latent": 6, "grid": "2x3", "data": "pictures", "device": "cpu"}
 SMALL_RESIDUAL = {"resolution": 8, "batch": 4, "latent": 6, "g_width": 4, "d_width": 4, "attention": 0}
 SMALL_RESIDUAL |= {"condition": "none", "grid": "2x3", "data": "pictures", "device": "cpu"}
+SMALL_TRANSGAN = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 4}
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
@@ -30,6 +31,7 @@ STARTS = {
     "train.began": flags({**SMALL_ENERGIES, "width": 4}),
     "train.ebgan": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4}),
     "train.meg": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4}),
+    "train.transgan": flags({**SMALL_ENERGIES, **SMALL_TRANSGAN}),
     "train.r3gan": flags({**SMALL_ENERGIES, "width": 4, "group_width": 4}),
     "train.mixture": [],
     "train.semi_supervised": [],
@@ -39,6 +41,7 @@ STARTS = {
     "train.studies.few_labels": ["--labels", "20"],
     "train.studies.infogan": ["--seeds", "1"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
+    "train.studies.networks": ["--only", "DCGAN"],
     "train.studies.objectives": ["--only", "non-saturating", "--seeds", "1"],
     "train.studies.translation": ["translations", "--out", "page.md"],
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],

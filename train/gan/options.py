@@ -172,6 +172,17 @@ class Techniques:
         if self.pack > 1:
             raise UsageError(f"pack={self.pack} cannot be combined with {option}: a pack has no label of its own")
 
+    def check_g_batches(self, g_batches: int) -> None:
+        """UsageError for what cannot be combined with an option by which G learns from more fakes than D sees reals."""
+        if g_batches == 1:
+            return
+        alone = f"g_batches={g_batches} cannot be combined with"
+        if self.objective().compares:
+            option = f"feature_matching={self.feature_matching}" if self.feature_matching else f"loss={self.loss!r}"
+            raise UsageError(f"{alone} {option}, which compares G's fakes with as many reals")
+        if self.update == "merged":
+            raise UsageError(f"{alone} update='merged': both players learn from the same fakes")
+
     def check_norms(self, g_norm: str, d_norm: str, weight_norm: bool) -> None:
         """UsageError where the networks' norms exclude each other or the loss."""
         if d_norm in GRADIENT_NORMS:

@@ -31,6 +31,7 @@ from train import (
     r3gan,
     semi_supervised,
     sngan,
+    transgan,
     vae_gan,
 )
 from train.data import ImageSet
@@ -129,6 +130,13 @@ def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
     sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
+
+
+def transformers(**changes: Any) -> Make:
+    """TransGAN at 16x16, with maps that are divided into cells."""
+    sizes = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 2}
+    steps = {"resolution": 16, "kimg": 0.4, "d_steps": 1, "g_batches": 1}
+    return system(transgan, transgan.TransganConfig, **{**sizes, **steps, **changes})
 
 
 def without_norms(**changes: Any) -> Make:
@@ -348,6 +356,15 @@ GAMES: dict[str, Covered] = {
         class_weight=0.7,
     ),
     "dcgan": two(convolutional(), "non-saturating"),
+    "transgan": two(transformers(), "wgan-gp and drift", ("wgan-gp",)),
+    "transgan, projection": alternating(
+        two(transformers(condition="projection"), "wgan-gp and drift", ("wgan-gp",), labels="projection")
+    ),
+    "transgan, layer norm, three scales, two moves of D": Covered(
+        transformers(norm="layer", scales=3, upsampling="bicubic", loss="hinge", penalty="r1", d_steps=2),
+        TwoPlayers("hinge", ("r1",)).plain(),
+        ("alternating",),
+    ),
     "dcgan, diffaugment, compared with images held out": alternating(
         two(convolutional(loss="relativistic", augment="diffaugment", held_out=5), "relativistic(average=true)")
     ),
