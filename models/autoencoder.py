@@ -45,9 +45,9 @@ class Encoder(nn.Module):
             width=width,
             kernel_size=kernel_size,
             norm=norm,
-            num_classes=2 * latent_dim,
+            outputs=2 * latent_dim,
         )
-        self.blocks, self.out = body.blocks, body.out
+        self.blocks, self.out = body.blocks, body.head.score
 
     def forward(self, x: Tensor) -> NormalPosterior:
         """Mean and log variance, float32 or wider."""

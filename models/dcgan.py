@@ -7,6 +7,7 @@ output and D's input. The paper's norm is batch norm; :mod:`models.parts.norms` 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -15,12 +16,12 @@ from torch import Tensor, nn
 
 from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
-from gan_ops.objectives.semi_supervised import real_score
-from models.parts.generators import LatentGenerator, doubling
+from models.parts.codes import Codes
+from models.parts.generators import LatentGenerator, doubling, reference_of
+from models.parts.heads import Head, takes_labels
+from models.parts.labels import with_planes
 from models.parts.minibatches import one_by_one
 from models.parts.norms import D_NORMS, G_NORMS, has_affine, norm_layer, reparametrized
-from models.parts.precision import widened
-from models.parts.scores import scores_in
 
 SLOPE = 0.2
 """Of D's leaky ReLU, below zero."""
@@ -37,6 +38,8 @@ class Generator(LatentGenerator):
         norm: one of :data:`models.parts.norms.G_NORMS`. With "spectral" or "none" alone nothing holds the scale of
             signals: spectral norm lets each layer shrink them. "virtual" (Salimans et al. 2016, §3.5) keeps
             ``reference_batch`` latents, drawn here, as a buffer.
+        num_classes: the labels' one-hot vectors are joined to z.
+        categorical, continuous: codes that the last latents are made, see :class:`models.parts.codes.Codes`.
         weight_norm: weight normalisation of all layers, beside ``norm`` (Salimans and Kingma 2016).
     """
 
@@ -51,6 +54,9 @@ class Generator(LatentGenerator):
         norm: str = "batch",
         weight_norm: bool = False,
         reference_batch: int = 64,
+        num_classes: int = 0,
+        categorical: Sequence[int] = (),
+        continuous: int = 0,
     ):
         _check(resolution, kernel_size, norm, G_NORMS)
         heights = [4 << i for i in range((resolution // 8).bit_length())]  # 4, 8, … resolution/2
@@ -61,27 +67,29 @@ class Generator(LatentGenerator):
         def layer(convolution: nn.Module, channels: int) -> list[nn.Module]:
             return [finish(convolution), *norm_layer(norm, channels), nn.ReLU(inplace=True)]
 
-        layers: list[nn.Module] = [nn.Unflatten(1, (latent_dim, 1, 1))]
-        layers += layer(nn.ConvTranspose2d(latent_dim, maps[0], 4, bias=bias), maps[0])
+        inputs = latent_dim + num_classes
+        layers: list[nn.Module] = [nn.Unflatten(1, (inputs, 1, 1))]
+        layers += layer(nn.ConvTranspose2d(inputs, maps[0], 4, bias=bias), maps[0])
         for before, after in pairwise(maps):
             layers += layer(doubling(before, after, kernel_size, bias), after)
         layers += [finish(doubling(maps[-1], image_channels, kernel_size, bias=True)), nn.Tanh()]
-        super().__init__(latent_dim, layers, torch.randn(reference_batch, latent_dim) if norm == "virtual" else None)
+        codes = Codes(categorical, continuous)
+        reference = reference_of(reference_batch, latent_dim, num_classes, codes) if norm == "virtual" else None
+        super().__init__(latent_dim, layers, reference, num_classes=num_classes, codes=codes)
         self.resolution = resolution
 
 
 class Discriminator(nn.Module):
     """Images [N, image_channels, resolution, resolution] → :class:`Scores`.
 
-    With ``num_classes`` K it gives K logits l and the score log Σ exp l, that of "real" where "generated" is a class
-    K + 1 of logit 0 (Salimans et al. 2016, §5).
-
     Args:
         width: feature maps of the first layer, at resolution / 2; each following layer has twice as many.
         norm: one of :data:`models.parts.norms.D_NORMS`.
+        condition: of the head for ``num_classes``, see :class:`models.parts.heads.Head`; with "cgan" the labels'
+            one-hot planes are joined to the last convolution's input, the maps at 8×8.
         minibatch_kernels: those of a minibatch discrimination (Salimans et al. 2016, §3.2) of the last maps' means over
             the pixels, of ``minibatch_dim`` values each; 0 for none.
-        outputs: values of a score, without ``num_classes``: scores are [N], or [N, outputs] of more than one.
+        outputs: values of a score: scores are [N], or [N, outputs] of more than one.
     """
 
     def __init__(
@@ -94,24 +102,26 @@ class Discriminator(nn.Module):
         norm: str = "batch",
         weight_norm: bool = False,
         num_classes: int = 0,
+        condition: str = "none",
         minibatch_kernels: int = 0,
         minibatch_dim: int = 5,
         outputs: int = 1,
     ):
         super().__init__()
-        if num_classes and outputs > 1:
-            raise ValueError(f"outputs={outputs} with num_classes={num_classes}: the score is that of the classes")
         _check(resolution, kernel_size, norm, D_NORMS)
-        self.image_channels, self.resolution, self.num_classes = image_channels, resolution, num_classes
+        self.image_channels, self.resolution = image_channels, resolution
+        self.num_classes, self.condition = num_classes, condition
         self._batch_norm = norm == "batch"
-        self.sees_batch = self._batch_norm or minibatch_kernels > 0  # whether samples of a minibatch bear on each other
+        # Whether samples of a minibatch bear on each other.
+        self.sees_batch = self._batch_norm or minibatch_kernels > 0 or condition == "infogan"
         finish = partial(_finished, norm=norm, weight_norm=weight_norm)
         self.blocks = nn.ModuleDict()
         before, after, height = image_channels, width, resolution // 2
         while height >= 4:
             first = not self.blocks
             bias = first or not has_affine(norm)
-            convolution = nn.Conv2d(before, after, kernel_size, 2, (kernel_size - 1) // 2, bias=bias)
+            planes = num_classes if condition == "cgan" and height == 4 else 0
+            convolution = nn.Conv2d(before + planes, after, kernel_size, 2, (kernel_size - 1) // 2, bias=bias)
             between = [] if first else norm_layer(norm, after)
             self.blocks[str(height)] = nn.Sequential(finish(convolution), *between, nn.LeakyReLU(SLOPE, inplace=True))
             before, after, height = after, 2 * after, height // 2
@@ -120,10 +130,11 @@ class Discriminator(nn.Module):
         if minibatch_kernels:
             self.minibatch = gnn.MinibatchDiscrimination(before, minibatch_kernels, minibatch_dim)
             inputs += before + minibatch_kernels
-        self.out = finish(nn.Linear(inputs, num_classes or outputs))
+        self.head = Head(inputs, condition=condition, num_classes=num_classes, outputs=outputs, finish=finish)
 
-    def forward(self, x: Tensor, batches: int = 1) -> Scores:
-        """Scores of x; ``maps`` are those of heights resolution/2, … 8, 4.
+    def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
+        """Scores of x; ``maps`` are those of heights resolution/2, … 8, 4. Labels int64 [N] are for the conditions
+        "cgan" and "projection" alone.
 
         With ``batches`` > 1, x interleaves that many minibatches (sample n belongs to minibatch n mod ``batches``), and
         the result is what they would give one by one.
@@ -131,29 +142,29 @@ class Discriminator(nn.Module):
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        maps = one_by_one(self._maps, x, batches if self._batch_norm else 1)  # batch norm must see each alone
+        if labels is not None and not takes_labels(self.condition):
+            raise ValueError(f"labels were given to a discriminator with condition={self.condition!r}")
+        # Batch norm must see each minibatch alone.
+        maps = one_by_one(self._maps, x, batches if self._batch_norm else 1, labels)
         h = maps[-1]
         flat = h.flatten(1)  # [N, C, 4, 4] → [N, 16·C]
         if self.minibatch is not None:
             flat = torch.cat([flat, self.minibatch(h.mean((2, 3)), batches)], 1)  # → [N, 17·C + kernels]
-        out = widened(self.out(flat))
-        if self.num_classes:
-            return Scores(real_score(out), out, maps)
-        return Scores(scores_in(out), None, maps)
+        return Scores(*self.head(flat, labels, batches), maps)
 
-    def _maps(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _maps(self, x: Tensor, labels: Tensor | None) -> tuple[Tensor, ...]:
         """What each block gives, down to [N, C, 4, 4]."""
         maps = []
-        for block in self.blocks.values():
-            x = block(x)
+        for height, block in self.blocks.items():
+            x = block(with_planes(x, labels, self.num_classes) if self.condition == "cgan" and height == "4" else x)
             maps.append(x)
         return tuple(maps)
 
     @torch.no_grad()
-    def fit_minibatch(self, x: Tensor) -> None:
+    def fit_minibatch(self, x: Tensor, labels: Tensor | None = None) -> None:
         """Scales the minibatch discrimination's kernels to images x, as its authors do; see its ``fit_scale``."""
         if self.minibatch is not None:
-            self.minibatch.fit_scale(self._maps(x)[-1].mean((2, 3)))
+            self.minibatch.fit_scale(self._maps(x, labels)[-1].mean((2, 3)))
 
 
 def _finished(layer: nn.Module, norm: str, weight_norm: bool) -> nn.Module:

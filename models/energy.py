@@ -169,9 +169,9 @@ def convolutional_critic(
         norm: one of :data:`models.parts.norms.D_NORMS`; EBGAN's is "batch", MAGAN's "none".
     """
     shape = {"image_channels": image_channels, "width": width, "kernel_size": kernel_size, "norm": norm}
-    there = Discriminator(resolution, num_classes=code or 1, **shape)
+    there = Discriminator(resolution, outputs=code or 1, **shape)
     back = Generator(resolution, latent_dim=code or 1, **shape)
-    encoder = nn.Sequential(*there.blocks.values(), nn.Flatten(), *([there.out] if code else []))
+    encoder = nn.Sequential(*there.blocks.values(), nn.Flatten(), *([there.head.score] if code else []))
     decoder: nn.Module = back
     if not code:
         first = 3 + len(norm_layer(norm, 1))  # what comes before the maps at 4×4

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_ops.objectives import vectors_of
 from models.dcgan import SLOPE, Discriminator
 from models.parts.precision import widened
 
@@ -34,11 +35,11 @@ class Statistics(nn.Module):
     ):
         super().__init__()
         shape = {"image_channels": image_channels, "width": width, "kernel_size": kernel_size}
-        self.features = Discriminator(resolution, num_classes=latent_dim, norm="none", **shape)
+        self.features = Discriminator(resolution, outputs=latent_dim, norm="none", **shape)
         self.hidden, self.out = nn.Linear(2 * latent_dim, hidden), nn.Linear(hidden, 1)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        features = self.features(x).logits
+        features = vectors_of(self.features(x))
         h = F.leaky_relu(self.hidden(torch.cat((features, z), 1)), SLOPE)  # [N, 2L] → [N, hidden]
         return widened(self.out(h))[:, 0]
 

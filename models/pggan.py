@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +19,12 @@ from torch import Tensor, nn
 from gan_ops import bias_act, bias_act_pixel_norm, fade_in
 from gan_ops import nn as gnn
 from gan_ops.objectives import Scores
+from models.parts.codes import Codes
+from models.parts.generators import with_labels
 from models.parts.growing import Growing, is_fading
+from models.parts.heads import Head, takes_labels
+from models.parts.labels import with_planes
 from models.parts.precision import widened
-from models.parts.scores import scores_in
 
 SLOPE = 0.2
 """Of every leaky ReLU, below zero."""
@@ -47,7 +52,8 @@ class Generator(Growing):
     """Latents z [N, latent_dim] → images [N, image_channels, r, r] at the present resolution r.
 
     Images lie roughly in [−1, 1], as real ones do. ``resolution`` is the highest that it can grow to; it starts at 4.
-    With ``num_classes`` the labels' one-hot vectors are joined to z.
+    With ``num_classes`` the labels' one-hot vectors are joined to z; ``categorical`` and ``continuous`` are codes that
+    the last latents are made, see :class:`models.parts.codes.Codes`.
     """
 
     def __init__(
@@ -60,10 +66,12 @@ class Generator(Growing):
         fmap_decay: float = 1.0,
         fmap_max: int = 512,
         num_classes: int = 0,
+        categorical: Sequence[int] = (),
+        continuous: int = 0,
     ):
         super().__init__(resolution)
-        self.latent_dim = latent_dim
-        self.num_classes = num_classes
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        self.codes = Codes(categorical, continuous)
         maps = {2**r: feature_maps(r - 1, fmap_base, fmap_decay, fmap_max) for r in range(2, resolution.bit_length())}
         self.norm = gnn.PixelNorm()
         self.dense = _DenseTo4x4(latent_dim + num_classes, maps[4])
@@ -71,15 +79,12 @@ class Generator(Growing):
         self.blocks = nn.ModuleDict({str(r): _generator_block(maps[r // 2], maps[r]) for r in maps if r > 4})
         self.to_rgb = nn.ModuleDict({str(r): gnn.EqualizedConv2d(maps[r], image_channels, 1, gain=1) for r in maps})
 
-    def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
-        """z [N, latent_dim], labels int64 [N] → images, float32 (float64 of float64) also under autocast."""
+    def forward(self, z: Tensor, labels: Tensor | None = None, *, placed: bool = False) -> Tensor:
+        """z [N, latent_dim], labels int64 [N] → images, float32 (float64 of float64) also under autocast. With
+        ``placed`` the codes stand in z themselves."""
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
-        if self.num_classes:
-            z = torch.cat((z, _one_hot(labels, self.num_classes, z)), dim=1)
-        elif labels is not None:
-            raise ValueError("labels were given to a generator with num_classes=0")
-
+        z = with_labels(z if placed else self.codes.placed(z), labels, self.num_classes)
         x = self.conv(self.dense(self.norm(z)))  # → [N, C, 4, 4]
         before = x
         for r in self._resolutions():
@@ -104,9 +109,9 @@ class Discriminator(Growing):
     """Images [N, image_channels, r, r] at the present resolution r → :class:`Scores`.
 
     ``resolution`` is the highest that it can grow to; it starts at 4. ``group_size`` is the minibatch stddev's, None
-    for the whole batch. ``conditioning``: "none"; "concat" joins the labels' one-hot planes to the features at 4×4;
-    "acgan" adds class logits to the last layer. ``minibatch_kernels`` of ``minibatch_dim`` values each are those of a
-    minibatch discrimination before the last layer (Salimans et al. 2016, §3.2; 0: none). Scores are [N], or [N,
+    for the whole batch. ``condition`` is the head's, see :class:`models.parts.heads.Head`; with "cgan" the labels'
+    one-hot planes are joined to the features at 4×4. ``minibatch_kernels`` of ``minibatch_dim`` values each are those
+    of a minibatch discrimination before the head (Salimans et al. 2016, §3.2; 0: none). Scores are [N], or [N,
     ``outputs``] of more than one.
     """
 
@@ -122,25 +127,19 @@ class Discriminator(Growing):
         fmap_decay: float = 1.0,
         fmap_max: int = 512,
         num_classes: int = 0,
-        conditioning: str = "none",
+        condition: str = "none",
         group_size: int | None = 4,
         minibatch_kernels: int = 0,
         minibatch_dim: int = 5,
         outputs: int = 1,
     ):
         super().__init__(resolution)
-        if conditioning not in ("none", "concat", "acgan"):
-            raise ValueError(f'conditioning="{conditioning}" is not one of "none", "concat", "acgan"')
-        if (conditioning == "none") != (num_classes == 0):
-            raise ValueError(f'num_classes={num_classes} does not go with conditioning="{conditioning}"')
         self.image_channels = image_channels
         self.num_classes = num_classes
-        self.conditioning = conditioning
-        self.outputs = outputs
+        self.condition = condition
         maps = {2**r: feature_maps(r - 1, fmap_base, fmap_decay, fmap_max) for r in range(2, resolution.bit_length())}
         hidden = feature_maps(0, fmap_base, fmap_decay, fmap_max)
-        planes = num_classes if conditioning == "concat" else 0
-        logits = num_classes if conditioning == "acgan" else 0
+        planes = num_classes if condition == "cgan" else 0
         self.from_rgb = nn.ModuleDict(
             {str(r): gnn.EqualizedConv2d(image_channels, maps[r], 1, negative_slope=SLOPE) for r in maps}
         )
@@ -152,10 +151,16 @@ class Discriminator(Growing):
         self.minibatch = None
         if minibatch_kernels:
             self.minibatch = gnn.MinibatchDiscrimination(hidden, minibatch_kernels, minibatch_dim)
-        self.out = gnn.EqualizedLinear(hidden + minibatch_kernels, outputs + logits, gain=1)
+        self.head = Head(
+            hidden + minibatch_kernels,
+            condition=condition,
+            num_classes=num_classes,
+            outputs=outputs,
+            linear=partial(gnn.EqualizedLinear, gain=1),
+        )
 
     def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
-        """Scores of x [N, image_channels, r, r]; labels int64 [N] are for conditioning "concat" alone.
+        """Scores of x [N, image_channels, r, r]; labels int64 [N] are for the conditions "cgan" and "projection" alone.
 
         ``maps`` are those of heights r, r/2, … 4. With ``batches`` > 1, x interleaves that many minibatches (sample n
         belongs to minibatch n mod ``batches``), and the result is what they would give one by one, in one pass.
@@ -163,17 +168,15 @@ class Discriminator(Growing):
         h, maps = self._hidden(x, labels, batches)
         if self.minibatch is not None:
             h = self.minibatch(h, batches)  # → [N, hidden + minibatch_kernels]
-        out = widened(self.out(h))  # → [N, outputs (+ num_classes)]
-        logits = out[:, self.outputs :] if self.conditioning == "acgan" else None
-        return Scores(scores_in(out[:, : self.outputs]), logits, maps)
+        return Scores(*self.head(h, labels, batches), maps)
 
     def _hidden(self, x: Tensor, labels: Tensor | None, batches: int = 1) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The dense layer's activations [N, hidden], and the maps before it."""
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        if labels is not None and self.conditioning != "concat":
-            raise ValueError(f'labels were given to a discriminator with conditioning="{self.conditioning}"')
+        if labels is not None and not takes_labels(self.condition):
+            raise ValueError(f"labels were given to a discriminator with condition={self.condition!r}")
 
         h = self.from_rgb[str(r)](x)
         maps = [h]
@@ -184,9 +187,8 @@ class Discriminator(Growing):
                 h = torch.lerp(h, self.from_rgb[str(r // 2)](_down(x)), fade)
             maps.append(h)
         h = self.stddev(h, batches)  # [N, C, 4, 4] → [N, C + 1, 4, 4]
-        if self.conditioning == "concat":
-            planes = _one_hot(labels, self.num_classes, h)[:, :, None, None].expand(-1, -1, 4, 4)
-            h = torch.cat((h, planes), dim=1)  # → [N, C + 1 + num_classes, 4, 4]
+        if self.condition == "cgan":
+            h = with_planes(h, labels, self.num_classes)  # → [N, C + 1 + num_classes, 4, 4]
         return self.dense(self.conv(h)), tuple(maps)
 
     @torch.no_grad()
@@ -209,7 +211,7 @@ class Discriminator(Growing):
             self.conv,
             self.dense,
             *([] if self.minibatch is None else [self.minibatch]),
-            self.out,
+            self.head,
         ]
 
 
@@ -262,26 +264,6 @@ class _DenseFrom4x4(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x, weight, scale = gnn.scaled_before_epilogue(x, self.weight, self.scale)
         return bias_act(torch.mm(x.permute(0, 2, 3, 1).flatten(1), weight), self.bias, SLOPE, scale=scale)
-
-
-def _one_hot(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
-    """labels int64 [N] → [N, num_classes] in the type and on the device of ``like`` [N, …].
-
-    The range is checked on CPU alone, since reading labels on the host waits for the device; on CUDA a label out of
-    range trips the device's own assertion.
-    """
-    if labels is None:
-        raise ValueError(f"labels are needed by a network with num_classes={num_classes}")
-    if labels.dtype != torch.int64:
-        raise TypeError(f"labels are {labels.dtype}, not torch.int64")
-    n = like.shape[0]
-    if labels.shape != (n,):
-        raise ValueError(f"labels are {list(labels.shape)}, not [{n}]")
-    if labels.device.type == "cpu" and not torch.compiler.is_compiling() and n:
-        low, high = torch.aminmax(labels)
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"labels reach from {int(low)} to {int(high)}, outside 0 to {num_classes - 1}")
-    return like.new_zeros(n, num_classes).scatter_(1, labels[:, None], 1.0)
 
 
 def _down(x: Tensor) -> Tensor:

@@ -19,9 +19,9 @@ from train.data import ImageSet
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
-from train.gan.conditioning import Conditioning, KPlusOne
+from train.gan.conditions import ConditionalConfig
 from train.gan.game import Gan
-from train.gan.options import D_NORM, GanConfig, parted
+from train.gan.options import D_NORM, parted
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -30,7 +30,7 @@ RESOLUTIONS = (16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
-class DcganConfig(GanConfig):
+class DcganConfig(ConditionalConfig):
     """Options of DCGAN; the defaults are the paper's (Radford et al. 2016, section 4)."""
 
     kimg: float = 1000.0
@@ -56,23 +56,17 @@ class DcganConfig(GanConfig):
     """Also normalise the weights of both networks (Salimans and Kingma 2016)."""
     reference_batch: Size = 64
     """Number of latents in the reference batch (g-norm virtual; Salimans et al. 2016, 3.5)."""
-    labels: bool = False
-    """D also classifies real images: K + 1 classes (Salimans et al. 2016, 5)."""
     class_weight: float = 2.0
-    """Weight of the classification loss (labels; Salimans et al. 2016, 5: 1; their code: 2)."""
+    """Weight of the classification loss (acgan: Odena et al. 2017: 1; k+1: Salimans 2016, 5: 1; their code: 2)."""
 
-    SIZES = (*GanConfig.SIZES, "g_width", "d_width", "kernel_size", "g_norm", "d_norm", "weight_norm")
-    FIXED = ("g_norm", "d_norm")  # some norms have states of one shape
+    SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "kernel_size", "g_norm", "d_norm", "weight_norm")
+    FIXED = (*ConditionalConfig.FIXED, "g_norm", "d_norm")  # some norms have states of one shape
 
     def check(self) -> None:
         super().check()
         if self.resolution not in RESOLUTIONS:
             raise UsageError(f"resolution={self.resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
         self.check_norms(self.g_norm, self.d_norm, self.weight_norm)
-        if self.labels:
-            self.check_labelled("labels=True")
-            if self.objective().outputs > 1:
-                raise UsageError(f"loss={self.loss!r} cannot be combined with labels=True: D's output is the classes'")
         if self.feature_matching >= self.resolution:
             largest = self.resolution // 2
             raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {largest}")
@@ -108,18 +102,19 @@ def build_trainer(
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     images = lists["images"]
     schedule = config.schedule()
-    if config.labels and not images.num_classes:
-        raise UsageError(f"labels=True needs labels, and {images.name} has {images.describe_labels()}")
+    conditioning = config.conditioning(images)
+    g_classes, d_classes = conditioning.classes(images.num_classes)
     gradient_norm, d_norm = parted(config.d_norm)
     options = {
         "resolution": config.resolution,
         "image_channels": images.channels,
-        "latent_dim": config.latent,
+        **config.latents(conditioning),
         "width": config.g_width,
         "kernel_size": config.kernel_size,
         "norm": config.g_norm,
         "weight_norm": config.weight_norm,
         "reference_batch": config.reference_batch,
+        "num_classes": g_classes,
     }
 
     def networks() -> tuple[Generator, Discriminator]:
@@ -130,7 +125,8 @@ def build_trainer(
             kernel_size=config.kernel_size,
             norm=d_norm,
             weight_norm=config.weight_norm,
-            num_classes=images.num_classes if config.labels else 0,
+            num_classes=d_classes,
+            condition=conditioning.name,
             minibatch_kernels=config.minibatch_discrimination,
             minibatch_dim=config.minibatch_dim,
             outputs=config.objective().outputs,
@@ -145,7 +141,7 @@ def build_trainer(
         networks,
         sizes=f"latent={config.latent}, g_width={config.g_width}, d_width={config.d_width}",
         betas=(config.beta1, 0.999),
-        conditioning=KPlusOne(config.class_weight) if config.labels else Conditioning(),
+        conditioning=conditioning,
         gradient_norm=gradient_norm,
     )
     return trainer, options

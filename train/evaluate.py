@@ -85,7 +85,8 @@ def main(args: Sequence[str] | None = None) -> int:
     _check(options)
     device = resolve_device(options.device)
     samples, real = _of_run(options, device) if _is_checkpoint(options.source) else _of_images(options)
-    planned = plan(options.metrics, real, samples.count, options.inception_weights, device, options.kid_subset)
+    weights, subset = options.inception_weights, options.kid_subset
+    planned = plan(options.metrics, real, samples.count, weights, device, subset, labels=samples.labels)
     if options.save_stats:
         try:
             network = planned.features or real.choose_features(options.inception_weights, device)
@@ -228,15 +229,23 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"birthday: {found['pairs']} pairs alike among generated images, {found['real_pairs']} among real")
         bound = f"at least {found['at_least']:.3g}; of real images {found['real_support']:.3g}"
         lines.append(f"birthday: {bound}; two of {found['likely_batch']:.0f} are alike with a probability of 1/2")
+    if least := result.get("least_of_a_class"):
+        lines.append(f"intra-fid of at least {least['generated']} generated and {least['real']} real images of a class")
     if result["features"]:
-        name, *rest = result["features"].items()
-        facts = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest)
-        lines.append(f"features of {name[1]}: {', '.join(facts)}")
+        lines.append(f"features of {_facts(result['features'])}")
+    if "classifier" in result and result["classifier"] != result["features"]:
+        lines.append(f"accuracy by {_facts(result['classifier'])}")
     width = max(len(name) for name in result["metrics"])
     for name, value in result["metrics"].items():
         deviation = result["deviations"].get(name)
         lines.append(f"{name:<{width}}  {value:10.5g}" + (f" ± {deviation:.2g}" if deviation is not None else ""))
     return "\n".join(lines)
+
+
+def _facts(network: dict[str, Any]) -> str:
+    name, *rest = network.items()
+    facts = (f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest)
+    return f"{name[1]}: {', '.join(facts)}"
 
 
 if __name__ == "__main__":

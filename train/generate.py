@@ -12,21 +12,36 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from models.parts.codes import Codes, OfCodes
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
-from train.base.errors import UsageError, run_program
+from train.base.errors import UsageError, listed, run_program
 from train.base.tables import parse_grid
-from train.base.values import Range, Seed
+from train.base.values import NotNegative, Range, Seed
 from train.data import ImageSet
 from train.data.decode import SUFFIXES
 from train.data.load import load_pictures
-from train.measure.pictures import draw, enlarged, grid, latents, png_names, row_labels, save_gif, save_png
+from train.measure.code_walks import code_walk
+from train.measure.pictures import (
+    draw,
+    enlarged,
+    grid,
+    latents,
+    png_names,
+    row_labels,
+    row_names,
+    save_gif,
+    save_png,
+    with_row_names,
+)
 from train.measure.samples import check_channels, given, through
+from train.measure.standing import stand
 from train.run import checkpoint
 from train.run.options import parse_options
 from train.run.restoring import build_generator, build_networks, find_checkpoint, view_of
 
 PROG = "python -m train.generate"
+SHOWN = 20  # names of classes in a message
 
 
 @dataclass(frozen=True)
@@ -49,8 +64,14 @@ class Options:
     """KEYSxSTEPS: loop through KEYS latents, or pictures of --input, STEPS images from each to the next."""
     seed: Seed = 0
     """Seed of the latents."""
-    classes: str = ""
-    """Classes to draw, such as 3 or 0,1,7, for networks with labels (default: all in turn)."""
+    truncation: NotNegative = 0.0
+    """Bound of the latents' values, which are drawn anew beyond it (Brock et al. 2019: 0.04 to 2; 0: none)."""
+    standing: Annotated[int, Range(0, 2**20)] = 0
+    """Batches of so truncated samples that batch norms take their statistics from (Brock et al. 2019: 100)."""
+    classes: Annotated[str, tyro.conf.arg(aliases=["--class"])] = ""
+    """Classes to draw, such as cat or 0,1,7, for networks with labels (default: all in turn)."""
+    codes: Annotated[int, Range(0)] = 0
+    """Code to walk, from 1, with an InfoGAN: rows are its categories, or along rows it goes from -2 to 2."""
     ema: bool = True
     """Use the averaged generator, which is nearly always better."""
     scale: Annotated[int, Range(1)] = 1
@@ -82,19 +103,18 @@ def closed_walk(keys: Tensor, steps: int) -> Tensor:
     return torch.cat([slerp(key, following, t) for key, following in zip(keys, keys.roll(-1, 0), strict=True)])
 
 
-def parse_classes(text: str, num_classes: int) -> list[int]:
-    """``"0,1,7"`` → [0, 1, 7], ``""`` → all."""
+def parse_classes(text: str, num_classes: int, names: Sequence[str] = ()) -> list[int]:
+    """``"0,1,7"`` → [0, 1, 7], ``""`` → all. What is the name of a class is that; anything else is a number."""
     if not text:
         return list(range(num_classes))
-    try:
-        classes = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(f"classes: {text!r} is not a list of whole numbers such as 0,1,7") from None
     if not num_classes:
         raise UsageError(f"classes={text}: this generator was trained without labels")
-    if wrong := [c for c in classes if not 0 <= c < num_classes]:
-        raise UsageError(f"classes: {wrong[0]} is not one of the {num_classes} classes of this generator")
-    return classes
+    parts = [part.strip() for part in text.split(",")]
+    numbers = {str(i): i for i in range(num_classes)} | {name: i for i, name in enumerate(names)}
+    if wrong := [part for part in parts if part not in numbers]:
+        named = f", {listed(names, SHOWN)}" if names else ""
+        raise UsageError(f"classes: {wrong[0]!r} is not one of the {num_classes} classes of this generator{named}")
+    return [numbers[part] for part in parts]
 
 
 def check_folder(folder: Path) -> None:
@@ -114,7 +134,9 @@ def _check(options: Options) -> None:
     """UsageError for options that exclude each other."""
     if options.images and options.interpolate:
         raise UsageError("--images and --interpolate cannot be combined")
-    for name in ("images", "grid", "classes", "seed"):
+    if options.codes and (options.images or options.interpolate):
+        raise UsageError("--codes makes a grid: --images and --interpolate cannot be combined with it")
+    for name in ("images", "grid", "classes", "codes", "seed", "truncation", "standing"):
         if options.input and getattr(options, name) != getattr(Options, name):
             raise UsageError(f"--{name} and --input cannot be combined: the pictures say what is made")
 
@@ -146,6 +168,12 @@ def _encoded(options: Options, path: Path, state: dict[str, Any], device: torch.
     if len(images) < count:
         raise UsageError(f"--interpolate {options.interpolate}: {options.input} has only {len(images)} pictures")
     return view.encode(networks)(given(network, images, torch.arange(count)).to(device)).float().cpu()
+
+
+def _class_names(path: Path, state: dict[str, Any]) -> list[str]:
+    """By label; none in a checkpoint of before these were kept."""
+    with checkpoint.reading(path):
+        return [str(name) for name in state.get("class_names", ())]
 
 
 def _file(options: Options) -> Path:
@@ -180,13 +208,22 @@ def main(args: Sequence[str] | None = None) -> int:
     else:
         keys = _encoded(options, path, state, device, rows) if options.input else None
         generator = build_generator(path, state, device, "" if options.input else options.view, ema=options.ema)
-        classes = parse_classes(options.classes, generator.num_classes)
+        class_names = _class_names(path, state)
+        classes = parse_classes(options.classes, generator.num_classes, class_names)
         count = rows * columns
         _check_size(options, count, min(options.batch, count) if singly else count, generator)
         if keys is None:
-            keys = latents(rows if options.interpolate else count, generator.latent_dim, options.seed)
+            keys = latents(
+                rows if options.interpolate else count, generator.latent_dim, options.seed, options.truncation
+            )
+        if options.standing:
+            stand(generator, options.standing, options.batch, options.seed, options.truncation)
         z = closed_walk(keys, columns) if options.interpolate else keys
+        if options.codes:
+            z = code_walk(getattr(generator, "codes", Codes()), options.codes, z, columns)
+            generator = OfCodes(generator)
         labels = row_labels(rows, columns, classes).to(device) if classes else None
+        shown = row_names(rows, classes, class_names)
         names = [f"{i:06d}.png" for i in range(options.images)]
         batches = draw(generator, z.to(device), labels, options.batch)
     pictures = (picture for batch in batches for picture in enlarged(batch, options.scale))
@@ -202,7 +239,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if out.suffix == ".gif":
         save_gif(out, frames)
     else:
-        save_png(out, grid(frames, columns))
+        picture = grid(frames, columns)
+        save_png(out, with_row_names(picture, shown) if shown and not options.interpolate else picture)
     print(out)
     return 0
 

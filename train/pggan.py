@@ -21,10 +21,10 @@ from train.data import ImageSet
 from train.engine.schedule import Position, Schedule, growing_schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
-from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning
+from train.gan.conditions import Condition, ConditionalConfig
 from train.gan.game import Gan
 from train.gan.losses import LOSSES, loss_option
-from train.gan.options import GanConfig, microbatch_named
+from train.gan.options import microbatch_named
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -37,6 +37,7 @@ class Pggan(Gan):
     """A game whose networks grow, and whose real images fade as they do."""
 
     def arrange(self, networks: Mapping[str, nn.Module], at: Position, fade: float | Tensor) -> None:
+        super().arrange(networks, at, fade)
         for network in networks.values():
             if isinstance(network, Growing):  # an objective that learns does not
                 network.grow(at.resolution, fade)
@@ -47,7 +48,7 @@ class Pggan(Gan):
 
 
 @dataclass(frozen=True)
-class PgganConfig(GanConfig):
+class PgganConfig(ConditionalConfig):
     """Options of progressive growing."""
 
     start_resolution: int = 0
@@ -61,8 +62,8 @@ class PgganConfig(GanConfig):
     reset_optimizer: bool = False
     """Reset the optimizers' state whenever the set of active resolutions changes."""
     loss: Loss = "wgan-gp"
-    conditioning: Literal["auto", "none", "concat", "acgan"] = "none"
-    """Use of labels: none; joined to inputs (concat); classifier (acgan; Odena 2017); auto: concat if there are any."""
+    condition: Literal[Condition, "auto"] = "none"
+    """Use of labels: see train.dcgan; auto: cgan if there are labels."""
     fmap_base: Size = 512
     """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
     fmap_decay: float = 1.0
@@ -72,7 +73,7 @@ class PgganConfig(GanConfig):
     group_size: Annotated[int, Range(0)] = 4
     """Images in a group of the minibatch standard deviation (0: the whole batch)."""
 
-    SIZES = (*GanConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
+    SIZES = (*ConditionalConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
     LOSSES = PGGAN_LOSSES
 
     def begun_at(self, resolution: int) -> PgganConfig:
@@ -85,14 +86,6 @@ class PgganConfig(GanConfig):
             raise UsageError(f"fmap_decay={self.fmap_decay} is not from 0 to 16")
         if self.feature_matching > self.resolution:
             raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {self.resolution}")
-        if self.conditioning == "concat" and self.feature_matching:
-            raise UsageError(
-                f"feature_matching={self.feature_matching} cannot be combined with conditioning='concat': the maps to"
-                " match come before the labels, so G would have no reason to follow its own (conditioning='acgan' has"
-                " a loss for that)"
-            )
-        if self.conditioning not in ("none", "auto"):
-            self.check_labelled(f"conditioning={self.conditioning!r}")
         if self.clip():
             raise UsageError(
                 f"loss={self.loss!r} clips D's parameters, which are not the weights where the learning rate is"
@@ -217,30 +210,27 @@ def build_trainer(
 ) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     images = lists["images"]
-    if config.conditioning == "auto":
-        config = replace(config, conditioning="concat" if images.num_classes and config.pack == 1 else "none")
     schedule = config.schedule()
-    kinds = {"none": Conditioning(), "concat": Concat(), "acgan": AuxiliaryClassifier(config.class_weight)}
-    conditioning = kinds[config.conditioning]
-    if conditioning.labels and not images.num_classes:
-        option = f"conditioning={config.conditioning!r}"
-        raise UsageError(f"{option} needs labels, and {images.name} has {images.describe_labels()}")
+    conditioning = config.conditioning(images)
+    g_classes, d_classes = conditioning.classes(images.num_classes)
     options = {
         "resolution": config.resolution,
         "image_channels": images.channels,
-        "latent_dim": config.latent,
+        **config.latents(conditioning),
         "fmap_base": config.fmap_base,
         "fmap_decay": config.fmap_decay,
         "fmap_max": config.fmap_max,
-        "num_classes": images.num_classes if conditioning.labels else 0,
+        "num_classes": g_classes,
     }
 
     def networks() -> tuple[Generator, Discriminator]:
         generator = Generator(**options)
-        shared = {name: value for name, value in options.items() if name != "latent_dim"}
+        shared = {name: options[name] for name in ("resolution", "fmap_base", "fmap_decay", "fmap_max")}
         discriminator = Discriminator(
-            **{**shared, "image_channels": config.pack * images.channels},
-            conditioning=config.conditioning,
+            **shared,
+            image_channels=config.pack * images.channels,
+            num_classes=d_classes,
+            condition=conditioning.name,
             group_size=config.group_size or None,
             minibatch_kernels=config.minibatch_discrimination,
             minibatch_dim=config.minibatch_dim,

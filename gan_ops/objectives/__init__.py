@@ -17,7 +17,7 @@ from gan_ops.objectives.gradients import gradient_at, gradient_of, score_gradien
 from gan_ops.objectives.integral import CTransform, Fisher, NonSaturatingDragan, WassersteinDiv
 from gan_ops.objectives.kernels import Mmd, squared_mmd
 from gan_ops.objectives.moments import McGanCovariance, McGanMean
-from gan_ops.objectives.mutual_information import jensen_shannon_information
+from gan_ops.objectives.mutual_information import jensen_shannon_information, variational_information
 from gan_ops.objectives.normalized import GradientNorm, gradient_normalized
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.pairs import pair_distances
@@ -34,6 +34,7 @@ from gan_ops.objectives.pointwise import (
 from gan_ops.objectives.scores import Scores, interleave, score_of, scores_of, vectors_of
 from gan_ops.objectives.semi_supervised import classification_loss
 from gan_ops.objectives.variational import NormalPosterior, normal_distance, prior_divergence
+from gan_ops.objectives.weights import orthogonal_penalty, singular_value, singular_value_penalty
 
 __all__ = [
     "DIVERGENCES",
@@ -86,6 +87,7 @@ __all__ = [
     "interleave",
     "jensen_shannon_information",
     "normal_distance",
+    "orthogonal_penalty",
     "pair_distances",
     "penalties",
     "prior_divergence",
@@ -94,6 +96,9 @@ __all__ = [
     "score_of",
     "scores_of",
     "semi_supervised",
+    "singular_value",
+    "singular_value_penalty",
     "squared_mmd",
+    "variational_information",
     "vectors_of",
 ]

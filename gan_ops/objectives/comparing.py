@@ -16,6 +16,7 @@ from gan_ops.objectives.objective import (
     check_named,
     check_not_negative,
     check_positive,
+    report,
 )
 from gan_ops.objectives.pairs import distances
 from gan_ops.objectives.penalties import R1, R2
@@ -69,6 +70,7 @@ class Relativistic(Objective):
     """
 
     compares = True
+    verdict = "difference"
     average: bool = True
     of: Literal["logistic", "least-squares", "hinge"] = "logistic"
 
@@ -94,7 +96,8 @@ class R3Gan(Relativistic):
     """Relativistic pairs, E[softplus(−(s(x) − s(G(z))))], with the penalties R1 and R2, γ/2·E‖∇s‖² each.
 
     Huang et al. 2024 (arXiv 2501.05441), §2. γ is 0.05 where the authors' run on CIFAR-10 starts, and falls
-    to a tenth; FFHQ at 64² starts at 2, at 256² at 150: larger for larger images.
+    to a tenth; FFHQ at 64² starts at 2, at 256² at 150: larger for larger images. Scores have no zero to be compared
+    with; the critic's loss reports the mean sign of s(x) − s(G(z)) as "pair_sign", 1 where it ranks all pairs rightly.
     """
 
     average: bool = field(default=False, init=False)
@@ -104,6 +107,10 @@ class R3Gan(Relativistic):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_not_negative(self, "gamma")
+
+    def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
+        report(stats, pair_sign=_difference(score_of(real), score_of(fake)).sign().mean())
+        return super().d(real, fake, stats)
 
     @property
     def penalties(self) -> tuple[R1 | R2, ...]:
@@ -125,6 +132,7 @@ class QuadraticPotential(Objective):
     """
 
     shown = True
+    verdict = "difference"
     weight: float = 10.0
     distance: Literal["l1", "l2"] = "l1"
 

@@ -65,6 +65,10 @@ class FeatureMatching(Objective):
         return self.objective.clip
 
     @property
+    def verdict(self) -> str:
+        return self.objective.verdict
+
+    @property
     def penalties(self) -> tuple[Penalty, ...]:
         return self.objective.penalties
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from typing import Literal
 
 from torch import Tensor
 
@@ -34,6 +35,9 @@ class Objective:
     """How many values the critic gives for a sample: 1 for scores [N], K for vectors [N, K]."""
     clip = 0.0
     """The trainer brings the critic's parameters into [−clip, clip] after each update; 0 for no bound."""
+    verdict: Literal["", "score", "difference"] = ""
+    """What is above 0 where the critic takes a sample for real: its score, which is a logit or has a margin on either
+    side of 0; its score less that of a generated sample; or nothing."""
     penalties = ()
     """Those (:class:`gan_ops.objectives.Penalty`) on the critic's gradient that the trainer adds to its loss."""
 

@@ -79,6 +79,7 @@ class Minimax(Objective):
     ones stays 0 (one-sided, Salimans et al. 2016, §3.4, where s is 0.1).
     """
 
+    verdict = "score"
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -105,6 +106,8 @@ class NonSaturating(Minimax):
 @dataclass(frozen=True)
 class Hinge(Objective):
     """L_D = E[max(0, 1 − D(x))] + E[max(0, 1 + D(G(z)))], L_G = −E[D(G(z))] (Miyato et al. 2018, eq. 16 and 17)."""
+
+    verdict = "score"
 
     def d(self, real: Scores | Tensor, fake: Scores | Tensor, stats: Stats | None = None) -> Tensor:
         return F.relu(1 - score_of(real)).mean() + F.relu(1 + score_of(fake)).mean()

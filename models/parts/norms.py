@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils import parametrizations, parametrize
 
 from gan_ops import nn as gnn
 
@@ -79,7 +79,33 @@ def reparametrized(layer: nn.Module, norm: str, weight_normalised: bool) -> nn.M
     if weight_normalised and norm == "spectral":
         raise ValueError("weight_norm cannot be combined with norm='spectral': both determine the scale of the weights")
     if norm == "spectral":
-        return spectral_norm(layer)
+        return spectral(layer)
     if weight_normalised:
-        return weight_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose2d) else 0)
+        return parametrizations.weight_norm(layer, dim=1 if isinstance(layer, nn.ConvTranspose2d) else 0)
+    return layer
+
+
+class SpectralNorm(parametrizations._SpectralNorm):
+    """torch's, in the weight's own type under autocast too: on CUDA autocast would have σ's factors in two types, which
+    torch refuses to multiply."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        if weight.is_meta:  # of which autocast knows nothing
+            return super().forward(weight)
+        with torch.autocast(weight.device.type, enabled=False):
+            return super().forward(weight)
+
+
+def spectral(layer: nn.Module) -> nn.Module:
+    """The layer with its weight divided by its largest singular value (Miyato et al. 2018, equation 8).
+
+    On the meta device, where there is nothing to iterate on, torch's first iterations would take a tenth of a second a
+    layer. There they are made on a weight of one value, and tensors of the right shapes follow.
+    """
+    weight, dim = layer.weight, 1 if isinstance(layer, nn.ConvTranspose2d) else 0
+    norm = SpectralNorm(torch.ones((1,) * weight.dim(), device="cpu") if weight.is_meta else weight, dim=dim)
+    if weight.is_meta:
+        norm._u = weight.new_empty(weight.shape[dim])
+        norm._v = weight.new_empty(weight.numel() // weight.shape[dim])
+    parametrize.register_parametrization(layer, "weight", norm, unsafe=weight.is_meta)
     return layer

@@ -51,7 +51,7 @@ def test_the_papers_networks_at_64_pixels():
     assert {c.stride for c in convolutions(d)} == {(2, 2)}
     assert [isinstance(m, nn.Tanh | nn.ReLU) for m in g.layers if not convolutions(m)].count(True) == 5
     assert not any(isinstance(m, nn.MaxPool2d | nn.AvgPool2d) for m in [*g.modules(), *d.modules()])
-    assert d.out.in_features == 512 * 4 * 4  # no hidden dense layer between the last maps and the score
+    assert d.head.score.in_features == 512 * 4 * 4  # no hidden dense layer between the last maps and the score
 
 
 def test_no_norm_at_gs_output_and_ds_input():
@@ -64,7 +64,7 @@ def test_no_norm_at_gs_output_and_ds_input():
 
 def test_weights_start_as_in_the_paper():
     g, d = Generator(64), Discriminator(64)
-    for module in [*convolutions(g), *convolutions(d), d.out]:
+    for module in [*convolutions(g), *convolutions(d), d.head.score]:
         assert module.weight.std().item() == pytest.approx(0.02, rel=0.05)
         assert module.bias is None or not module.bias.any()
     for module in g.modules():
@@ -99,7 +99,9 @@ def test_every_norm_in_both_networks_keeps_the_scale_of_signals_and_has_two_deri
     gradient.square().sum().backward()
     assert gradient.abs().max() > 1e-4
     # The score's gradient does not depend on the bias of the score.
-    assert all(p.grad is not None and p.grad.isfinite().all() for n, p in d.named_parameters() if n != "out.bias")
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() for n, p in d.named_parameters() if n != "head.score.bias"
+    )
 
 
 @pytest.mark.parametrize("resolution", [16, 64, 128])
@@ -123,7 +125,7 @@ def test_spectral_norm_makes_every_layer_1_lipschitz():
     d = discriminator(norm="spectral")
     for _ in range(200):  # power iterations
         d(images(n=1))
-    for module in [*convolutions(d), d.out]:
+    for module in [*convolutions(d), d.head.score]:
         assert torch.linalg.matrix_norm(module.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
 
 
@@ -141,7 +143,7 @@ def test_weight_norm_makes_length_and_direction_of_filters_parameters():
 # --- batches
 
 
-@pytest.mark.parametrize("options", [{"minibatch_kernels": 3}, {"num_classes": 4}], ids=str)
+@pytest.mark.parametrize("options", [{"minibatch_kernels": 3}, {"num_classes": 4, "condition": "k+1"}], ids=str)
 @pytest.mark.parametrize("norm", D_NORMS)
 def test_interleaved_minibatches_are_scored_as_one_by_one(norm, options):
     d = discriminator(norm=norm, **options).eval()  # eval stops the spectral norm's iterations
@@ -205,7 +207,7 @@ def test_fitted_kernels_see_neighbours():
 
 
 def test_k_logits_score_real_against_generated():
-    d = discriminator(num_classes=4)
+    d = discriminator(num_classes=4, condition="k+1")
     scores = d(images())
     assert scores.logits.shape == (8, 4)
     torch.testing.assert_close(scores.score, scores.logits.exp().sum(1).log())

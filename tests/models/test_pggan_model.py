@@ -135,7 +135,7 @@ def test_discriminator_is_the_recipe_written_out():
     fan_in = h[0].numel()
     weight = d.dense.weight.unflatten(0, (4, 4, -1)) * math.sqrt(2 / fan_in)  # [4, 4, C, O]
     h = activate(torch.einsum("nchw,hwco->no", h, weight) + d.dense.bias)
-    score = h @ d.out.weight[0] / math.sqrt(h.shape[1]) + d.out.bias
+    score = h @ d.head.score.weight[0] / math.sqrt(h.shape[1]) + d.head.score.bias
     torch.testing.assert_close(d(x).score, score)
 
 
@@ -143,7 +143,7 @@ def test_discriminator_widens_towards_low_resolutions():
     d = discriminator(32, fmap_base=64, fmap_max=512)
     shapes = {r: [tuple(c.weight.shape[:2]) for c in (b.conv0, b.conv1)] for r, b in d.blocks.items()}
     assert shapes == {"8": [(16, 16), (32, 16)], "16": [(8, 8), (16, 8)], "32": [(4, 4), (8, 4)]}
-    assert (d.dense.weight.shape[1], d.out.weight.shape[1]) == (64, 64)
+    assert (d.dense.weight.shape[1], d.head.score.weight.shape[1]) == (64, 64)
 
 
 @pytest.mark.parametrize(
@@ -273,15 +273,16 @@ STAGES = [(4, 0.0), (8, 1.0), (8, 0.5), (8, 0.0), (16, 0.5), (32, 0.0), (32, "te
 
 
 @pytest.mark.parametrize(("resolution", "fade"), STAGES)
-@pytest.mark.parametrize("conditioning", ["none", "concat", "acgan"])
-def test_active_parameters_are_those_that_get_a_gradient(resolution, fade, conditioning):
-    num_classes = 0 if conditioning == "none" else 3
+@pytest.mark.parametrize("condition", ["none", "cgan", "acgan", "projection"])
+def test_active_parameters_are_those_that_get_a_gradient(resolution, fade, condition):
+    num_classes = 0 if condition == "none" else 3
     g = generator(num_classes=num_classes)
-    d = discriminator(num_classes=num_classes, conditioning=conditioning)
+    d = discriminator(num_classes=num_classes, condition=condition)
     labels = torch.tensor([0, 1, 2, 0]) if num_classes else None
     for network in (g, d):
         network.grow(resolution, torch.tensor(0.5) if fade == "tensor" else fade)
-    d(g(latents(), labels), labels if conditioning == "concat" else None).score.sum().backward()
+    scores = d(g(latents(), labels), labels if condition in ("cgan", "projection") else None)
+    (scores.score.sum() + (0 if scores.logits is None else scores.logits.sum())).backward()
     for network in (g, d):
         active = {id(p) for p in network.active_parameters()}
         assert len(active) == len(network.active_parameters())
@@ -363,7 +364,7 @@ def test_gradients_of_an_interleaved_pass_are_those_of_two():
 def test_minibatch_discrimination_joins_the_last_features_and_keeps_minibatches_apart():
     d = discriminator(8, minibatch_kernels=3, group_size=1)
     d.grow(8, 0.3)
-    assert d.out.weight.shape[1] == d.dense.weight.shape[1] + 3
+    assert d.head.score.weight.shape[1] == d.dense.weight.shape[1] + 3
     assert any(p is d.minibatch.weight for p in d.active_parameters())
     real, fake = images(8), images(8)
     both = d(torch.stack((real, fake), 1).flatten(0, 1), batches=2).score
@@ -410,7 +411,7 @@ def test_labels_are_joined_to_z_as_one_hot_vectors():
 
 
 def test_labels_are_joined_to_the_discriminator_as_planes_at_4_px():
-    d = discriminator(num_classes=3, conditioning="concat")
+    d = discriminator(num_classes=3, condition="cgan")
     d.grow(8)
     seen = []
     d.conv.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -422,16 +423,16 @@ def test_labels_are_joined_to_the_discriminator_as_planes_at_4_px():
 
 
 def test_acgan_gives_logits_with_the_score():
-    d = discriminator(num_classes=3, conditioning="acgan")
+    d = discriminator(num_classes=3, condition="acgan")
     scores = d(images(4))
     assert (scores.score.shape, scores.logits.shape) == ((4,), (4, 3))
 
 
-NO_LABELS = {"generator": lambda: generator(num_classes=3)(latents()), "concat": lambda: concat()(images(4))}
+NO_LABELS = {"generator": lambda: generator(num_classes=3)(latents()), "cgan": lambda: cgan()(images(4))}
 
 
-def concat() -> Discriminator:
-    return discriminator(num_classes=3, conditioning="concat")
+def cgan() -> Discriminator:
+    return discriminator(num_classes=3, condition="cgan")
 
 
 @pytest.mark.parametrize("call", NO_LABELS.values(), ids=NO_LABELS)
@@ -453,25 +454,25 @@ def test_bad_labels_are_named(labels, error, message):
     with pytest.raises(error, match=message):
         generator(num_classes=3)(latents(), torch.tensor(labels))
     with pytest.raises(error, match=message):
-        concat()(images(4), torch.tensor(labels))
+        cgan()(images(4), torch.tensor(labels))
 
 
 def test_labels_for_a_network_without_are_an_error():
     labels = torch.zeros(4, dtype=torch.int64)
     with pytest.raises(ValueError, match="num_classes=0"):
         generator()(latents(), labels)
-    with pytest.raises(ValueError, match='conditioning="none"'):
+    with pytest.raises(ValueError, match="condition='none'"):
         discriminator()(images(4), labels)
-    with pytest.raises(ValueError, match='conditioning="acgan"'):
-        discriminator(num_classes=3, conditioning="acgan")(images(4), labels)
+    with pytest.raises(ValueError, match="condition='acgan'"):
+        discriminator(num_classes=3, condition="acgan")(images(4), labels)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"conditioning": "projection"}, {"conditioning": "concat"}, {"num_classes": 3}],
+    [{"condition": "joined"}, {"condition": "cgan"}, {"num_classes": 3}],
 )
 def test_contradicting_conditioning_is_an_error(options):
-    with pytest.raises(ValueError, match="conditioning="):
+    with pytest.raises(ValueError, match="condition="):
         discriminator(**options)
 
 
@@ -509,7 +510,7 @@ def test_second_derivatives_through_in_place_activations_are_right():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("fade", [0.0, 0.5, "tensor"])
 def test_half_precision_under_autocast_gives_float32_images_and_scores(dtype, fade):
-    g, d = generator(dtype=torch.float32), discriminator(dtype=torch.float32, num_classes=3, conditioning="acgan")
+    g, d = generator(dtype=torch.float32), discriminator(dtype=torch.float32, num_classes=3, condition="acgan")
     for network in (g, d):
         network.grow(16, torch.tensor(0.5) if fade == "tensor" else fade)
     z = latents(dtype=torch.float32)
@@ -528,7 +529,7 @@ def test_half_precision_under_autocast_gives_float32_images_and_scores(dtype, fa
 @pytest.mark.parametrize("fade", [0.0, 0.5])
 def test_activations_stay_channels_last(dtype, fade):
     g = generator(dtype=torch.float32, num_classes=3).to(memory_format=torch.channels_last)
-    d = discriminator(dtype=torch.float32, num_classes=3, conditioning="concat").to(memory_format=torch.channels_last)
+    d = discriminator(dtype=torch.float32, num_classes=3, condition="cgan").to(memory_format=torch.channels_last)
     outputs = {}
 
     def keep(name):
@@ -630,7 +631,7 @@ def test_copies_are_equal_and_independent(make, fade, copier):
 def test_networks_compile_as_one_graph(fade):
     torch.compiler.reset()
     g = generator(8, torch.float32, num_classes=3)
-    d = discriminator(8, torch.float32, num_classes=3, conditioning="concat")
+    d = discriminator(8, torch.float32, num_classes=3, condition="cgan")
     for network in (g, d):
         network.grow(8, torch.tensor(0.3) if fade == "tensor" else fade)
     z, labels = latents(dtype=torch.float32), torch.tensor([0, 1, 2, 0])

@@ -20,7 +20,7 @@ from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Position
 from train.engine.step import Step
 from train.gan.augmentation import InstanceNoise
-from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning, KPlusOne
+from train.gan.conditioning import AuxiliaryClassifier, Concat, Conditioning, KPlusOne, Projection
 from train.gan.game import Gan
 
 N = 8
@@ -35,7 +35,7 @@ ROLES = {name: Role((name,), eps=1.0) for name in ("D", "G")}
 
 
 def pggan_game(
-    conditioning: str = "none",
+    condition: str = "none",
     *,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
@@ -47,15 +47,21 @@ def pggan_game(
 ) -> Gan:
     """A growing pair in mid-fade at 8x8; ``parts`` are those of :class:`train.gan.game.Gan`."""
     torch.manual_seed(1)
-    classes = 0 if conditioning == "none" else CLASSES
+    classes = 0 if condition == "none" else CLASSES
     sizes = {"image_channels": CHANNELS, "fmap_base": 32, "fmap_max": 8, "num_classes": classes}
     both = (
         pggan.Generator(8, latent_dim=LATENT, **sizes),
-        pggan.Discriminator(8, conditioning=conditioning, group_size=group_size, minibatch_kernels=kernels, **sizes),
+        pggan.Discriminator(8, condition=condition, group_size=group_size, minibatch_kernels=kernels, **sizes),
     )
     for network in both:
         network.grow(8, fade)
-    how = {"none": Conditioning(), "concat": Concat(), "acgan": AuxiliaryClassifier(CLASS_WEIGHT)}[conditioning]
+    kinds = {
+        "none": Conditioning(),
+        "cgan": Concat(),
+        "acgan": AuxiliaryClassifier(CLASS_WEIGHT),
+        "projection": Projection(),
+    }
+    how = kinds[condition]
     return _game(both, how, objective, dtype, device, **parts)
 
 
@@ -76,7 +82,14 @@ def dcgan_game(
     sizes = {"image_channels": CHANNELS, "width": 4}
     both = (
         dcgan.Generator(8, latent_dim=LATENT, norm=g_norm, reference_batch=5, **sizes),
-        dcgan.Discriminator(8, norm=d_norm, num_classes=classes, minibatch_kernels=kernels, **sizes),
+        dcgan.Discriminator(
+            8,
+            norm=d_norm,
+            num_classes=classes,
+            condition="k+1" if classes else "none",
+            minibatch_kernels=kernels,
+            **sizes,
+        ),
     )
     how = KPlusOne(class_weight) if classes else Conditioning()
     return _game(both, how, objective, dtype, device, **parts)

@@ -36,7 +36,7 @@ def labelled(game: Gan, batch: Batch, role: str) -> tuple[Tensor, ...]:
 
 def critic(game: Gan, x: Tensor, batch: Batch, role: str) -> Scores:
     d = game.networks["D"]
-    return d(x, batch[f"{role}/labels"]) if getattr(d, "conditioning", "none") == "concat" else d(x)
+    return d(x, batch[f"{role}/labels"]) if d.condition in ("cgan", "projection") else d(x)
 
 
 def classified(scores: Scores, batch: Batch, role: str) -> Tensor:
@@ -67,9 +67,9 @@ def textbook_g(game: Gan, batch: Batch) -> list[Tensor]:
 
 
 @losses
-@pytest.mark.parametrize("conditioning", ["none", "concat", "acgan"])
-def test_gradients_are_the_textbooks(conditioning: str, loss: str) -> None:
-    game = pggan_game(conditioning, dtype=torch.float64, **LOSSES[loss])
+@pytest.mark.parametrize("condition", ["none", "cgan", "acgan", "projection"])
+def test_gradients_are_the_textbooks(condition: str, loss: str) -> None:
+    game = pggan_game(condition, dtype=torch.float64, **LOSSES[loss])
     batch = batch_for(game)
     found, _ = gradients(game, batch)
     for name, expected in (("D", textbook_d(game, batch)), ("G", textbook_g(game, batch))):
@@ -209,7 +209,9 @@ PENALISED = {"penalties": [WganGP()]}
 
 @pytest.mark.parametrize("microbatch", [None, 4])
 @pytest.mark.parametrize(
-    "options", [{}, PENALISED, MATCHED, {"conditioning": "acgan"}, {"conditioning": "concat"}], ids=str
+    "options",
+    [{}, PENALISED, MATCHED, {"condition": "acgan"}, {"condition": "cgan"}, {"condition": "projection"}],
+    ids=str,
 )
 def test_the_merged_step_has_the_gradients_of_two_separate_moves(options: dict, microbatch: int | None) -> None:
     options = {"kernels": 3, **options}

@@ -100,15 +100,15 @@ SMOOTHED = "non-saturating(label_smoothing=0.1)"
     [
         ("all methods", {}),
         ("−VBN +BN", {"g_norm": "batch"}),
-        ("−labels +HA", {"labels": False, "historical_averaging": ablation.HISTORICAL_AVERAGING}),
+        ("−labels +HA", {"condition": "none", "historical_averaging": ablation.HISTORICAL_AVERAGING}),
         ("−label smoothing", {"loss": "non-saturating"}),
-        ("−labels", {"labels": False}),
+        ("−labels", {"condition": "none"}),
         ("−minibatch features", {"minibatch_discrimination": 0}),
     ],
 )
 def test_a_method_is_all_methods_but_for_what_its_name_says(name, changes):
     first, *others = [config_of(task) for task in tasks_of(Options(seeds=1))]
-    everything = {"g_norm": "virtual", "minibatch_discrimination": 100, "loss": SMOOTHED, "labels": True}
+    everything = {"g_norm": "virtual", "minibatch_discrimination": 100, "loss": SMOOTHED, "condition": "k+1"}
     assert {option: getattr(first, option) for option in everything} == everything
     (config,) = [c for c, method in zip([first, *others], METHODS, strict=True) if method.name == name]
     differing = {o: getattr(config, o) for o in ALL_METHODS if getattr(config, o) != getattr(first, o)}
@@ -423,7 +423,7 @@ def test_what_is_no_run_is_not_removed_from_an_ablation_s_folder(study, tmp_path
         "--g-norm",
         "--minibatch-discrimination",
         "--loss",
-        "--no-labels",
+        "--condition",
         "--historical-averaging",
     ],
 )

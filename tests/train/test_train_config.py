@@ -99,8 +99,8 @@ def _help_of(annotated) -> str:
         (["--fmap-max", "0"], "fmap_max=0 is less than 1"),
         (["--group-size", "-1"], "group_size=-1 is less than 0"),
         (
-            ["--conditioning", "concat", "--feature-matching", "4"],
-            "feature_matching=4 cannot be combined with conditioning='concat'",
+            ["--condition", "cgan", "--feature-matching", "4"],
+            "feature_matching=4 cannot be combined with condition='cgan'",
         ),
         (["--log-kimg", "x"], "log_kimg: 'x'"),
         (["--loss", "wgan-gp(target=-1)"], "target=-1"),
@@ -129,8 +129,8 @@ def test_labels_are_needed_for_conditioning(capsys, tmp_path, tiny_options):
     from PIL import Image
 
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    args = tiny_options(data=str(tmp_path), conditioning="acgan", out=str(tmp_path / "run"))
-    assert "conditioning='acgan' needs labels" in fails(capsys, *args)
+    args = tiny_options(data=str(tmp_path), condition="acgan", out=str(tmp_path / "run"))
+    assert "condition='acgan' needs labels" in fails(capsys, *args)
 
 
 def test_dry_run_prints_options_and_schedule_and_stops(capsys, tmp_path, monkeypatch):

@@ -172,7 +172,7 @@ KINDS = pytest.mark.parametrize(
     "options",
     [
         {},
-        {"update": "joint", "conditioning": "acgan"},
+        {"update": "joint", "condition": "acgan"},
         {"microbatch": "2", "group_size": 2},
         {"precision": "fp16"},
         {"update": "merged", "loss": "non-saturating", "penalty": "r1"},

@@ -38,6 +38,10 @@ TECHNIQUES = [
     {"minibatch_discrimination": 5},
     {"historical_averaging": 0.1},
     {"instance_noise": 0.1},
+    {"augment": "bgcfnc", "augment_p": "0.8", "precision": "bf16"},
+    {"augment": "diffaugment", "update": "merged", "microbatch": "2"},
+    {"augment": "bgc(cutout=1)", "augment_p": "0:0.5", "loss": "r3gan", "d_norm": "none"},
+    {"augment": "bg", "pack": 2, "held_out": 8, "augment_kimg": 0.01},
     {"ttur": 4.0},
     {"optimizer": "rmsprop"},
     {"optimizer": "optimistic", "d_steps": 2},
@@ -48,7 +52,7 @@ TECHNIQUES = [
     {"g_norm": "instance", "d_norm": "group"},
     {"g_norm": "pixel", "d_norm": "spectral"},
     {"g_norm": "none", "d_norm": "none", "weight_norm": True},
-    {"labels": True},
+    {"condition": "k+1"},
     {"kernel_size": 5},
     {"microbatch": "2"},
     {"precision": "bf16"},
@@ -61,12 +65,14 @@ ALL = {
     "minibatch_discrimination": 5,
     "historical_averaging": 0.1,
     "instance_noise": 0.1,
+    "augment": "bgcfnc",
+    "augment_kimg": 0.01,
     "ttur": 2.0,
     "update": "merged",
     "g_norm": "virtual",
     "d_norm": "layer",
     "weight_norm": True,
-    "labels": True,
+    "condition": "k+1",
 }
 
 
@@ -133,7 +139,7 @@ DETAILS = [
     *(({"g_norm": norm}, {}) for norm in G_NORMS if norm != "batch"),
     *(({"d_norm": norm}, {}) for norm in D_NORMS if norm != "batch"),
     *((technique, {}) for technique in TECHNIQUES),
-    ({"class_weight": 0.5}, {"labels": True}),
+    ({"class_weight": 0.5}, {"condition": "k+1"}),
     ({"minibatch_dim": 3}, {"minibatch_discrimination": 5}),
     ({"reference_batch": 7}, {"g_norm": "virtual"}),
     ({"instance_noise_kimg": 0.01}, {"instance_noise": 0.1}),
@@ -166,7 +172,7 @@ def test_a_checkpoint_s_norms_stay(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
-        (["--labels", "--class-weight", "-1"], "class_weight=-1.0 is not a finite number of at least 0"),
+        (["--condition", "k+1", "--class-weight", "-1"], "class_weight=-1.0 is not a finite number of at least 0"),
         (["--kimg", "inf"], "kimg=inf is not a finite number"),
         (["--image-kimg", "inf"], "image_kimg: 'inf' has a value that is not a finite number of at least 0"),
     ],
@@ -183,7 +189,7 @@ def test_a_dry_run_says_what_a_run_would(args, reason, capsys):
         {"g_norm": "virtual", "d_norm": "group"},
         {"g_norm": "instance", "d_norm": "spectral"},
         {"g_norm": "layer", "d_norm": "layer", "weight_norm": True, "minibatch_discrimination": 5},
-        {"labels": True, "update": "merged", "historical_averaging": 0.1, "instance_noise": 0.1},
+        {"condition": "k+1", "update": "merged", "historical_averaging": 0.1, "instance_noise": 0.1},
     ],
     ids=names,
 )
@@ -212,7 +218,7 @@ def test_the_reference_batch_survives_checkpoints(images, tmp_path):
 
 
 def test_labels_are_those_of_the_real_images_and_generated_ones_have_none(images):
-    made = trainer(images, labels=True)
+    made = trainer(images, condition="k+1")
     batch = batch_of(made)
     assert batch["D/labels"].shape == (4,) and "G/labels" not in batch
     assert made.game.networks["D"].num_classes == images.num_classes
@@ -220,8 +226,8 @@ def test_labels_are_those_of_the_real_images_and_generated_ones_have_none(images
 
 def test_labels_are_refused_where_the_data_has_none(images):
     without = ImageSet.from_images(images.level(16), name="noise")
-    with pytest.raises(UsageError, match="labels=True needs labels, and noise has none"):
-        trainer(without, labels=True)
+    with pytest.raises(UsageError, match="condition='k\\+1' needs labels, and noise has none"):
+        trainer(without, condition="k+1")
 
 
 def test_kernels_that_no_images_can_scale_are_refused(images):

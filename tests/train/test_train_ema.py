@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from models.pggan import Generator
 from train.engine.ema import average, averaged_copy, weight_of
@@ -66,3 +68,33 @@ def test_a_weight_on_the_device_moves_as_far_as_a_number():
     average(by_tensor, network, torch.tensor(0.3))
     for mine, theirs in zip(by_tensor.parameters(), by_number.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_running_statistics_of_the_average_are_those_that_its_weights_give():
+    """Where activations are linear in the weights; what the newest weights give is something else."""
+    torch.manual_seed(0)
+    x = 1 + torch.randn(50, 3, dtype=torch.float64)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=1.0)).double()  # remembers the last batch
+    network(x)
+    ema = averaged_copy(network)
+    for _ in range(5):
+        with torch.no_grad():
+            network[0].weight.add_(torch.randn(4, 3, dtype=torch.float64))
+        network(x)
+        average(ema, network, 0.3)
+    torch.testing.assert_close(ema[1].running_mean, ema[0](x).mean(0))
+    assert not torch.allclose(network[1].running_mean, ema[1].running_mean, atol=0.1)
+    assert int(ema[1].num_batches_tracked) == 6
+    variance = ema[1].running_var.clone()
+    average(ema, network, torch.tensor(0.3, dtype=torch.float64))
+    torch.testing.assert_close(ema[1].running_var, variance.lerp(network[1].running_var, 0.3))
+
+
+def test_vectors_of_a_spectral_norm_are_copied():
+    network = spectral_norm(nn.Linear(3, 4))
+    ema = averaged_copy(network)
+    with torch.no_grad():
+        network.parametrizations.weight.original.normal_()
+    network(torch.ones(1, 3))
+    average(ema, network, 0.3)
+    assert torch.equal(ema.parametrizations.weight[0]._u, network.parametrizations.weight[0]._u)

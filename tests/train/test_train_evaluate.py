@@ -40,7 +40,7 @@ def noise(shared):
     return str(path)
 
 
-RUN = {"resolution": 16, "data": "digits", "data_size": None, "kimg": 0.04, "conditioning": "concat"}
+RUN = {"resolution": 16, "data": "digits", "data_size": None, "kimg": 0.04, "condition": "cgan"}
 
 
 @pytest.fixture

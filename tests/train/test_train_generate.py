@@ -21,7 +21,7 @@ def run(shared_run):
 
 @pytest.fixture
 def labelled_run(shared_run):
-    return str(shared_run("labelled", conditioning="concat", kimg=0.02))
+    return str(shared_run("labelled", condition="cgan", kimg=0.02))
 
 
 def fails(capsys, *args: str) -> str:

@@ -68,11 +68,11 @@ def test_at_a_higher_resolution_the_grown_blocks_are_there_and_the_new_ones_are_
 
 
 def test_tensors_of_another_shape_and_those_that_are_not_there_any_more_are_listed(old, tiny_trainer):
-    trainer = tiny_trainer(latent=9, conditioning="acgan")
+    trainer = tiny_trainer(latent=9, condition="acgan")
     _, generator, discriminator = take_over(trainer, open_origin(old, pggan.SYSTEM))
     assert not_taken(trainer, newest(old)["trainer"])["G"] == ["dense.weight"]
     assert "of another shape, so new: dense.weight [12, 96] (there [6, 96])" in generator
-    assert "out.weight [4, 6] (there [1, 6]), out.bias [4] (there [1])" in discriminator
+    assert "new: head.classes.weight [3, 6], head.classes.bias [3]" in discriminator
     smaller = tiny_trainer(resolution=4)
     _, generator, _ = take_over(smaller, open_origin(old, pggan.SYSTEM))
     assert "not used: blocks.8.conv0.weight" in generator
@@ -104,7 +104,7 @@ def test_new_kernels_of_minibatch_discrimination_are_scaled_to_the_networks_take
     discriminator = whole.game.networks["D"]
     before = discriminator.minibatch.weight.clone()
     saved = newest(old)["trainer"]["networks"]["D"]
-    without = ("out.", "_extra_state")
+    without = ("head.", "_extra_state")
     discriminator.load_state_dict({k: v for k, v in saved.items() if not k.startswith(without)}, strict=False)
     whole.game._fit()
     assert torch.equal(taken_over.game.networks["D"].minibatch.weight, discriminator.minibatch.weight)

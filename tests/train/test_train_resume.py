@@ -19,8 +19,8 @@ from .runs import assert_same, newest, steps, train
     [
         {},
         {"reset_optimizer": True, "lr_ramp_kimg": 0.01},
-        {"conditioning": "acgan", "update": "joint"},
-        {"conditioning": "concat", "microbatch": "2", "group_size": 2},
+        {"condition": "acgan", "update": "joint"},
+        {"condition": "cgan", "microbatch": "2", "group_size": 2},
         {"loss": "lsgan", "precision": "bf16"},
         {"precision": "fp16"},
         {"update": "merged", "historical_averaging": 0.1, "instance_noise": 0.2, "minibatch_discrimination": 4},
@@ -28,6 +28,10 @@ from .runs import assert_same, newest, steps, train
         {"loss": "non-saturating", "penalty": "r1(every=3), r2(every=2)", "microbatch": "2", "group_size": 2},
         {"loss": "mcgan-covariance(outputs=4,components=2,clip=0)"},
         {"loss": "fisher(rho=0.1)"},
+        {"loss": "hinge", "augment": "bgc", "augment_kimg": 0.05},
+        {"augment": "bgcfnc", "augment_p": "held-out", "augment_kimg": 0.05, "held_out": 6, "batch": "2", "d_steps": 2},
+        {"condition": "projection", "loss": "hinge"},
+        {"condition": "infogan", "categorical": "3", "continuous": 1, "update": "merged"},
     ],
     ids=lambda options: "+".join(options) or "default",
 )

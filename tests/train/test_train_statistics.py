@@ -100,7 +100,7 @@ def test_swd_is_left_out_or_refused_with_them(folder, stored, measured, fails):
 
 def test_a_run_with_labels_draws_them_from_the_file(tiny_options, stored, measured, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    options = tiny_options(out=run, data="digits", data_size=None, resolution=16, kimg=0.008, conditioning="concat")
+    options = tiny_options(out=run, data="digits", data_size=None, resolution=16, kimg=0.008, condition="cgan")
     assert pggan.main(options) == 0
     there = measured(str(run), *FEW, "--metrics", "fid")
     monkeypatch.setattr("train.run.lists.load_images", lambda *_, **__: pytest.fail("the data was loaded"))

@@ -82,7 +82,7 @@ def test_growth_rebuilds_no_parameter(tiny_trainer):
 
 def test_labels_of_fakes_come_from_the_data(tiny_trainer, tiny_images):
     tiny_images.labels.fill_(2)
-    assert batch_of(tiny_trainer(conditioning="acgan"))["G/labels"].tolist() == [2] * 4
+    assert batch_of(tiny_trainer(condition="acgan"))["G/labels"].tolist() == [2] * 4
 
 
 def test_means_go_by_their_names(tiny_trainer) -> None:
@@ -173,13 +173,18 @@ def test_d_learns_so_many_times_as_fast_as_g(tiny_trainer):
         ({"minibatch_dim": 3}, {"minibatch_discrimination": 5}),
         ({"historical_averaging": 0.1}, {}),
         ({"instance_noise": 0.1}, {}),
+        ({"augment": "diffaugment"}, {}),
+        ({"augment": "bgc", "augment_p": "0.5"}, {}),
+        ({"augment": "bgc(color=0.5)", "augment_p": "0.5"}, {"augment": "bgc", "augment_p": "0.5"}),
+        ({"augment_p": "0:0.5"}, {"augment": "bgc", "augment_p": "0.5"}),
+        ({"held_out": 5}, {}),
         ({"ttur": 4.0}, {}),
         ({"d_steps": 2}, {}),
         ({"update": "joint"}, {}),
         ({"update": "merged"}, {"update": "joint"}),
-        ({"conditioning": "concat"}, {}),
-        ({"conditioning": "acgan"}, {"conditioning": "concat"}),
-        ({"class_weight": 0.3}, {"conditioning": "acgan"}),
+        ({"condition": "cgan"}, {}),
+        ({"condition": "acgan"}, {"condition": "cgan"}),
+        ({"class_weight": 0.3}, {"condition": "acgan"}),
         ({"loss": "wgan-gp(weight=1)"}, {}),
         ({"loss": "wgan-gp(target=5)"}, {}),
         ({"loss": "wgan-gp(drift=0.5)"}, {}),
@@ -203,13 +208,13 @@ def test_every_option_changes_the_run(tiny_trainer, option, beside):
     assert not torch.equal(*states)
 
 
-@pytest.mark.parametrize("conditioning", ["none", "concat"])
-def test_minibatch_discrimination_is_scaled_to_the_data(tiny_trainer, tiny_images, conditioning):
+@pytest.mark.parametrize("condition", ["none", "cgan"])
+def test_minibatch_discrimination_is_scaled_to_the_data(tiny_trainer, tiny_images, condition):
     # One deviation of the whole batch, so that the images' order does not matter.
-    options = {"minibatch_discrimination": 5, "group_size": 0, "conditioning": conditioning}
+    options = {"minibatch_discrimination": 5, "group_size": 0, "condition": condition}
     trainer = tiny_trainer(start_resolution=8, **options)
     d = trainer.game.networks["D"]
-    labels = tiny_images.labels if conditioning == "concat" else None
+    labels = tiny_images.labels if condition == "cgan" else None
     with torch.no_grad():
         hidden, _ = d._hidden(to_float(tiny_images.level(8)), labels)
         m = torch.einsum("na,abc->nbc", hidden, d.minibatch.weight)
@@ -220,10 +225,10 @@ def test_minibatch_discrimination_is_scaled_to_the_data(tiny_trainer, tiny_image
 
 def test_joined_labels_and_feature_matching_exclude_each_other(tiny_trainer):
     with pytest.raises(
-        UsageError, match="feature_matching=4 cannot be combined with conditioning='concat': the maps to match come"
+        UsageError, match="feature_matching=4 cannot be combined with condition='cgan': means over all classes"
     ):
-        tiny_trainer(conditioning="auto", feature_matching=4)
-    tiny_trainer(conditioning="acgan", feature_matching=4)
+        tiny_trainer(condition="auto", feature_matching=4)
+    tiny_trainer(condition="acgan", feature_matching=4)
 
 
 def test_instance_noise_falls_to_nothing(tiny_trainer):

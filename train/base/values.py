@@ -40,6 +40,8 @@ Size = Annotated[int, Range(1, 2**20)]
 Runs = Annotated[int, Range(1, 10_000)]
 """How many trainings a study has, or has at once."""
 LARGEST = torch.finfo(torch.float32).max
+NotNegative = Annotated[float, Interval(LARGEST)]
+"""At least 0."""
 LARGEST_RESOLUTION = 16384
 """Beyond it the sums of image pyramids would not fit uint32."""
 

@@ -28,6 +28,7 @@ STYLES = {
     "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
 }
 FACES = [f"{family}{style}.ttf" for family, styles in STYLES.items() for style in styles]
+SHIFT = 0.10  # of the image, either way
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,18 @@ class Variant:
         light: whether glyphs are light on dark paper, instead of dark on light; None: half of them.
         tint: how far colours are from greys of their luma, 1 for those of `colour_pairs`. Where shapes are what is to
             be learnt, networks that see flat bright colours spend most of a short training on these.
+        shift: how far glyphs lie from the middle, at most, as a part of the image.
+        plain: whether glyphs are white on black, or where they are not ``light`` black on white.
+        characters: its classes, of CHARACTERS.
         stream: goes into the seed of each image, so that variants have nothing in common but the order of classes.
     """
 
     families: tuple[str, ...]
     light: bool | None = None
     tint: float = 1.0
+    shift: float = SHIFT
+    plain: bool = False
+    characters: str = CHARACTERS
     stream: tuple[int, ...] = ()
 
     @property
@@ -58,18 +65,21 @@ VARIANTS = {
     "glyphs": Variant(tuple(STYLES)),
     "glyphs-serif": Variant(("DejaVuSerif", "STIXGeneral"), light=False, tint=0.25, stream=(1,)),
     "glyphs-sans": Variant(("DejaVuSans", "DejaVuSansMono"), light=True, tint=0.25, stream=(2,)),
+    "glyphs-digits": Variant(tuple(STYLES), light=True, shift=0.03, plain=True, characters="0123456789", stream=(3,)),
 }
 HEIGHT = (0.60, 0.80)  # of a capital, as a part of the image
 ANGLE = 12.0  # degrees, either way
-SHIFT = 0.10  # of the image, either way
 MARGIN = 1 / 32  # of the image, kept free around the glyph
 CONTRAST = 6.0  # least ratio of luminances (WCAG 2 asks 4.5 of text; thin strokes lose some at 32 px)
+
+PLAIN = np.array([[[0, 0, 0], [255, 255, 255]]], dtype=np.uint8)
+"""Black and white, in the form of :func:`colour_pairs`."""
 
 MASK_CACHE_BYTES = 2**28
 
 
 class Glyphs:
-    """`length` images, RGB, labelled with their place in CHARACTERS; classes take turns.
+    """`length` images, RGB, labelled with their place in the variant's characters; classes take turns.
 
     Image n depends on (name, seed, n) alone, apart from the resolution: not on the length, nor on what was drawn
     before. The name is one of VARIANTS.
@@ -78,7 +88,6 @@ class Glyphs:
     mirror = False
     files = None
     parallel = False  # drawing is quick, and FreeType's faces are not for two threads at once
-    num_classes = len(CHARACTERS)
     labels_from = OWN
 
     def __init__(self, resolution: int, length: int, seed: int, name: str = "glyphs") -> None:
@@ -86,12 +95,14 @@ class Glyphs:
         self._variant = VARIANTS[name]
         self._faces = self._variant.faces
         self.seed = seed % 2**64
-        self.labels = np.arange(length, dtype=np.int64) % len(CHARACTERS)
+        self.class_names = list(self._variant.characters)
+        self.num_classes = len(self.class_names)
+        self.labels = np.arange(length, dtype=np.int64) % self.num_classes
         # Drawn larger and averaged: 4 times at 32 px; where pixels are plenty, twice is enough.
         self._supersampling = max(2, 128 // resolution)
         self._canvas = resolution * self._supersampling
         self._mask = _mask_maker(font_folder(), round(self._canvas * HEIGHT[1]))
-        self._colours = tinted(colour_pairs(), self._variant.tint)
+        self._colours = PLAIN if self._variant.plain else tinted(colour_pairs(), self._variant.tint)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,7 +123,7 @@ class Glyphs:
         # Uniform numbers only, which NumPy keeps the same from release to release.
         random = np.random.default_rng([self.seed, index, *self._variant.stream])
         face, height, angle, right, down, colour, swap = random.random(7)
-        mask, capital = self._mask(self._faces[int(face * len(self._faces))], self.labels[index])
+        mask, capital = self._mask(self._faces[int(face * len(self._faces))], self.class_names[self.labels[index]])
         ink = self._place(mask, capital, height, angle, right, down)  # [R, R] in 0..255
         pair = self._colours[int(colour * len(self._colours))].astype(np.int32)  # [2, 3]
         light = swap < 0.5 if self._variant.light is None else self._variant.light
@@ -132,8 +143,8 @@ class Glyphs:
         half_height = (mask.width * abs(sin) + mask.height * cos) / 2
         free = canvas * (0.5 - MARGIN)
         scale = min(scale, free / half_width, free / half_height)
-        x = canvas / 2 + (2 * right - 1) * min(SHIFT * canvas, free - half_width * scale)
-        y = canvas / 2 + (2 * down - 1) * min(SHIFT * canvas, free - half_height * scale)
+        x = canvas / 2 + (2 * right - 1) * min(self._variant.shift * canvas, free - half_width * scale)
+        y = canvas / 2 + (2 * down - 1) * min(self._variant.shift * canvas, free - half_height * scale)
         # Pillow asks where in the mask each pixel of the canvas comes from.
         a, b = cos / scale, sin / scale
         inverse = (a, b, mask.width / 2 - a * x - b * y, -b, a, mask.height / 2 + b * x - a * y)
@@ -187,7 +198,7 @@ def _luminance(colour: tuple) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _mask_maker(folder: Path, capital: int) -> Callable[[int, int], tuple[Image.Image, float]]:
+def _mask_maker(folder: Path, capital: int) -> Callable[[int, str], tuple[Image.Image, float]]:
     """A function (face, character) → the character's shape, tightly framed, in a face whose capitals are about as high
     as `capital`, and how high exactly they are; it remembers as many as may be kept."""
 
@@ -200,11 +211,11 @@ def _mask_maker(folder: Path, capital: int) -> Callable[[int, int], tuple[Image.
         return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC), size * height
 
     @lru_cache(maxsize=max(64, MASK_CACHE_BYTES // (capital * capital)))
-    def mask(face: int, character: int) -> tuple[Image.Image, float]:
+    def mask(face: int, character: str) -> tuple[Image.Image, float]:
         face_font, height = font(face)
-        left, top, right, bottom = face_font.getbbox(CHARACTERS[character], anchor="ls")
+        left, top, right, bottom = face_font.getbbox(character, anchor="ls")
         image = Image.new("L", (right - left + 2, bottom - top + 2))  # a pixel of air around, for interpolation
-        ImageDraw.Draw(image).text((1 - left, 1 - top), CHARACTERS[character], 255, face_font, anchor="ls")
+        ImageDraw.Draw(image).text((1 - left, 1 - top), character, 255, face_font, anchor="ls")
         return image, height
 
     return mask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,9 @@ class ImageSet:
     num_classes: int = 0  # 0 without labels
     mirror: bool = True  # whether mirrored images are as good as the images themselves: no for letters
     labels_from: str = ""  # where labels come from, or why there are none
+    class_names: Sequence[str] = ()  # by label; empty where they have none
     files: Sequence[str] | None = None  # names of the files that the images come from, if they do
+    rows: Tensor | None = None  # int64 [N]: which of the levels' images these are, where they are not all
 
     def __post_init__(self) -> None:
         self.resolution = max(self.levels)
@@ -38,7 +40,13 @@ class ImageSet:
         return cls(name, levels, labels, num_classes, mirror)
 
     def __len__(self) -> int:
-        return len(self.levels[self.resolution])
+        return len(self.levels[self.resolution] if self.rows is None else self.rows)
+
+    def part(self, rows: Tensor) -> ImageSet:
+        """The images `rows` (int64 [n]), in this order; they are not copied."""
+        labels = None if self.labels is None else self.labels[rows]
+        files = None if self.files is None else [self.files[row] for row in rows.tolist()]
+        return replace(self, labels=labels, files=files, rows=rows if self.rows is None else self.rows[rows])
 
     def describe_labels(self) -> str:
         """How many classes there are and where they come from: ``10 classes (dataset.json)``."""
@@ -47,11 +55,15 @@ class ImageSet:
 
     def level(self, resolution: int) -> Tensor:
         """All images at `resolution`, uint8 [N, C, r, r]: box means of the full ones, rounded once. Read only."""
+        level = self._stored(resolution)
+        return level if self.rows is None else level.index_select(0, self.rows)
+
+    def batch(self, indices: Tensor, resolution: int) -> Tensor:
+        """A copy of the images `indices` (int64 [n]) at `resolution`, uint8 [n, C, r, r]."""
+        return self._stored(resolution).index_select(0, indices if self.rows is None else self.rows[indices])
+
+    def _stored(self, resolution: int) -> Tensor:
         if resolution not in self.levels:
             there = ", ".join(map(str, sorted(self.levels)))
             raise ValueError(f"resolution={resolution}: {self.name} is stored at {there}")
         return self.levels[resolution]
-
-    def batch(self, indices: Tensor, resolution: int) -> Tensor:
-        """A copy of the images `indices` (int64 [n]) at `resolution`, uint8 [n, C, r, r]."""
-        return self.level(resolution).index_select(0, indices)

@@ -15,6 +15,8 @@ from train.base.errors import DataError
 from .folder import read_file, stamp_file
 from .source import ArraySource, FileSource, Source
 
+DIGITS = tuple("0123456789")
+
 
 def open_digits(resolution: int) -> ArraySource:
     """1797 handwritten digits, grey 8 x 8; enlarged smoothly (Lanczos) beyond. DataError without scikit-learn."""
@@ -24,7 +26,7 @@ def open_digits(resolution: int) -> ArraySource:
         raise DataError("digits come with scikit-learn, which is not installed: pip install scikit-learn") from error
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # ink is counted from 0 to 16
-    return ArraySource("digits", images[:, None], resolution, digits.target, 10, mirror=False)
+    return ArraySource("digits", images[:, None], resolution, digits.target, 10, mirror=False, class_names=DIGITS)
 
 
 def open_mnist(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
@@ -34,7 +36,7 @@ def open_mnist(root: Path, resolution: int, *, download: bool = False, test: boo
 
     data = _open("mnist", root / "MNIST" / "raw", download, lambda: MNIST(root, train=not test, download=download))
     images = np.pad(data.data.numpy(), ((0, 0), (2, 2), (2, 2)))[:, None]
-    return ArraySource("mnist", images, resolution, data.targets.numpy(), 10, mirror=False)
+    return ArraySource("mnist", images, resolution, data.targets.numpy(), 10, mirror=False, class_names=DIGITS)
 
 
 def open_cifar10(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
@@ -43,7 +45,8 @@ def open_cifar10(root: Path, resolution: int, *, download: bool = False, test: b
 
     folder = root / CIFAR10.base_folder
     data = _open("cifar10", folder, download, lambda: CIFAR10(root, train=not test, download=download))
-    return ArraySource("cifar10", data.data.transpose(0, 3, 1, 2), resolution, np.array(data.targets), 10)
+    images, names = data.data.transpose(0, 3, 1, 2), tuple(data.classes)
+    return ArraySource("cifar10", images, resolution, np.array(data.targets), 10, class_names=names)
 
 
 def open_svhn(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
@@ -51,7 +54,7 @@ def open_svhn(root: Path, resolution: int, *, download: bool = False, test: bool
     from torchvision.datasets import SVHN
 
     data = _open("svhn", root, download, lambda: SVHN(root, split="test" if test else "train", download=download))
-    return ArraySource("svhn", data.data, resolution, data.labels, 10, mirror=False)
+    return ArraySource("svhn", data.data, resolution, data.labels, 10, mirror=False, class_names=DIGITS)
 
 
 def open_celeba(root: Path, resolution: int, *, download: bool = False, resize: bool = False) -> FileSource:
@@ -101,7 +104,10 @@ def open_lsun(root: Path, resolution: int, *, download: bool = False, resize: bo
             return transaction.get(flat[index])
 
     stamps = [(str(folder.resolve()), stamp_file(folder / "data.mdb")) for folder in folders]
-    labelling = (owner, len(folders), "one database each") if len(folders) > 1 else (None, 0, "there is one database")
+    categories = [folder.name.removesuffix("_train_lmdb") for folder in folders]
+    labelling = (None, 0, "there is one database")
+    if len(folders) > 1:
+        labelling = (owner, len(folders), "one database each", categories)
     names = [key.decode("ascii", "backslashreplace") for key in flat]
     return FileSource("lsun", names, read, lambda n: stamps[owner[n]], resolution, resize, *labelling)
 

@@ -25,6 +25,7 @@ class Labelling(NamedTuple):
     labels: np.ndarray | None  # int64 [N], −1 for a file that has none; None where there are no labels at all
     num_classes: int
     origin: str  # where the classes come from, or why there are none
+    names: Sequence[str] = ()  # of the classes, in their order
 
 
 def label_files(place: str, names: Sequence[str], read: Callable[[str], bytes | None]) -> Labelling:
@@ -66,7 +67,8 @@ def _from_table(table: str, contents: bytes, names: Sequence[str]) -> Labelling:
     origin = TABLE
     if missing := [name for name, label in zip(names, found, strict=True) if label is None]:
         origin += f"; {len(missing)} images that it does not list are left out, such as {missing[0]}"
-    return Labelling(np.array([number[label] for label in found], dtype=np.int64), len(present), origin)
+    labels = np.array([number[label] for label in found], dtype=np.int64)
+    return Labelling(labels, len(present), origin, [str(label) for label in present])
 
 
 def _read_table(table: str, contents: bytes) -> dict[str, int] | None:
@@ -116,4 +118,4 @@ def _from_folders(folders: Sequence[tuple[str, ...]]) -> Labelling:
             f"folders named by five digits, such as {classes[0]}, are taken for the dataset tool's shards; classes need"
             f" other names or a {TABLE}",
         )
-    return Labelling(labels.astype(np.int64).reshape(-1), len(classes), "one folder each")
+    return Labelling(labels.astype(np.int64).reshape(-1), len(classes), "one folder each", classes.tolist())

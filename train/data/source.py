@@ -29,6 +29,7 @@ class Source(Protocol):
     labels: np.ndarray | None  # int64 [N]
     num_classes: int
     labels_from: str  # where the classes come from, or why there are none
+    class_names: Sequence[str]  # by label; empty where they have none
     files: Sequence[str] | None  # names of the files that the images are in, one each
 
     def __len__(self) -> int: ...
@@ -56,6 +57,7 @@ class ArraySource:
     labels: np.ndarray
     num_classes: int
     mirror: bool = True
+    class_names: Sequence[str] = ()
 
     parallel = False
     labels_from = OWN
@@ -94,6 +96,7 @@ class FileSource:
     labels: np.ndarray | None = None
     num_classes: int = 0
     labels_from: str = "the data has none"
+    class_names: Sequence[str] = ()
 
     mirror = True
     parallel = True  # Pillow decodes and resizes without holding the interpreter's lock

@@ -76,3 +76,26 @@ class Lists:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, images in self._lists.items():
             images.load_state_dict({"images": state[name]})
+
+
+class WithHeldOut:
+    """A list of images with others of the same kind: columns as :class:`Images` has them, and the same of the others
+    as "held_out" and "held_out labels"."""
+
+    def __init__(self, images: Images, held_out: Images) -> None:
+        self._images, self._held_out = images, held_out
+        self.lists = {**images.lists, "held_out": held_out.lists["images"]}
+        self.labels = images.labels
+
+    def columns(self, counts: Mapping[str, int], at: Any, random: torch.Generator) -> dict[str, Tensor]:
+        columns = self._images.columns(counts, at, random)
+        others = self._held_out.columns({"images": counts["held_out"]}, at, random)
+        names = {"images": "held_out", "labels": "held_out labels"}
+        return columns | {names[name]: column for name, column in others.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**self._images.state_dict(), "held_out": self._held_out.state_dict()["images"]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._images.load_state_dict(state)
+        self._held_out.load_state_dict({"images": state["held_out"]})

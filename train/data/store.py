@@ -116,4 +116,5 @@ def _image_set(source: Source, levels: dict[int, torch.Tensor], skipped: list[Sk
         labels = torch.from_numpy(np.delete(labels, sorted(left_out)))
     if files is not None:
         files = [name for index, name in enumerate(files) if index not in left_out]
-    return ImageSet(source.name, levels, labels, source.num_classes, source.mirror, source.labels_from, files)
+    about = source.num_classes, source.mirror, source.labels_from, source.class_names
+    return ImageSet(source.name, levels, labels, *about, files)

@@ -34,6 +34,8 @@ def check_moves(moves: Sequence[Move], game: Game, update: Update) -> None:
             raise ValueError(f"move {move.label!r} has times={move.times}, every={move.every}: at least 1 each")
         if move.times > 1 and (move.every > 1 or update != "alternating"):
             raise ValueError(f"move {move.label!r} has times={move.times}: only alternating moves of every step repeat")
+        if move.rows < 1 or any(other.rows != move.rows for other in moves if other.role == move.role):
+            raise ValueError(f"move {move.label!r} has rows={move.rows}: at least 1, and the same in all of its role")
         if labels.count(move.label) > 1:
             raise ValueError(f"two moves are called {move.label!r}: name one of them")
     movers = [move.role for move in main]

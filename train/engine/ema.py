@@ -15,21 +15,38 @@ def averaged_copy(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).eval().requires_grad_(False)
 
 
+RUNNING = ("running_mean", "running_var")
+"""What torch's norms call the statistics that they use in evaluation."""
+
+
 @torch.no_grad()
 def average(ema: nn.Module, network: nn.Module, weight: float | Tensor) -> None:
     """Moves ``ema`` towards ``network`` by a weight, a number or a 0-d tensor; 1 copies.
 
-    Parameters that are not in use are left alone: they do not move in ``network`` either.
+    Parameters that are not in use are left alone: they do not move in ``network`` either. Running statistics move as
+    the parameters do. Where activations are linear in the weights, the average of their means is the mean that the
+    averaged weights give; those of the newest weights are not. Other buffers are copied, such as the vectors of a
+    spectral norm, whose averages would be of another length.
     """
-    mine, theirs = active_parameters(ema), active_parameters(network)
+    mine, theirs = _moving(ema), _moving(network)
     if isinstance(weight, Tensor):
         step = torch._foreach_sub(theirs, mine)
         torch._foreach_mul_(step, weight)
         torch._foreach_add_(mine, step)
     else:
         torch._foreach_lerp_(mine, theirs, weight)
-    for buffer, other in zip(ema.buffers(), network.buffers(), strict=True):
-        buffer.copy_(other)
+    for (name, buffer), other in zip(ema.named_buffers(), network.buffers(), strict=True):
+        if not _runs(name):
+            buffer.copy_(other)
+
+
+def _moving(network: nn.Module) -> list[Tensor]:
+    """Its parameters in use and its running statistics."""
+    return [*active_parameters(network), *(buffer for name, buffer in network.named_buffers() if _runs(name))]
+
+
+def _runs(name: str) -> bool:
+    return name.rpartition(".")[2] in RUNNING
 
 
 def weight_of(images: int, half_life: float) -> float:

@@ -20,7 +20,7 @@ from train.engine.schedule import Position
 
 Batch = dict[str, Tensor]
 """Columns by name, each [N, …]; all are cut alike into microbatches. A column of one role bears its name and has a row
-for every repeat of its move: "D/z" [times·N, …]."""
+for every repeat of its move, or ``rows`` of them: "D/z" [times·rows·N, …]."""
 Stats = dict[str, Tensor]
 """What a loss reports. Values of no dimension are logged as means; [n, …] are joined over the microbatches and are
 columns for the later moves of the step."""
@@ -40,6 +40,8 @@ class Move:
         times: updates in a row, each on rows of its own in the role's columns (Arjovsky et al. 2017: D moves 5 times).
         every: the move is made at every n-th step, and its loss counts n times (lazy regularisation, Karras et al.
             2020, appendix B). The role's optimizer is slowed down in proportion.
+        rows: of the role's columns for each row of the batch, the same in all moves of a role (in the code of Miyato et
+            al. 2018 G learns from twice as many fakes as D).
         name: of the move; the role's unless given. Reports bear it: ``d_loss`` and ``d_norm`` for "D".
     """
 
@@ -47,6 +49,7 @@ class Move:
     loss: Loss
     times: int = 1
     every: int = 1
+    rows: int = 1
     name: str = ""
 
     @property
@@ -113,6 +116,10 @@ class Game:
         """How many samples of each of the source's lists a step takes, for so many of a batch: all of it, or this
         process's share."""
         raise NotImplementedError
+
+    def shows(self, count: int, at: Position) -> int:
+        """How many samples such a step counts as shown: by them run schedules and half-lives."""
+        return max(self.takes(count, at).values())
 
     def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
         """What the losses of a step are given in this process: made of what the source gave, and of random numbers.

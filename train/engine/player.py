@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from gan_ops import historical_distance, historical_update_
+from train.engine.curve import Cosine
 from train.engine.optimizers import ADAM, OptimizerChoice
 from train.engine.precision import LossScale
 
@@ -22,7 +23,7 @@ class Role:
     Attributes:
         networks: their names.
         lr: learning rate, times that of the schedule (two time scales, Heusel et al. 2017).
-        betas, eps: Adam's; what other optimizers make of them, they say.
+        betas, eps: Adam's, of which β₂ may change along the run; what other optimizers make of them, they say.
         clip: after each update the parameters are brought into [−clip, clip] (Arjovsky et al. 2017); 0 for none. A
             network with a method ``retract_`` is brought back to where its parameters must lie by that instead.
         historical_averaging: weight of ‖θ − mean of all past θ‖² in the role's cost, added in moves of every step
@@ -32,7 +33,7 @@ class Role:
 
     networks: tuple[str, ...]
     lr: float = 1.0
-    betas: tuple[float, float] = (0.0, 0.99)
+    betas: tuple[float, float | Cosine] = (0.0, 0.99)
     eps: float = 1e-8
     clip: float = 0.0
     historical_averaging: float = 0.0
@@ -69,7 +70,10 @@ class Player:
         self._role, self._pace = role, pace
         self._lr = torch.tensor(0.0, device=device)
         self._lr_value = 0.0
-        self.optimizer = role.optimizer.make(parameters, self._lr, betas=role.betas, eps=role.eps, pace=pace)
+        beta1, beta2 = role.betas
+        self._beta2 = torch.tensor(0.0, device=device) if isinstance(beta2, Cosine) else beta2
+        self.optimizer = role.optimizer.make(parameters, self._lr, betas=(beta1, self._beta2), eps=role.eps, pace=pace)
+        self.anneal(0)
         self.loss_scale = LossScale(device) if loss_scaling else None
         # Those of parameters not yet in use stay where they are, as these do.
         self._averages = {p: p.detach().clone() for p in parameters} if role.historical_averaging else {}
@@ -102,6 +106,11 @@ class Player:
         if lr != self._lr_value:
             self._lr.fill_(lr)
             self._lr_value = lr
+
+    def anneal(self, images: int) -> None:
+        """Brings β₂ to where it is after so many images, if it changes."""
+        if isinstance(self._beta2, Tensor):
+            self._beta2.fill_(self._role.betas[1].at(images) ** self._pace)
 
     def reset_optimizer(self) -> None:
         self.optimizer.state.clear()
@@ -197,6 +206,8 @@ class Player:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         # Loading replaces the groups' tensors by copies.
         self._lr = self.optimizer.param_groups[0]["lr"]
+        if isinstance(self._beta2, Tensor):
+            self._beta2 = self.optimizer.param_groups[0]["betas"][1]
         if self.loss_scale is not None and state["loss_scale"] is not None:
             self.loss_scale.load_state_dict(state["loss_scale"])
         self.skipped.copy_(state["skipped"])

@@ -14,6 +14,7 @@ from train.base.errors import UsageError
 from train.base.processes import share_named, share_of
 from train.base.tables import lookup
 from train.base.values import LARGEST, LARGEST_RESOLUTION
+from train.engine.curve import Cosine
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,13 @@ class Schedule:
     Attributes:
         lr_ramp: images over which each phase ramps its learning rate up.
         lr_decay: part of the whole run, its last, over which the learning rate falls linearly to 0 (0: it never does).
+        lr_curve: what multiplies the learning rate; None for 1.
     """
 
     phases: tuple[Phase, ...]
     lr_ramp: int = 0
     lr_decay: float = 0.0
+    lr_curve: Cosine | None = None
 
     @property
     def total(self) -> int:
@@ -76,6 +79,8 @@ class Schedule:
         ramp = min(1.0, (done + phase.batch) / self.lr_ramp) if self.lr_ramp else 1.0
         if decay := self.lr_decay * self.total:
             ramp *= max(0.0, min(1.0, (self.total - images) / decay))
+        if self.lr_curve:
+            ramp *= self.lr_curve.at(images)
         return Position(images, index, phase.resolution, fade, phase.batch, phase.microbatch, phase.lr * ramp)
 
     def table(self) -> str:

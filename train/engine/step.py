@@ -82,6 +82,7 @@ class Step:
         }
         # Rows of a role's columns, in batches: a lazy move sees those of the first repeat.
         self._times = {role: max([m.times for m in moves if m.role == role], default=1) for role in game.roles}
+        self._wide = {role: max([m.rows for m in moves if m.role == role], default=1) for role in game.roles}
         self._still = {graph: self._parameters_beside(graph) for graph in self._functions}
         self._buffers = [*game.state.buffers(), *game.own.buffers()]
         self._inputs = Inputs()
@@ -182,13 +183,12 @@ class Step:
             role = name.partition("/")[0] if "/" in name else None
             if role in self._players and role not in moving:
                 continue
-            of_role = role in moving
-            repeats = self._times[role] if of_role else 1
-            if len(column) != repeats * self._batch:
-                expected = f"{repeats} times the batch's" if repeats > 1 else "the batch's"
+            times, wide = (self._times[role], self._wide[role]) if role in moving else (1, 1)
+            if len(column) != times * wide * self._batch:
+                expected = f"{times * wide} times the batch's" if times * wide > 1 else "the batch's"
                 raise ValueError(f"column {name!r} has {len(column)} rows, not {expected} {self._batch}")
-            begin = start + (repeat * self._batch if of_role else 0)
-            rows[name] = column[begin : begin + self._microbatch]
+            begin = wide * (start + (repeat * self._batch if role in moving else 0))
+            rows[name] = column[begin : begin + wide * self._microbatch]
         return rows
 
     def _end(self, ran: Sequence[_Unit]) -> None:

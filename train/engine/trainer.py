@@ -14,6 +14,7 @@ from train.base.seeds import stream_seed
 from train.base.tables import lookup
 from train.engine.checks import check_moves, check_networks
 from train.engine.cuda_graphs import Cuda, wanted
+from train.engine.curve import Curve
 from train.engine.ema import averaged_copy, weight_of
 from train.engine.game import Game, Move, Source, Update
 from train.engine.meters import Meters
@@ -31,6 +32,7 @@ class Trainer:
         source: of the game's data.
         ema_kimg: half-life of the averaged networks in thousands of samples, by resolution.
         ema_ramp: until it is as old as its half-life, an average is over all steps, so that nothing of the start stays.
+        ema_curve: what multiplies the half-life; None for 1.
         seed: of the run; with the process's rank it seeds its random numbers.
         update: how the moves of a step relate, see :data:`train.engine.game.Update`.
         reset_optimizer: forget the optimizers' state at the start of each phase but the first.
@@ -59,6 +61,7 @@ class Trainer:
         autocast: Autocast,
         ema_kimg: Mapping[int, float],
         ema_ramp: bool = False,
+        ema_curve: Curve | None = None,
         seed: int = 0,
         update: Update = "alternating",
         reset_optimizer: bool = False,
@@ -66,7 +69,8 @@ class Trainer:
         cuda_graphs: str = "off",
     ) -> None:
         self.game, self.schedule, self.source, self.device = game, schedule, source, device
-        self._autocast, self._ema_kimg, self._ema_ramp = autocast, dict(ema_kimg), ema_ramp
+        self._autocast, self._ema_kimg = autocast, dict(ema_kimg)
+        self._ema_ramp, self._ema_curve = ema_ramp, ema_curve
         self._update, self._reset_optimizer = update, reset_optimizer
         self._compile, self._cuda_graphs = compile, cuda_graphs
         self._cuda = Cuda(device) if device.type == "cuda" and cuda_graphs != "off" else None
@@ -118,7 +122,7 @@ class Trainer:
         counts = self.game.takes(share, at)
         seen = self.source.columns(counts, at, self._random)
         self._step(self.game.draw(seen, share, at, self._random), at.due)
-        self.images += max(counts.values()) * processes.size()
+        self.images += self.game.shows(share, at) * processes.size()
         self.steps += 1
         return at
 
@@ -134,7 +138,7 @@ class Trainer:
     def average_statistics(self) -> None:
         """Gives the averaged networks the means over all processes of what theirs remember of batches, such as batch
         norm's running statistics. All processes must call it. Training is not touched: it reads none of them, and the
-        next step copies each process's own there again."""
+        mean of the averages that go on from there is what it would have been."""
         if processes.size() > 1:
             fill(self.averages, mean_statistics(self.averages))
 
@@ -220,14 +224,17 @@ class Trainer:
             self._step = self._step_for(at)
             self._stage, self._phase = stage, at.phase
         self._fade.fill_(at.fade)
-        if self._ema_ramp:
-            self._weight.fill_(max(self._average_weight(at), 1 / (self.steps + 1)))
+        if self._ema_ramp or self._ema_curve:
+            self._weight.fill_(max(self._average_weight(at), 1 / (self.steps + 1) if self._ema_ramp else 0.0))
         for player in self.players.values():
             player.set_lr(at.lr)
+            player.anneal(at.images)
 
     def _average_weight(self, at: Position) -> float:
-        shown = max(self.game.takes(at.batch, at).values())
-        return weight_of(shown, 1000 * lookup(self._ema_kimg, at.resolution))
+        half_life = 1000 * lookup(self._ema_kimg, at.resolution)
+        if self._ema_curve:
+            half_life *= self._ema_curve.at(at.images)
+        return weight_of(self.game.shows(at.batch, at), half_life)
 
     def _step_for(self, at: Position) -> Step:
         self._moves = self.game.moves(at)
@@ -238,7 +245,7 @@ class Trainer:
             self.averages,
             self._autocast,
             batch=share_of(at.batch),
-            weight=self._weight if self._ema_ramp else self._average_weight(at),
+            weight=self._weight if self._ema_ramp or self._ema_curve else self._average_weight(at),
             microbatch=min(at.microbatch, share_of(at.batch)),
             update=self._update,
             report=self.meters.add,

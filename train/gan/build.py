@@ -14,12 +14,12 @@ from train.base.capacity import check_fits, check_networks
 from train.base.errors import UsageError
 from train.base.seeds import stream_seed
 from train.data import ImageSet, to_float
-from train.data.sources import Images
+from train.data.sources import Images, WithHeldOut
+from train.engine.curve import Cosine, Curve
 from train.engine.game import Game, Source
 from train.engine.precision import DTYPES, Autocast
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
-from train.gan.augmentation import InstanceNoise
 from train.gan.conditioning import Conditioning
 from train.gan.game import Gan
 from train.gan.options import GanConfig
@@ -37,10 +37,11 @@ def build_gan(
     networks: Callable[[], tuple[nn.Module, ...]],
     *,
     sizes: str,
-    betas: tuple[float, float],
+    betas: tuple[float, float | Cosine],
     conditioning: Conditioning,
     gradient_norm: GradientNorm | Literal[""] = "",
     reset_optimizer: bool = False,
+    ema_curve: Curve | None = None,
 ) -> Trainer:
     """What plays a game as the options say.
 
@@ -50,11 +51,13 @@ def build_gan(
         sizes: the options that their sizes come from, for messages.
         betas: of both optimizers.
         gradient_norm: see :class:`train.gan.critic.Critic`.
+        reset_optimizer, ema_curve: see :class:`train.engine.trainer.Trainer`.
 
     Raises:
-        UsageError: if networks or batches are larger than the memory, or the images are all alike, so that minibatch
-            discrimination cannot be scaled to them.
+        UsageError: if networks or batches are larger than the memory, all images are held out, or they are all alike,
+            so that minibatch discrimination cannot be scaled to them.
     """
+    images, held_out = parted(images, config.held_out)
     for phase in schedule.phases:
         shown = phase.batch * config.d_steps
         values = images.channels * phase.resolution**2 + config.latent  # of an image and its latent, float32
@@ -64,23 +67,41 @@ def build_gan(
     made = networks()
     fit = partial(_fit_minibatch, made[1], images, config, conditioning)
     fit()
-    source = Images(images, device, mirror=config.mirror, seed=config.seed)
+    source: Images | WithHeldOut = Images(images, device, mirror=config.mirror, seed=config.seed)
+    if held_out is not None:
+        source = WithHeldOut(source, Images(held_out, device, mirror=config.mirror, seed=config.seed + 1))
     game = kind(
         *(network.to(device, memory_format=torch.channels_last) for network in made),
         config.roles(betas),
         config.objective(),
-        latent=config.latent,
+        latent=made[0].latent_dim,
         penalties=config.penalties(),
         conditioning=conditioning,
-        augmentation=InstanceNoise(config.instance_noise, 1000 * config.instance_noise_kimg or schedule.total),
+        augmentation=config.augmentation(schedule, device),
         pack=config.pack,
         gradient_norm=gradient_norm,
         d_steps=config.d_steps,
         shared_latents=config.update == "merged",
+        held_out=held_out is not None,
         labels=source.labels,
         fit=fit,
     )
-    return trainer_of(game, config, schedule, source, device, update=config.update, reset_optimizer=reset_optimizer)
+    how = {"update": config.update, "reset_optimizer": reset_optimizer, "ema_curve": ema_curve}
+    return trainer_of(game, config, schedule, source, device, **how)
+
+
+def parted(images: ImageSet, held_out: int) -> tuple[ImageSet, ImageSet | None]:
+    """Images to learn from, and so many others, chosen at random, but the same in all runs; None for no others.
+
+    Raises:
+        UsageError: if none would be left to learn from.
+    """
+    if not held_out:
+        return images, None
+    if held_out >= len(images):
+        raise UsageError(f"held_out={held_out} leaves none of {images.name}'s {len(images)} images to learn from")
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    return images.part(order[held_out:].sort().values), images.part(order[:held_out].sort().values)
 
 
 def trainer_of(

@@ -9,18 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, ClassVar, get_args
 
+import torch
 import tyro
 
 from gan_ops.objectives import FeatureMatching, GradientNorm, Objective, Penalty
 from train.base.errors import UsageError
 from train.base.processes import share_named, share_of
 from train.base.specs import listing, parse_spec, parse_specs
-from train.base.values import Range, Size, check_values
+from train.base.values import Range, Share, Size, check_values
+from train.engine.curve import Cosine
 from train.engine.game import Role, Update
 from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, OptimizerChoice, RMSProp
 from train.engine.schedule import Phase, Schedule
+from train.gan.augmentation import Augmentation, InstanceNoise
+from train.gan.augmentation.choice import KINDS, Augmenting
 from train.gan.losses import LOSSES, PENALTIES, Loss, Penalties
 from train.run.options import ImagesConfig
 
@@ -51,6 +56,17 @@ OptimizerName = Annotated[
         metavar="OPTIMIZER",
         help=f"How G and D follow their gradients: {listing(OPTIMIZERS)} (rmsprop: Arjovsky 2017, with lr 5e-5;"
         " optimistic, optimistic-adam: Daskalakis et al. 2018, mirror descent and algorithm 1).",
+    ),
+]
+
+
+Augment = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="AUGMENTATION",
+        help="Random changes of all images that D sees; values are parts of augment-p, none is left out:"
+        " diffaugment (Zhao et al. 2020), or categories of ADA (Karras et al. 2020; there bgc):"
+        f" {', '.join(name for name in KINDS if name != 'diffaugment')}; such as bgc(color=0.5,cutout=1).",
     ),
 ]
 
@@ -106,7 +122,7 @@ class Techniques:
         """The bound of D's weights; 0 for none."""
         return self._loss().clip
 
-    def roles(self, betas: tuple[float, float]) -> dict[str, Role]:
+    def roles(self, betas: tuple[float, float | Cosine]) -> dict[str, Role]:
         """Both players' optimizers."""
         rule = self._rule()
         shared = {"betas": betas, "historical_averaging": self.historical_averaging, "optimizer": rule}
@@ -114,7 +130,7 @@ class Techniques:
 
     def check(self) -> None:
         """UsageError for a value out of range and for options that contradict each other, with the reason."""
-        _check_finite(self, "historical_averaging", "instance_noise", "instance_noise_kimg", "ttur")
+        check_finite(self, "historical_averaging", "instance_noise", "instance_noise_kimg", "ttur")
         kinds = [type(penalty) for penalty in self.penalties()]
         if len(set(kinds)) < len(kinds):
             raise UsageError(f"penalty={self.penalty!r} with loss={self.loss!r} has the same penalty twice")
@@ -155,6 +171,17 @@ class Techniques:
         """UsageError for what cannot be combined with an option by which D uses labels."""
         if self.pack > 1:
             raise UsageError(f"pack={self.pack} cannot be combined with {option}: a pack has no label of its own")
+
+    def check_g_batches(self, g_batches: int) -> None:
+        """UsageError for what cannot be combined with an option by which G learns from more fakes than D sees reals."""
+        if g_batches == 1:
+            return
+        alone = f"g_batches={g_batches} cannot be combined with"
+        if self.objective().compares:
+            option = f"feature_matching={self.feature_matching}" if self.feature_matching else f"loss={self.loss!r}"
+            raise UsageError(f"{alone} {option}, which compares G's fakes with as many reals")
+        if self.update == "merged":
+            raise UsageError(f"{alone} update='merged': both players learn from the same fakes")
 
     def check_norms(self, g_norm: str, d_norm: str, weight_norm: bool) -> None:
         """UsageError where the networks' norms exclude each other or the loss."""
@@ -202,13 +229,36 @@ class GanConfig(Techniques, ImagesConfig):
     """Length of the latent vector."""
     class_weight: float = 1.0
     """Weight of the classification loss, if D gives class logits (Odena et al. 2017: 1)."""
+    augment: Augment = "none"
+    augment_p: str = "auto"
+    """Probability of changes: auto (diffaugment: 1; else by D's sign), held-out, 0.3, or 0:0.55 along a cosine."""
+    augment_target: Share = 0.6
+    """Where an adapted augment-p keeps the mean sign of D's scores (ADA, 3.1: 0.6), or held-out's r."""
+    augment_kimg: float = 500.0
+    """Thousands of images in which an adapted augment-p can go from 0 to 1 (ADA, 3.1: 500)."""
+    held_out: Annotated[int, Range(0)] = 0
+    """Number of images that no network learns from: D's scores of them are logged (ADA, figure 1)."""
 
     SIZES = ("latent", "minibatch_discrimination", "minibatch_dim")
+    FIXED = ("held_out",)
 
     def check(self) -> None:
         Techniques.check(self)
         ImagesConfig.check(self)
-        _check_finite(self, "class_weight")
+        check_finite(self, "class_weight", "augment_kimg")
+        self._augmenting().check(self.loss, self.objective(), self.held_out)
+
+    def _augmenting(self) -> Augmenting:
+        return Augmenting(self.augment, self.augment_p, self.augment_target, self.augment_kimg)
+
+    def curve(self, start: float, end: float, schedule: Schedule) -> Cosine:
+        """From one value to another in the whole run."""
+        return Cosine(start, end, schedule.total)
+
+    def augmentation(self, schedule: Schedule, device: torch.device) -> Augmentation:
+        """What stands before D."""
+        noise = InstanceNoise(self.instance_noise, 1000 * self.instance_noise_kimg or schedule.total)
+        return self._augmenting().make(noise, partial(self.curve, schedule=schedule), device)
 
     def in_packs(self, schedule: Schedule) -> Schedule:
         """The schedule; UsageError unless its microbatches are whole packs."""
@@ -224,7 +274,8 @@ def microbatch_named(phase: Phase) -> str:
     return f"{what} at {phase.resolution}x{phase.resolution}"
 
 
-def _check_finite(options: Techniques, *names: str) -> None:
+def check_finite(options: Techniques, *names: str) -> None:
+    """UsageError unless these options are finite numbers of at least 0."""
     for name in names:
         if not 0 <= getattr(options, name) < math.inf:
             raise UsageError(f"{name}={getattr(options, name)} is not a finite number of at least 0")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy
@@ -20,7 +22,8 @@ from train.measure.metric_names import qualified
 from train.measure.real_side import RealSide
 from train.measure.samples import BATCH, Samples, batches_of
 
-Outputs = tuple[Tensor, ...] | None  # features and class logits, where a metric needs them
+Outputs = dict[str, Tensor]
+"""What networks say of images, as far as metrics need it: "features", "logits" and "guesses", the likeliest classes."""
 SUBSETS = 100  # that kid draws
 PAIRS = 8  # of generated images, the closest, that birthday shows
 SWD = {"patches_per_image": 128, "directions": 512}
@@ -47,7 +50,8 @@ class Evaluator:
             images were smaller; ``swd_images``: how many of either set swd took; ``msssim_pairs``, ``msssim_scales``
             and ``msssim_error``, the standard error; ``kid_subset`` and ``kid_subsets``: images in each and how many;
             ``birthday``: all that :class:`gan_ops.metrics.BirthdayResult` says, and ``closest``, the places of the
-            closest pairs; ``features``, ``seed`` and ``versions``.
+            closest pairs; ``least_of_a_class``: how many images of either set the smallest class of intra-fid has;
+            ``classifier``, of accuracy; ``features``, ``seed`` and ``versions``.
         """
         parts = self._parts(samples)
         if not processes.is_first():
@@ -60,15 +64,15 @@ class Evaluator:
         distance, similarity = metrics.SlicedWasserstein(seed=self.seed, **SWD), metrics.MsSsim()
         features = self.plan.features
         in_both = min(samples.count, self.real.count or samples.count)  # swd compares sets of the same size
-        outputs: list[tuple[Tensor, Tensor]] = []
+        outputs: list[Outputs] = []
         for batch, output in parts:
             if "swd" in self.plan.names:
                 _add(distance, batch, in_both, real=False)
             if "msssim" in self.plan.names:
                 similarity.update(batch)
-            if output:
-                outputs.append(output)
-        fake, logits = map(torch.cat, zip(*outputs, strict=True)) if outputs else (None, None)
+            outputs.append(output)
+        said = {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
+        fake = said.get("features")
         if "swd" in self.plan.names:
             for batch in batches_of(self.real.samples):
                 _add(distance, batch, in_both, real=True)
@@ -90,7 +94,7 @@ class Evaluator:
                 values["msssim"], *others = similarity.compute()
                 about["msssim_error"], about["msssim_pairs"], about["msssim_scales"] = others
             elif name == "is":
-                values[key], deviations[key] = metrics.inception_score(logits, seed=self.seed)
+                values[key], deviations[key] = metrics.inception_score(said["logits"], seed=self.seed)
             elif name == "fid":
                 frechet = metrics.FrechetDistance()
                 frechet.load_real(self.real.statistics(features))
@@ -111,25 +115,46 @@ class Evaluator:
                 values[key] = found.support
                 closest = metrics.closest_pairs(fake, PAIRS).tolist()
                 about["birthday"] = {**found._asdict(), "likely_batch": found.likely_batch, "closest": closest}
+            elif name == "intra-fid":
+                sets = (fake, samples.labels), (self.real.features(features), self.real.samples.labels)
+                parted = [_by_class(some, labels, self.real.num_classes) for some, labels in sets]
+                values[key] = fmean(itertools.starmap(metrics.frechet_distance, zip(*parted, strict=True)))
+                least = [min(map(len, some)) for some in parted]
+                about["least_of_a_class"] = dict(zip(("generated", "real"), least, strict=True))
+            elif name == "accuracy":
+                classifier = self.plan.classifier
+                right = (said["guesses"].cpu() == samples.labels).double().mean()
+                values[qualified(name, classifier.label)] = right.item()
+                about["classifier"] = classifier.description
         about |= {"features": features and features.description, "seed": self.seed, "versions": versions()}
         return {"metrics": values, "deviations": deviations, "left_out": dict(self.plan.left_out), **about}
 
     def _parts(self, samples: Samples) -> Iterator[tuple[Tensor | None, Outputs]]:
         """All batches of images in their order (None from other processes where features are enough), and what the
         features' network says of them."""
-        features, every = self.plan.features, processes.size()
+        every = processes.size()
+        network = self.plan.features or self.plan.classifier
         seen = "swd" in self.plan.names or "msssim" in self.plan.names
         mine = self._batches(samples, processes.rank(), every)
         for _ in range(-(-samples.count // (BATCH * every))):
             batch = next(mine, None)
-            output = features.compute(batch) if features and batch is not None else None
+            output = {} if batch is None else self._said_of(batch)
             if every == 1:
                 yield batch, output
                 continue
-            output = output and tuple(part.cpu() for part in output)
+            output = {name: part.cpu() for name, part in output.items()}
             for one, its in processes.exchange((batch if seen else None, output)):
-                if one is not None or its is not None:
-                    yield one, its and tuple(part.to(features.device) for part in its)
+                if one is not None or its:
+                    yield one, its and {name: part.to(network.device) for name, part in its.items()}
+
+    def _said_of(self, batch: Tensor) -> Outputs:
+        features, classifier, said = self.plan.features, self.plan.classifier, {}
+        if features:
+            said["features"], said["logits"] = features.compute(batch)
+        if classifier:
+            logits = said["logits"] if classifier is features else classifier.compute(batch)[1]
+            said["guesses"] = logits.argmax(1)
+        return said
 
     def _batches(self, samples: Samples, first: int, every: int) -> Iterator[Tensor]:
         """Every ``every``-th batch, with as many channels as the real images have."""
@@ -144,6 +169,11 @@ def _add(distance: metrics.SlicedWasserstein, batch: Tensor, most: int, *, real:
     batch = batch[: most - (distance.count_real if real else distance.count_fake)]
     if len(batch):
         distance.update(batch, real=real)
+
+
+def _by_class(features: Tensor, labels: Tensor, num_classes: int) -> list[Tensor]:
+    """Those of each class, [n, L] each."""
+    return [features[(labels == number).to(features.device)] for number in range(num_classes)]
 
 
 def versions() -> dict[str, str]:

@@ -41,11 +41,17 @@ def choose_features(images: ImageSet, inception_weights: str, device: torch.devi
     """
     if features := named_weights(inception_weights, device):
         return features
+    instead = f"name the file of Inception's weights with --inception-weights or {VARIABLE}, or "
+    return own_classifier(images, device, instead)
+
+
+def own_classifier(images: ImageSet, device: torch.device, instead: str = "") -> Features:
+    """The classifier of a labelled set; NotMeasurable, which says what can be done ``instead``, if it has no labels."""
     if images.labels is None:
         why = f" ({images.labels_from})" if images.labels_from else ""
         raise NotMeasurable(
-            f"{images.name} has no labels{why} to train a classifier on: name the file of Inception's weights with"
-            f" --inception-weights or {VARIABLE}, or use labelled data (one folder per class, or a dataset.json)"
+            f"{images.name} has no labels{why} to train a classifier on: {instead}use labelled data (one folder per"
+            " class, or a dataset.json)"
         )
     return classifier_features(*trained_classifier(images), device)
 

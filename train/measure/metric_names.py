@@ -16,16 +16,20 @@ METRICS = {
     "kid": "kid",
     "pr": "precision",
     "birthday": "birthday",
+    "intra-fid": "intra-fid",
+    "accuracy": "accuracy",
 }
 """Names to ask for, and for each the first of its results, which stands for it."""
-OF_FEATURES = ("is", "fid", "kid", "pr", "birthday")
-OF_REALS = ("swd", "fid", "kid", "pr", "birthday")
+OF_FEATURES = ("is", "fid", "kid", "pr", "birthday", "intra-fid")
+OF_REALS = ("swd", "fid", "kid", "pr", "birthday", "intra-fid")
 """Those that compare with real images; the others are of generated ones alone."""
+OF_CLASSES = ("intra-fid", "accuracy")
+"""Those of images that were made as images of a class."""
 AUTO = "auto"
 """All that can be measured."""
 KID_SUBSET = 1000
 """Images in each of the subsets over which kid is averaged, as in published results."""
-_HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage", "birthday")
+_HIGHER_IS_BETTER = ("is", "precision", "recall", "density", "coverage", "birthday", "accuracy")
 
 Item = TypeVar("Item")
 

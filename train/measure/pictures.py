@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from gan_ops.nn import ReferenceSequential
@@ -15,6 +17,8 @@ from train.base.errors import UnreadableImage, UsageError
 from train.base.files import write_atomically
 from train.data import to_uint8
 from train.data.decode import opened
+
+LONGEST_NAME = 20  # characters of a class's name that are shown
 
 
 @torch.no_grad()
@@ -31,11 +35,19 @@ def draw(
         yield to_uint8(generator(*given).float()).cpu()
 
 
-def latents(count: int, length: int, seed: int) -> Tensor:
-    """The same latents for the same seed on any device; a longer batch begins with the shorter one's. [N, latent]"""
+def latents(count: int, length: int, seed: int, truncation: float = 0.0) -> Tensor:
+    """The same latents for the same seed on any device; a longer batch begins with the shorter one's. [N, latent]
+
+    With ``truncation`` t they are of the normal distribution between −t and t: those that remain if values beyond are
+    drawn anew (Brock et al. 2019, section 3.1).
+    """
     random = torch.Generator().manual_seed(seed)
     # One row at a time: the order in which a whole batch is filled depends on its size.
-    return torch.stack([torch.randn(length, generator=random) for _ in range(count)])
+    if not truncation:
+        return torch.stack([torch.randn(length, generator=random) for _ in range(count)])
+    within = math.erf(truncation / math.sqrt(2))
+    places = torch.stack([2 * torch.rand(length, generator=random, dtype=torch.float64) - 1 for _ in range(count)])
+    return math.sqrt(2) * torch.erfinv(within * places).clamp(-6, 6).float()  # no normal number here is beyond 6
 
 
 def row_labels(rows: int, columns: int, classes: list[int]) -> Tensor:
@@ -43,6 +55,14 @@ def row_labels(rows: int, columns: int, classes: list[int]) -> Tensor:
     if rows < len(classes):
         return torch.tensor([classes[cell % len(classes)] for cell in range(rows * columns)])
     return torch.tensor([classes[row % len(classes)] for row in range(rows)]).repeat_interleave(columns)
+
+
+def row_names(rows: int, classes: Sequence[int], names: Sequence[str]) -> list[str]:
+    """The name of each row's class in a grid of :func:`row_labels`; none where its cells go through the classes, or
+    classes have no names."""
+    if not classes or rows < len(classes) or max(classes) >= len(names):
+        return []
+    return [names[classes[row % len(classes)]] for row in range(rows)]
 
 
 def enlarged(pixels: Tensor, factor: int) -> Tensor:
@@ -62,6 +82,19 @@ def grid(images: Tensor, columns: int, size: int | None = None) -> Tensor:
     padded = images.new_zeros(rows * columns, c, h, w)
     padded[:n] = images
     return padded.view(rows, columns, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, rows * h, columns * w)
+
+
+def with_row_names(picture: Tensor, names: Sequence[str]) -> Tensor:
+    """A grid uint8 [C, H, W] with a name on the left of each of its rows, as many as there are names → [C, H, W']."""
+    height = picture.shape[1] // len(names)
+    font = ImageFont.load_default(max(min(13, height), 5))
+    names = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]
+    width = 6 + max(math.ceil(font.getlength(name)) for name in names)
+    margin = Image.new("L", (width, picture.shape[1]))
+    for row, name in enumerate(names):
+        ImageDraw.Draw(margin).text((3, round((row + 0.5) * height)), name, 255, font, anchor="lm")
+    column = torch.from_numpy(np.array(margin)).expand(len(picture), -1, -1)  # → [C, H, width]
+    return torch.cat((column, picture), dim=2)
 
 
 def save_png(path: Path, image: Tensor) -> None:

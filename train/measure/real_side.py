@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from gan_ops.metrics import FrechetDistance
 from train.data import ImageSet
 from train.measure.cached import cached
-from train.measure.features import Features, choose_features
+from train.measure.features import Features, choose_features, own_classifier
 from train.measure.samples import Samples, batches_of, chosen, digest
 
 
@@ -24,6 +25,7 @@ class RealSide(Protocol):
     channels: int
     labels: Tensor | None  # int64 [M]: classes as frequent as in the data, of all of it
     num_classes: int
+    class_names: Sequence[str] = ()
     samples: Samples | None = None  # the images, where they are at hand
 
     def lacks(self, metric: str) -> str | None:
@@ -32,6 +34,9 @@ class RealSide(Protocol):
 
     def choose_features(self, inception_weights: str, device: torch.device) -> Features:
         """The network to compare with; NotMeasurable if there is none, UsageError if it cannot be used."""
+
+    def choose_classifier(self, device: torch.device) -> Features:
+        """The network that tells classes apart; NotMeasurable if there is none."""
 
     def features(self, network: Features) -> Tensor:
         """[count, L] of the images."""
@@ -52,11 +57,15 @@ class RealImages(RealSide):
         self.name, self.count = images.name, self.samples.count
         self.resolution, self.channels = images.resolution, images.channels
         self.labels, self.num_classes = images.labels, images.num_classes
+        self.class_names = images.class_names
         self._features: Tensor | None = None
         self._statistics: dict[str, Tensor] | None = None
 
     def choose_features(self, inception_weights: str, device: torch.device) -> Features:
         return choose_features(self.images, inception_weights, device)
+
+    def choose_classifier(self, device: torch.device) -> Features:
+        return own_classifier(self.images, device)
 
     def features(self, network: Features) -> Tensor:
         if self._features is None:

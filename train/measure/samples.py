@@ -35,6 +35,7 @@ class Samples:
     size: int  # height and width that they came in; what is handed over has been enlarged
     batches: Batches  # hands them over as uint8 [n, C, R, R], BATCH at once
     made_of: str = ""  # the images that they were made of, if they were
+    labels: Tensor | None = None  # int64 [count]: the classes that they are of, or were asked for
 
 
 def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
@@ -47,7 +48,8 @@ def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = 
     def batches(first: int = 0, every: int = 1) -> Iterator[Tensor]:
         return (images.batch(part, size) for part in indices.split(BATCH)[first::every])
 
-    return Samples(images.name, len(indices), size, batches)
+    labels = None if images.labels is None else images.labels[indices]
+    return Samples(images.name, len(indices), size, batches, labels=labels)
 
 
 def chosen_indices(images: ImageSet, count: int, seed: int) -> Tensor:
@@ -71,16 +73,21 @@ def drawn(
         raise UsageError(f"{name} draws {classes} classes, but {like.name} has {like.num_classes} to choose from")
     check_fits(4 * count * generator.latent_dim, torch.device("cpu"), f"images={count}")
 
+    labels = drawn_labels(like, count, seed) if classes else None
+
     def batches(first: int = 0, every: int = 1) -> Iterator[Tensor]:
         z = latents(count, generator.latent_dim, stream_seed(seed, "drawn"))
-        labels = None
-        if classes:
-            random = torch.Generator().manual_seed(stream_seed(seed, "labels"))
-            labels = like.labels[torch.randint(len(like.labels), (count,), generator=random)].to(device)
-        for part in draw(generator, z.to(device), labels, BATCH, first, every):
+        given = None if labels is None else labels.to(device)
+        for part in draw(generator, z.to(device), given, BATCH, first, every):
             yield enlarged(part, resolution // size)
 
-    return Samples(name, count, size, batches)
+    return Samples(name, count, size, batches, labels=labels)
+
+
+def drawn_labels(like: Any, count: int, seed: int) -> Tensor:
+    """The classes that a generator is asked for, int64 [count], as frequent as in ``like``."""
+    random = torch.Generator().manual_seed(stream_seed(seed, "labels"))
+    return like.labels[torch.randint(len(like.labels), (count,), generator=random)]
 
 
 def made(

@@ -93,6 +93,8 @@ class StoredStatistics(RealSide):
             return f"swd compares images, and {self.path} holds only statistics of them"
         if metric in ("kid", "pr", "birthday") and self._features is None:
             return f"{metric} needs the features themselves, and {self.path} holds only mu and sigma"
+        if metric == "intra-fid":
+            return f"intra-fid needs the class of each real image, and {self.path} holds none"
         return None
 
     def choose_features(self, inception_weights: str, device: torch.device) -> Features:
@@ -117,6 +119,11 @@ class StoredStatistics(RealSide):
             here = f"holds {len(self._mean)} features per image"
             raise UsageError(f"--stats {self.path} {here}, and {other['name']} has {other['length']}")
         return features
+
+    def choose_classifier(self, device: torch.device) -> Features:
+        if not self._parameters:
+            raise NotMeasurable(f"--stats {self.path} holds no classifier")
+        return classifier_features(self._classifier(), self.network, device)
 
     def _classifier(self) -> Classifier:
         try:

@@ -16,6 +16,7 @@ from train.base.errors import CheckpointError, UsageError, is_out_of_memory
 from train.base.files import TEMPORARY, first_line, read_torch, write_atomically
 from train.engine.trainer import Trainer
 from train.run.divergence import divergence, streak
+from train.run.older import of_one_process, with_heads
 
 FORMAT = 3
 
@@ -58,7 +59,7 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(found, int):
         raise CheckpointError(f"checkpoint {path} names no format; this program reads format {FORMAT}")
     if found == 2:
-        return _of_one_process(state)
+        state, found = of_one_process(state), FORMAT
     if found == 1:
         raise CheckpointError(
             f"checkpoint {path} is of format 1, of a version before this one, and cannot be continued or read here;"
@@ -66,16 +67,7 @@ def load(path: Path) -> dict[str, Any]:
         )
     if found != FORMAT:
         raise CheckpointError(f"checkpoint {path} has format {found}; this program reads format {FORMAT}")
-    return state
-
-
-def _of_one_process(state: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of format 2, from before runs had several processes, as one of today; what is damaged stays so."""
-    trainer = state.get("trainer")
-    if isinstance(trainer, dict):
-        names = ("own", "random", "global_random", "global_random_cuda")
-        trainer["processes"] = [{name: trainer.pop(name) for name in names if name in trainer}]
-    return {**state, "format": FORMAT}
+    return with_heads(state)
 
 
 def load_newest(folder: Path) -> tuple[Path, dict[str, Any], list[str]]:

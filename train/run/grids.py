@@ -7,10 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from models.parts.codes import Codes, OfCodes
 from train.base.seeds import stream_seed
 from train.data import ImageSet, to_float
 from train.engine.trainer import Trainer
-from train.measure.pictures import draw, grid, latents, row_labels
+from train.measure.code_walks import code_walk
+from train.measure.pictures import draw, grid, latents, row_labels, row_names, with_row_names
 from train.run.cadence import Cadence
 from train.run.system import View
 
@@ -20,14 +22,17 @@ def sample_grid(
 ) -> Tensor:
     """What the averaged networks make, uint8 [C, H, W], at the size of the run's last images.
 
-    Without views: samples of latents. For each view: blocks of a line of images, what is made of them, and these there
-    and back, or samples of latents. As many blocks as there are rows for, at least one of each view.
+    Without views: samples of latents; where each row is of a class, its name stands on the left. For each view: blocks
+    of a line of images, what is made of them, and these there and back, or samples of latents. As many blocks as there
+    are rows for, at least one of each view.
     """
     averages, device, columns = trainer.averages, trainer.device, cadence.columns
     sampler = averages.get(trainer.game.sampler)
     size = next(iter(lists.values())).resolution
     if not views:
-        return grid(_samples(sampler, cadence.rows, columns, seed, device), columns, size)
+        picture = grid(_samples(sampler, cadence.rows, columns, seed, device), columns, size)
+        names = row_names(cadence.rows, range(sampler.num_classes), next(iter(lists.values())).class_names)
+        return with_row_names(picture, names) if names else picture
     blocks: list[Tensor] = []
     for number, view in enumerate(views.values()):
         count = max(1, cadence.rows // (3 * len(views)))
@@ -61,8 +66,12 @@ def _indices(images: ImageSet, count: int, random: torch.Generator) -> Tensor:
 
 
 def _samples(sampler: nn.Module, rows: int, columns: int, seed: int, device: torch.device) -> Tensor:
-    """For the same latents every time, uint8 [rows · columns, C, h, w]; with classes, rows or cells go through them."""
+    """For the same latents every time, uint8 [rows · columns, C, h, w]; with classes, rows or cells go through them,
+    and rows through the categories of a first code."""
     z = latents(rows * columns, sampler.latent_dim, stream_seed(seed, "grid")).to(device)
+    codes = getattr(sampler, "codes", Codes())
+    if codes.categorical:
+        return torch.cat(list(draw(OfCodes(sampler), code_walk(codes, 1, z, columns))))
     classes = list(range(sampler.num_classes))
     labels = row_labels(rows, columns, classes).to(device) if classes else None
     return torch.cat(list(draw(sampler, z, labels)))

@@ -13,14 +13,14 @@ from train.engine.parallel import make_alike
 from train.measure.evaluator import Evaluator
 from train.measure.measurable import plan
 from train.measure.real_side import RealImages
-from train.measure.samples import drawn, made
+from train.measure.samples import drawn, drawn_labels, made
 from train.run.lists import real_images
 from train.run.options import TrainConfig
 from train.run.system import Networks, View
 
 
 def follow(
-    config: TrainConfig, lists: Mapping[str, ImageSet], view: View, device: torch.device
+    config: TrainConfig, lists: Mapping[str, ImageSet], view: View, device: torch.device, num_classes: int = 0
 ) -> tuple[Callable[[Networks], dict[str, Any]], list[str]]:
     """What a run is measured with on its way: a function of the averaged networks, as :meth:`Evaluator.measure`; and
     lines about what is left out.
@@ -29,15 +29,18 @@ def follow(
 
     Args:
         view: what is measured.
+        num_classes: of what draws from latents.
     """
     count, resolution = config.metrics_images, config.resolution
     images = {name: real_images(config, name, lists[name]) for name in dict.fromkeys((view.like, view.takes)) if name}
     real = RealImages(images[view.like], count)
-    planned = plan(config.metrics, real, count, config.inception_weights, device, config.kid_subset)
+    labels = drawn_labels(real, count, 0) if num_classes and real.num_classes else None
+    weights, subset = config.inception_weights, config.kid_subset
+    planned = plan(config.metrics, real, count, weights, device, subset, labels=labels)
     network = planned.features and planned.features.label
     processes.check_same({"what can be measured": planned.names, "network of features": network})
-    if planned.features:
-        make_alike(planned.features.parameters.values())  # another machine has trained another classifier
+    for network in {id(network): network for network in (planned.features, planned.classifier) if network}.values():
+        make_alike(network.parameters.values())  # another machine has trained another classifier
     evaluator = Evaluator(planned, real)
 
     def evaluate(networks: Networks) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from train.base.tables import Number, parse_table
 from train.base.values import Range, Seed, check_values
 from train.engine.schedule import Schedule, growing_schedule
 from train.measure.metric_names import KID_SUBSET
+from train.run.older import options_of_today
 
 Config = TypeVar("Config", bound="TrainConfig")
 # One value, or values by resolution: see train.base.tables.parse_table.
@@ -172,7 +173,7 @@ def from_dict(kind: type[Config], values: Mapping[str, Any], source: str) -> Con
     """
     if not isinstance(values, Mapping):
         raise UsageError(f"{source} is damaged: it is not an object that holds options")
-    hints = typing.get_type_hints(kind)
+    hints, values = typing.get_type_hints(kind), options_of_today(values)
     names = {field.name for field in dataclasses.fields(kind)}
     if unknown := [name for name in values if name not in names]:
         raise UsageError(f"{source}: unknown option {unknown[0]!r}")

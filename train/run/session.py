@@ -12,7 +12,7 @@ from typing import Any
 
 from train.base import processes
 from train.base.device import describe, resolve_device, resolve_precision, set_determinism
-from train.base.errors import UsageError
+from train.base.errors import UsageError, listed
 from train.base.lock import locked
 from train.base.memory import keep_freed_memory
 from train.measure.metric_names import parse_metrics
@@ -25,6 +25,8 @@ from train.run.loop import Loop
 from train.run.measuring import follow
 from train.run.options import option_value, parse_command_line, to_dict
 from train.run.system import System
+
+SHOWN = 40  # names of classes in the log
 
 
 def train_as_told(system: System, args: Sequence[str] | None = None) -> int:
@@ -85,7 +87,11 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
     trainer, generator_options = system.build(config, lists, device)
     origins = take_over(trainer, origin) if origin else []
     view = system.view(sampler=trainer.game.sampler)
-    evaluate, left_out = follow(config, lists, view, device) if config.metrics else (None, [])
+    evaluate, left_out = None, []
+    if config.metrics:
+        sampler = trainer.averages.get(trainer.game.sampler)
+        classes = 0 if sampler is None or view.takes else sampler.num_classes
+        evaluate, left_out = follow(config, lists, view, device, classes)
     if not run.resume:
         name = run_name(config, system.presets.get(config.preset, config))
         folder = processes.from_first(lambda: new_folder(run.out, name))
@@ -98,7 +104,12 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
         cadence,
         views=system.views_of_images,
         evaluate=evaluate,
-        description={"system": system.name, "config": to_dict(config), "generator_options": generator_options},
+        description={
+            "system": system.name,
+            "config": to_dict(config),
+            "generator_options": generator_options,
+            "class_names": list(lists[view.like].class_names),
+        },
         fixed=system.options.FIXED,
         seed=config.seed,
         tensorboard=config.tensorboard,
@@ -107,6 +118,8 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
         which = f"{name}: " if len(lists) > 1 else ""
         notes += [f"{which}{len(images)} images of {images.name} for {folder}"]
         notes += [f"{which}labels: {images.describe_labels()}"]
+        if images.class_names:
+            notes += [f"{which}classes: {listed(images.class_names, SHOWN)}"]
     notes += [*left_out, *origins]
     if saved:
         path, state, warnings = saved

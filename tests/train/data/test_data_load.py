@@ -15,7 +15,8 @@ def test_resolution_that_is_no_power_of_two_is_named(resolution):
 
 def test_misspelt_name_lists_the_names():
     with pytest.raises(
-        DataError, match=r"'mnits'.*glyphs, glyphs-serif, glyphs-sans, digits, mnist, cifar10, svhn, celeba, lsun"
+        DataError,
+        match=r"'mnits'.*glyphs, glyphs-serif, glyphs-sans, glyphs-digits, digits, mnist, cifar10, svhn, celeba, lsun",
     ):
         load_images("mnits", 32)
 

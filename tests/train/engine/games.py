@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
 from train.data.order import ShuffledOrder
+from train.engine.curve import Cosine
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats, Update
 from train.engine.precision import Autocast
 from train.engine.schedule import Phase, Position, Schedule
@@ -282,6 +283,23 @@ class Often(Toy):
         yield -nets.D(nets.G(b["G/z"])).score.mean()
 
 
+class Wide(Toy):
+    """G learns from three times as many fakes as D (Miyato et al. 2018: twice as many)."""
+
+    def draw(self, seen: Batch, count: int, at: Position, random: torch.Generator) -> Batch:
+        z = torch.randn(4 * count, LATENT, generator=random)
+        return {"D/real": seen["x"], "D/z": z[:count], "G/z": z[count:]}
+
+    def moves(self, at: Position) -> Sequence[Move]:
+        return [Move("D", self.d), Move("G", self.g, rows=3)]
+
+    def d(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
+        yield d_loss(nets.D(b["D/real"]).score, nets.D(nets.G(b["D/z"]).detach()).score)
+
+    def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
+        yield g_loss(nets.D(nets.G(b["G/z"])).score)
+
+
 class Weighed(Toy):
     """G's two terms weigh alike at its last layer's weight: that of the score is λ = ‖∇L‖/(‖∇S‖ + 10⁻⁴) (as in VQGAN,
     Esser et al. 2021); D's loss comes in two terms."""
@@ -298,8 +316,19 @@ class Weighed(Toy):
         yield length + weight * score
 
 
+class Annealed(Toy):
+    """β₂, the learning rate and the averages' half-life change along the run, as R3GAN's do."""
+
+    curve = Cosine(1.0, 0.25, 10 * BATCH)
+
+    def __init__(self) -> None:
+        falling = Cosine(0.9, 0.5, 12 * BATCH)
+        super().__init__(D=Role(("D",), betas=(0.0, falling)), G=Role(("G",), betas=(0.5, falling)))
+
+
 TOYS: dict[str, type[Game]] = {
-    toy.__name__: toy for toy in (Toy, Balanced, Lazy, ThreeRoles, TwoLists, Normalised, Pooled, Often, Weighed)
+    toy.__name__: toy
+    for toy in (Toy, Balanced, Lazy, ThreeRoles, TwoLists, Normalised, Pooled, Often, Wide, Weighed, Annealed)
 }
 
 
@@ -315,9 +344,11 @@ def trainer_of(
     game: Game, *, microbatch: int = BATCH, lr: float = 0.01, precision: torch.dtype = torch.float32, **options: Any
 ) -> Trainer:
     """A run of 64 steps' samples, on the CPU."""
-    schedule = Schedule((Phase(4, False, 0, 64 * BATCH, 64 * BATCH, BATCH, microbatch, lr),))
+    curve = getattr(game, "curve", None)
+    schedule = Schedule((Phase(4, False, 0, 64 * BATCH, 64 * BATCH, BATCH, microbatch, lr),), lr_curve=curve)
     source = options.pop("source", None) or source_of(game)
-    return Trainer(game, schedule, source, device=CPU, autocast=Autocast(CPU, precision), ema_kimg={4: 0.02}, **options)
+    own = {"device": CPU, "autocast": Autocast(CPU, precision), "ema_kimg": {4: 0.02}, "ema_curve": curve}
+    return Trainer(game, schedule, source, **own, **options)
 
 
 def toy_trainer(name: str, **options: Any) -> Trainer:

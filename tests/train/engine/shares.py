@@ -35,11 +35,12 @@ class Shared:
 
     def drawn(self, seen: Batch, count: int, *rest: Any) -> Batch:
         whole = self.draw(seen, count * processes.size(), *rest)
-        return {name: self.mine(column) for name, column in whole.items()}
+        rows = {move.role: move.rows for move in self.game.moves(rest[0])}
+        return {name: self.mine(column, rows.get(name.partition("/")[0], 1)) for name, column in whole.items()}
 
-    def mine(self, column: Tensor) -> Tensor:
-        """Rows of this process of each repeat."""
-        repeats = column.unflatten(0, (-1, BATCH)).chunk(processes.size(), 1)
+    def mine(self, column: Tensor, rows: int) -> Tensor:
+        """Rows of this process of each repeat, of so many for each of the batch's."""
+        repeats = column.unflatten(0, (-1, rows * BATCH)).chunk(processes.size(), 1)
         return repeats[processes.rank()].flatten(0, 1)
 
 

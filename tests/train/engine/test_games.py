@@ -20,7 +20,7 @@ from .fake_cuda import FakeCuda
 from .games import BATCH, TOYS, Balanced, Lazy, Toy, source_of, spoil, toy_trainer, trainer_of
 
 TOYS_WITH_UPDATES = [(name, update) for name, toy in TOYS.items() for update in toy.updates]
-SPOILT = {"TwoLists": "a", "Often": "D/real"}
+SPOILT = {"TwoLists": "a", "Often": "D/real", "Wide": "D/real"}
 """A column of each game that its first update cannot do without; "real" where nothing is said."""
 
 
@@ -258,7 +258,13 @@ def test_a_captured_run_resumes_to_the_bit(name, update, on_fake_cuda) -> None:
 
 @pytest.mark.parametrize(
     ("name", "update", "graphs"),
-    [("Balanced", "merged", 1), ("Pooled", "alternating", 2), ("Lazy", "joint", 3), ("Often", "alternating", 2)],
+    [
+        ("Balanced", "merged", 1),
+        ("Pooled", "alternating", 2),
+        ("Lazy", "joint", 3),
+        ("Often", "alternating", 2),
+        ("Annealed", "alternating", 2),
+    ],
 )
 def test_compiled_games_follow_what_changes_between_steps(name, update, graphs, without_code_generation) -> None:
     torch.compiler.reset()
@@ -333,6 +339,12 @@ x = torch.zeros(BATCH, 3)
         (moves(Move("D", D.loss, every=2)), {}, "no move is made at every step"),
         (moves(D, G, Move("D", D.loss)), {}, "two moves are called 'D': name one of them"),
         (moves(Move("D", D.loss, times=0), G), {}, "move 'D' has times=0, every=1: at least 1 each"),
+        (moves(D, Move("G", G.loss, rows=0)), {}, "move 'G' has rows=0: at least 1"),
+        (
+            moves(D, Move("D", D.loss, rows=2, name="More"), G),
+            {},
+            "move 'D' has rows=1: at least 1, and the same in all",
+        ),
         (moves(Move("D", D.loss, times=2), G), {"update": "merged"}, "move 'D' has times=2: only alternating moves"),
         (moves(D, G, Move("D", D.loss, name="More")), {"update": "joint"}, "update='joint': role 'D' has two moves"),
         ({"updates": ("joint",)}, {}, "update='alternating' is not one of joint, which this game knows"),

@@ -15,10 +15,25 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import began, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, vae_gan
+from train import (
+    began,
+    biggan,
+    cyclegan,
+    dcgan,
+    ebgan,
+    meg,
+    mixture,
+    pggan,
+    r3gan,
+    semi_supervised,
+    sngan,
+    transgan,
+    vae_gan,
+)
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -97,7 +112,7 @@ def system(program: ModuleType, kind: type[GanConfig], shown: int = 0, **options
 
     def make(update: str, microbatch: int, compile: bool) -> Trainer:
         sizes = {"batch": str(BATCH), "microbatch": str(microbatch), "latent": 3}
-        config = kind(**sizes, update=update, compile=compile, **options)
+        config = kind(**{**sizes, **options}, update=update, compile=compile)
         trainer = program.build_trainer(config, {"images": images(config.resolution)}, CPU)[0]
         trainer.images = shown
         return trainer
@@ -115,6 +130,50 @@ def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
     sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
+
+
+def transformers(**changes: Any) -> Make:
+    """TransGAN at 16x16, with maps that are divided into cells."""
+    sizes = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 2}
+    steps = {"resolution": 16, "kimg": 0.4, "d_steps": 1, "g_batches": 1}
+    return system(transgan, transgan.TransganConfig, **{**sizes, **steps, **changes})
+
+
+def without_norms(**changes: Any) -> Make:
+    """R3GAN at 8x8, in the middle of its schedules, when its blocks are no identities any more."""
+    sizes = {"resolution": 8, "width": "4", "group_width": 2, "blocks": 1, "kimg": 0.016}
+    made = system(r3gan, r3gan.R3ganConfig, 8, **sizes, **changes)
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        for network in trainer.game.networks.values():
+            for block in network.modules():
+                if hasattr(block, "leave"):
+                    nn.init.normal_(block.leave)
+        return trainer
+
+    return make
+
+
+def residual(program: ModuleType, kind: type[GanConfig], **changes: Any) -> Make:
+    """A system of residual networks at 8x8, where no parameter is 0 and vectors of spectral norms stand still: each
+    pass would move them on, and the plain formulation takes other passes."""
+    sizes = {"resolution": 8, "kimg": 0.4, "g_width": 2, "d_width": 2}
+    made = system(program, kind, **{**sizes, **changes})
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        random = torch.Generator().manual_seed(4)
+        for network in trainer.game.networks.values():
+            for parameter in network.parameters():
+                if not parameter.any():
+                    nn.init.normal_(parameter, 0.0, 0.3, generator=random)
+            for module in network.modules():
+                if parametrize.is_parametrized(module):
+                    module.parametrizations.eval()
+        return trainer
+
+    return make
 
 
 def of_energies(program: ModuleType, kind: type[GanConfig], memory: Mapping[str, float] = {}, **changes: Any) -> Make:
@@ -212,6 +271,19 @@ def alternating(covered: Covered) -> Covered:
     return replace(covered, updates=("alternating",))
 
 
+BIG = {"attention": 0, "latent": 4, "embedding": 3, "orthogonal": 0.3}
+
+
+def big(make: Make, players: TwoPlayers, orthogonal: float, bound: float = 0.0) -> Covered:
+    """BigGAN, whose G has penalties on its weights."""
+    plain = players.plain()
+
+    def g(nets: textbook.Networks, b: Batch, start: textbook.Networks) -> Tensor:
+        return plain["G"](nets, b, start) + textbook.on_weights(nets["G"], orthogonal, bound)
+
+    return Covered(make, {**plain, "G": g})
+
+
 BROUGHT = {"dragan": ("dragan",), "wgan-div": ("wgan-div",), "r3gan": ("r1", "r2"), "mmd": ("wgan-gp",)}
 """Penalties that losses bring along."""
 ALL_UPDATES = ("minimax", "non-saturating", "lsgan", "hinge", "wgan", "wgan-gp")
@@ -259,9 +331,9 @@ GAMES: dict[str, Covered] = {
         ("alternating",),
     ),
     "pggan": two(growing(), "wgan-gp and drift", ("wgan-gp",)),
-    "pggan, concat": two(growing(conditioning="concat"), "wgan-gp and drift", ("wgan-gp",), labels="concat"),
+    "pggan, cgan": two(growing(condition="cgan"), "wgan-gp and drift", ("wgan-gp",), labels="cgan"),
     "pggan, acgan, noise, r1,r2": two(
-        growing(conditioning="acgan", class_weight=0.7, loss="lsgan", penalty="r1,r2", instance_noise=0.2),
+        growing(condition="acgan", class_weight=0.7, loss="lsgan", penalty="r1,r2", instance_noise=0.2),
         "lsgan",
         ("r1", "r2"),
         labels="acgan",
@@ -275,7 +347,114 @@ GAMES: dict[str, Covered] = {
         "non-saturating",
         ("r2",),
     ),
+    "pggan, projection, hinge": two(growing(condition="projection", loss="hinge"), "hinge", labels="projection"),
+    "pggan, infogan": two(
+        growing(condition="infogan", categorical="3,2", continuous=2, information_weight=0.7),
+        "wgan-gp and drift",
+        ("wgan-gp",),
+        labels="infogan",
+        class_weight=0.7,
+    ),
     "dcgan": two(convolutional(), "non-saturating"),
+    "transgan": two(transformers(), "wgan-gp and drift", ("wgan-gp",)),
+    "transgan, projection": alternating(
+        two(transformers(condition="projection"), "wgan-gp and drift", ("wgan-gp",), labels="projection")
+    ),
+    "transgan, layer norm, three scales, two moves of D": Covered(
+        transformers(norm="layer", scales=3, upsampling="bicubic", loss="hinge", penalty="r1", d_steps=2),
+        TwoPlayers("hinge", ("r1",)).plain(),
+        ("alternating",),
+    ),
+    "dcgan, diffaugment, compared with images held out": alternating(
+        two(convolutional(loss="relativistic", augment="diffaugment", held_out=5), "relativistic(average=true)")
+    ),
+    "dcgan, all of ada, r1, r2": two(
+        convolutional(augment="bgcfnc", augment_p="0.8", penalty="r1,r2", d_norm="layer", instance_noise=0.1),
+        "non-saturating",
+        ("r1", "r2"),
+    ),
+    "dcgan, ada by the sign": alternating(
+        two(convolutional(augment="bgc", augment_kimg=0.1, loss="hinge", g_norm="layer", d_norm="layer"), "hinge")
+    ),
+    "pggan, ada along a plan, lazy r1": alternating(
+        two(
+            growing(augment="bgc", augment_p="0.9:0.5", penalty="r1(every=2)"),
+            "wgan-gp and drift",
+            ("wgan-gp",),
+            ("r1",),
+        )
+    ),
+    "r3gan": two(without_norms(loss="r3gan(gamma=10)"), "r3gan(gamma=10)", ("r1", "r2")),
+    "r3gan, projection, other reals, lazy r1": two(
+        without_norms(loss="relativistic(average=false)", penalty="r2,r1(every=2)", condition="projection"),
+        "relativistic(average=false)",
+        ("r2",),
+        ("r1",),
+        labels="projection",
+    ),
+    "r3gan, ada along a plan": alternating(
+        two(
+            without_norms(loss="r3gan(gamma=10)", augment="bgc(color=0.5,cutout=1)", augment_p="0.9:0.5"),
+            "r3gan(gamma=10)",
+            ("r1", "r2"),
+        )
+    ),
+    "r3gan, non-saturating": alternating(two(without_norms(loss="non-saturating"), "non-saturating")),
+    "sngan": two(residual(sngan, sngan.SnganConfig, d_steps=1, g_batches=1), "hinge"),
+    "sngan, projection, three moves of D, more fakes for G": alternating(
+        two(
+            residual(sngan, sngan.SnganConfig, condition="projection", g_spectral=True, d_steps=3, instance_noise=0.1),
+            "hinge",
+            labels="projection",
+        )
+    ),
+    "sngan, wgan-gp, acgan, attention, self-modulation": two(
+        residual(
+            *(sngan, sngan.SnganConfig),
+            **{"loss": "wgan-gp", "d_norm": "layer", "d_pool": "mean", "condition": "acgan", "class_weight": 0.7},
+            **{"attention": 8, "self_modulation": 3, "residual_scale": 0.5, "upsampling": "bilinear"},
+            **{"d_steps": 1, "g_batches": 1, "g_width": 8, "d_width": 8, "resolution": 16},
+        ),
+        "wgan-gp",
+        ("wgan-gp",),
+        labels="acgan",
+        class_weight=0.7,
+    ),
+    "biggan": big(
+        residual(biggan, biggan.BigganConfig, d_steps=1, **BIG), TwoPlayers("hinge", labels="projection"), 0.3
+    ),
+    "biggan, two moves of D, no labels, bounded singular values": alternating(
+        big(
+            residual(biggan, biggan.BigganConfig, d_steps=2, sigma_bound=0.9, **{**BIG, "condition": "none"}),
+            TwoPlayers("hinge"),
+            0.3,
+            bound=0.9,
+        )
+    ),
+    "biggan-deep": alternating(
+        big(
+            residual(
+                *(biggan, biggan.BigganConfig),
+                **{**BIG, "deep": True, "hierarchical": False, "g_width": 4, "d_width": 4},
+                d_steps=1,
+            ),
+            TwoPlayers("hinge", labels="projection"),
+            0.3,
+        )
+    ),
+    "dcgan, cgan": two(convolutional(condition="cgan"), "non-saturating", labels="cgan"),
+    "dcgan, acgan": two(
+        convolutional(condition="acgan", class_weight=0.7), "non-saturating", labels="acgan", class_weight=0.7
+    ),
+    "dcgan, projection, r1": two(
+        convolutional(condition="projection", loss="hinge", d_norm="layer", penalty="r1"),
+        "hinge",
+        ("r1",),
+        labels="projection",
+    ),
+    "dcgan, infogan": two(
+        convolutional(condition="infogan", categorical="3,2", continuous=1), "non-saturating", labels="infogan"
+    ),
     "cyclegan": Covered(translating(pool=6), Translating("lsgan", 10.0, 5.0).plain(), ("alternating",)),
     "cyclegan, hinge, no pool, other weights": Covered(
         translating(loss="hinge", pool=0, cycle_weight=3.0, identity_weight=0.0),
@@ -324,7 +503,7 @@ GAMES: dict[str, Covered] = {
     "few labels, adversarial": Covered(few_labels(adversarial=True), textbook.few_labels(0.7, True), ("alternating",)),
     "labels alone": Covered(few_labels(adversary=False), {"D": textbook.labels_alone}),
     "dcgan, virtual batch norm, K + 1 labels": two(
-        convolutional(g_norm="virtual", labels=True, class_weight=1.5),
+        convolutional(g_norm="virtual", condition="k+1", class_weight=1.5),
         "non-saturating",
         labels="real",
         class_weight=1.5,
@@ -370,9 +549,14 @@ def in_their_order(moves: Sequence[Move], update: Update) -> list[list[tuple[Mov
 
 def parts_of(columns: Batch, move: Move, repeat: int, size: int) -> list[Batch]:
     """The microbatches that a repeat of a move sees."""
-    begin = {name: repeat * BATCH if name.startswith(f"{move.role}/") else 0 for name in columns}
+    own = {name: name.startswith(f"{move.role}/") for name in columns}
+    wide = {name: move.rows if own[name] else 1 for name in columns}
+    begin = {name: wide[name] * (repeat * BATCH if own[name] else 0) for name in columns}
     return [
-        {name: x[begin[name] + start : begin[name] + start + size] for name, x in columns.items()}
+        {
+            name: x[begin[name] + wide[name] * start : begin[name] + wide[name] * (start + size)]
+            for name, x in columns.items()
+        }
         for start in range(0, BATCH, size)
     ]
 

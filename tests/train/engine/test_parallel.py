@@ -17,8 +17,11 @@ from .games import BATCH
 from .shares import PLAYED, outcome, play
 
 SEES_BATCH = (
-    *("Weighed", "pggan", "dcgan", "vae-gan", "few labels", "few labels, adversarial", "pggan, concat"),
+    *("Weighed", "pggan", "dcgan", "vae-gan", "few labels", "few labels, adversarial", "pggan, cgan"),
     *("pggan, acgan, noise, r1,r2", "pggan, feature matching, noise", "pggan, minibatch discrimination"),
+    *("sngan", "sngan, projection, three moves of D, more fakes for G"),
+    *("biggan", "biggan, two moves of D, no labels, bounded singular values", "biggan-deep"),
+    "sngan, wgan-gp, acgan, attention, self-modulation",
     *("ebgan", "magan", "ebgan, mmd", "meg, three moves of D"),
     *("dcgan, virtual batch norm, K + 1 labels", "wgan-gp,dragan", "lazy dragan", "r1, lazy r2 and dragan"),
     *("dragan", "softmax", "relativistic(average=true)", "relativistic(of=least-squares)", "relativistic(of=hinge)"),
@@ -30,6 +33,8 @@ SEES_BATCH = (
         "mmd(kernel=gaussian,outputs=3,weight=10)",
     ),
     "mmd, all penalties",
+    *("dcgan, diffaugment, compared with images held out", "dcgan, all of ada, r1, r2"),
+    "pggan, ada along a plan, lazy r1",
 )
 """Games whose losses are no means over samples: they have statistics of a batch, which are each share's own."""
 KEEPS_OWN = ("Pooled", "cyclegan")
