@@ -13,7 +13,8 @@ LINEAR = {"interpolate", "fade_in", "bias_act", "historical_update_"}
 
 
 def is_op(entry: Row) -> bool:
-    return entry["name"].startswith(PREFIX)
+    """Whether it is an op beside rivals of several kinds, and not some ways of computing one beside each other."""
+    return entry["name"].startswith(PREFIX) and bool(entry["roles"])
 
 
 def family(entry: Row) -> str:

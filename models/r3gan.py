@@ -18,7 +18,10 @@ from torch import Tensor, nn
 
 from gan_ops import bias_act, conv2d, downsample2d, resample_conv2d, setup_filter, upsample2d
 from gan_ops.objectives import Scores
+from models.parts.heads import check_condition
+from models.parts.labels import one_hot
 from models.parts.precision import widened
+from models.parts.r3gan_weights import from_authors as from_authors
 
 SLOPE = 0.2
 """Of the leaky ReLU, below zero."""
@@ -54,7 +57,7 @@ class Generator(nn.Module):
         self.latent_dim, self.num_classes, self.image_channels = latent_dim, num_classes, image_channels
         self.resolution = 4 << (len(widths) - 1)
         length = latent_dim if embedding is None else embedding
-        self.embed = _embedding(num_classes, length, 1.0) if num_classes else None
+        self.embed = _embedding(num_classes, length) if num_classes else None
         self.scale = _weight(widths[0], latent_dim + (length if num_classes else 0))
         self.basis = nn.Parameter(torch.randn(1, widths[0], 4, 4))
         depth = blocks * len(widths)
@@ -65,9 +68,10 @@ class Generator(nn.Module):
     def forward(self, z: Tensor, labels: Tensor | None = None) -> Tensor:
         if z.dim() != 2 or z.shape[1] != self.latent_dim:
             raise ValueError(f"z is {list(z.shape)}, not [N, {self.latent_dim}]")
-        _check_labels(labels, len(z), self.num_classes)
         if self.embed is not None:
-            z = torch.cat([z, self.embed(labels)], 1)
+            z = torch.cat([z, one_hot(labels, self.num_classes, z) @ self.embed], 1)
+        elif labels is not None:
+            raise ValueError("labels were given to a generator with num_classes=0")
         x = self.basis * nn.functional.linear(z, self.scale)[:, :, None, None]  # → [N, C, 4, 4]
         x = self.stages[0](x)
         for up, stage in zip(self.ups, self.stages[1:], strict=True):
@@ -101,8 +105,8 @@ class Discriminator(nn.Module):
         embedding: int | None = None,
     ):
         super().__init__()
-        self.image_channels = image_channels
-        self.num_classes = num_classes if condition == "projection" else 0
+        check_condition(condition, num_classes)
+        self.image_channels, self.num_classes = image_channels, num_classes
         self.resolution = 4 << (len(widths) - 1)
         large_to_small = widths[::-1]
         self.from_rgb = _weight(large_to_small[0], image_channels, 1, 1)
@@ -111,8 +115,8 @@ class Discriminator(nn.Module):
         self.downs = nn.ModuleList(Down(before, after) for before, after in pairwise(large_to_small))
         self.basis = nn.Parameter(torch.randn(1, widths[0], 4, 4) / 4)
         length = widths[0] if embedding is None else embedding
-        self.out = _weight(length if self.num_classes else 1, widths[0])
-        self.embed = _embedding(num_classes, length, 1 / math.sqrt(length)) if self.num_classes else None
+        self.out = _weight(length if num_classes else 1, widths[0])
+        self.embed = _embedding(num_classes, length, 1 / math.sqrt(length)) if num_classes else None
 
     def forward(self, x: Tensor, labels: Tensor | None = None, batches: int = 1) -> Scores:
         """Scores of x; ``maps`` are those of each stage, of heights R, … 8, 4. A score is of one image alone, however
@@ -120,7 +124,8 @@ class Discriminator(nn.Module):
         r = self.resolution
         if x.dim() != 4 or x.shape[1:] != (self.image_channels, r, r):
             raise ValueError(f"x is {list(x.shape)}, not [N, {self.image_channels}, {r}, {r}]")
-        _check_labels(labels, len(x), self.num_classes)
+        if labels is not None and self.embed is None:
+            raise ValueError('labels were given to a discriminator with condition="none"')
         x = self.stages[0](conv2d(x, self.from_rgb))
         maps = [x]
         for down, stage in zip(self.downs, self.stages[1:], strict=True):
@@ -128,7 +133,9 @@ class Discriminator(nn.Module):
             maps.append(x)
         h = (x * self.basis).sum((2, 3))  # [N, C, 4, 4] → [N, C]
         out = widened(nn.functional.linear(h, self.out))
-        score = out[:, 0] if self.embed is None else (out * self.embed(labels)).sum(1)
+        if self.embed is None:
+            return Scores(out[:, 0], None, tuple(maps))
+        score = (out * (one_hot(labels, self.num_classes, out) @ self.embed)).sum(1)
         return Scores(score, None, tuple(maps))
 
 
@@ -194,16 +201,6 @@ def _weight(*shape: int, gain: float = 1.0) -> nn.Parameter:
     return nn.Parameter(torch.randn(shape) * (gain / math.sqrt(math.prod(shape[1:]))))
 
 
-def _embedding(num_classes: int, length: int, gain: float) -> nn.Embedding:
-    """Of standard deviation gain/√num_classes: a dense layer's of one-hot labels."""
-    embedding = nn.Embedding(num_classes, length)
-    nn.init.normal_(embedding.weight, 0.0, gain / math.sqrt(num_classes))
-    return embedding
-
-
-def _check_labels(labels: Tensor | None, count: int, num_classes: int) -> None:
-    if num_classes and (labels is None or labels.shape != (count,)):
-        given = "none" if labels is None else list(labels.shape)
-        raise ValueError(f"labels are {given}, not [{count}]: this network has {num_classes} classes")
-    if not num_classes and labels is not None:
-        raise ValueError(f"labels are {list(labels.shape)}, and this network takes none")
+def _embedding(num_classes: int, length: int, gain: float = 1.0) -> nn.Parameter:
+    """[num_classes, length]: a dense layer of one-hot labels."""
+    return nn.Parameter(torch.randn(num_classes, length) * (gain / math.sqrt(num_classes)))

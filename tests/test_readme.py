@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("tyro")  # and what else programs need
 
-from train import dcgan, pggan
+from train import dcgan, pggan, r3gan
 from train.run.options import parse_command_line
 
 ROOT = Path(__file__).parent.parent
@@ -45,8 +45,8 @@ def test_the_examples_are_short(example: str, lines: int) -> None:
     assert len([line for line in example.splitlines() if line]) == lines
 
 
-TABLES = re.findall(r"^## (PGGAN|DCGAN|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)
-PROGRAMS = {"PGGAN": [pggan.PRESETS], "DCGAN": [dcgan.PRESETS]}
+TABLES = re.findall(r"^## (PGGAN|DCGAN|R3GAN|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)
+PROGRAMS = {"PGGAN": [pggan.PRESETS], "DCGAN": [dcgan.PRESETS], "R3GAN": [r3gan.PRESETS]}
 PROGRAMS["Techniques"] = PROGRAMS["PGGAN"] + PROGRAMS["DCGAN"]
 
 
@@ -59,11 +59,11 @@ def test_an_option_that_the_page_on_training_explains_exists(section: str, optio
         with pytest.raises(SystemExit):
             parse_command_line(presets, ["--help"], prog="p", description="")
         printed = capsys.readouterr().out
-        for name in re.findall(r"`(--[a-z-]+)", option):
+        for name in re.findall(r"`(--[a-z0-9-]+)", option):
             assert re.search(rf"{name}\b", printed)
 
 
-@pytest.mark.parametrize("preset", sorted({*pggan.PRESETS, *dcgan.PRESETS}))
+@pytest.mark.parametrize("preset", sorted({*pggan.PRESETS, *dcgan.PRESETS, *r3gan.PRESETS}))
 def test_the_page_on_training_names_every_preset(preset: str) -> None:
     assert f"`{preset}`" in TRAINING
 

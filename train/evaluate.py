@@ -85,9 +85,8 @@ def main(args: Sequence[str] | None = None) -> int:
     _check(options)
     device = resolve_device(options.device)
     samples, real = _of_run(options, device) if _is_checkpoint(options.source) else _of_images(options)
-    planned = plan(
-        options.metrics, real, samples.count, options.inception_weights, device, options.kid_subset, samples.labels
-    )
+    weights, subset = options.inception_weights, options.kid_subset
+    planned = plan(options.metrics, real, samples.count, weights, device, subset, labels=samples.labels)
     if options.save_stats:
         try:
             network = planned.features or real.choose_features(options.inception_weights, device)

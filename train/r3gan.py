@@ -21,10 +21,9 @@ from train.engine.optimizers import OptimisticAdam
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
-from train.gan.conditioning import Concat, Conditioning
+from train.gan.conditions import ConditionalConfig
 from train.gan.game import Gan
 from train.gan.losses import Loss
-from train.gan.options import GanConfig
 from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
@@ -33,7 +32,7 @@ RESOLUTIONS = (8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
-class R3ganConfig(GanConfig):
+class R3ganConfig(ConditionalConfig):
     """Options of R3GAN; the defaults are the authors' for CIFAR-10."""
 
     loss: Loss = "r3gan"
@@ -66,7 +65,7 @@ class R3ganConfig(GanConfig):
     condition: Condition = "none"
     """How labels enter; projection: embedded in G, and what D's features are projected on (Miyato and Koyama 2018)."""
 
-    SIZES = (*GanConfig.SIZES, "width", "blocks", "group_width", "condition")
+    SIZES = (*ConditionalConfig.SIZES, "width", "blocks", "group_width", "condition")
 
     def check(self) -> None:
         super().check()
@@ -84,8 +83,6 @@ class R3ganConfig(GanConfig):
             raise UsageError(f"optimizer={self.optimizer!r} needs beta2_final={self.beta2}: its beta2 cannot change")
         if self.feature_matching > self.resolution:
             raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {self.resolution}")
-        if self.condition != "none":
-            self.check_labelled(f"condition={self.condition!r}")
         for width in self.widths():
             if not 1 <= width <= 2**20:
                 raise UsageError(f"width={self.width!r} is not between 1 and {2**20} channels")
@@ -113,10 +110,10 @@ class R3ganConfig(GanConfig):
         return self.beta1, self.curve(self.beta2, self.beta2_final, schedule)
 
 
-_RARELY = {"log_kimg": "100", "image_kimg": "1000", "checkpoint_kimg": "1000", "burn_in_kimg": 20000.0}
-_FFHQ = {"batch": "256", "data": "ffhq", "ema_kimg": "500", **_RARELY}
-_IMAGENET = {"batch": "4096", "data": "imagenet", "ema_kimg": "50000", "condition": "projection", "group_width": 32}
-_IMAGENET |= {**_RARELY, "kimg": 200000.0, "burn_in_kimg": 200000.0, "width": "1536"}
+_RARELY = {"log_kimg": "100", "image_kimg": "1000", "checkpoint_kimg": "1000", "augment": "bgc(color=0.5,cutout=1)"}
+_FFHQ = {"data": "ffhq", "batch": "256", "burn_in_kimg": 20000.0, "augment_p": "0:0.3", "ema_kimg": "500", **_RARELY}
+_IMAGENET = {"data": "imagenet", "batch": "4096", "kimg": 200000.0, "burn_in_kimg": 200000.0, "ema_kimg": "50000"}
+_IMAGENET |= {"width": "1536", "group_width": 32, "condition": "projection", **_RARELY}
 PRESETS: dict[str, R3ganConfig] = {
     # Sized for two CPU cores: five minutes.
     "glyphs": R3ganConfig(
@@ -129,7 +126,14 @@ PRESETS: dict[str, R3ganConfig] = {
         blocks=1,
         ema_kimg="5",
     ),
-    "cifar10": R3ganConfig(preset="cifar10", data="cifar10", condition="projection", **_RARELY),
+    "cifar10": R3ganConfig(
+        preset="cifar10",
+        data="cifar10",
+        condition="projection",
+        burn_in_kimg=20000.0,
+        augment_p="0:0.55",
+        **_RARELY,
+    ),
     "ffhq-64": R3ganConfig(preset="ffhq-64", resolution=64, width="4:768,64:384", loss="r3gan(gamma=2)", **_FFHQ),
     "ffhq-256": R3ganConfig(
         preset="ffhq-256",
@@ -138,8 +142,10 @@ PRESETS: dict[str, R3ganConfig] = {
         loss="r3gan(gamma=150)",
         **_FFHQ,
     ),
-    "imagenet-32": R3ganConfig(preset="imagenet-32", loss="r3gan(gamma=0.5)", **_IMAGENET),
-    "imagenet-64": R3ganConfig(preset="imagenet-64", resolution=64, loss="r3gan(gamma=1)", **_IMAGENET),
+    "imagenet-32": R3ganConfig(preset="imagenet-32", loss="r3gan(gamma=0.5)", augment_p="0:0.5", **_IMAGENET),
+    "imagenet-64": R3ganConfig(
+        preset="imagenet-64", resolution=64, loss="r3gan(gamma=1)", augment_p="0:0.4", **_IMAGENET
+    ),
 }
 
 
@@ -148,13 +154,9 @@ def build_trainer(
 ) -> tuple[Trainer, dict[str, Any]]:
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     images, schedule = lists["images"], config.schedule()
-    labelled = config.condition != "none"
-    if labelled and not images.num_classes:
-        raise UsageError(
-            f"condition={config.condition!r} needs labels, and {images.name} has {images.describe_labels()}"
-        )
+    conditioning = config.conditioning(images)
     shared = {"widths": config.widths(), "blocks": config.blocks, "group_width": config.group_width}
-    shared["num_classes"] = images.num_classes if labelled else 0
+    shared["num_classes"], _ = conditioning.classes(images.num_classes)
     options = {**shared, "image_channels": images.channels, "latent_dim": config.latent}
 
     def networks() -> tuple[Generator, Discriminator]:
@@ -170,7 +172,7 @@ def build_trainer(
         networks,
         sizes=f"latent={config.latent}, width={config.width}",
         betas=config.betas(schedule),
-        conditioning=Concat() if labelled else Conditioning(),
+        conditioning=conditioning,
         ema_curve=config.curve(0.0, 1.0, schedule),
     )
     return trainer, options

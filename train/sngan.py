@@ -60,13 +60,7 @@ class SnganConfig(ResidualConfig):
         self.check_norms("batch", self.d_norm, weight_norm=False)
         if not self.residual_scale:
             raise UsageError(f"residual_scale={self.residual_scale} is not above 0")
-        if self.g_batches > 1:
-            alone = f"g_batches={self.g_batches} cannot be combined with"
-            if self.objective().compares:
-                option = f"feature_matching={self.feature_matching}" if self.feature_matching else f"loss={self.loss!r}"
-                raise UsageError(f"{alone} {option}, which compares G's fakes with as many reals")
-            if self.update == "merged":
-                raise UsageError(f"{alone} update='merged': both players learn from the same fakes")
+        self.check_g_batches(self.g_batches)
 
 
 _RARELY = {"log_kimg": "50", "image_kimg": "1000", "checkpoint_kimg": "1000", "ema_kimg": "50"}

@@ -1,7 +1,8 @@
 """Changes of images before a discriminator, with exact first and second derivatives: ADA's and DiffAugment's.
 
 All random numbers are drawn first, a row for each image, so that the same images can be changed in the same way again:
-in parts, in a compiled function, in a CUDA graph, or on another machine.
+in parts, in a compiled function, in a CUDA graph, or on another machine. ADA is Karras et al. 2020, "Training
+generative adversarial networks with limited data" (arXiv 2006.06676).
 """
 
 from gan_ops.augmentation.blit import Blit

@@ -22,11 +22,12 @@ def moving(x: Tensor, y: Tensor) -> Tensor:
     return _matrix((1, 0, x), (0, 1, y))
 
 
-def _matrix(*rows: tuple[Tensor | float, Tensor | float, Tensor | float]) -> Tensor:
-    """[N, 3, 3] of its first two rows, at least one value of which is a tensor [N]."""
+def _matrix(*rows: tuple[Tensor | int, Tensor | int, Tensor | int]) -> Tensor:
+    """[N, 3, 3] of its first two rows, whose values are tensors [N], 0 or 1."""
     like = next(value for row in rows for value in row if isinstance(value, Tensor))
+    numbers = {0: torch.zeros_like(like), 1: torch.ones_like(like)}
     values = [value for row in (*rows, (0, 0, 1)) for value in row]
-    full = [value if isinstance(value, Tensor) else torch.full_like(like, value) for value in values]
+    full = [value if isinstance(value, Tensor) else numbers[value] for value in values]
     return torch.stack(full, 1).unflatten(1, (3, 3))
 
 

@@ -1,4 +1,4 @@
-"""Pixels copied to other places: mirror images, quarter turns, whole steps (Karras et al. 2020a, appendix B)."""
+"""Pixels copied to other places: mirror images, quarter turns, whole steps (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 

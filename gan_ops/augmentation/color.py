@@ -1,4 +1,4 @@
-"""Colours of whole images changed by an affine map (Karras et al. 2020a, appendix B)."""
+"""Colours of whole images changed by an affine map (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 
@@ -62,12 +62,9 @@ def color_matrix(added: Tensor, contrast: Tensor, flip: Tensor, angle: Tensor, s
     Luma is the part of a colour along the axis v = (1, 1, 1)/√3, and vvᵀ projects on it. So hue is an angle around v, a
     luma flip of 1 mirrors colours at the plane across v, and saturation is a factor of all that is across v.
     """
-    luma = torch.full((3, 3), 1 / 3, device=angle.device)  # vvᵀ
-    across = torch.eye(3, device=angle.device) - luma
-    # (v×), turned by which a colour goes around v.
-    around = torch.zeros(3, 3, device=angle.device)
-    around[0, 1] = around[1, 2] = around[2, 0] = -(3**-0.5)
-    around[1, 0] = around[2, 1] = around[0, 2] = 3**-0.5
+    one = torch.eye(3, device=angle.device)
+    luma = torch.full_like(one, 1 / 3)  # vvᵀ
+    across, around = one - luma, (one.roll(-1, 1) - one.roll(1, 1)) * 3**-0.5  # I − vvᵀ; the matrix of v × x
 
     def each(numbers: Tensor) -> Tensor:
         return numbers[:, None, None]

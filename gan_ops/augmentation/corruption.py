@@ -1,4 +1,4 @@
-"""Images spoilt: noise on all pixels, and a square without any (Karras et al. 2020a, appendix B)."""
+"""Images spoilt: noise on all pixels, and a square without any (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Noise(Transformation):
             deviation (the paper: 0.1).
     """
 
-    name = "noise"
+    name = "additive noise"
 
     def __init__(self, share: float = 1.0, *, strength: float = 0.1) -> None:
         super().__init__(share)

@@ -24,11 +24,10 @@ class DiffColor(Transformation):
     def draw(self, shape: Sequence[int], p: Probability, random: torch.Generator) -> Tensor:
         """[N, 3]: what is added, the factors of saturation and contrast."""
         dice = Dice(shape[0], p * self.share, random)
-        chance = dice.or_else(torch.ones_like(dice.uniform(0, 1, 1)), 0)  # [N, 1]
-        drawn = torch.cat((dice.uniform(-0.5, 0.5, 1), dice.uniform(0, 2, 1), dice.uniform(0.5, 1.5, 1)), 1)
-        neutral = torch.zeros_like(drawn)
-        neutral[:, 1:] = 1
-        return torch.where(chance > 0, drawn, neutral)
+        # How far each is from where it changes nothing.
+        drawn = torch.cat([dice.uniform(-reach, reach, 1) for reach in (0.5, 1, 0.5)], 1)
+        added, *factors = dice.or_else(drawn, 0).unbind(1)
+        return torch.stack((added, *(factor + 1 for factor in factors)), 1)
 
     def forward(self, images: Tensor, drawn: Tensor) -> Tensor:
         added, saturation, contrast = drawn.to(images.dtype)[:, :, None, None, None].unbind(1)  # [N, 1, 1, 1] each

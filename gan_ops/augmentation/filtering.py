@@ -1,4 +1,4 @@
-"""Frequency bands of images amplified or weakened (Karras et al. 2020a, appendix B)."""
+"""Frequency bands of images amplified or weakened (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Filtering(Transformation):
 
     def draw(self, shape: Sequence[int], p: Probability, random: torch.Generator) -> Tensor:
         """What each band is multiplied by, [N, 4]."""
-        dice = Dice(shape[0], p * self.share, random)
-        factors = dice.or_else((self.strength * dice.normal(BANDS)).exp2(), 1)
+        dice = Dice(shape[0] * BANDS, p * self.share, random)
+        factors = dice.or_else((self.strength * dice.normal()).exp2(), 1).view(-1, BANDS)
         # One band after another, each with all others made up for: [N, band that changes, band].
         alone = torch.ones_like(factors)[:, None] + torch.diag_embed(factors - 1)
         return (alone / (alone.square() * self.power).sum(2, keepdim=True).sqrt()).prod(1)

@@ -1,4 +1,4 @@
-"""Images scaled, turned and moved, without aliasing (Karras et al. 2020a, appendix B)."""
+"""Images scaled, turned and moved, without aliasing (ADA, Karras et al. 2020, appendix B)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Geometry(Transformation):
     """Each image scaled, turned, stretched along one axis and shrunk along the other, turned again, and moved by any
     distance; each change by itself with the probability p, the turns so that some turn happens with it.
 
-    The image is continued by its mirror image, one size less a pixel to each side; beyond is grey. It is enlarged
-    twofold by the low-pass of the wavelet sym6, sampled along the affine map, and reduced by the same filter, turned
-    around. Without a change all this is the identity. The paper's code has only as much margin as the batch needs:
-    that has to be read from the device, and an image then depends on the others.
+    The image is enlarged twofold by the low-pass of the wavelet sym6, sampled along the affine map, and reduced by the
+    same filter, turned around. Without a change all this is the identity. To each side it is continued by its mirror
+    image, one size less a pixel; beyond is grey (0). The paper's code enlarges image and margin, of which there is as
+    much as the batch needs: that has to be read from the device, and an image then depends on the others. Here only as
+    much is enlarged as the filters reach, and points farther away are mirrored themselves.
 
     Args:
         scale, stretch: standard deviations of the logarithms, to the base 2, of both factors (the paper: 0.2).
@@ -61,21 +62,53 @@ class Geometry(Transformation):
 
     def forward(self, images: Tensor, drawn: Tensor) -> Tensor:
         n, channels, height, width = images.shape
-        edge = len(self.lowpass) // 4  # pixels that the filter reaches to either side when it reduces
-        x = upsample2d(with_mirrored_margins(images, height - 1, width - 1), self.lowpass)
-        source, target = (3 * height - 2, 3 * width - 2), (height + 2 * edge, width + 2 * edge)
+        reach = len(self.lowpass) // 4  # of the filters, in pixels to either side
+        margin = reach + 1
+        # Planes of pixels are faster here than few channels side by side.
+        x = with_mirrored_margins(images.contiguous(), reach + margin)
+        x = upsample2d(x, self.lowpass, padding=-2 * reach)
+        source, target = ((height + 2 * more, width + 2 * more) for more in (margin, reach))
         theta = in_pixels(drawn.to(images.dtype), source, target, corners=False)
-        x = grid_sample(x, affine_grid(theta, (n, channels, 2 * target[0], 2 * target[1])))
-        return downsample2d(x, self.lowpass, padding=-2 * edge, flip=True)
+        grid = affine_grid(theta, (n, channels, 2 * target[0], 2 * target[1]))
+        x = grid_sample(x, mirrored(grid, source, margin))
+        x = downsample2d(x, self.lowpass, padding=-2 * reach, flip=True)
+        return x.contiguous(memory_format=torch.channels_last) if is_channels_last(images) else x
 
 
-def with_mirrored_margins(x: Tensor, rows: int, columns: int) -> Tensor:
-    """[N, C, H, W] → [N, C, H + 2·rows, W + 2·columns]: continued by its mirror image, without its border repeated.
+def is_channels_last(images: Tensor) -> bool:
+    return images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
 
-    ``rows`` and ``columns`` are less than the sizes. Made of copies, so gradients are sums in a fixed order.
+
+def mirrored(grid: Tensor, size: tuple[int, int], margin: int) -> Tensor:
+    """Points [N, H, W, 2] of images with a margin, from −1 to 1, those in the margin's last pixel and beyond mirrored
+    at the images' outermost pixels.
+
+    Args:
+        size: height and width, with the margin.
+        margin: pixels to each side, in enlarged images too.
     """
-    for axis, margin in ((3, columns), (2, rows)):
-        size = x.shape[axis]
-        before, after = x.narrow(axis, 1, margin).flip(axis), x.narrow(axis, size - 1 - margin, margin).flip(axis)
-        x = torch.cat((before, x, after), axis)
+    if size[0] == size[1]:
+        return _mirrored(grid, size[0], margin)
+    axes = zip(grid.unbind(-1), reversed(size), strict=True)
+    return torch.stack([_mirrored(places, length, margin) for places, length in axes], -1)
+
+
+def _mirrored(places: Tensor, length: int, margin: int) -> Tensor:
+    mirror, end = 1 - (2 * margin + 1) / length, 1 - 2 / length
+    inside = places.clamp(-end, end)
+    return torch.where(places == inside, places, (2 * mirror / end) * inside - places)
+
+
+def with_mirrored_margins(x: Tensor, margin: int) -> Tensor:
+    """[N, C, H, W] → [N, C, H + 2·margin, W + 2·margin]: continued by its mirror image, without its border repeated.
+
+    Made of copies, so gradients are sums in a fixed order.
+    """
+    for axis in (3, 2):
+        missing = margin
+        while missing:
+            size = x.shape[axis]
+            part = min(missing, size - 1)
+            before, after = x.narrow(axis, 1, part).flip(axis), x.narrow(axis, size - 1 - part, part).flip(axis)
+            x, missing = torch.cat((before, x, after), axis), missing - part
     return x

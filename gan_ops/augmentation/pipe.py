@@ -48,7 +48,7 @@ class Pipe(nn.Module):
 
 @dataclass(frozen=True)
 class ADA:
-    """The categories of Karras et al. 2020a (arXiv 2006.06676, appendix B), in their order, and for each what p is
+    """The categories of ADA (Karras et al. 2020, arXiv 2006.06676, appendix B), in their order, and for each what p is
     multiplied by; those with 0 are left out. As they are here, they are the paper's choice, ``bgc``."""
 
     blit: float = 1.0

@@ -54,8 +54,8 @@ class Dice:
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """[N, *shape], from low to high."""
-        numbers = torch.rand(self._count, *shape, generator=self._random, device=self._random.device)
-        return numbers * (high - low) + low
+        numbers = torch.empty(self._count, *shape, device=self._random.device)
+        return numbers.uniform_(low, high, generator=self._random)
 
     def normal(self, *shape: int) -> Tensor:
         """[N, *shape], standard normal."""
@@ -72,4 +72,5 @@ class Dice:
             p: another probability than that of all.
         """
         dice = self.uniform(0, 1).reshape(-1, *[1] * (numbers.dim() - 1))
-        return torch.where(dice < (self._p if p is None else p), numbers, torch.full_like(numbers, neutral))
+        # torch.where would copy the neutral number to the device first.
+        return numbers.masked_fill(dice >= (self._p if p is None else p), neutral)

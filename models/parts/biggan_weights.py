@@ -107,8 +107,11 @@ def _width(channels: int, times: int) -> int:
 def _renamed(state: Mapping[str, Tensor], generates: bool, deep: bool) -> dict[str, Tensor]:
     """The tensors by their names here."""
     ours: dict[str, Tensor] = {}
-    for name, tensor in state.items():
+    for name in state:
         module, _, leaf = name.rpartition(".")
+        if re.fullmatch(r"u\d+|sv\d+|accumulation_counter", leaf):
+            continue
+        tensor = state[name]
         to = _module(module, generates, deep)
         if leaf == "weight" and f"{module}.u0" in state:
             (u,) = state[f"{module}.u0"]
@@ -124,7 +127,7 @@ def _renamed(state: Mapping[str, Tensor], generates: bool, deep: bool) -> dict[s
             ours[f"{statistics}.num_batches_tracked"] = torch.tensor(0)
         elif to == "norm":
             ours[f"norm.{'weight' if leaf == 'gain' else 'bias'}"] = tensor
-        elif not re.fullmatch(r"u\d+|sv\d+|accumulation_counter", leaf):
+        else:
             ours[f"{to}.{leaf}"] = tensor
     return ours
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import tensor
 
-from gan_ops.objectives import jensen_shannon_information
+from gan_ops.objectives import jensen_shannon_information, variational_information
 
 
 def test_the_bound():
@@ -55,3 +55,35 @@ def test_extreme_statistics_are_finite(dtype: torch.dtype):
     value = jensen_shannon_information(t, t)
     assert value.dtype == torch.float32 and value.item() == pytest.approx(-100)
     assert torch.autograd.grad(value, t)[0].isfinite().all()
+
+
+def test_what_q_says_of_codes():
+    told = tensor([[1.0, 0.0, -1.0, 0.5, 0.3], [0.0, 2.0, 0.0, -1.0, 0.0]], dtype=torch.float64)
+    codes = tensor([[1.0, 0.0, 0.0, 0.2, -0.7], [0.0, 1.0, 0.0, -1.0, 1.0]], dtype=torch.float64)
+    categorical, continuous = variational_information(told, codes, [3])
+    log_q = [1 - math.log(math.e + 1 + math.exp(-1)), 2 - math.log(2 + math.exp(2))]
+    assert categorical.item() == pytest.approx(math.log(3) + sum(log_q) / 2)
+    squares = (0.3**2 + 1.0**2 + 0.0 + 1.0**2) / 2
+    assert continuous.item() == pytest.approx(2 * (math.log(2) - math.log(2 * math.pi) / 2) - squares / 2)
+
+
+def test_the_information_about_categories_is_their_entropy_where_q_is_certain():
+    codes = torch.eye(4).repeat(3, 1)
+    categorical, continuous = variational_information(100 * codes, codes, [4])
+    assert categorical.item() == pytest.approx(math.log(4)) and continuous.item() == 0
+
+
+def test_it_is_nothing_where_q_knows_no_more_than_what_is_frequent():
+    codes = torch.cat((torch.eye(3), torch.eye(3).flip(0)), 1)
+    assert variational_information(torch.zeros(3, 6), codes, [3, 3])[0].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (3, 4), (2, 4, 1)])
+def test_what_q_says_must_have_the_shape_of_the_codes(shape):
+    with pytest.raises(ValueError, match=r"told=\[.*\] and codes=\[2, 4\] with categorical=\[3\]"):
+        variational_information(torch.zeros(shape), torch.zeros(2, 4), [3])
+
+
+def test_there_must_be_room_for_the_categories():
+    with pytest.raises(ValueError, match=r"categorical=\[3, 2\]"):
+        variational_information(torch.zeros(2, 4), torch.zeros(2, 4), [3, 2])

@@ -75,7 +75,8 @@ def options_of(program: str) -> dict[str, tuple[type, Any]]:
 
 
 def furnish(place: Path) -> None:
-    """Pictures, a folder, a file that is none of ours, and finished runs of a PGGAN, a VAE-GAN and a CycleGAN."""
+    """Pictures, a folder, a file that is none of ours, weights of another codebase, and finished runs of a PGGAN, a
+    VAE-GAN and a CycleGAN."""
     random = np.random.default_rng(0)
     (place / "pictures").mkdir(parents=True)
     for i in range(12):
@@ -83,6 +84,7 @@ def furnish(place: Path) -> None:
     (place / "folder").mkdir()
     (place / "folder" / "note").write_text("not ours")
     (place / "file.txt").write_text("not ours")
+    shutil.copy(Path(__file__).parents[1] / "models" / "authors" / "r3gan-16.npz", place / "weights.npz")
     with contextlib.redirect_stdout(io.StringIO()):
         own = {"data": place / "pictures", "data_size": 0}
         assert main_of("train.pggan")(flags({**TRAINING, **own, "out": place / "run"})) == 0

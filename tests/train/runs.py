@@ -47,6 +47,21 @@ TINY_DCGAN = {
     "checkpoint_kimg": "0.012",
     **OUTPUT,
 }
+# 8x8: 24 images, 6 steps.
+TINY_R3GAN = {
+    "resolution": 8,
+    "kimg": 0.024,
+    "batch": "4",
+    "latent": 6,
+    "width": "8,8:4",
+    "group_width": 4,
+    "blocks": 1,
+    "ema_kimg": "0.02",
+    "image_kimg": "0.012",
+    "checkpoint_kimg": "0.012",
+    "precision": "float32",
+    **OUTPUT,
+}
 # 16x16: 24 images, 6 steps.
 TINY_VAE_GAN = {
     "resolution": 16,
@@ -68,6 +83,9 @@ _TINY_ENERGIES |= {"image_kimg": "0.012", "checkpoint_kimg": "0.012", "precision
 TINY_BEGAN = {**_TINY_ENERGIES, "width": 4}
 TINY_EBGAN = {**_TINY_ENERGIES, "g_width": 4, "d_width": 4}
 TINY_MEG = {**_TINY_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4, "t_hidden": 5, "d_steps": 2}
+# 16x16: 24 images, 6 steps.
+TINY_TRANSGAN = {**_TINY_ENERGIES, "g_width": 32, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2}
+TINY_TRANSGAN |= {"patch": 2, "window": 4, "d_steps": 1, "g_batches": 1}
 
 # 8x8: 24 images, 6 steps.
 _TINY_RESIDUAL = {**_TINY_ENERGIES, "resolution": 8, "g_width": 2, "d_width": 2, "d_steps": 1}

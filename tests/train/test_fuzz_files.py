@@ -244,6 +244,17 @@ def test_what_is_cached_is_made_again(place):
     assert Entry(place / "nowhere", "a", "b").load() is None
 
 
+@pytest.mark.parametrize("name", ["weights.npz", "weights.safetensors", "weights.pt"])
+def test_weights_of_another_codebase(place, name):
+    def start() -> str:
+        return attempt("train.import_weights", [name], place)
+
+    whole = (place / "weights.npz").read_bytes()
+    for kind, content in {**WRONG, "cut": whole[: len(whole) // 2], "npz": zipped(**{"a.npy": b"x"})}.items():
+        line = with_content(place / name, content, start)
+        assert line != "accepted" and name in line, (kind, line)
+
+
 STUDY = ["--only=baseline", "--seeds=1", "--out=mix"]
 
 

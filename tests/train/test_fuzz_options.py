@@ -20,6 +20,7 @@ SMALL_VAE_GAN = {"resolution": 16, "batch": 4, "latent": 6, "e_width": 4, "g_wid
 SMALL_ENERGIES = {"resolution": 16, "batch": 4, "latent": 6, "grid": "2x3", "data": "pictures", "device": "cpu"}
 SMALL_RESIDUAL = {"resolution": 8, "batch": 4, "latent": 6, "g_width": 4, "d_width": 4, "attention": 0}
 SMALL_RESIDUAL |= {"condition": "none", "grid": "2x3", "data": "pictures", "device": "cpu"}
+SMALL_TRANSGAN = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 4}
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
@@ -30,17 +31,23 @@ STARTS = {
     "train.began": flags({**SMALL_ENERGIES, "width": 4}),
     "train.ebgan": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4}),
     "train.meg": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4}),
+    "train.transgan": flags({**SMALL_ENERGIES, **SMALL_TRANSGAN}),
+    "train.r3gan": flags({**SMALL_ENERGIES, "width": 4, "group_width": 4}),
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],
+    "train.studies.augmentation": ["--only", "DCGAN", "--seeds", "1"],
     "train.studies.divergences": ["--only", "minimax"],
     "train.studies.few_labels": ["--labels", "20"],
+    "train.studies.infogan": ["--seeds", "1"],
     "train.studies.mode_collapse": ["--only", "baseline", "--seeds", "1"],
+    "train.studies.networks": ["--only", "DCGAN"],
     "train.studies.objectives": ["--only", "non-saturating", "--seeds", "1"],
     "train.studies.translation": ["translations", "--out", "page.md"],
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
     "train.generate": ["run"],
     "train.export": ["run"],
+    "train.import_weights": ["weights.npz"],
     "train.evaluate": ["run", "--metrics", "swd", "--images", "10", "--resolution", "16"],
     "train.report": ["run"],
 }
@@ -166,6 +173,7 @@ def test_data_whose_path_is_not_utf_8_is_trained_on(place):
             "penalty",
             (",", "r1,,r2", "r1(every=0)", "r1(every=1e3)", f"r1(every={2**64})", "r1(gamma=-1)", "r1(at=fake)"),
         ),
+        ("categorical", (",", "1", "10,", "-3", "1e3", "2²", "99999", "x")),
         ("optimizer", ("", "sgd", "adam, rmsprop", "rmsprop(alpha=2)", "rmsprop(alpha=nan)", "optimistic(lr=1)")),
     ],
 )

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_compiled_code")
     [
         {"condition": "acgan", "update": "joint"},
         {"condition": "cgan", "microbatch": "2", "group_size": 2},
+        {"condition": "infogan", "categorical": "3", "continuous": 1},
         {"loss": "lsgan", "precision": "bf16"},
         {"precision": "fp16"},
     ],

@@ -28,6 +28,7 @@ SHARED: list[dict[str, Any]] = [
     {"lr_decay": 1.0},
     {"latent": 5},
     {"instance_noise": 0.1},
+    {"augment": "bgc", "augment_p": "0.7", "held_out": 5},
     {"precision": "bf16"},
     {"precision": "fp16"},
 ]

@@ -37,7 +37,7 @@ def test_with_few_images_the_default_is_all_but_kid(measured):
 def test_small_images_have_metrics_of_features_alone(measured):
     result = measured("digits", "--data", "digits", "--resolution", "8", "--images", "60", "--kid-subset", "30")
     assert {name.split("[")[0] for name in result["metrics"]} == {
-        "is", "fid", "kid", "precision", "recall", "density", "coverage", "birthday"
+        "is", "fid", "kid", "precision", "recall", "density", "coverage", "birthday", "intra-fid", "accuracy"
     }  # fmt: skip
     assert result["left_out"]["swd"] == "swd needs images of at least 16x16, not 8x8"
 

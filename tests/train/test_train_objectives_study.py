@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,29 +17,17 @@ from train.studies.objectives import Options, Task, ranked, summary, task_of
 from train.studies.study import flags
 from train.studies.trainings import Scores
 
+from .inside import Inside
+
 pytestmark = pytest.mark.usefixtures("one_thread")  # as the trainings have in processes of their own
 
 TINY = "--data digits --resolution 16 --g-width 2 --d-width 2 --batch 8 --latent 4 --device cpu --precision float32"
 TINY += " --no-tensorboard --grid 1x2 --image-kimg 0"
 
 
-class Inside:
-    """Stands in for a process: trains at once, in this one."""
-
-    started: list[str]
-
-    def __init__(self, words: Sequence[str], stderr: Any, **_: Any) -> None:
-        program, errors = importlib.import_module(words[2]), io.StringIO()
-        Inside.started.append(words[words.index("--loss") + 1] if "--loss" in words else "resumed")
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
-            self.returncode = run_program(lambda: program.main(list(words[3:])))
-        stderr.write(errors.getvalue().encode())
-
-    def poll(self) -> int:
-        return self.returncode
-
-    def wait(self) -> None: ...
-    def terminate(self) -> None: ...
+def started() -> list[str]:
+    """The losses of the trainings."""
+    return [words[words.index("--loss") + 1] if "--loss" in words else "resumed" for words in Inside.started]
 
 
 @pytest.fixture
@@ -66,7 +50,7 @@ def study(out: Path, *words: str) -> int:
 
 def test_all_train_once_and_the_best_again(rows: Path) -> None:
     assert study(rows, "--best", "2", "--seeds", "2") == 0
-    assert Inside.started[:3] == ["hinge", "lsgan", "qp"] and len(Inside.started) == 5
+    assert started()[:3] == ["hinge", "lsgan", "qp"] and len(Inside.started) == 5
     text = (rows / "objectives.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("| ") and "`train.dcgan" in line]
     seeds = [line.split("|")[4].strip() for line in lines]
@@ -77,9 +61,9 @@ def test_all_train_once_and_the_best_again(rows: Path) -> None:
 def test_the_same_command_continues(rows: Path) -> None:
     assert study(rows, "--seeds", "1", "--only", "hinge") == 0
     assert study(rows, "--seeds", "1") == 0
-    assert Inside.started == ["hinge", "lsgan", "qp"]
+    assert started() == ["hinge", "lsgan", "qp"]
     assert study(rows, "--seeds", "1", "--only", "qp") == 0
-    assert Inside.started == ["hinge", "lsgan", "qp"]
+    assert started() == ["hinge", "lsgan", "qp"]
 
 
 def test_other_options_and_lengths_are_other_trainings(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +74,7 @@ def test_other_options_and_lengths_are_other_trainings(rows: Path, monkeypatch: 
     assert study(rows, "--seeds", "1", "--only", "hinge", "--share", "1.5") == 0
     monkeypatch.setattr(objectives, "ROWS", (Row("hinge", {"loss": "hinge", "ttur": 2.0}, 0.016, "tiny"),))
     assert study(rows, "--seeds", "1") == 0
-    assert Inside.started == ["hinge"] * 3 and len(found()) == 3
+    assert started() == ["hinge"] * 3 and len(found()) == 3
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,13 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from train import dcgan, evaluate, export, generate, pggan
+from train.run import checkpoint
+from train.run.older import options_of_today
 
-from .runs import TINY, TINY_DCGAN, error_of, flags, of_an_older_version
+from .runs import TINY, TINY_DCGAN, assert_same, error_of, flags, newest, of_an_older_version
 
 
 @pytest.fixture
@@ -69,3 +72,80 @@ def test_a_checkpoint_of_another_system_is_not_resumed(shared_run, tmp_path, cap
     shutil.copy(other, run / "checkpoint_999999999.pt")
     line = error_of(dcgan.main, ["--resume", str(run)], capsys)
     assert "checkpoint_999999999.pt is of a run of train.pggan, not of train.dcgan" in line
+
+
+# Runs of before discriminators had heads, and one option for labels
+
+
+def before_heads(run, system: str, condition: str) -> None:
+    """Makes a run's options and checkpoints those that the version before wrote."""
+
+    def old(config: dict) -> dict:
+        config = dict(config)
+        was = config.pop("condition")
+        new = ("categorical", "continuous", "information_weight", "continuous_weight")
+        config = {name: value for name, value in config.items() if name not in new}
+        if system == "dcgan":
+            return {**config, "labels": was == "k+1"}
+        return {**config, "conditioning": "concat" if was == "cgan" else was}
+
+    path = run / "config.json"
+    path.write_text(json.dumps(old(json.loads(path.read_text()))))
+    for path in checkpoint.checkpoints(run):
+        state = checkpoint.load(path)
+        state["config"] = old(state["config"])
+        del state["class_names"]
+        tensors, player = state["trainer"]["networks"]["D"], state["trainer"]["players"]["D"]
+        places = {name: i for i, name in enumerate(n for n, t in tensors.items() if isinstance(t, torch.Tensor))}
+        layer = "classes" if condition == "k+1" else "score"
+        for name in ("weight", "bias"):
+            for some, inside in ((tensors, ""), (player["averages"], "D.")):
+                if (key := f"{inside}head.{layer}.{name}") in some:
+                    some[f"{inside}out.{name}"] = some.pop(key)
+                    if condition == "acgan":
+                        both = some[f"{inside}out.{name}"], some.pop(f"{inside}head.classes.{name}")
+                        some[f"{inside}out.{name}"] = torch.cat(both)
+            if condition == "acgan":  # the optimizer's moments are numbered as parameters are
+                moments = player["optimizer"]
+                one = moments[places[f"head.score.{name}"]]
+                other = moments.pop(places[f"head.classes.{name}"])
+                for key, value in one.items():
+                    one[key] = torch.cat((value, other[key])) if value.dim() else value
+        torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    ("system", "condition"),
+    [("dcgan", "none"), ("dcgan", "k+1"), ("pggan", "none"), ("pggan", "cgan"), ("pggan", "acgan")],
+)
+def test_a_run_of_before_heads_goes_on_bitwise(system, condition, tmp_path) -> None:
+    main, tiny = (dcgan.main, TINY_DCGAN) if system == "dcgan" else (pggan.main, TINY)
+    options = {**tiny, "condition": condition, "historical_averaging": 0.1, "kimg": 0.012}
+    assert main(flags({**options, "out": tmp_path / "new"})) == 0
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    before_heads(tmp_path / "old", system, condition)
+    assert "condition" not in json.loads((tmp_path / "old" / "config.json").read_text())
+    for name in ("new", "old"):
+        assert main(["--resume", str(tmp_path / name), "--kimg", "0.024"]) == 0
+    new, old = (newest(tmp_path / name) for name in ("new", "old"))
+    for part in ("networks", "averages", "players"):
+        assert_same(old["trainer"][part], new["trainer"][part])
+    assert old["config"]["condition"] == condition
+
+
+@pytest.mark.parametrize(
+    ("was", "condition"),
+    [
+        ({"labels": True}, "k+1"),
+        ({"labels": False}, "none"),
+        ({"conditioning": "concat"}, "cgan"),
+        ({"conditioning": "acgan"}, "acgan"),
+        ({"conditioning": "auto"}, "auto"),
+    ],
+)
+def test_what_options_for_labels_were_called(was, condition) -> None:
+    assert options_of_today({"lr": "0.1", **was}) == {"lr": "0.1", "condition": condition}
+
+
+def test_numbers_of_labels_are_no_option_of_before() -> None:
+    assert options_of_today({"labels": 20}) == {"labels": 20}

@@ -28,6 +28,7 @@ STYLES = {
     "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
 }
 FACES = [f"{family}{style}.ttf" for family, styles in STYLES.items() for style in styles]
+SHIFT = 0.10  # of the image, either way
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Variant:
         light: whether glyphs are light on dark paper, instead of dark on light; None: half of them.
         tint: how far colours are from greys of their luma, 1 for those of `colour_pairs`. Where shapes are what is to
             be learnt, networks that see flat bright colours spend most of a short training on these.
+        shift: how far glyphs lie from the middle, at most, as a part of the image.
+        plain: whether glyphs are white on black, or where they are not ``light`` black on white.
         characters: its classes, of CHARACTERS.
         stream: goes into the seed of each image, so that variants have nothing in common but the order of classes.
     """
@@ -46,6 +49,8 @@ class Variant:
     families: tuple[str, ...]
     light: bool | None = None
     tint: float = 1.0
+    shift: float = SHIFT
+    plain: bool = False
     characters: str = CHARACTERS
     stream: tuple[int, ...] = ()
 
@@ -60,13 +65,15 @@ VARIANTS = {
     "glyphs": Variant(tuple(STYLES)),
     "glyphs-serif": Variant(("DejaVuSerif", "STIXGeneral"), light=False, tint=0.25, stream=(1,)),
     "glyphs-sans": Variant(("DejaVuSans", "DejaVuSansMono"), light=True, tint=0.25, stream=(2,)),
-    "glyphs-digits": Variant(tuple(STYLES), light=True, tint=0.0, characters="0123456789", stream=(3,)),
+    "glyphs-digits": Variant(tuple(STYLES), light=True, shift=0.03, plain=True, characters="0123456789", stream=(3,)),
 }
 HEIGHT = (0.60, 0.80)  # of a capital, as a part of the image
 ANGLE = 12.0  # degrees, either way
-SHIFT = 0.10  # of the image, either way
 MARGIN = 1 / 32  # of the image, kept free around the glyph
 CONTRAST = 6.0  # least ratio of luminances (WCAG 2 asks 4.5 of text; thin strokes lose some at 32 px)
+
+PLAIN = np.array([[[0, 0, 0], [255, 255, 255]]], dtype=np.uint8)
+"""Black and white, in the form of :func:`colour_pairs`."""
 
 MASK_CACHE_BYTES = 2**28
 
@@ -95,7 +102,7 @@ class Glyphs:
         self._supersampling = max(2, 128 // resolution)
         self._canvas = resolution * self._supersampling
         self._mask = _mask_maker(font_folder(), round(self._canvas * HEIGHT[1]))
-        self._colours = tinted(colour_pairs(), self._variant.tint)
+        self._colours = PLAIN if self._variant.plain else tinted(colour_pairs(), self._variant.tint)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -136,8 +143,8 @@ class Glyphs:
         half_height = (mask.width * abs(sin) + mask.height * cos) / 2
         free = canvas * (0.5 - MARGIN)
         scale = min(scale, free / half_width, free / half_height)
-        x = canvas / 2 + (2 * right - 1) * min(SHIFT * canvas, free - half_width * scale)
-        y = canvas / 2 + (2 * down - 1) * min(SHIFT * canvas, free - half_height * scale)
+        x = canvas / 2 + (2 * right - 1) * min(self._variant.shift * canvas, free - half_width * scale)
+        y = canvas / 2 + (2 * down - 1) * min(self._variant.shift * canvas, free - half_height * scale)
         # Pillow asks where in the mask each pixel of the canvas comes from.
         a, b = cos / scale, sin / scale
         inverse = (a, b, mask.width / 2 - a * x - b * y, -b, a, mask.height / 2 + b * x - a * y)

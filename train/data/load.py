@@ -48,8 +48,8 @@ def load_images(
 ) -> ImageSet:
     """Images at `resolution` (a power of two ≥ 4) and every smaller power of two down to 4, decoded once.
 
-    spec: `glyphs`, `glyphs-serif` (dark on light), `glyphs-sans` (light on dark), `glyphs-digits` (light on dark,
-        grey), `digits`, `mnist`, `cifar10`, `svhn`, `celeba`, `lsun`, or the path of a folder or a zip file (`./mnist`
+    spec: `glyphs`, `glyphs-serif` (dark on light), `glyphs-sans` (light on dark), `glyphs-digits` (white on black),
+        `digits`, `mnist`, `cifar10`, `svhn`, `celeba`, `lsun`, or the path of a folder or a zip file (`./mnist`
         for a folder of such a name).
     data_root: folder where torchvision's sets are, or with `download` will be.
     resize: squash images that are not square instead of cutting out their centre square.

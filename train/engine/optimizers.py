@@ -204,7 +204,7 @@ class _AdamOnTensors(torch.optim.Optimizer):
         states = [self.state[parameter] for parameter in parameters]
         steps, squares = ([state[name] for state in states] for name in ("step", "exp_avg_sq"))
         skipped = self.found_inf.bool()
-        torch._foreach_add_(steps, 1 - self.found_inf)
+        torch._foreach_add_(steps, [1 - self.found_inf] * len(steps))  # of a single tensor it would take the value
 
         moves = [torch.zeros_like(parameter) for parameter in parameters]
         _subtract_gradients(moves, parameters, self.found_inf, self.grad_scale)  # → −g, or 0
@@ -230,8 +230,7 @@ class _AdamOnTensors(torch.optim.Optimizer):
 
 def _corrections(steps: Sequence[Tensor], beta: Tensor) -> tuple[Tensor, ...]:
     """1 − β^t for each t, taken to be 1 where no step was made yet."""
-    powers = torch._foreach_clamp_min(steps, 1.0)
-    torch._foreach_mul_(powers, beta.log())
+    powers = torch._foreach_mul(torch._foreach_clamp_min(steps, 1.0), beta.log())
     torch._foreach_expm1_(powers)
     torch._foreach_neg_(powers)
     return powers

@@ -76,9 +76,8 @@ class Gan(Game):
         if self.augmentation.state is not None:
             self.state.augmentation = self.augmentation.state
         self.d_steps, self.g_batches, self.shared_latents = d_steps, g_batches, shared_latents
-        self.penalty_curve = penalty_curve
+        self.penalty_curve, self.held_out = penalty_curve, held_out
         self.own_reals = own_reals and objective.compares and not shared_latents
-        self.held_out = held_out
         self.critic = Critic(discriminator, self.conditioning, pack, gradient_norm)
         self._labels, self._fit = labels, fit
         self._fade: float | Tensor = 0.0
@@ -274,7 +273,6 @@ class Gan(Game):
         return self._penalty(penalty, nets.gradient(scores, points), b)
 
     def _penalty(self, penalty: Penalty, gradient: Tensor, b: Batch) -> Tensor:
-        """Of the gradient [N, C, H, W] at images."""
         value = penalty.loss(self.critic.packed(gradient))
         return value * b["D/penalty weight"][0] if self.penalty_curve else value
 

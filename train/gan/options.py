@@ -65,7 +65,7 @@ Augment = Annotated[
     tyro.conf.arg(
         metavar="AUGMENTATION",
         help="Random changes of all images that D sees; values are parts of augment-p, none is left out:"
-        " diffaugment (Zhao et al. 2020), or ADA's categories (Karras et al. 2020; there bgc):"
+        " diffaugment (Zhao et al. 2020), or categories of ADA (Karras et al. 2020; there bgc):"
         f" {', '.join(name for name in KINDS if name != 'diffaugment')}; such as bgc(color=0.5,cutout=1).",
     ),
 ]
@@ -172,6 +172,17 @@ class Techniques:
         if self.pack > 1:
             raise UsageError(f"pack={self.pack} cannot be combined with {option}: a pack has no label of its own")
 
+    def check_g_batches(self, g_batches: int) -> None:
+        """UsageError for what cannot be combined with an option by which G learns from more fakes than D sees reals."""
+        if g_batches == 1:
+            return
+        alone = f"g_batches={g_batches} cannot be combined with"
+        if self.objective().compares:
+            option = f"feature_matching={self.feature_matching}" if self.feature_matching else f"loss={self.loss!r}"
+            raise UsageError(f"{alone} {option}, which compares G's fakes with as many reals")
+        if self.update == "merged":
+            raise UsageError(f"{alone} update='merged': both players learn from the same fakes")
+
     def check_norms(self, g_norm: str, d_norm: str, weight_norm: bool) -> None:
         """UsageError where the networks' norms exclude each other or the loss."""
         if d_norm in GRADIENT_NORMS:
@@ -222,13 +233,14 @@ class GanConfig(Techniques, ImagesConfig):
     augment_p: str = "auto"
     """Probability of changes: auto (diffaugment: 1; else by D's sign), held-out, 0.3, or 0:0.55 along a cosine."""
     augment_target: Share = 0.6
-    """Where an adapted augment-p keeps the mean sign of D's scores (Karras et al. 2020, 3.1: 0.6), or held-out's r."""
+    """Where an adapted augment-p keeps the mean sign of D's scores (ADA, 3.1: 0.6), or held-out's r."""
     augment_kimg: float = 500.0
-    """Thousands of images in which an adapted augment-p can go from 0 to 1 (Karras et al. 2020, 3.1: 500)."""
+    """Thousands of images in which an adapted augment-p can go from 0 to 1 (ADA, 3.1: 500)."""
     held_out: Annotated[int, Range(0)] = 0
-    """Number of images that no network learns from: D's scores of them are logged (Karras et al. 2020, figure 1)."""
+    """Number of images that no network learns from: D's scores of them are logged (ADA, figure 1)."""
 
     SIZES = ("latent", "minibatch_discrimination", "minibatch_dim")
+    FIXED = ("held_out",)
 
     def check(self) -> None:
         Techniques.check(self)

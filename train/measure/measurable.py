@@ -63,7 +63,7 @@ def plan(
         left_out.update(dict.fromkeys(names, reason))
 
     names = parse_metrics(wanted)
-    if wanted.strip() == AUTO and labels is None:
+    if wanted.strip() == AUTO and (labels is None or not real.num_classes):
         names = tuple(name for name in names if name not in OF_CLASSES)
     for name in names:
         if reason := _obstacle(name, real, generated, kid_subset) or _obstacle_of_classes(name, real, labels):

@@ -20,7 +20,7 @@ from train.run.system import Networks, View
 
 
 def follow(
-    config: TrainConfig, lists: Mapping[str, ImageSet], view: View, device: torch.device, *, num_classes: int = 0
+    config: TrainConfig, lists: Mapping[str, ImageSet], view: View, device: torch.device, num_classes: int = 0
 ) -> tuple[Callable[[Networks], dict[str, Any]], list[str]]:
     """What a run is measured with on its way: a function of the averaged networks, as :meth:`Evaluator.measure`; and
     lines about what is left out.

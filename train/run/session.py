@@ -91,7 +91,7 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
     if config.metrics:
         sampler = trainer.averages.get(trainer.game.sampler)
         classes = 0 if sampler is None or view.takes else sampler.num_classes
-        evaluate, left_out = follow(config, lists, view, device, num_classes=classes)
+        evaluate, left_out = follow(config, lists, view, device, classes)
     if not run.resume:
         name = run_name(config, system.presets.get(config.preset, config))
         folder = processes.from_first(lambda: new_folder(run.out, name))

@@ -66,9 +66,12 @@ def measured(folder: Path) -> Scores | None:
 
 
 class Training:
-    """The process of a training: begun, or resumed where there is a checkpoint. It holds ``lock`` while it lives."""
+    """The process of a training: begun, or resumed where there is a checkpoint. It holds ``lock`` while it lives.
 
-    def __init__(self, planned: Planned, lock: BinaryIO) -> None:
+    With one thread it gives the same whatever runs beside it.
+    """
+
+    def __init__(self, planned: Planned, lock: BinaryIO, threads: int = 1) -> None:
         system, folder, words = planned
         if checkpoints(folder):
             words = ["--resume", str(folder)]
@@ -81,20 +84,33 @@ class Training:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # its log.txt has it too
                 stderr=errors,
-                # With one thread it gives the same whatever runs beside it; more would hardly help networks so small.
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
                 pass_fds=[lock.fileno()],
                 start_new_session=True,  # Ctrl-C must not reach it twice
             )
 
+    def wait(self) -> None:
+        """Until it has ended; TrainingError if it failed. Whatever ends the wait before ends it too, in good order."""
+        try:
+            self.process.wait()
+        finally:
+            if self.process.poll() is None:
+                self.process.terminate()
+                self.process.wait()
+        self._check()
+
     def finish(self) -> Scores:
         """What it measured; TrainingError if it ended without a result."""
-        if code := self.process.returncode:
-            said = self._errors.read_text(errors="replace").splitlines()
-            raise TrainingError(said[-1].removeprefix("error: ") if said else f"it ended with code {code}")
+        self._check()
         if scores := measured(self._folder):
             return scores
         raise TrainingError("it ended without an evaluation")
+
+    def _check(self) -> None:
+        """TrainingError if it ended with an error, which it says."""
+        if code := self.process.returncode:
+            said = self._errors.read_text(errors="replace").splitlines()
+            raise TrainingError(said[-1].removeprefix("error: ") if said else f"it ended with code {code}")
 
 
 def train_all(trainings: Sequence[Planned], jobs: int, lock: BinaryIO) -> Iterator[tuple[int, Scores | Exception]]:

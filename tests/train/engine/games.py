@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gan_ops.objectives import Scores
 from train.data.order import ShuffledOrder
+from train.engine.curve import Cosine
 from train.engine.game import Batch, Game, Move, Networks, Role, Stats, Update
 from train.engine.precision import Autocast
 from train.engine.schedule import Phase, Position, Schedule
@@ -315,8 +316,19 @@ class Weighed(Toy):
         yield length + weight * score
 
 
+class Annealed(Toy):
+    """β₂, the learning rate and the averages' half-life change along the run, as R3GAN's do."""
+
+    curve = Cosine(1.0, 0.25, 10 * BATCH)
+
+    def __init__(self) -> None:
+        falling = Cosine(0.9, 0.5, 12 * BATCH)
+        super().__init__(D=Role(("D",), betas=(0.0, falling)), G=Role(("G",), betas=(0.5, falling)))
+
+
 TOYS: dict[str, type[Game]] = {
-    toy.__name__: toy for toy in (Toy, Balanced, Lazy, ThreeRoles, TwoLists, Normalised, Pooled, Often, Wide, Weighed)
+    toy.__name__: toy
+    for toy in (Toy, Balanced, Lazy, ThreeRoles, TwoLists, Normalised, Pooled, Often, Wide, Weighed, Annealed)
 }
 
 
@@ -332,9 +344,11 @@ def trainer_of(
     game: Game, *, microbatch: int = BATCH, lr: float = 0.01, precision: torch.dtype = torch.float32, **options: Any
 ) -> Trainer:
     """A run of 64 steps' samples, on the CPU."""
-    schedule = Schedule((Phase(4, False, 0, 64 * BATCH, 64 * BATCH, BATCH, microbatch, lr),))
+    curve = getattr(game, "curve", None)
+    schedule = Schedule((Phase(4, False, 0, 64 * BATCH, 64 * BATCH, BATCH, microbatch, lr),), lr_curve=curve)
     source = options.pop("source", None) or source_of(game)
-    return Trainer(game, schedule, source, device=CPU, autocast=Autocast(CPU, precision), ema_kimg={4: 0.02}, **options)
+    own = {"device": CPU, "autocast": Autocast(CPU, precision), "ema_kimg": {4: 0.02}, "ema_curve": curve}
+    return Trainer(game, schedule, source, **own, **options)
 
 
 def toy_trainer(name: str, **options: Any) -> Trainer:

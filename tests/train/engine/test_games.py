@@ -258,7 +258,13 @@ def test_a_captured_run_resumes_to_the_bit(name, update, on_fake_cuda) -> None:
 
 @pytest.mark.parametrize(
     ("name", "update", "graphs"),
-    [("Balanced", "merged", 1), ("Pooled", "alternating", 2), ("Lazy", "joint", 3), ("Often", "alternating", 2)],
+    [
+        ("Balanced", "merged", 1),
+        ("Pooled", "alternating", 2),
+        ("Lazy", "joint", 3),
+        ("Often", "alternating", 2),
+        ("Annealed", "alternating", 2),
+    ],
 )
 def test_compiled_games_follow_what_changes_between_steps(name, update, graphs, without_code_generation) -> None:
     torch.compiler.reset()

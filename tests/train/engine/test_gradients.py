@@ -19,7 +19,21 @@ from torch.nn.utils import parametrize
 
 from gan_ops.objectives import Scores
 from models.semi_supervised import DenseClassifier, DenseGenerator
-from train import began, biggan, cyclegan, dcgan, ebgan, meg, mixture, pggan, semi_supervised, sngan, vae_gan
+from train import (
+    began,
+    biggan,
+    cyclegan,
+    dcgan,
+    ebgan,
+    meg,
+    mixture,
+    pggan,
+    r3gan,
+    semi_supervised,
+    sngan,
+    transgan,
+    vae_gan,
+)
 from train.data import ImageSet
 from train.data.few_labels import PoolLists
 from train.engine.game import Batch, Game, Move, Update
@@ -116,6 +130,29 @@ def convolutional(**changes: Any) -> Make:
     """DCGAN at 16x16."""
     sizes = {"g_width": 2, "d_width": 2, "kernel_size": 4, "reference_batch": 5}
     return system(dcgan, dcgan.DcganConfig, resolution=16, kimg=0.4, **sizes, **changes)
+
+
+def transformers(**changes: Any) -> Make:
+    """TransGAN at 16x16, with maps that are divided into cells."""
+    sizes = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 2}
+    steps = {"resolution": 16, "kimg": 0.4, "d_steps": 1, "g_batches": 1}
+    return system(transgan, transgan.TransganConfig, **{**sizes, **steps, **changes})
+
+
+def without_norms(**changes: Any) -> Make:
+    """R3GAN at 8x8, in the middle of its schedules, when its blocks are no identities any more."""
+    sizes = {"resolution": 8, "width": "4", "group_width": 2, "blocks": 1, "kimg": 0.016}
+    made = system(r3gan, r3gan.R3ganConfig, 8, **sizes, **changes)
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        for network in trainer.game.networks.values():
+            for block in network.modules():
+                if hasattr(block, "leave"):
+                    nn.init.normal_(block.leave)
+        return trainer
+
+    return make
 
 
 def residual(program: ModuleType, kind: type[GanConfig], **changes: Any) -> Make:
@@ -319,6 +356,50 @@ GAMES: dict[str, Covered] = {
         class_weight=0.7,
     ),
     "dcgan": two(convolutional(), "non-saturating"),
+    "transgan": two(transformers(), "wgan-gp and drift", ("wgan-gp",)),
+    "transgan, projection": alternating(
+        two(transformers(condition="projection"), "wgan-gp and drift", ("wgan-gp",), labels="projection")
+    ),
+    "transgan, layer norm, three scales, two moves of D": Covered(
+        transformers(norm="layer", scales=3, upsampling="bicubic", loss="hinge", penalty="r1", d_steps=2),
+        TwoPlayers("hinge", ("r1",)).plain(),
+        ("alternating",),
+    ),
+    "dcgan, diffaugment, compared with images held out": alternating(
+        two(convolutional(loss="relativistic", augment="diffaugment", held_out=5), "relativistic(average=true)")
+    ),
+    "dcgan, all of ada, r1, r2": two(
+        convolutional(augment="bgcfnc", augment_p="0.8", penalty="r1,r2", d_norm="layer", instance_noise=0.1),
+        "non-saturating",
+        ("r1", "r2"),
+    ),
+    "dcgan, ada by the sign": alternating(
+        two(convolutional(augment="bgc", augment_kimg=0.1, loss="hinge", g_norm="layer", d_norm="layer"), "hinge")
+    ),
+    "pggan, ada along a plan, lazy r1": alternating(
+        two(
+            growing(augment="bgc", augment_p="0.9:0.5", penalty="r1(every=2)"),
+            "wgan-gp and drift",
+            ("wgan-gp",),
+            ("r1",),
+        )
+    ),
+    "r3gan": two(without_norms(loss="r3gan(gamma=10)"), "r3gan(gamma=10)", ("r1", "r2")),
+    "r3gan, projection, other reals, lazy r1": two(
+        without_norms(loss="relativistic(average=false)", penalty="r2,r1(every=2)", condition="projection"),
+        "relativistic(average=false)",
+        ("r2",),
+        ("r1",),
+        labels="projection",
+    ),
+    "r3gan, ada along a plan": alternating(
+        two(
+            without_norms(loss="r3gan(gamma=10)", augment="bgc(color=0.5,cutout=1)", augment_p="0.9:0.5"),
+            "r3gan(gamma=10)",
+            ("r1", "r2"),
+        )
+    ),
+    "r3gan, non-saturating": alternating(two(without_norms(loss="non-saturating"), "non-saturating")),
     "sngan": two(residual(sngan, sngan.SnganConfig, d_steps=1, g_batches=1), "hinge"),
     "sngan, projection, three moves of D, more fakes for G": alternating(
         two(

@@ -8,7 +8,15 @@ from torch import nn
 
 from train.engine.optimizers import Adam, Optimistic, OptimisticAdam, RMSProp
 
-CHOICES = (Adam(), RMSProp(alpha=0.9), Optimistic(), OptimisticAdam())
+
+class OnTensors:
+    """Adam with a β₂ on the device."""
+
+    def make(self, parameters, lr, *, betas, **values):
+        return Adam().make(parameters, lr, betas=(betas[0], torch.tensor(betas[1])), **values)
+
+
+CHOICES = (Adam(), RMSProp(alpha=0.9), Optimistic(), OptimisticAdam(), OnTensors())
 BETAS, EPS, LR = (0.5, 0.9), 1e-3, 0.05
 ALL = pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice).__name__)
 
@@ -16,12 +24,12 @@ ALL = pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: type(choice)
 class Rule:
     """An optimizer of two parameters in float64, the second of which may be passed over."""
 
-    def __init__(self, choice, *, pace: float = 1.0, start: tuple[float, ...] = (1.0, -2.0, 3.0)) -> None:
+    def __init__(self, choice, *, pace: float = 1.0, start: tuple[float, ...] = (1.0, -2.0, 3.0), betas=BETAS) -> None:
         self.parameter = nn.Parameter(torch.tensor(start, dtype=torch.float64))
         self.beside = nn.Parameter(torch.tensor([7.0], dtype=torch.float64))
         self.lr = torch.tensor(LR, dtype=torch.float64)
         both = [self.parameter, self.beside]
-        self.optimizer = choice.make(both, self.lr, betas=BETAS, eps=EPS, pace=pace)
+        self.optimizer = choice.make(both, self.lr, betas=betas, eps=EPS, pace=pace)
 
     def step(self, gradient: torch.Tensor, *, beside: float | None = None, skip: bool = False, scale: float = 1.0):
         self.parameter.grad = (gradient * scale).clone()
@@ -87,6 +95,43 @@ def test_steps_are_those_of_the_formula_and_skipped_ones_did_not_happen(choice, 
     taken = [gradient for t, gradient in enumerate(given) if t not in skipped]
     expected = [formula(theta, [float(g[i]) for g in taken], pace) for i, theta in enumerate(start)]
     assert rule.parameter.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def adam(theta: float, gradients: list[float], beta1: float, beta2s: list[float]) -> float:
+    m = v = 0.0
+    for t, (g, beta2) in enumerate(zip(gradients, beta2s, strict=True), 1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        theta -= LR * (m / (1 - beta1**t)) / (math.sqrt(v / (1 - beta2**t)) + EPS)
+    return theta
+
+
+@pytest.mark.parametrize("skipped", [(), (0,), (2, 3)], ids=["none skipped", "first skipped", "two skipped"])
+@pytest.mark.parametrize("beta1", [0.0, 0.5])
+def test_adams_steps_follow_a_beta2_that_changes_on_the_device(beta1, skipped):
+    beta2, start = torch.zeros((), dtype=torch.float64), (1.0, -2.0, 3.0)
+    rule, given = Rule(Adam(), betas=(beta1, beta2)), gradients(7)
+    beta2s = [0.9, 0.99, 0.5, 0.3, 0.0, 0.999, 0.9]
+    for t, gradient in enumerate(given):
+        beta2.fill_(beta2s[t])
+        broken = torch.full_like(gradient, float("nan" if t % 2 else "inf"))
+        rule.step(broken if t in skipped else gradient, skip=t in skipped, scale=8.0)
+    taken = [t for t in range(7) if t not in skipped]
+    expected = [
+        adam(theta, [float(given[t][i]) for t in taken], beta1, [beta2s[t] for t in taken])
+        for i, theta in enumerate(start)
+    ]
+    assert rule.parameter.tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("beta1", [0.0, 0.5])
+def test_adam_with_a_beta2_on_the_device_is_torchs(beta1):
+    ours, theirs = (Rule(Adam(), betas=(beta1, beta2)) for beta2 in (torch.tensor(0.9, dtype=torch.float64), 0.9))
+    for t, gradient in enumerate(gradients(6)):
+        beside = None if t == 2 else float(t)
+        torch.testing.assert_close(ours.step(gradient, beside=beside), theirs.step(gradient, beside=beside))
+        torch.testing.assert_close(ours.beside, theirs.beside)
+    assert ("exp_avg" in ours.state()) == (beta1 > 0)
 
 
 def test_rmsprop_is_torchs():

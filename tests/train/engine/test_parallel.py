@@ -33,6 +33,8 @@ SEES_BATCH = (
         "mmd(kernel=gaussian,outputs=3,weight=10)",
     ),
     "mmd, all penalties",
+    *("dcgan, diffaugment, compared with images held out", "dcgan, all of ada, r1, r2"),
+    "pggan, ada along a plan, lazy r1",
 )
 """Games whose losses are no means over samples: they have statistics of a batch, which are each share's own."""
 KEEPS_OWN = ("Pooled", "cyclegan")

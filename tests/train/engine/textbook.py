@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gan_ops.augmentation import Blit, Cutout, Filtering, Geometry
 from gan_ops.objectives import Scores
 from train.engine.game import Batch
 
@@ -37,6 +38,58 @@ NORMALISED = {
     "gradient-v2": lambda score, length: score * length / (length**2 + 0.1),
 }
 """Scores divided by their gradients' lengths: Wu et al. 2021, equation 9, and Bhaskara et al. 2022."""
+
+
+# ---- augmentation
+
+
+def seen(x: Tensor, b: Batch, name: str) -> Tensor:
+    """The images of a column, or fakes, changed as the columns say that are named after them."""
+    drawn = {key.removeprefix(f"{name} "): column for key, column in b.items() if key.startswith(f"{name} ")}
+    for kind in drawn:
+        if kind in CHANGES:
+            x = CHANGES[kind](x, drawn[kind])
+    return x
+
+
+def colored(x: Tensor, matrix: Tensor) -> Tensor:
+    return torch.einsum("ncd,ndhw->nchw", matrix[:, :, :3], x) + matrix[:, :, 3, None, None]
+
+
+def diff_colored(x: Tensor, drawn: Tensor) -> Tensor:
+    added, saturation, contrast = drawn.view(len(x), 3, 1, 1, 1).unbind(1)
+    x = x + added
+    x = (x - x.mean(1, keepdim=True)) * saturation + x.mean(1, keepdim=True)
+    return (x - x.mean((1, 2, 3), keepdim=True)) * contrast + x.mean((1, 2, 3), keepdim=True)
+
+
+def moved(x: Tensor, steps: Tensor) -> Tensor:
+    """Each image by whole pixels."""
+    results = []
+    for image, (right, down) in zip(x, steps.long().tolist(), strict=True):
+        size = image.shape[-1]
+        wide = F.pad(image, (size,) * 4)
+        results.append(wide[:, size - down : 2 * size - down, size - right : 2 * size - right])
+    return torch.stack(results)
+
+
+def holed(x: Tensor, squares: Tensor) -> Tensor:
+    keep = torch.ones_like(x)
+    for mask, (left, top, right, bottom) in zip(keep, squares.long().tolist(), strict=True):
+        mask[:, max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)] = 0
+    return x * keep
+
+
+CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "color": colored,
+    "additive noise": torch.add,
+    "diffcolor": diff_colored,
+    "translation": moved,
+    "diffcutout": holed,
+    "noise": torch.add,
+    # What these are, tests/augmentation has written plainly.
+    **{layer.name: layer for layer in (Blit(), Geometry(), Filtering(), Cutout())},
+}
 
 
 # ---- the game of two players
@@ -83,7 +136,11 @@ class TwoPlayers:
 
     def generated(self, nets: Networks, b: Batch, role: str) -> Tensor:
         given = [b[f"{role}/labels"]] if self.labels in ("cgan", "projection", "acgan") else []
-        return nets["G"](b[f"{role}/z"], *given) + b.get(f"{role}/fake noise", 0)
+        return nets["G"](b[f"{role}/z"], *given)
+
+    def shown(self, nets: Networks, x: Tensor, b: Batch, name: str, labels: Tensor | None = None) -> Scores:
+        """What D says of the images of a column, or of fakes, augmented."""
+        return self.judged(nets, seen(x, b, name), labels)
 
     def judged(self, nets: Networks, x: Tensor, labels: Tensor | None) -> Scores:
         if not self.norm:
@@ -99,13 +156,10 @@ class TwoPlayers:
         packs = torch.stack([torch.cat(list(some)) for some in x.split(self.pack)])
         return nets["D"](packs, *([labels] if self.labels in ("cgan", "projection") else []))._replace(x=packs)
 
-    def real(self, b: Batch, role: str) -> Tensor:
-        return b[f"{role}/real"] + b.get(f"{role}/real noise", 0)
-
     def d(self, nets: Networks, b: Batch, start: Networks) -> Tensor:
         labels = b.get("D/labels")
-        fake = self.judged(nets, self.generated(nets, b, "D").detach(), labels)
-        real = self.judged(nets, self.real(b, "D"), labels)
+        fake = self.shown(nets, self.generated(nets, b, "D").detach(), b, "D/fake", labels)
+        real = self.shown(nets, b["D/real"], b, "D/real", labels)
         loss = self.losses.d(real, fake)
         if self.labels in ("acgan", "real"):
             loss = loss + self.class_weight * F.cross_entropy(real.logits, labels)
@@ -119,13 +173,13 @@ class TwoPlayers:
 
     def g(self, nets: Networks, b: Batch, start: Networks) -> Tensor:
         labels = b.get("G/labels")
-        fake = self.judged(nets, self.generated(nets, b, "G"), labels)
+        fake = self.shown(nets, self.generated(nets, b, "G"), b, "G/fake", labels)
         if self.matched is not None:
-            real = self.judged(nets, self.real(b, "G"), labels)
+            real = self.shown(nets, b["G/real"], b, "G/real", labels)
             means = [scores.maps[self.matched].mean(0) for scores in (real, fake)]
             return ((means[0] - means[1]) ** 2).sum()
         with torch.no_grad():
-            real = self.judged(nets, self.real(b, "G"), labels) if "G/real" in b else fake
+            real = self.shown(nets, b["G/real"], b, "G/real", labels) if "G/real" in b else fake
         loss = self.losses.g(fake, real)
         if self.labels == "infogan":
             return loss + self.told(fake.logits, labels)
@@ -139,20 +193,26 @@ class TwoPlayers:
         return loss + 0.1 * ((told - codes)[:, a + b :] ** 2).sum(1).mean() / 2
 
     def penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
-        real = self.real(b, "D")
-        fake = self.generated(nets, b, "D").detach()
-        if name in ("wgan-gp", "wgan-lp", "wgan-div"):
-            u = b["D/between"][:: self.pack].repeat_interleave(self.pack).view(-1, 1, 1, 1)
-            x = (1 - u) * real + u * fake
-        elif name == "dragan":
-            x = real + 0.5 * real.std(unbiased=False) * b[f"D/around {i}"]
+        return b.get("D/penalty weight", torch.ones(1))[0] * self._penalty(name, i, nets, b)
+
+    def _penalty(self, name: str, i: int, nets: Networks, b: Batch) -> Tensor:
+        labels = b.get("D/labels")
+        images = {"real": b["D/real"], "fake": self.generated(nets, b, "D").detach()}
+        real, fake = (seen(x, b, f"D/{which}") for which, x in images.items())
+        if name in ("r1", "r2"):
+            # At the images before the augmentation.
+            which = "real" if name == "r1" else "fake"
+            x = images[which].detach().requires_grad_()
+            scores = self.shown(nets, x, b, f"D/{which}", labels)
         else:
-            x = real if name == "r1" else fake
-        x = x.detach().requires_grad_()
-        scores = self.judged(nets, x, b.get("D/labels"))
+            u = b["D/between"][:: self.pack].repeat_interleave(self.pack).view(-1, 1, 1, 1)
+            around = name == "dragan"
+            x = real + 0.5 * real.std(unbiased=False) * b[f"D/around {i}"] if around else (1 - u) * real + u * fake
+            x = x.detach().requires_grad_()
+            scores = self.judged(nets, x, labels)
         score = scores.score
         if score.dim() == 2:
-            score = gaussian_witness(scores, *(self.judged(nets, other, b.get("D/labels")) for other in (real, fake)))
+            score = gaussian_witness(scores, *(self.judged(nets, other, labels) for other in (real, fake)))
         norm = torch.autograd.grad(score.sum(), x, create_graph=True)[0].reshape(len(score), -1).norm(dim=1)
         if name in ("r1", "r2"):
             return 10 / 2 * (norm**2).mean()
@@ -341,6 +401,7 @@ TOYS: dict[str, dict[str, Plain]] = {
         "G": lambda nets, b, start: g_loss("non-saturating", nets["D"](nets["G"](b["G/z"])).score),
     },
     "Weighed": {"D": _d, "G": _weighed_g},
+    "Annealed": {"D": _d, "G": _g},
 }
 
 

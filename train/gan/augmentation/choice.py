@@ -64,7 +64,7 @@ class Augmenting:
             raise UsageError(
                 f"augment_p={self.augment_p!r} adapts p by the sign of D's scores of images, and scores of"
                 f" loss={loss!r} have no zero that parts real from generated ones, as logistic and hinge losses' have"
-                " (Karras et al. 2020, 3.1): give augment_p a number, two such as 0:0.55, or held-out"
+                " (ADA, Karras et al. 2020, 3.1): give augment_p a number, two such as 0:0.55, or held-out"
             )
         if probability == "held-out" and not held_out:
             raise UsageError("augment_p='held-out' compares D's scores with those of images held out: give held_out")

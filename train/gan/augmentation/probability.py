@@ -1,4 +1,4 @@
-"""How probable augmentations are: along a plan, or as overfitting asks (Karras et al. 2020a, section 3.1)."""
+"""How probable augmentations are: along a plan, or as overfitting asks (ADA, Karras et al. 2020, section 3.1)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from train.engine.schedule import Position
 
 Statistic = Literal["sign", "held-out"]
 INTERVAL = 4
-"""Steps between adjustments (Karras et al. 2020a, section 3.1)."""
+"""Steps between adjustments (ADA, Karras et al. 2020, section 3.1)."""
 
 
 class Probability:

@@ -1,0 +1,213 @@
+"""``python -m train.import_weights``: makes a run of the weights of another codebase.
+
+They become a checkpoint in a folder, of which ``generate``, ``evaluate``, ``export`` and ``--init-from`` make what they
+make of a run's. A new family of networks is an entry of :data:`FAMILIES`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from torch import Tensor, nn
+
+from models import biggan as biggan_networks
+from models import r3gan as r3gan_networks
+from train import biggan, r3gan
+from train.base.errors import UsageError, listed, run_program
+from train.run import checkpoint
+from train.run.folder import new_folder
+from train.run.foreign import Asked, read_tensors
+from train.run.options import TrainConfig, parse_options, to_dict
+from train.run.restoring import filled
+from train.run.system import System
+
+PROG = "python -m train.import_weights"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Makes a run of the weights that the authors' code of R3GAN or BigGAN (in PyTorch) has saved."""
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """State dicts, in one file or one for each network: .safetensors, .npz, or of torch.save (no code in it is run)."""
+    out: Path | None = None
+    """Folder for the checkpoint, new or empty (default: runs/<system>-<resolution>-<n>)."""
+
+
+Arguments = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of another codebase that are also networks of ours.
+
+    Attributes:
+        system: that trains such networks.
+        marks: of G and D, the name of a tensor that it has, and of one that it lacks and the other has.
+        made: of G and D, what makes one of ours of these arguments.
+        from_authors: arguments and tensors of ours, of their tensors by name; it asks for those alone that it uses.
+            ValueError if they are of no network that we have.
+        config: options of the system for networks with these arguments of G and D; D's are none where it is missing.
+    """
+
+    system: System
+    marks: Mapping[str, tuple[str, str]]
+    made: Mapping[str, Callable[..., nn.Module]]
+    from_authors: Callable[[Mapping[str, Tensor]], tuple[dict[str, Any], dict[str, Tensor]]]
+    config: Callable[[Arguments, Arguments], TrainConfig]
+
+
+def _r3gan(g: Arguments, d: Arguments) -> TrainConfig:
+    return dataclasses.replace(
+        r3gan.SYSTEM.presets["cifar10"],
+        resolution=4 << (len(g["widths"]) - 1),
+        latent=g["latent_dim"],
+        width=",".join(f"{4 << i}:{width}" for i, width in enumerate(g["widths"])),
+        blocks=g["blocks"],
+        group_width=g["group_width"],
+        condition="projection" if "num_classes" in g else "none",
+    )
+
+
+def _biggan(g: Arguments, d: Arguments) -> TrainConfig:
+    return dataclasses.replace(
+        biggan.SYSTEM.presets["cifar10"],
+        resolution=g["resolution"],
+        latent=g["latent_dim"],
+        g_width=g["width"],
+        d_width=d.get("width", g["width"]),
+        attention=next(iter(g["attention"]), 0),
+        embedding=g["embedding"],
+        hierarchical=g["hierarchical"],
+        deep=g["deep"],
+        condition="projection" if g["num_classes"] else "none",
+    )
+
+
+FAMILIES: Mapping[str, Family] = {
+    "R3GAN": Family(
+        r3gan.SYSTEM,
+        marks={"G": ("AggregationLayer.Layer.weight", ""), "D": ("ExtractionLayer.Layer.weight", "")},
+        made={"G": r3gan_networks.Generator, "D": r3gan_networks.Discriminator},
+        from_authors=r3gan_networks.from_authors,
+        config=_r3gan,
+    ),
+    "BigGAN": Family(
+        biggan.SYSTEM,
+        marks={"G": ("output_layer.2.weight", ""), "D": ("blocks.0.0.conv1.weight", "output_layer.2.weight")},
+        made={"G": biggan_networks.Generator, "D": biggan_networks.Discriminator},
+        from_authors=biggan_networks.from_authors,
+        config=_biggan,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A network in a file, as one of ours."""
+
+    arguments: dict[str, Any]
+    tensors: dict[str, Tensor]
+    used: set[str]
+
+
+def prefixes(tensors: Mapping[str, Tensor], has: str, lacks: str) -> list[str]:
+    """What stands before the names of a network's tensors, of each such network there."""
+    found = [name.removesuffix(has) for name in tensors if name == has or name.endswith("." + has)]
+    return [prefix for prefix in found if not lacks or prefix + lacks not in tensors]
+
+
+def network(family: Family, role: str, tensors: Mapping[str, Tensor], prefix: str) -> Found:
+    """One network; UsageError if it is none that we can make."""
+    asked = Asked(tensors, prefix)
+    try:
+        arguments, own = family.from_authors(asked)
+        arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
+        filled(
+            role, partial(family.made[role], **arguments), own, Path(prefix.rstrip(".") or role), torch.device("cpu")
+        )
+    except UsageError:
+        raise
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"{prefix or role}: {error}") from None
+    return Found(arguments, own, asked.names)
+
+
+def networks(tensors: Mapping[str, Tensor]) -> tuple[Family, dict[str, Found]]:
+    """The family whose generator is there, and its networks: "G" or "averaged G", which has "ema" in its name, or both,
+    and maybe "D". UsageError if there is none, or what there is cannot be told apart or made."""
+    for family in FAMILIES.values():
+        if prefixes(tensors, *family.marks["G"]):
+            break
+    else:
+        some = f"{len(tensors)} tensors, {listed(list(tensors), 3)}"
+        raise UsageError(f"there is no generator of {' or '.join(FAMILIES)} ({some})")
+    found: dict[str, Found] = {}
+    for role, mark in family.marks.items():
+        for prefix in prefixes(tensors, *mark):
+            name = f"averaged {role}" if "ema" in prefix.lower() else role
+            if name in found:
+                raise UsageError(f"there is more than one {name}: leave out all but one")
+            found[name] = network(family, role, tensors, prefix)
+    return family, found
+
+
+def checkpoint_of(family: Family, found: Mapping[str, Found]) -> dict[str, Any]:
+    """A checkpoint's content, as of a run that has shown nothing. Samples are drawn from the averaged generator; where
+    there is only one generator, it is both."""
+    trained, average = (found.get(one, found.get(other)) for one, other in (("G", "averaged G"), ("averaged G", "G")))
+    parts = {"G": trained, **({"D": found["D"]} if "D" in found else {})}
+    config = family.config(average.arguments, parts["D"].arguments if "D" in parts else {})
+    return {
+        "system": family.system.name,
+        "config": to_dict(config),
+        "generator_options": average.arguments,
+        "sampler": "G",
+        "trainer": {
+            "images": 0,
+            "steps": 0,
+            "networks": {name: part.tensors for name, part in parts.items()},
+            "averages": {"G": average.tensors},
+            "players": {name: {"streak": torch.tensor(0.0)} for name in parts},
+            "state": {},
+            "processes": [{"own": {}}],
+        },
+    }
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
+    if not options.files:
+        raise UsageError("name a file of weights")
+    read = {path: read_tensors(path.expanduser()) for path in options.files}
+    tensors: dict[str, Tensor] = {}
+    for path, some in read.items():
+        tensors |= {f"{path.stem}.{name}" if len(read) > 1 else name: tensor for name, tensor in some.items()}
+    try:
+        family, found = networks(tensors)
+        state = checkpoint_of(family, found)
+    except UsageError as error:
+        raise UsageError(f"{', '.join(map(str, read))}: {error}") from None
+    resolution = state["config"]["resolution"]
+    saved = checkpoint.path_for(new_folder(options.out, f"{family.system.name}-{resolution}"), 0)
+    checkpoint.save(saved, state)
+    for name, one in found.items():
+        print(f"{name}: {len(one.tensors)} tensors, {sum(tensor.numel() for tensor in one.tensors.values()):,} values")
+    used = set().union(*(one.used for one in found.values()))
+    for name, tensor in tensors.items():
+        if name not in used:
+            print(f"not used: {name} {list(tensor.shape)}")
+    print(f"{saved}: {family.system.program} at {resolution}x{resolution}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

@@ -1,0 +1,150 @@
+"""``python -m train.studies.networks``: every family of networks on glyphs at 32x32, each for the same time.
+
+Each training has the preset ``glyphs`` of its system and is a program in a process and a folder of its own, which
+resumes and measures its samples on the way. R3GAN is also taken apart, here and on the grid of 25 Gaussians.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, BinaryIO, NamedTuple
+
+from train.base.errors import UsageError, run_program
+from train.base.values import Range, Runs
+from train.run.options import parse_options
+from train.run.record import read_run
+from train.studies import network_grid
+from train.studies.network_rows import ABLATION, COMMON, NETWORKS, Row
+from train.studies.network_scores import Measured, Trained, curve, measured_of
+from train.studies.networks_page import write_page
+from train.studies.processes import attempt
+from train.studies.study import chosen, command_of, flags, opened, page_file
+from train.studies.timed import train_for
+from train.studies.trainings import Planned
+
+PROG = "python -m train.studies.networks"
+METRICS = ("fid", "is", "pr")
+OF_CLASSES = ("intra-fid", "accuracy")
+"""Of rows whose generator is given classes."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Trains every family of networks on glyphs at 32x32, each for the same time, and R3GAN without its parts.
+
+    If it is stopped, the same command continues.
+    """
+
+    out: Path = Path("runs/networks")
+    """Folder of the trainings and, without --page, of the page."""
+    minutes: float = 8.0
+    """Minutes that each training lasts, without its measurements."""
+    threads: Annotated[int, Range(1, 1024)] = 2
+    """CPU threads of each training; they train one after another."""
+    only: str = ""
+    """Rows to train, separated by semicolons (default: all)."""
+    images: Runs = 5000
+    """Number of samples, and of real images, for each measurement."""
+    points: Annotated[int, Range(1, 1000)] = 8
+    """Measurements of each training, evenly over it."""
+    steps: Annotated[int, Range(0)] = 0
+    """Updates of G on the grid of 25 Gaussians (0: as in the study of mode collapse)."""
+    page: Path | None = None
+    """Markdown file to write; its pictures and numbers go into the same folder (default: networks.md in --out)."""
+
+
+class Task(NamedTuple):
+    """One training."""
+
+    row: str
+    options: str
+    """As one would type them: with others it is another training."""
+    minutes: float
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.row}, seed {self.seed}"
+
+    def folder(self, out: Path) -> Path:
+        """Of this training alone: what other options, or another length, have left must not pass for its own."""
+        name = re.sub("[^a-z0-9]+", "-", self.row.lower()).strip("-")
+        which = hashlib.sha256(f"{self.options} {self.minutes:g}".encode()).hexdigest()[:8]
+        return out / f"{name}-{self.seed}-{which}"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
+    if not 0 < options.minutes <= 100_000:
+        raise UsageError(f"minutes={options.minutes:g} is not a positive number up to 100000")
+    text = page_file(options.page, options.out / "networks.md")
+    rows = {row.name: row for row in (*NETWORKS, *ABLATION)}
+    names = chosen(options.only, rows)
+    # Seed by seed: one that is interrupted has all rows first.
+    most = max(rows[name].seeds for name in names)
+    tasks = {
+        task_of(rows[name], seed, options): rows[name]
+        for seed in range(1, most + 1)
+        for name in names
+        if seed <= rows[name].seeds
+    }
+    shared = {"images": options.images, "common": list(COMMON), "threads": options.threads, "points": options.points}
+    with opened(options.out, shared, Task, Measured) as study:
+        code = study.complete(
+            list(tasks),
+            lambda missing: train_all({task: tasks[task] for task in missing}, options, study.lock),
+            lambda task, found: f"fid {found.shown('fid')} after {found.kimg:.0f} kimg in {found.seconds / 60:.1f} min",
+            lambda task: task.folder(options.out).exists(),
+        )
+        found = study.found(tasks)
+        grid_folder, grid = options.out / "grid", {}
+        if not code:
+            code, grid = network_grid.study(grid_folder, names, options.steps, options.threads)
+        if not code and found:
+            trained = [shown(task, tasks[task], measured, options.out) for task, measured in found.items()]
+            command = command_of(PROG, options, "minutes", "threads", "images", "points", "steps")
+            print(write_page(text, trained, grid, grid_folder, shlex.join(command)), flush=True)
+            print(f"{text} and its pictures", file=sys.stderr)
+    return code
+
+
+def task_of(row: Row, seed: int, options: Options) -> Task:
+    return Task(row.name, shlex.join([f"train.{row.system}", *flags(row.options)]), options.minutes, seed)
+
+
+def train_all(
+    tasks: Mapping[Task, Row], options: Options, lock: BinaryIO
+) -> Iterator[tuple[int, Measured | Exception]]:
+    """Indices of the tasks and what was measured, one after another."""
+    for index, (task, row) in enumerate(tasks.items()):
+        yield index, attempt(train, task, row, options, lock)
+
+
+def train(task: Task, row: Row, options: Options, lock: BinaryIO) -> Measured:
+    """What a training measured at its end."""
+    folder = task.folder(options.out)
+    metrics = ",".join([*METRICS, *(OF_CLASSES if row.labels else ())])
+    run = train_for(
+        task.minutes,
+        Planned(row.system, folder, [*COMMON, "--seed", str(task.seed), *flags(row.options)]),
+        lock,
+        metrics=["--metrics", metrics, "--metrics-images", str(options.images)],
+        points=options.points,
+        threads=options.threads,
+    )
+    return measured_of(run, folder)
+
+
+def shown(task: Task, row: Row, measured: Measured, out: Path) -> Trained:
+    """A training as the page shows it."""
+    run = read_run(task.folder(out))
+    return Trained(row, task.seed, measured, curve(run), run.grids[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
