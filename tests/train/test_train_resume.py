@@ -28,8 +28,8 @@ from .runs import assert_same, newest, steps, train
         {"loss": "non-saturating", "penalty": "r1(every=3), r2(every=2)", "microbatch": "2", "group_size": 2},
         {"loss": "mcgan-covariance(outputs=4,components=2,clip=0)"},
         {"loss": "fisher(rho=0.1)"},
-        {"loss": "hinge", "augment": "bgc", "augment_kimg": 0.05},
-        {"augment": "bgcfnc", "augment_p": "held-out", "augment_kimg": 0.05, "held_out": 6, "batch": "2", "d_steps": 2},
+        {"loss": "hinge", "augment": "bgc", "augment_kimg": 0.05, "batch": "2", "d_steps": 2, "group_size": 2},
+        {"augment": "bgcfnc", "augment_p": "held-out", "augment_kimg": 0.05, "held_out": 6, "condition": "cgan"},
     ],
     ids=lambda options: "+".join(options) or "default",
 )
