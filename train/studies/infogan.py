@@ -151,12 +151,14 @@ def judged(folder: Path, scores: Scores, count: int) -> Matched:
 
 
 def restored(folder: Path, images: ImageSet) -> Trainer:
-    """The newest checkpoint's networks, in a trainer that takes no further step."""
+    """The newest checkpoint's networks, in a trainer of any images that takes no step."""
     path, state, _ = checkpoint.find(folder)
     config = from_dict(SYSTEM.options, state["config"], str(path))
     trainer, _ = build_trainer(config, {"images": images}, torch.device("cpu"))
     with checkpoint.reading(path):
-        trainer.load_state_dict(state["trainer"])
+        for part, networks in (("networks", trainer.game.networks), ("averages", trainer.averages)):
+            for name, network in networks.items():
+                network.load_state_dict(state["trainer"][part][name])
     return trainer
 
 
