@@ -49,7 +49,7 @@ DETAILS = [
     (sngan, {"precision": "bf16"}, {}),
     (biggan, {"condition": "none"}, {}),
     (biggan, {"condition": "acgan"}, {}),
-    (biggan, {"taper": True, "feature_matching": 4, "condition": "acgan"}, {"condition": "acgan"}),
+    (biggan, {"taper": True, "feature_matching": 2, "condition": "acgan"}, {"condition": "acgan"}),
     (biggan, {"embedding": 5}, {}),
     (biggan, {"hierarchical": False}, {}),
     (biggan, {"hierarchical": False, "embedding": 0}, {"hierarchical": False}),
