@@ -17,17 +17,15 @@ from models.parts.heads import Head, takes_labels
 from models.parts.labels import one_hot
 from models.parts.modulation import Modulated, Unmodulated
 from models.parts.norms import spectral
-from models.parts.residual import TAPERED_UP_TO, Conv2d, DownBlock, Layout, UpBlock, tapered
+from models.parts.residual import Conv2d, DownBlock, UpBlock
 
-LAYOUTS = {
-    8: Layout(2 * (4,), 4 * (4,), 2),
-    16: Layout(3 * (4,), 4 * (4,), 2),
-    32: Layout(4 * (4,), 4 * (4,), 2),
-    64: Layout((16, 16, 8, 4, 2), (1, 2, 4, 8, 16), 4),
-    128: Layout((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
-    256: Layout((16, 16, 8, 8, 4, 2, 1), (1, 2, 4, 8, 8, 16, 16), 6),
-}
-RESOLUTIONS = tuple(LAYOUTS)
+_SMALL = {size: (4,) * times for size, times in ((8, 2), (16, 3), (32, 4))}
+G_WIDTHS = {**_SMALL, 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1)}
+"""Feature maps of the dense layer and behind each doubling, by resolution, as multiples of ``width``."""
+D_WIDTHS = {size: (4, 4, 4, 4) for size in _SMALL}
+D_WIDTHS |= {64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16), 256: (1, 2, 4, 8, 8, 16, 16)}
+D_HALVINGS = {**dict.fromkeys(_SMALL, 2), 64: 4, 128: 5, 256: 6}
+RESOLUTIONS = tuple(G_WIDTHS)
 BOTTOM = 4
 """Height of the first maps."""
 
@@ -40,7 +38,7 @@ class Generator(nn.Module):
 
     Args:
         resolution: one of :data:`RESOLUTIONS`.
-        width: maps are multiples of it (:data:`LAYOUTS`): 96 in the paper at 128 px, 128 in BigGAN-deep, 64 in the
+        width: maps are multiples of it (:data:`G_WIDTHS`): 96 in the paper at 128 px, 128 in BigGAN-deep, 64 in the
             authors' code for CIFAR-10.
         num_classes: of the labels int64 [N] that are given with z; 0 for none.
         embedding: length of the classes' vectors, which all norms share (the paper's: 128); 0: each norm has its own.
@@ -48,7 +46,6 @@ class Generator(nn.Module):
             layer, each other one into the conditions of a block's norms. Must divide latent_dim.
         deep: BigGAN-deep: two bottlenecks for each doubling, and all of z in the conditions of all norms.
         attention: heights with attention, behind the block; the paper's is 64.
-        taper: at 8 to 32 px too there are fewer maps where they are larger, as there are from 64 px on.
     """
 
     def __init__(
@@ -63,11 +60,10 @@ class Generator(nn.Module):
         hierarchical: bool = False,
         deep: bool = False,
         attention: Collection[int] = (),
-        taper: bool = False,
     ):
         super().__init__()
         _check_resolution(resolution)
-        widths = [width * times for times in _layout(resolution, taper).g]
+        widths = [width * times for times in G_WIDTHS[resolution]]
         _check_conditions(latent_dim, len(widths), num_classes, embedding, hierarchical, deep)
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.chunks, self.deep = len(widths) if hierarchical else 1, deep
@@ -133,11 +129,10 @@ class Discriminator(nn.Module):
     All layers have spectral norm; weights start orthogonal.
 
     Args:
-        width: maps are multiples of it (:data:`LAYOUTS`).
+        width: maps are multiples of it (:data:`D_WIDTHS`).
         condition, num_classes, outputs: see :class:`models.parts.heads.Head`; the paper's is "projection".
         deep: BigGAN-deep: two bottlenecks for each halving.
         attention: heights with attention, behind the block; the paper's is 64.
-        taper: at 8 to 32 px too there are fewer maps where they are larger, as there are from 64 px on.
     """
 
     sees_batch = False
@@ -153,7 +148,6 @@ class Discriminator(nn.Module):
         outputs: int = 1,
         deep: bool = False,
         attention: Collection[int] = (),
-        taper: bool = False,
     ):
         super().__init__()
         _check_resolution(resolution)
@@ -161,8 +155,8 @@ class Discriminator(nn.Module):
             raise ValueError("condition='cgan': labels meet the features in this discriminator, as 'projection' has it")
         self.resolution, self.image_channels = resolution, image_channels
         self.num_classes, self._takes_labels = num_classes, takes_labels(condition)
-        first, *widths = [width * times for times in _layout(resolution, taper).d]
-        halvings = _layout(resolution, taper).halvings
+        first, *widths = [width * times for times in D_WIDTHS[resolution]]
+        halvings = D_HALVINGS[resolution]
         self.from_image = finished(Conv2d(image_channels, first, 3)) if deep else nn.Identity()
         pairs = list(pairwise([first, *widths] if deep else [image_channels, first, *widths]))
         self.blocks = nn.ModuleList()
@@ -201,10 +195,6 @@ def finished(layer: nn.Module, normed: bool = True) -> nn.Module:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return spectral(layer) if normed else layer
-
-
-def _layout(resolution: int, taper: bool) -> Layout:
-    return tapered(resolution) if taper and resolution <= TAPERED_UP_TO else LAYOUTS[resolution]
 
 
 def _check_resolution(resolution: int) -> None:

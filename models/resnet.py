@@ -20,17 +20,21 @@ from models.parts.heads import Head, takes_labels
 from models.parts.labels import one_hot
 from models.parts.modulation import Modulated, Unmodulated, zero_linear
 from models.parts.norms import reparametrized
-from models.parts.residual import TAPERED_UP_TO, UPSAMPLINGS, Conv2d, DownBlock, Layout, UpBlock, tapered
+from models.parts.residual import UPSAMPLINGS, Conv2d, DownBlock, UpBlock
 
-LAYOUTS = {
-    8: Layout(2 * (4,), 4 * (2,), 2),
-    16: Layout(3 * (4,), 4 * (2,), 2),
-    32: Layout(4 * (4,), 4 * (2,), 2),
-    48: Layout((8, 4, 2, 1), (1, 2, 4, 8, 16), 4),
-    64: Layout((16, 8, 4, 2, 1), (1, 2, 4, 8, 16), 5),
-    128: Layout((16, 16, 8, 4, 2, 1), (1, 2, 4, 8, 16, 16), 5),
+G_WIDTHS = {8: 2 * (4,), 16: 3 * (4,), 32: 4 * (4,), 48: (8, 4, 2, 1), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
+"""Feature maps of the dense layer and of each block, by resolution, as multiples of ``width``."""
+D_WIDTHS = {
+    8: 4 * (2,),
+    16: 4 * (2,),
+    32: 4 * (2,),
+    48: (1, 2, 4, 8, 16),
+    64: (1, 2, 4, 8, 16),
+    128: (1, 2, 4, 8, 16, 16),
 }
-RESOLUTIONS = tuple(LAYOUTS)
+D_HALVINGS = {8: 2, 16: 2, 32: 2, 48: 4, 64: 5, 128: 5}
+"""Of the discriminator's blocks, the first so many."""
+RESOLUTIONS = tuple(G_WIDTHS)
 POOLS = ("sum", "mean")
 
 
@@ -42,13 +46,12 @@ class Generator(nn.Module):
 
     Args:
         resolution: one of :data:`RESOLUTIONS`.
-        width: maps are multiples of it (:data:`LAYOUTS`). SNGAN's is 64 at every resolution; WGAN-GP has 32 at 32 px.
+        width: maps are multiples of it (:data:`G_WIDTHS`). SNGAN's is 64 at every resolution; WGAN-GP has 32 at 32 px.
         num_classes: of the labels int64 [N] that are given with z; 0 for none.
         self_modulation: units of the hidden layer of each norm (Chen et al. 2019: 32); 0 for none. With labels it sees
             z' = z + E(y) + z·E'(y), E and E' learnt vectors of the classes, beside which the norms have no others.
         spectral: spectral norm of all convolutions and dense layers (Zhang et al. 2019, section 3.2).
         attention: heights with attention, behind the block; SAGAN's is 32.
-        taper: at 8 to 32 px too the maps are halved in number with each doubling, as they are from 48 px on.
         scale: of the residual in each block; below 1 signals grow less with depth.
         upsampling: "nearest" or "bilinear".
     """
@@ -64,7 +67,6 @@ class Generator(nn.Module):
         self_modulation: int = 0,
         spectral: bool = False,
         attention: Collection[int] = (),
-        taper: bool = False,
         scale: float = 1.0,
         upsampling: str = "nearest",
     ):
@@ -74,7 +76,7 @@ class Generator(nn.Module):
             raise ValueError(f"upsampling={upsampling!r} is not one of {', '.join(UPSAMPLINGS)}")
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.self_modulation = self_modulation
-        widths = [width * times for times in _layout(resolution, taper).g]
+        widths = [width * times for times in G_WIDTHS[resolution]]
         heights = [resolution >> i for i in reversed(range(len(widths)))]  # of the dense layer and the blocks
         finish = partial(finished, norm="spectral" if spectral else "none")
 
@@ -119,13 +121,12 @@ class Discriminator(nn.Module):
     """Images [N, image_channels, resolution, resolution] → :class:`Scores`.
 
     Args:
-        width: maps are multiples of it (:data:`LAYOUTS`), 64 in the papers.
+        width: maps are multiples of it (:data:`D_WIDTHS`), 64 in the papers.
         norm: "spectral", "none", or one of :data:`models.parts.norms.D_NORMS` that sees each sample by itself, such as
             WGAN-GP's "layer".
         attention: heights with attention, behind the block.
         pool: how the last maps' pixels become features: "sum" in SNGAN, "mean" in WGAN-GP.
         condition, num_classes, outputs: see :class:`models.parts.heads.Head`.
-        taper: see :class:`Generator`.
         scale: of the residual in each block.
     """
 
@@ -143,7 +144,6 @@ class Discriminator(nn.Module):
         condition: str = "none",
         num_classes: int = 0,
         outputs: int = 1,
-        taper: bool = False,
         scale: float = 1.0,
     ):
         super().__init__()
@@ -157,8 +157,8 @@ class Discriminator(nn.Module):
         self.resolution, self.image_channels, self.pool = resolution, image_channels, pool
         self.num_classes, self._takes_labels = num_classes, takes_labels(condition)
         finish = partial(finished, norm=norm)
-        widths = [image_channels, *(width * times for times in _layout(resolution, taper).d)]
-        halvings = _layout(resolution, taper).halvings
+        widths = [image_channels, *(width * times for times in D_WIDTHS[resolution])]
+        halvings = D_HALVINGS[resolution]
         self.blocks = nn.ModuleList(
             DownBlock(
                 before,
@@ -203,10 +203,6 @@ def finished(layer: nn.Module, norm: str, gain: float | None = None) -> nn.Modul
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return reparametrized(layer, norm, weight_normalised=False)
-
-
-def _layout(resolution: int, taper: bool) -> Layout:
-    return tapered(resolution) if taper and resolution <= TAPERED_UP_TO else LAYOUTS[resolution]
 
 
 def _check(resolution: int, scale: float) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gan_ops.objectives import orthogonal_penalty, singular_value, singular_value_penalty
-from models.biggan import LAYOUTS, Discriminator, Generator
+from models.biggan import D_HALVINGS, G_WIDTHS, Discriminator, Generator
 from train.base.errors import UsageError, run_program
 from train.base.values import Decay, NotNegative, Range, Size
 from train.data import ImageSet
@@ -88,9 +88,9 @@ class BigganConfig(ResidualConfig):
     latent: Size = 120
     """Length of the latent vector (Brock et al. 2019: 120 at 128x128, 140 at 256x256, 128 if deep)."""
     g_width: Size = 96
-    """Unit of G's feature maps: its last block's at 128x128; up to 32x32 a quarter of each block's (see taper)."""
+    """Unit of G's feature maps: a quarter of each block's up to 32x32, its last block's at 128x128."""
     d_width: Size = 96
-    """Unit of D's feature maps: its first block's from 64x64 on; up to 32x32 each has a multiple (see taper)."""
+    """Unit of D's feature maps: its first block's from 64x64 on; in smaller networks each has a multiple."""
     attention: Annotated[int, Range(0, 2**10)] = 64
     """Height of the maps with attention, in both networks (Zhang et al. 2019: 32; Brock et al. 2019: 64; 0: none)."""
     condition: Literal["none", "acgan", "projection"] = "projection"
@@ -109,7 +109,7 @@ class BigganConfig(ResidualConfig):
     """Thousands of images until which the averaged generator is a copy of G."""
 
     SIZES = (*ResidualConfig.SIZES, "embedding", "hierarchical", "deep")
-    LAYOUTS = LAYOUTS
+    HALVINGS = D_HALVINGS
 
     def check(self) -> None:
         super().check()
@@ -117,7 +117,7 @@ class BigganConfig(ResidualConfig):
             raise UsageError("deep=True gives all of z to all blocks, and hierarchical=True cuts it: choose one")
         if self.deep and min(self.g_width, self.d_width) < 4:
             raise UsageError(f"deep=True needs g_width={self.g_width} and d_width={self.d_width} of at least 4")
-        chunks = len(LAYOUTS[self.resolution].g)
+        chunks = len(G_WIDTHS[self.resolution])
         if self.hierarchical and self.latent % chunks:
             raise UsageError(
                 f"latent={self.latent} is no multiple of {chunks}, the chunks of z at {self.resolution}x"
@@ -133,17 +133,16 @@ PRESETS: dict[str, BigganConfig] = {
     "glyphs": BigganConfig(
         precision="auto",
         resolution=32,
-        kimg=200.0,
+        kimg=160.0,
         batch="32",
         microbatch="0",
         lr="0.0004",
         ttur=2.0,
         d_steps=1,
         latent=64,
-        g_width=16,
+        g_width=8,
         d_width=8,
         attention=0,
-        taper=True,
         embedding=32,
         ema_kimg="5",
     ),
@@ -192,7 +191,7 @@ def build_trainer(
     images, schedule = lists["images"], config.schedule()
     conditioning = config.conditioning(images)
     g_classes, d_classes = conditioning.classes(images.num_classes)
-    shared = {"resolution": config.resolution, "deep": config.deep, "attention": config.heights, "taper": config.taper}
+    shared = {"resolution": config.resolution, "deep": config.deep, "attention": config.heights}
     options = {
         **shared,
         "image_channels": images.channels,

@@ -12,7 +12,7 @@ import torch
 
 from gan_ops.objectives import GradientNorm
 from models.parts.residual import Upsampling
-from models.resnet import LAYOUTS, Discriminator, Generator
+from models.resnet import D_HALVINGS, Discriminator, Generator
 from train.base.errors import UsageError, run_program
 from train.base.values import Range, Share
 from train.data import ImageSet
@@ -24,7 +24,7 @@ from train.gan.residual import ResidualConfig
 from train.run.session import train_as_told
 from train.run.system import System
 
-POWERS_OF_TWO = {size: layout for size, layout in LAYOUTS.items() if size & (size - 1) == 0}
+POWERS_OF_TWO = {size: halvings for size, halvings in D_HALVINGS.items() if size & (size - 1) == 0}
 """The networks' resolutions that images come in."""
 
 
@@ -53,7 +53,7 @@ class SnganConfig(ResidualConfig):
 
     SIZES = (*ResidualConfig.SIZES, "d_norm", "g_spectral", "self_modulation")
     FIXED = ("d_norm", "d_pool", "residual_scale", "upsampling")  # networks of other functions have the same shapes
-    LAYOUTS = POWERS_OF_TWO
+    HALVINGS = POWERS_OF_TWO
 
     def check(self) -> None:
         super().check()
@@ -77,9 +77,8 @@ PRESETS: dict[str, SnganConfig] = {
         g_batches=1,
         ttur=2.0,
         latent=64,
-        g_width=16,
+        g_width=8,
         d_width=16,
-        taper=True,
         ema_kimg="5",
     ),
     # 100 000 updates of G. The averaged generator is ours; generate --no-ema draws from the paper's.
@@ -119,12 +118,7 @@ def build_trainer(
     conditioning = config.conditioning(images)
     g_classes, d_classes = conditioning.classes(images.num_classes)
     gradient_norm, d_norm = parted(config.d_norm)
-    shared = {
-        "resolution": config.resolution,
-        "attention": config.heights,
-        "taper": config.taper,
-        "scale": config.residual_scale,
-    }
+    shared = {"resolution": config.resolution, "attention": config.heights, "scale": config.residual_scale}
     options = {
         **shared,
         "image_channels": images.channels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -16,26 +16,6 @@ Finish = Callable[[nn.Module], nn.Module]
 """What is done to each layer with weights: how they start, spectral norm."""
 Upsampling = Literal["nearest", "bilinear"]
 UPSAMPLINGS = get_args(Upsampling)
-
-
-class Layout(NamedTuple):
-    """Feature maps of networks, as multiples of a width."""
-
-    g: tuple[int, ...]  # of the generator's dense layer, and of each block, which doubles their height
-    d: tuple[int, ...]  # of the discriminator's blocks
-    halvings: int  # of which the first so many halve the maps' height
-
-
-TAPERED_UP_TO = 32
-"""Height of images up to which the papers have as many maps everywhere."""
-
-
-def tapered(resolution: int) -> Layout:
-    """For a power of two from 8 on, what SNGAN has at 48 px (Miyato et al. 2018, table 5): half as many maps where they
-    are twice as high."""
-    doublings = (resolution // 4).bit_length() - 1
-    g = tuple(1 << i for i in reversed(range(doublings + 1)))
-    return Layout(g, tuple(1 << i for i in range(doublings + 2)), doublings + 1)
 
 
 class Conv2d(nn.Conv2d):

@@ -235,15 +235,6 @@ def test_all_layers_but_tables_of_classes_have_spectral_norm():
         assert plain == (["embed"] if isinstance(network, Generator) else [])
 
 
-@pytest.mark.parametrize("deep", [False, True])
-def test_tapered_networks_have_fewer_maps_where_they_are_larger(deep):
-    g = generator(taper=True, deep=deep, hierarchical=not deep, width=4)
-    assert [stage[-1].conv1.in_channels for stage in g.blocks] == [16, 8]
-    d = discriminator(taper=True, deep=deep, width=4)
-    scores = d(g(latents(), LABELS), LABELS)
-    assert [m.shape[1] for m in scores.maps] == [4, 8, 16, 32][deep:]
-
-
 def test_maps_are_what_the_stages_give():
     scores = discriminator(deep=True)(torch.randn(3, 3, 16, 16, dtype=torch.float64), LABELS)
     assert [m.shape[1:] for m in scores.maps] == [(8, 8, 8), (8, 4, 4), (8, 4, 4)]

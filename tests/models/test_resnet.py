@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.parts.residual import tapered
-from models.resnet import LAYOUTS, RESOLUTIONS, Discriminator, Generator
+from models.resnet import RESOLUTIONS, Discriminator, Generator
 
 LATENT = 6
 
@@ -63,18 +62,6 @@ def test_resolutions(resolution):
     scores = discriminator(resolution, image_channels=1)(x)
     assert scores.score.shape == (2,)
     assert [m.shape[2] for m in scores.maps][:2] == [resolution // 2, resolution // 4]
-
-
-def test_tapered_networks_are_like_those_of_48_pixels():
-    assert tapered(32) == LAYOUTS[48]
-    z, x = latents(2), images(16, 2)
-    maps = discriminator(taper=True)(x).maps
-    assert [tuple(m.shape[1:]) for m in maps] == [(4, 8, 8), (8, 4, 4), (16, 2, 2), (32, 2, 2)]
-    g = generator(taper=True)
-    assert [block.conv2.out_channels for block in g.blocks] == [8, 4] and g(z).shape == (2, 3, 16, 16)
-    for resolution in (48, 64):
-        with torch.device("meta"):
-            assert parameters(Generator(resolution, taper=True)) == parameters(Generator(resolution))
 
 
 @pytest.mark.parametrize("pool", ["sum", "mean"])

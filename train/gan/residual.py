@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from models.parts.residual import TAPERED_UP_TO, Layout, tapered
 from train.base.errors import UsageError
 from train.base.values import Decay, Range, Share, Size
 from train.engine.schedule import Schedule
@@ -38,31 +37,28 @@ class ResidualConfig(ConditionalConfig):
     latent: Size = 128
     """Length of the latent vector."""
     g_width: Size = 64
-    """Unit of G's feature maps: its last block's at 128x128; up to 32x32 a quarter of each block's (see taper)."""
+    """Unit of G's feature maps: a quarter of each block's up to 32x32, its last block's at 128x128."""
     d_width: Size = 64
-    """Unit of D's feature maps: its first block's from 64x64 on; up to 32x32 each has a multiple (see taper)."""
+    """Unit of D's feature maps: its first block's from 64x64 on; in smaller networks each has a multiple."""
     attention: Annotated[int, Range(0, 2**10)] = 0
     """Height of the maps with attention, in both networks (Zhang et al. 2019: 32; Brock et al. 2019: 64; 0: none)."""
-    taper: bool = False
-    """Up to 32x32 too, fewer maps where they are larger: faster (Miyato et al. 2018's networks of 48x48)."""
     condition: Literal["none", "acgan", "projection"] = "none"
     """Use of labels: in G's norms, and in D (acgan: Odena et al. 2017, projection: Miyato and Koyama 2018)."""
 
-    SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "attention", "taper")
-    LAYOUTS: ClassVar[Mapping[int, Layout]] = {}
-    """Of the networks, by the resolutions that there are."""
+    SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "attention")
+    HALVINGS: ClassVar[Mapping[int, int]] = {}
+    """Of D's blocks, by the resolutions that there are."""
 
     def check(self) -> None:
         super().check()
         r = self.resolution
-        if r not in self.LAYOUTS:
-            raise UsageError(f"resolution={r} is not one of {', '.join(map(str, self.LAYOUTS))}")
+        if r not in self.HALVINGS:
+            raise UsageError(f"resolution={r} is not one of {', '.join(map(str, self.HALVINGS))}")
         if self.minibatch_discrimination:
             raise UsageError(
                 f"minibatch_discrimination={self.minibatch_discrimination}: this D judges each image by itself"
             )
-        layout = tapered(r) if self.taper and r <= TAPERED_UP_TO else self.LAYOUTS[r]
-        height, lowest = self.feature_matching, r >> layout.halvings
+        height, lowest = self.feature_matching, r >> self.HALVINGS[r]
         if height and not lowest <= height < r:
             raise UsageError(f"feature_matching={height}: D's maps have heights {lowest} to {r // 2}")
         self._check_attention()
