@@ -60,7 +60,7 @@ class DcganConfig(ConditionalConfig):
     """Weight of the classification loss (acgan: Odena et al. 2017: 1; k+1: Salimans 2016, 5: 1; their code: 2)."""
 
     SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "kernel_size", "g_norm", "d_norm", "weight_norm")
-    FIXED = (*ConditionalConfig.FIXED, "g_norm", "d_norm")  # some norms have states of one shape
+    FIXED = ("g_norm", "d_norm")  # some norms have states of one shape
 
     def check(self) -> None:
         super().check()
