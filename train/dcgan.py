@@ -91,6 +91,21 @@ PRESETS: dict[str, DcganConfig] = {
         d_width=32,
         ema_kimg="5",
     ),
+    # At most ten minutes of a core. With much noise among the latents, noise says the digit and not the code.
+    "infogan": DcganConfig(
+        preset="infogan",
+        data="glyphs-digits",
+        condition="infogan",
+        precision="auto",
+        kimg=100.0,
+        batch="32",
+        lr="0.001",
+        ttur=0.5,
+        latent=3,
+        kernel_size=4,
+        g_width=16,
+        d_width=16,
+    ),
     "lsun-64": DcganConfig(preset="lsun-64", data="lsun", kimg=15000.0, mirror=False, **_PHOTOS),
     "celeba-64": DcganConfig(preset="celeba-64", data="celeba", kimg=5000.0, **_PHOTOS),
 }
