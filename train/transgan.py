@@ -118,8 +118,8 @@ def _check(player: str, stages: Callable[..., object], *sizes: object) -> None:
 
 _PHOTOS = {"augment": "diffaugment", "ema_kimg": "500", "log_kimg": "20", "image_kimg": "200", "checkpoint_kimg": "200"}
 PRESETS: dict[str, TransganConfig] = {
-    # Sized for two CPU cores. At a higher learning rate D's gradients vanish within some dozen steps. Bicubic upsampling
-    # begins with smooth images, shuffling with noise that takes G long to lose.
+    # Sized for two CPU cores. At a higher learning rate D's gradients vanish within some dozen steps. With bicubic
+    # upsampling G begins with smooth images, with shuffling with noise that it is long to lose.
     "glyphs": TransganConfig(
         precision="auto",
         kimg=50.0,
