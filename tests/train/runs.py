@@ -85,7 +85,7 @@ TINY_EBGAN = {**_TINY_ENERGIES, "g_width": 4, "d_width": 4}
 TINY_MEG = {**_TINY_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4, "t_hidden": 5, "d_steps": 2}
 # 16x16: 24 images, 6 steps.
 TINY_TRANSGAN = {**_TINY_ENERGIES, "g_width": 32, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2}
-TINY_TRANSGAN |= {"patch": 2, "window": 4, "d_steps": 1, "g_batches": 1}
+TINY_TRANSGAN |= {"patch": 2, "window": 4, "upsampling": "shuffle", "d_steps": 1, "g_batches": 1}
 
 # 8x8: 24 images, 6 steps.
 _TINY_RESIDUAL = {**_TINY_ENERGIES, "resolution": 8, "g_width": 2, "d_width": 2, "d_steps": 1}
