@@ -143,7 +143,7 @@ def textbook_parameters(network: textbook.Generator | textbook.Discriminator, re
     else:
         from_4x4 = network.dense.weight.unflatten(1, (-1, 4, 4)).permute(2, 3, 1, 0).flatten(0, 2)
         found = {"dense.weight": from_4x4, "dense.bias": network.dense.bias} | of("conv", network.conv)
-        found |= of("out", network.out) | of(f"from_rgb.{resolution}", network.from_rgb)
+        found |= of("head.score", network.out) | of(f"from_rgb.{resolution}", network.from_rgb)
         blocks, convs = [2**r for r in reversed(range(3, resolution.bit_length()))], network.convs
     for i, block in enumerate(blocks):
         found |= of(f"blocks.{block}.conv0", convs[2 * i]) | of(f"blocks.{block}.conv1", convs[2 * i + 1])

@@ -107,10 +107,16 @@ class Plain:
     @torch.no_grad()
     def average(self) -> None:
         for name, average in self.averages.items():
-            network = self.networks[name]
-            torch._foreach_lerp_(list(average.parameters()), self.parameters[name], 1 - self.decay)
-            for buffer, other in zip(average.buffers(), network.buffers(), strict=True):
-                buffer.copy_(other)
+            mine, theirs = (list(network.state_dict().values()) for network in (average, self.networks[name]))
+            torch._foreach_lerp_(*(floats(tensors) for tensors in (mine, theirs)), 1 - self.decay)
+            for tensor, other in zip(mine, theirs, strict=True):
+                if not tensor.is_floating_point():  # counts
+                    tensor.copy_(other)
+
+
+def floats(tensors: list[Tensor]) -> list[Tensor]:
+    """Parameters and running statistics."""
+    return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 
 def inputs(batch: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,9 +24,7 @@ def one_hot(labels: Tensor | None, num_classes: int, like: Tensor) -> Tensor:
     if labels.shape != (n,):
         raise ValueError(f"labels are {list(labels.shape)}, not [{n}]")
     if labels.device.type == "cpu" and not torch.compiler.is_compiling() and n:
-        low, high = torch.aminmax(labels)
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"labels reach from {int(low)} to {int(high)}, outside 0 to {num_classes - 1}")
+        _check_range(labels, num_classes)
     return like.new_zeros(n, num_classes).scatter_(1, labels[:, None], 1.0)
 
 
@@ -34,3 +32,9 @@ def with_planes(x: Tensor, labels: Tensor | None, num_classes: int) -> Tensor:
     """Maps x [N, C, H, W] and a plane for each class, which is 1 for the image's own: [N, C + num_classes, H, W]."""
     planes = one_hot(labels, num_classes, x)[:, :, None, None]
     return torch.cat((x, planes.expand(-1, -1, *x.shape[2:])), dim=1)
+
+
+def _check_range(labels: Tensor, num_classes: int) -> None:
+    low, high = torch.aminmax(labels)
+    if low < 0 or high >= num_classes:
+        raise ValueError(f"labels reach from {int(low)} to {int(high)}, outside 0 to {num_classes - 1}")

@@ -22,7 +22,7 @@ from .inside import Inside
 pytestmark = pytest.mark.usefixtures("one_thread")  # as the trainings have in processes of their own
 
 TINY = "--data digits --resolution 16 --g-width 2 --d-width 2 --batch 8 --latent 4 --device cpu --precision float32"
-TINY += " --no-tensorboard --grid 1x2 --image-kimg 0"
+TINY += " --no-tensorboard --grid 1x2 --image-kimg 0 --g-norm pixel"
 
 
 def started() -> list[str]:

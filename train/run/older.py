@@ -36,15 +36,15 @@ def with_heads(state: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint of before discriminators had heads, as one of today; what is damaged stays so."""
     if isinstance(config := state.get("config"), dict):
         state = {**state, "config": options_of_today(config)}
-    with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+    with contextlib.suppress(AttributeError, LookupError, TypeError, ValueError):
         trainer, condition = state["trainer"], state["config"].get("condition", "none")
         for network, inside in HEADS.get(state["system"], {}).items():
             was, now = f"{inside}out.", f"{inside}head.{'classes' if condition == 'k+1' else 'score'}."
-            if condition == "acgan" and f"{was}weight" in trainer["networks"][network]:
+            if condition == "acgan" and trainer["networks"][network].get(f"{was}weight") is not None:
                 _part_classes(trainer, state["generator_options"]["num_classes"])
             for part in ("networks", "averages"):
-                if network in trainer[part]:
-                    trainer[part][network] = _renamed(trainer[part][network], was, now)
+                if (tensors := trainer[part].get(network)) is not None:
+                    trainer[part][network] = _renamed(tensors, was, now)
             for player in trainer["players"].values():
                 player["averages"] = _renamed(player["averages"], f"{network}.{was}", f"{network}.{now}")
     return state
