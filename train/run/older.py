@@ -36,7 +36,7 @@ def with_heads(state: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint of before discriminators had heads, as one of today; what is damaged stays so."""
     if isinstance(config := state.get("config"), dict):
         state = {**state, "config": options_of_today(config)}
-    with contextlib.suppress(AttributeError, LookupError, TypeError, ValueError):
+    with contextlib.suppress(AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         trainer, condition = state["trainer"], state["config"].get("condition", "none")
         for network, inside in HEADS.get(state["system"], {}).items():
             was, now = f"{inside}out.", f"{inside}head.{'classes' if condition == 'k+1' else 'score'}."
