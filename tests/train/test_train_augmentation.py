@@ -179,8 +179,6 @@ def test_captured_steps_train_to_the_same_bits(images, augment, monkeypatch) -> 
         "augment_kimg": 0.1,
         "kimg": 0.1,
         "held_out": 4,
-        "g_norm": "layer",
-        "d_norm": "layer",
     }
     eager, captured = (trainer(images, **options) for _ in range(2))
     captured._cuda, captured._cuda_graphs = FakeCuda(), "on"

@@ -35,6 +35,10 @@ class FakeGraph:
                     old.copy_(new)
 
 
+UNSAID = ("running_mean", "running_var")
+"""What batch norm changes without its schema saying so."""
+
+
 class Recording(TorchDispatchMode):
     """What is called within, and what it changes, as it was before."""
 
@@ -47,7 +51,8 @@ class Recording(TorchDispatchMode):
         options = kwargs or {}
         given = dict(zip((argument.name for argument in op._schema.arguments), args, strict=False)) | options
         for argument in op._schema.arguments:
-            if argument.alias_info is not None and argument.alias_info.is_write:
+            is_written = argument.alias_info is not None and argument.alias_info.is_write
+            if is_written or argument.name in UNSAID:
                 self.changed += [(x, x.detach().clone()) for x in tensors(given.get(argument.name))]
         results = op(*args, **options)
         if op is not torch.ops.aten._local_scalar_dense.default:  # a read, which networks allow themselves on a CPU
