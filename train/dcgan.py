@@ -19,7 +19,7 @@ from train.data import ImageSet
 from train.engine.schedule import Schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
-from train.gan.conditions import ConditionalConfig
+from train.gan.conditions import CodedConfig
 from train.gan.game import Gan
 from train.gan.options import D_NORM, parted
 from train.run.options import Table
@@ -30,7 +30,7 @@ RESOLUTIONS = (16, 32, 64, 128)
 
 
 @dataclass(frozen=True)
-class DcganConfig(ConditionalConfig):
+class DcganConfig(CodedConfig):
     """Options of DCGAN; the defaults are the paper's (Radford et al. 2016, section 4)."""
 
     kimg: float = 1000.0
@@ -59,7 +59,7 @@ class DcganConfig(ConditionalConfig):
     class_weight: float = 2.0
     """Weight of the classification loss (acgan: Odena et al. 2017: 1; k+1: Salimans 2016, 5: 1; their code: 2)."""
 
-    SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "kernel_size", "g_norm", "d_norm", "weight_norm")
+    SIZES = (*CodedConfig.SIZES, "g_width", "d_width", "kernel_size", "g_norm", "d_norm", "weight_norm")
     FIXED = ("g_norm", "d_norm")  # some norms have states of one shape
 
     def check(self) -> None:

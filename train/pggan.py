@@ -21,7 +21,7 @@ from train.data import ImageSet
 from train.engine.schedule import Position, Schedule, growing_schedule
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
-from train.gan.conditions import Condition, ConditionalConfig
+from train.gan.conditions import CodedConfig, Condition
 from train.gan.game import Gan
 from train.gan.losses import LOSSES, loss_option
 from train.gan.options import microbatch_named
@@ -48,7 +48,7 @@ class Pggan(Gan):
 
 
 @dataclass(frozen=True)
-class PgganConfig(ConditionalConfig):
+class PgganConfig(CodedConfig):
     """Options of progressive growing."""
 
     start_resolution: int = 0
@@ -73,7 +73,7 @@ class PgganConfig(ConditionalConfig):
     group_size: Annotated[int, Range(0)] = 4
     """Images in a group of the minibatch standard deviation (0: the whole batch)."""
 
-    SIZES = (*ConditionalConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
+    SIZES = (*CodedConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
     LOSSES = PGGAN_LOSSES
 
     def begun_at(self, resolution: int) -> PgganConfig:

@@ -19,29 +19,17 @@ MOST_CODES = 2**16
 
 @dataclass(frozen=True)
 class ConditionalConfig(GanConfig):
-    """Options for training two players on images with labels, or with codes among the latents."""
+    """Options for training two players on images with labels."""
 
     condition: Condition = "none"
     """Labels in inputs (cgan: Mirza 2014), acgan: Odena 2017, projection: Miyato 2018, k+1: Salimans 2016; infogan."""
-    categorical: str = "10"
-    """Categories of each categorical code (infogan: Chen 2016: 10 for MNIST, 10,10,10,10 for SVHN; empty: none)."""
-    continuous: Annotated[int, Range(0, MOST_CODES)] = 2
-    """Number of continuous codes (infogan: Chen 2016: 2 for MNIST, 4 for SVHN)."""
-    information_weight: float = 1.0
-    """Weight of the information about categorical codes (infogan: Chen 2016: 1)."""
-    continuous_weight: float = 0.1
-    """Weight of the information about continuous codes (infogan: Chen 2016's code: 0.1)."""
 
     def check(self) -> None:
         super().check()
-        check_finite(self, "information_weight", "continuous_weight")
-        self._codes()
         if self.condition in ("none", "auto"):
             return
         option = f"condition={self.condition!r}"
         self.check_labelled(option)
-        if self.condition == "infogan" and not self._codes().width:
-            raise UsageError(f"{option} with categorical='' and continuous=0 has no code")
         if self.condition in ("projection", "k+1") and self.objective().outputs > 1:
             raise UsageError(
                 f"loss={self.loss!r} cannot be combined with {option}: its critic gives vectors, and the score of a"
@@ -59,8 +47,6 @@ class ConditionalConfig(GanConfig):
             chosen = replace(self, condition="cgan" if images.num_classes and self.pack == 1 else "none")
             chosen.check()
             return chosen.conditioning(images)
-        if self.condition == "infogan":
-            return InfoGan(self._codes(), self.information_weight, self.continuous_weight)
         kinds = {
             "none": Conditioning(),
             "cgan": Concat(),
@@ -73,6 +59,31 @@ class ConditionalConfig(GanConfig):
             option = f"condition={self.condition!r}"
             raise UsageError(f"{option} needs labels, and {images.name} has {images.describe_labels()}")
         return conditioning
+
+
+@dataclass(frozen=True)
+class CodedConfig(ConditionalConfig):
+    """The same, or with codes among the latents."""
+
+    categorical: str = "10"
+    """Categories of each categorical code (infogan: Chen 2016: 10 for MNIST, 10,10,10,10 for SVHN; empty: none)."""
+    continuous: Annotated[int, Range(0, MOST_CODES)] = 2
+    """Number of continuous codes (infogan: Chen 2016: 2 for MNIST, 4 for SVHN)."""
+    information_weight: float = 1.0
+    """Weight of the information about categorical codes (infogan: Chen 2016: 1)."""
+    continuous_weight: float = 0.1
+    """Weight of the information about continuous codes (infogan: Chen 2016's code: 0.1)."""
+
+    def check(self) -> None:
+        super().check()
+        check_finite(self, "information_weight", "continuous_weight")
+        if not self._codes().width and self.condition == "infogan":
+            raise UsageError("condition='infogan' with categorical='' and continuous=0 has no code")
+
+    def conditioning(self, images: ImageSet) -> Conditioning:
+        if self.condition == "infogan":
+            return InfoGan(self._codes(), self.information_weight, self.continuous_weight)
+        return super().conditioning(images)
 
     def latents(self, conditioning: Conditioning) -> dict[str, Any]:
         """A generator's arguments: the length of its latents, of which the last are made codes, and these."""
