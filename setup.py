@@ -27,7 +27,7 @@ GENERATED = ROOT / "build" / "generated"
 USUAL_TOOLKIT = Path("/usr/local/cuda")
 ALONE = ("op.cpp", "registration.cpp")
 """Files of csrc that include headers which no family does."""
-FAMILIES_IN_UNIT = 5
+FAMILIES_IN_UNIT = 7
 """So that two cores compile for as short as they can, and sixteen not much longer than the slowest kernels take."""
 
 
@@ -126,9 +126,7 @@ def write_units() -> list[Path]:
 def make_extension() -> cpp_extension.CppExtension:
     fingerprint = load_fingerprint()
     toolkit = choose_cuda()
-    # The longest first, or one core would be left with them at the end.
-    kernels = sorted((CSRC / "cpu").glob("*.cpp"), key=lambda path: (-path.stat().st_size, path.name))
-    sources = kernels + write_units() + [CSRC / name for name in ALONE]
+    sources = sorted((CSRC / "cpu").glob("*.cpp")) + write_units() + [CSRC / name for name in ALONE]
     # No NaN is assumed away; the two flags only say that nobody reads errno or floating-point traps, which lets loops
     # vectorise.
     # What is given here wins over CFLAGS. There -O2 is often no more than the system's default, a lower level is meant.
@@ -194,6 +192,18 @@ class Build(cpp_extension.BuildExtension):
         if missing := missing_tools():
             sys.exit(f"error: building gan_ops needs {'; and '.join(missing)}")
         super().build_extensions()
+
+    def build_extension(self, extension) -> None:
+        """With the files that take longest first, or one core would be left with them at the end: those that include
+        several, then the others by their sizes. setuptools has them in the order of their names."""
+        compile_all, included = self.compiler.compile, str(GENERATED.relative_to(ROOT))
+
+        def compile_longest_first(sources: list[str], *args, **kwargs) -> list[str]:
+            by_time = sorted(sources, key=lambda path: (not path.startswith(included), -Path(path).stat().st_size))
+            return compile_all(by_time, *args, **kwargs)
+
+        self.compiler.compile = compile_longest_first
+        super().build_extension(extension)
 
 
 if __name__ == "__main__":

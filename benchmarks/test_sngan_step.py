@@ -33,7 +33,7 @@ def game() -> Gan:
         Generator(RESOLUTION, latent_dim=LATENT, width=WIDTH),
         Discriminator(RESOLUTION, width=WIDTH, norm="layer", pool="mean"),
     )
-    loss = WassersteinGP(WEIGHT)
+    loss = WassersteinGP(weight=WEIGHT)
     return Gan(
         *(network.to(DEVICE, memory_format=torch.channels_last) for network in networks),
         {name: Role((name,), betas=BETAS) for name in ("D", "G")},

@@ -88,9 +88,9 @@ class BigganConfig(ResidualConfig):
     latent: Size = 120
     """Length of the latent vector (Brock et al. 2019: 120 at 128x128, 140 at 256x256, 128 if deep)."""
     g_width: Size = 96
-    """Feature maps of G in units of its narrowest layer's from 128x128 on, a quarter of all up to 32x32."""
+    """Unit of G's feature maps: a quarter of each block's up to 32x32, its last block's at 128x128."""
     d_width: Size = 96
-    """Feature maps of D's first block from 64x64 on; smaller networks have multiples."""
+    """Unit of D's feature maps: its first block's from 64x64 on; in smaller networks each has a multiple."""
     attention: Annotated[int, Range(0, 2**10)] = 64
     """Height of the maps with attention, in both networks (Zhang et al. 2019: 32; Brock et al. 2019: 64; 0: none)."""
     condition: Literal["none", "acgan", "projection"] = "projection"
@@ -133,7 +133,7 @@ PRESETS: dict[str, BigganConfig] = {
     "glyphs": BigganConfig(
         precision="auto",
         resolution=32,
-        kimg=120.0,
+        kimg=160.0,
         batch="32",
         microbatch="0",
         lr="0.0004",

@@ -60,7 +60,7 @@ class DcganConfig(ConditionalConfig):
     """Weight of the classification loss (acgan: Odena et al. 2017: 1; k+1: Salimans 2016, 5: 1; their code: 2)."""
 
     SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "kernel_size", "g_norm", "d_norm", "weight_norm")
-    FIXED = (*ConditionalConfig.FIXED, "g_norm", "d_norm")  # some norms have states of one shape
+    FIXED = ("g_norm", "d_norm")  # some norms have states of one shape
 
     def check(self) -> None:
         super().check()
@@ -90,6 +90,21 @@ PRESETS: dict[str, DcganConfig] = {
         g_width=32,
         d_width=32,
         ema_kimg="5",
+    ),
+    # At most ten minutes of a core. With much noise among the latents, noise says the digit and not the code.
+    "infogan": DcganConfig(
+        preset="infogan",
+        data="glyphs-digits",
+        condition="infogan",
+        precision="auto",
+        kimg=100.0,
+        batch="32",
+        lr="0.001",
+        ttur=0.5,
+        latent=3,
+        kernel_size=4,
+        g_width=16,
+        d_width=16,
     ),
     "lsun-64": DcganConfig(preset="lsun-64", data="lsun", kimg=15000.0, mirror=False, **_PHOTOS),
     "celeba-64": DcganConfig(preset="celeba-64", data="celeba", kimg=5000.0, **_PHOTOS),

@@ -58,7 +58,7 @@ class EbganConfig(EnergyConfig):
     """Of the error x - D(x); l2: length (EBGAN's); sse: its square (MAGAN's); mse, l1: means of squares, of sizes."""
 
     SIZES = (*EnergyConfig.SIZES, "g_width", "d_width", "code", "kernel_size", "g_norm", "d_norm")
-    FIXED = (*EnergyConfig.FIXED, "g_norm", "d_norm")  # some norms have states of one shape
+    FIXED = ("g_norm", "d_norm")  # some norms have states of one shape
     LOSSES = LOSSES
     AUTOENCODES = True
 

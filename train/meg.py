@@ -65,7 +65,7 @@ class MegConfig(EnergyConfig):
     """Weight of the information about latents in samples, which bounds the entropy of these."""
 
     SIZES = (*EnergyConfig.SIZES, "g_width", "d_width", "t_width", "t_hidden", "kernel_size", "g_norm", "d_norm")
-    FIXED = (*EnergyConfig.FIXED, "g_norm", "d_norm")  # some norms have states of one shape
+    FIXED = ("g_norm", "d_norm")  # some norms have states of one shape
     LOSSES = LOSSES
 
     def check(self) -> None:

@@ -69,7 +69,7 @@ PRESETS: dict[str, SnganConfig] = {
     # Sized for two CPU cores.
     "glyphs": SnganConfig(
         precision="auto",
-        kimg=120.0,
+        kimg=200.0,
         batch="32",
         lr="0.0005",
         lr_decay=0.0,

@@ -248,6 +248,52 @@ DEFECTS = [
         family="grid_sample(2-D, bilinear, zeros)",
         channels_last=True,
     ),
+    Defect(
+        "warps' largest scores that are replaced before all have read them",
+        "attention.cu",
+        right="value = larger(value, shared[warp]);\n    __syncthreads();",
+        wrong="value = larger(value, shared[warp]);",
+        report=DIFFERS,
+        shapes=((1, 3, 2), (1, 1030, 2), (1, 1030, 2)),  # rows so long that a block has one
+        family="attention()",
+    ),
+    Defect(
+        "a score of the future that is seen",
+        "attention.cu",
+        right="seen = args.block.seen(r);\n  A* s =",
+        wrong="seen = args.block.seen(r) < columns ? args.block.seen(r) + 1 : columns;\n  A* s =",
+        report="result 0 is .* off its definition",
+        shapes=((2, 4, 3), (2, 5, 3), (2, 5, 2), (1, 5)),
+        family="attention(bias=[1, M], is_causal)",
+    ),
+    Defect(
+        "inputs that are read before all threads have brought theirs",
+        "upfirdn2d.cu",
+        right="inputs[r * stride + j + k] = found[k];\n      }\n    }\n    __syncthreads();",
+        wrong="inputs[r * stride + j + k] = found[k];\n      }\n    }",
+        report=DIFFERS,
+        shapes=((1, 3, 9, 20),),
+        family="upfirdn2d(4x4)",
+    ),
+    Defect(
+        "activations that are read before all threads have written theirs",
+        "filtered_lrelu.cu",
+        right="    });\n    __syncthreads();\n\n    if (apart2) {",
+        wrong="    });\n\n    if (apart2) {",
+        report=DIFFERS,
+        shapes=((2, 3, 9, 20), (3,)),
+        family="filtered_lrelu",
+    ),
+    Defect(
+        "rows of partial sums that are left out",
+        "scale_bias_act.cu",
+        right="for (int r = 0; r < kSumRows; ++r) of_column",
+        wrong="for (int r = 1; r < kSumRows; ++r) of_column",
+        report="result .* is .* off its definition",
+        shapes=((4, 19, 3, 5), (4, 19), (19,)),
+        family="scale_bias_act(sigmoid, scale, bias)",
+        channels_last=True,
+    ),
 ]
 
 

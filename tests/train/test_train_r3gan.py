@@ -189,7 +189,7 @@ def test_every_option_changes_the_run(images, option):
     ("args", "reason"),
     [
         (["--resolution", "48"], "resolution=48 is not one of 8, 16, 32"),
-        (["--group-width", "5"], "group_width=5 does not divide 2·width=192"),
+        (["--width", "96", "--group-width", "5"], "group_width=5 does not divide 2·width=192"),
         (["--width", "0"], "width='0' is not between 1 and"),
         (["--burn-in-kimg", "-1"], "burn_in_kimg=-1.0 is not a finite number of at least 0"),
         (["--minibatch-discrimination", "5"], "minibatch_discrimination=5: this D judges each image alone"),

@@ -240,7 +240,6 @@ class GanConfig(Techniques, ImagesConfig):
     """Number of images that no network learns from: D's scores of them are logged (ADA, figure 1)."""
 
     SIZES = ("latent", "minibatch_discrimination", "minibatch_dim")
-    FIXED = ("held_out",)
 
     def check(self) -> None:
         Techniques.check(self)

@@ -37,9 +37,9 @@ class ResidualConfig(ConditionalConfig):
     latent: Size = 128
     """Length of the latent vector."""
     g_width: Size = 64
-    """Feature maps of G in units of its narrowest layer's from 128x128 on, a quarter of all up to 32x32."""
+    """Unit of G's feature maps: a quarter of each block's up to 32x32, its last block's at 128x128."""
     d_width: Size = 64
-    """Feature maps of D's first block from 64x64 on; smaller networks have multiples."""
+    """Unit of D's feature maps: its first block's from 64x64 on; in smaller networks each has a multiple."""
     attention: Annotated[int, Range(0, 2**10)] = 0
     """Height of the maps with attention, in both networks (Zhang et al. 2019: 32; Brock et al. 2019: 64; 0: none)."""
     condition: Literal["none", "acgan", "projection"] = "none"

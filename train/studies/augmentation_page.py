@@ -121,7 +121,7 @@ augmentation, after as many images.
 
 From left to right:
 
-- `fid`, measured {MEASURED} over each training.
+- `fid` along each training.
 - The mean sign of D's scores of glyphs that it learns from and of others that are held out. Where D knows its glyphs by
   heart, the two part: it takes the others for generated ones. R3GAN's scores have no zero; of them it is the sign of
   the difference between a real and a generated glyph.
@@ -132,6 +132,3 @@ From left to right:
 
 Curves and samples are of seed 1. All trainings have these options, before their own: `{common}`.
 """
-
-
-MEASURED = "six times, evenly,"

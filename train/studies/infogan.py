@@ -35,25 +35,8 @@ from train.studies.trainings import METRICS, Planned, Scores, train_all
 
 PROG = "python -m train.studies.infogan"
 DATA = "glyphs-digits"
-COMMON = (
-    *("--data", DATA, "--condition", "infogan", "--categorical", "10", "--continuous", "2", "--latent", "62"),
-    *(
-        "--batch",
-        "64",
-        "--g-width",
-        "32",
-        "--d-width",
-        "32",
-        "--lr",
-        "0.001",
-        "--ttur",
-        "0.2",
-        "--precision",
-        "float32",
-    ),
-    *("--ema-kimg", "1", "--no-tensorboard", "--checkpoint-kimg", "20", "--keep", "1", "--image-kimg", "0"),
-)
-"""Options of every training; the learning rates are those of Chen et al. 2016, appendix C."""
+COMMON = ("--preset", "infogan", "--no-tensorboard", "--checkpoint-kimg", "20", "--keep", "1", "--image-kimg", "0")
+"""Options of every training."""
 HELD_OUT_SEED = 1000
 """Of the images that Q is tried on. Trainings have seeds from 1, of which their images are made."""
 COLUMNS = 10
@@ -68,7 +51,7 @@ class Options:
     seeds: Runs = 5
     """Trainings, with seeds 1, 2, …"""
     kimg: float = 100.0
-    """Thousands of images of each training: ten minutes of a core."""
+    """Thousands of images of each training: at most ten minutes of a core."""
     images: Runs = 2000
     """Number of real images that categories are told of, of samples, and of real images for fid."""
     jobs: Runs = 2
@@ -151,12 +134,14 @@ def judged(folder: Path, scores: Scores, count: int) -> Matched:
 
 
 def restored(folder: Path, images: ImageSet) -> Trainer:
-    """The newest checkpoint's networks, in a trainer that takes no further step."""
+    """The newest checkpoint's networks, in a trainer of any images that takes no step."""
     path, state, _ = checkpoint.find(folder)
     config = from_dict(SYSTEM.options, state["config"], str(path))
     trainer, _ = build_trainer(config, {"images": images}, torch.device("cpu"))
     with checkpoint.reading(path):
-        trainer.load_state_dict(state["trainer"])
+        for part, networks in (("networks", trainer.game.networks), ("averages", trainer.averages)):
+            for name, network in networks.items():
+                network.load_state_dict(state["trainer"][part][name])
     return trainer
 
 
@@ -227,11 +212,12 @@ them of images (Chen et al. 2016, arXiv 1606.03657). This page is written by thi
 
 {summary(found)}
 
-After {options.kimg:g} kimg, about ten minutes of a core, Q told the categories of {options.images} real images that it
+After {options.kimg:g} kimg Q told the categories of {options.images} real images that it
 had not seen. Each category is matched with one digit, so that as many images as possible are of the digit that their
 likeliest category is matched with; of categories told at random {chance:.0%} would be. `fid` is of as many samples.
 
-All trainings have the options `{shlex.join(COMMON)}`.
+All trainings have the options `{shlex.join(COMMON)}`. In this preset only three latents are noise. With many, as the
+paper's 62, it is the noise that says the digit, and categories are of other things.
 
 ![Walks through the codes]({picture})
 

@@ -151,3 +151,15 @@ def _centres(images: torch.Tensor) -> torch.Tensor:
 def test_a_name_that_is_no_variant():
     with pytest.raises(DataError, match=r"'glyphs-mono'.*glyphs-serif, glyphs-sans"):
         load_images("glyphs-mono", 32)
+
+
+def test_digits_are_white_on_black_and_near_the_middle():
+    images = load_images("glyphs-digits", 32, size=300)
+    pixels = images.level(32)
+    assert images.num_classes == 10 and images.labels.bincount().tolist() == [30] * 10
+    assert torch.equal(pixels[:, :1].expand(-1, 3, -1, -1), pixels) and pixels[:, :, 0].max() == 0
+    assert pixels.amax((1, 2, 3)).min() > 200
+    whole = load_images("glyphs", 32, size=360)
+    near, far = (_centres(some.level(32).float()).std(0) for some in (images, whole))
+    # Digits' own shapes move their centres too; rows and columns by the shift alone are 0.55 and 1.8 pixels.
+    assert (near < 0.8 * far).all()

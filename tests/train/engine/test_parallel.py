@@ -22,7 +22,8 @@ SEES_BATCH = (
     *("sngan", "sngan, projection, three moves of D, more fakes for G"),
     *("biggan", "biggan, two moves of D, no labels, bounded singular values", "biggan-deep"),
     "sngan, wgan-gp, acgan, attention, self-modulation",
-    *("ebgan", "magan", "ebgan, mmd", "meg, three moves of D"),
+    *("pggan, projection, hinge", "pggan, infogan", "dcgan, cgan", "dcgan, acgan", "dcgan, projection, r1"),
+    *("dcgan, infogan", "ebgan", "magan", "ebgan, mmd", "meg, three moves of D"),
     *("dcgan, virtual batch norm, K + 1 labels", "wgan-gp,dragan", "lazy dragan", "r1, lazy r2 and dragan"),
     *("dragan", "softmax", "relativistic(average=true)", "relativistic(of=least-squares)", "relativistic(of=hinge)"),
     *(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -73,7 +74,7 @@ class Augmenting:
         if not self.augment_kimg > 0:
             raise UsageError(f"augment_kimg={self.augment_kimg:g} is not a positive number")
 
-    def make(self, noise: InstanceNoise, curve: type[Cosine], device: torch.device) -> Augmentation:
+    def make(self, noise: InstanceNoise, curve: Callable[[float, float], Cosine], device: torch.device) -> Augmentation:
         """What stands before D.
 
         Args:
@@ -85,7 +86,7 @@ class Augmenting:
             return noise
         return Piped(kind.pipe().to(device), self._control(curve, device), noise)
 
-    def _control(self, curve: type[Cosine], device: torch.device) -> Probability:
+    def _control(self, curve: Callable[[float, float], Cosine], device: torch.device) -> Probability:
         probability = self.probability()
         if isinstance(probability, tuple):
             return Planned(curve(*probability))
