@@ -50,7 +50,7 @@ class Options:
     """Folder of the trainings and, without --page, of the table."""
     seeds: Runs = 5
     """Trainings, with seeds 1, 2, …"""
-    kimg: float = 100.0
+    kimg: float = 200.0
     """Thousands of images of each training: at most ten minutes of a core."""
     images: Runs = 2000
     """Number of real images that categories are told of, of samples, and of real images for fid."""
