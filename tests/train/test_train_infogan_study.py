@@ -21,7 +21,7 @@ from train.studies import infogan, trainings
 pytestmark = pytest.mark.usefixtures("one_thread")  # as the trainings have in processes of their own
 
 TINY = "--data glyphs-digits --data-size 40 --condition infogan --categorical 10 --continuous 1 --g-width 2 --d-width 2"
-TINY += " --batch 8 --latent 4 --device cpu --no-tensorboard --image-kimg 0"
+TINY += " --batch 8 --latent 4 --device cpu --precision float32 --no-tensorboard --image-kimg 0 --grid 2x2"
 
 
 class Inside:
@@ -69,12 +69,12 @@ def study(out: Path, *words: str) -> int:
 
 def test_it_trains_each_seed_and_continues(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert study(out, "--seeds", "1") == 0
-    assert study(out, "--seeds", "3") == 0
-    assert Inside.started == ["1", "2", "3"]
+    assert study(out, "--seeds", "2") == 0
+    assert Inside.started == ["1", "2"]
     text = (out / "infogan.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + 1 + 3 + 1 and "fid[untrained]" in rows[0] and rows[-1].startswith("| median")
-    assert text.split("| median")[0].count("%") >= 1 and "python -m train.studies.infogan --seeds 3" in text
+    assert len(rows) == 1 + 1 + 2 + 1 and "fid[untrained]" in rows[0] and rows[-1].startswith("| median")
+    assert text.split("| median")[0].count("%") >= 1 and "python -m train.studies.infogan --seeds 2" in text
 
 
 def test_its_picture_has_a_walk_through_each_code(out: Path) -> None:
