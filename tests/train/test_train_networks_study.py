@@ -80,6 +80,7 @@ def test_the_same_command_continues(out: Path) -> None:
     assert study(out, "--only", "Other; DCGAN") == 0
     assert len(Inside.started) == 3
     before = (out / "networks.md").read_bytes()
+    assert b"--steps 3 --only 'Other; DCGAN'\n" in before
     assert study(out, "--only", "Other; DCGAN") == 0
     assert len(Inside.started) == 3 and (out / "networks.md").read_bytes() == before
 

@@ -108,6 +108,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if not code and found:
             trained = [shown(task, tasks[task], measured, options.out) for task, measured in found.items()]
             command = command_of(PROG, options, "minutes", "threads", "images", "points", "steps")
+            command += ["--only", options.only] if options.only else []
             print(write_page(text, trained, grid, grid_folder, shlex.join(command)), flush=True)
             print(f"{text} and its pictures", file=sys.stderr)
     return code
