@@ -6,15 +6,13 @@ has not seen, and D's scores of such glyphs are logged beside those of the ones 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
@@ -25,7 +23,7 @@ from train.run.record import Run, read_run
 from train.studies.augmentation_page import draw, page, summary
 from train.studies.sheet import sheet
 from train.studies.study import chosen, command_of, flags, opened, page_file
-from train.studies.trainings import METRICS, Planned, Scores, train_all
+from train.studies.trainings import METRICS, Planned, Scores, Task, train_all
 
 PROG = "python -m train.studies.augmentation"
 LEARNT, HELD_OUT = 500, 500
@@ -86,24 +84,6 @@ class Options:
     """Trainings to run at once, each on one CPU thread."""
     page: Path | None = None
     """Markdown file to write; its pictures go into the same folder (default: augmentation.md in --out)."""
-
-
-class Task(NamedTuple):
-    """One training."""
-
-    row: str
-    options: str
-    """As one would type them: with others it is another training."""
-    kimg: float
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.row}, seed {self.seed}"
-
-    def folder(self, out: Path) -> Path:
-        """Of this training alone."""
-        name = re.sub("[^a-z0-9]+", "-", self.row.lower()).strip("-")
-        return out / f"{name}-{self.seed}-{hashlib.sha256(f'{self.options} {self.kimg:g}'.encode()).hexdigest()[:8]}"
 
 
 def main(args: Sequence[str] | None = None) -> int:

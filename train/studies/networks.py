@@ -6,8 +6,6 @@ resumes and measures its samples on the way. R3GAN is also taken apart, here and
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +24,7 @@ from train.studies.networks_page import write_page
 from train.studies.processes import attempt
 from train.studies.study import chosen, command_of, flags, opened, page_file
 from train.studies.timed import train_for
-from train.studies.trainings import Planned
+from train.studies.trainings import Planned, folder_of
 
 PROG = "python -m train.studies.networks"
 METRICS = ("fid", "is", "pr")
@@ -72,10 +70,7 @@ class Task(NamedTuple):
         return f"{self.row}, seed {self.seed}"
 
     def folder(self, out: Path) -> Path:
-        """Of this training alone: what other options, or another length, have left must not pass for its own."""
-        name = re.sub("[^a-z0-9]+", "-", self.row.lower()).strip("-")
-        which = hashlib.sha256(f"{self.options} {self.minutes:g}".encode()).hexdigest()[:8]
-        return out / f"{name}-{self.seed}-{which}"
+        return folder_of(out, self.row, self.seed, self.options, self.minutes)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -6,16 +6,13 @@ done. All have one seed; those that come out best are trained again with others.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
 
 from train.base.errors import UsageError, run_program
 from train.base.files import write_atomically
@@ -26,7 +23,7 @@ from train.run.record import read_run
 from train.studies.objective_rows import COMMON, ROWS, Row
 from train.studies.sheet import sheet
 from train.studies.study import chosen, command_of, flags, opened, page_file, spread, table
-from train.studies.trainings import METRICS, Planned, Scores, train_all
+from train.studies.trainings import METRICS, Planned, Scores, Task, train_all
 
 PROG = "python -m train.studies.objectives"
 
@@ -54,24 +51,6 @@ class Options:
     """Trainings to run at once, each on one CPU thread."""
     page: Path | None = None
     """Markdown file to write; its picture goes into the same folder (default: objectives.md in --out)."""
-
-
-class Task(NamedTuple):
-    """One training."""
-
-    row: str
-    options: str
-    """As one would type them: with others it is another training."""
-    kimg: float
-    seed: int
-
-    def __str__(self) -> str:
-        return f"{self.row}, seed {self.seed}"
-
-    def folder(self, out: Path) -> Path:
-        """Of this training alone: what other options, or another length, have left must not pass for its own."""
-        name = re.sub("[^a-z0-9]+", "-", self.row.lower()).strip("-")
-        return out / f"{name}-{self.seed}-{hashlib.sha256(f'{self.options} {self.kimg:g}'.encode()).hexdigest()[:8]}"
 
 
 def main(args: Sequence[str] | None = None) -> int:

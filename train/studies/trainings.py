@@ -3,7 +3,9 @@ measured of their samples at the end."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,28 @@ from train.run.record import read_run
 from train.studies.processes import Stopped, attempt
 
 METRICS = ("is", "fid")
+
+
+class Task(NamedTuple):
+    """A training of a study's row."""
+
+    row: str
+    options: str
+    """As one would type them: with others it is another training."""
+    kimg: float
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.row}, seed {self.seed}"
+
+    def folder(self, out: Path) -> Path:
+        return folder_of(out, self.row, self.seed, self.options, self.kimg)
+
+
+def folder_of(out: Path, row: str, seed: int, options: str, length: float) -> Path:
+    """Of this training alone: what other options, or another length, have left must not pass for its own."""
+    name = re.sub("[^a-z0-9]+", "-", row.lower()).strip("-")
+    return out / f"{name}-{seed}-{hashlib.sha256(f'{options} {length:g}'.encode()).hexdigest()[:8]}"
 
 
 class Planned(NamedTuple):
