@@ -17,7 +17,7 @@ from models.parts.heads import Head, takes_labels
 from models.parts.labels import one_hot
 from models.parts.modulation import Modulated, Unmodulated
 from models.parts.norms import spectral
-from models.parts.residual import Conv2d, DownBlock, UpBlock
+from models.parts.residual import Conv2d, DownBlock, UpBlock, pyramid_widths
 
 _SMALL = {size: (4,) * times for size, times in ((8, 2), (16, 3), (32, 4))}
 G_WIDTHS = {**_SMALL, 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1)}
@@ -26,6 +26,8 @@ D_WIDTHS = {size: (4, 4, 4, 4) for size in _SMALL}
 D_WIDTHS |= {64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16), 256: (1, 2, 4, 8, 8, 16, 16)}
 D_HALVINGS = {**dict.fromkeys(_SMALL, 2), 64: 4, 128: 5, 256: 6}
 RESOLUTIONS = tuple(G_WIDTHS)
+PYRAMIDS = tuple(_SMALL)
+"""Resolutions of which there are pyramids too."""
 BOTTOM = 4
 """Height of the first maps."""
 
@@ -40,6 +42,7 @@ class Generator(nn.Module):
         resolution: one of :data:`RESOLUTIONS`.
         width: maps are multiples of it (:data:`G_WIDTHS`): 96 in the paper at 128 px, 128 in BigGAN-deep, 64 in the
             authors' code for CIFAR-10.
+        pyramid: the multiples are those of :func:`models.parts.residual.pyramid_widths` (up to 32 px).
         num_classes: of the labels int64 [N] that are given with z; 0 for none.
         embedding: length of the classes' vectors, which all norms share (the paper's: 128); 0: each norm has its own.
         hierarchical: z is cut into as many chunks as there are doublings and one more; the first goes into the dense
@@ -55,6 +58,7 @@ class Generator(nn.Module):
         image_channels: int = 3,
         latent_dim: int = 128,
         width: int = 64,
+        pyramid: bool = False,
         num_classes: int = 0,
         embedding: int = 0,
         hierarchical: bool = False,
@@ -62,8 +66,8 @@ class Generator(nn.Module):
         attention: Collection[int] = (),
     ):
         super().__init__()
-        _check_resolution(resolution)
-        widths = [width * times for times in G_WIDTHS[resolution]]
+        _check_resolution(resolution, pyramid)
+        widths = [width * times for times in (pyramid_widths(resolution) if pyramid else G_WIDTHS[resolution])]
         _check_conditions(latent_dim, len(widths), num_classes, embedding, hierarchical, deep)
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.chunks, self.deep = len(widths) if hierarchical else 1, deep
@@ -130,6 +134,7 @@ class Discriminator(nn.Module):
 
     Args:
         width: maps are multiples of it (:data:`D_WIDTHS`).
+        pyramid: the multiples are those of G's pyramid; the blocks end at 4×4, and the last one does not halve.
         condition, num_classes, outputs: see :class:`models.parts.heads.Head`; the paper's is "projection".
         deep: BigGAN-deep: two bottlenecks for each halving.
         attention: heights with attention, behind the block; the paper's is 64.
@@ -143,6 +148,7 @@ class Discriminator(nn.Module):
         *,
         image_channels: int = 3,
         width: int = 64,
+        pyramid: bool = False,
         condition: str = "none",
         num_classes: int = 0,
         outputs: int = 1,
@@ -150,13 +156,13 @@ class Discriminator(nn.Module):
         attention: Collection[int] = (),
     ):
         super().__init__()
-        _check_resolution(resolution)
+        _check_resolution(resolution, pyramid)
         if condition == "cgan":
             raise ValueError("condition='cgan': labels meet the features in this discriminator, as 'projection' has it")
         self.resolution, self.image_channels = resolution, image_channels
         self.num_classes, self._takes_labels = num_classes, takes_labels(condition)
-        first, *widths = [width * times for times in D_WIDTHS[resolution]]
-        halvings = D_HALVINGS[resolution]
+        multiples, halvings = d_blocks(resolution, pyramid)
+        first, *widths = [width * times for times in multiples]
         self.from_image = finished(Conv2d(image_channels, first, 3)) if deep else nn.Identity()
         pairs = list(pairwise([first, *widths] if deep else [image_channels, first, *widths]))
         self.blocks = nn.ModuleList()
@@ -197,9 +203,20 @@ def finished(layer: nn.Module, normed: bool = True) -> nn.Module:
     return spectral(layer) if normed else layer
 
 
-def _check_resolution(resolution: int) -> None:
-    if resolution not in RESOLUTIONS:
-        raise ValueError(f"resolution={resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
+def d_blocks(resolution: int, pyramid: bool) -> tuple[tuple[int, ...], int]:
+    """The multiples of D's blocks, and how many of these halve."""
+    if not pyramid:
+        return D_WIDTHS[resolution], D_HALVINGS[resolution]
+    multiples = pyramid_widths(resolution)[::-1]
+    return multiples, len(multiples) - 1
+
+
+def _check_resolution(resolution: int, pyramid: bool) -> None:
+    among = PYRAMIDS if pyramid else RESOLUTIONS
+    if resolution not in among:
+        raise ValueError(
+            f"resolution={resolution} is not one of {', '.join(map(str, among))}{' with pyramid=True' * pyramid}"
+        )
 
 
 def _check_conditions(

@@ -20,7 +20,7 @@ from models.parts.heads import Head, takes_labels
 from models.parts.labels import one_hot
 from models.parts.modulation import Modulated, Unmodulated, zero_linear
 from models.parts.norms import reparametrized
-from models.parts.residual import UPSAMPLINGS, Conv2d, DownBlock, UpBlock
+from models.parts.residual import UPSAMPLINGS, Conv2d, DownBlock, UpBlock, pyramid_widths
 
 G_WIDTHS = {8: 2 * (4,), 16: 3 * (4,), 32: 4 * (4,), 48: (8, 4, 2, 1), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
 """Feature maps of the dense layer and of each block, by resolution, as multiples of ``width``."""
@@ -35,6 +35,8 @@ D_WIDTHS = {
 D_HALVINGS = {8: 2, 16: 2, 32: 2, 48: 4, 64: 5, 128: 5}
 """Of the discriminator's blocks, the first so many."""
 RESOLUTIONS = tuple(G_WIDTHS)
+PYRAMIDS = (8, 16, 32)
+"""Resolutions of which there are pyramids too."""
 POOLS = ("sum", "mean")
 
 
@@ -47,6 +49,7 @@ class Generator(nn.Module):
     Args:
         resolution: one of :data:`RESOLUTIONS`.
         width: maps are multiples of it (:data:`G_WIDTHS`). SNGAN's is 64 at every resolution; WGAN-GP has 32 at 32 px.
+        pyramid: the multiples are those of :func:`models.parts.residual.pyramid_widths` (up to 32 px).
         num_classes: of the labels int64 [N] that are given with z; 0 for none.
         self_modulation: units of the hidden layer of each norm (Chen et al. 2019: 32); 0 for none. With labels it sees
             z' = z + E(y) + z·E'(y), E and E' learnt vectors of the classes, beside which the norms have no others.
@@ -63,6 +66,7 @@ class Generator(nn.Module):
         image_channels: int = 3,
         latent_dim: int = 128,
         width: int = 64,
+        pyramid: bool = False,
         num_classes: int = 0,
         self_modulation: int = 0,
         spectral: bool = False,
@@ -71,12 +75,12 @@ class Generator(nn.Module):
         upsampling: str = "nearest",
     ):
         super().__init__()
-        _check(resolution, scale)
+        _check(resolution, scale, pyramid)
         if upsampling not in UPSAMPLINGS:
             raise ValueError(f"upsampling={upsampling!r} is not one of {', '.join(UPSAMPLINGS)}")
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.self_modulation = self_modulation
-        widths = [width * times for times in G_WIDTHS[resolution]]
+        widths = [width * times for times in (pyramid_widths(resolution) if pyramid else G_WIDTHS[resolution])]
         heights = [resolution >> i for i in reversed(range(len(widths)))]  # of the dense layer and the blocks
         finish = partial(finished, norm="spectral" if spectral else "none")
 
@@ -122,6 +126,7 @@ class Discriminator(nn.Module):
 
     Args:
         width: maps are multiples of it (:data:`D_WIDTHS`), 64 in the papers.
+        pyramid: the multiples are those of G's pyramid; the blocks end at 4×4, and the last one does not halve.
         norm: "spectral", "none", or one of :data:`models.parts.norms.D_NORMS` that sees each sample by itself, such as
             WGAN-GP's "layer".
         attention: heights with attention, behind the block.
@@ -138,6 +143,7 @@ class Discriminator(nn.Module):
         *,
         image_channels: int = 3,
         width: int = 64,
+        pyramid: bool = False,
         norm: str = "spectral",
         attention: Collection[int] = (),
         pool: str = "sum",
@@ -147,7 +153,7 @@ class Discriminator(nn.Module):
         scale: float = 1.0,
     ):
         super().__init__()
-        _check(resolution, scale)
+        _check(resolution, scale, pyramid)
         if norm == "batch":
             raise ValueError("norm='batch': a score would depend on the other images")
         if pool not in POOLS:
@@ -157,8 +163,8 @@ class Discriminator(nn.Module):
         self.resolution, self.image_channels, self.pool = resolution, image_channels, pool
         self.num_classes, self._takes_labels = num_classes, takes_labels(condition)
         finish = partial(finished, norm=norm)
-        widths = [image_channels, *(width * times for times in D_WIDTHS[resolution])]
-        halvings = D_HALVINGS[resolution]
+        multiples, halvings = d_blocks(resolution, pyramid)
+        widths = [image_channels, *(width * times for times in multiples)]
         self.blocks = nn.ModuleList(
             DownBlock(
                 before,
@@ -205,8 +211,19 @@ def finished(layer: nn.Module, norm: str, gain: float | None = None) -> nn.Modul
     return reparametrized(layer, norm, weight_normalised=False)
 
 
-def _check(resolution: int, scale: float) -> None:
-    if resolution not in RESOLUTIONS:
-        raise ValueError(f"resolution={resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
+def d_blocks(resolution: int, pyramid: bool) -> tuple[tuple[int, ...], int]:
+    """The multiples of D's blocks, and how many of these halve."""
+    if not pyramid:
+        return D_WIDTHS[resolution], D_HALVINGS[resolution]
+    multiples = pyramid_widths(resolution)[::-1]
+    return multiples, len(multiples) - 1
+
+
+def _check(resolution: int, scale: float, pyramid: bool) -> None:
+    among = PYRAMIDS if pyramid else RESOLUTIONS
+    if resolution not in among:
+        raise ValueError(
+            f"resolution={resolution} is not one of {', '.join(map(str, among))}{' with pyramid=True' * pyramid}"
+        )
     if not 0 < scale <= 1:
         raise ValueError(f"scale={scale} is not above 0 and at most 1")

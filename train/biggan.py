@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gan_ops.objectives import orthogonal_penalty, singular_value, singular_value_penalty
-from models.biggan import D_HALVINGS, G_WIDTHS, Discriminator, Generator
+from models.biggan import D_HALVINGS, G_WIDTHS, PYRAMIDS, Discriminator, Generator
 from train.base.errors import UsageError, run_program
 from train.base.values import Decay, NotNegative, Range, Size
 from train.data import ImageSet
@@ -109,6 +109,7 @@ class BigganConfig(ResidualConfig):
     """Thousands of images until which the averaged generator is a copy of G."""
 
     SIZES = (*ResidualConfig.SIZES, "embedding", "hierarchical", "deep")
+    PYRAMIDS = PYRAMIDS
     HALVINGS = D_HALVINGS
 
     def check(self) -> None:
@@ -133,15 +134,18 @@ PRESETS: dict[str, BigganConfig] = {
     "glyphs": BigganConfig(
         precision="auto",
         resolution=32,
-        kimg=160.0,
+        kimg=200.0,
         batch="32",
         microbatch="0",
-        lr="0.0004",
+        lr="0.001",
+        lr_decay=0.5,
+        beta2=0.99,
         ttur=2.0,
         d_steps=1,
         latent=64,
         g_width=8,
         d_width=8,
+        pyramid=True,
         attention=0,
         embedding=32,
         ema_kimg="5",
@@ -192,6 +196,7 @@ def build_trainer(
     conditioning = config.conditioning(images)
     g_classes, d_classes = conditioning.classes(images.num_classes)
     shared = {"resolution": config.resolution, "deep": config.deep, "attention": config.heights}
+    shared["pyramid"] = config.pyramid
     options = {
         **shared,
         "image_channels": images.channels,

@@ -115,12 +115,13 @@ _FFHQ = {"data": "ffhq", "batch": "256", "burn_in_kimg": 20000.0, "augment_p": "
 _IMAGENET = {"data": "imagenet", "batch": "4096", "kimg": 200000.0, "burn_in_kimg": 200000.0, "ema_kimg": "50000"}
 _IMAGENET |= {"width": "1536", "group_width": 32, "condition": "projection", **_RARELY}
 PRESETS: dict[str, R3ganConfig] = {
-    # Sized for two CPU cores. So narrow, convolutions are no faster in bf16.
+    # Sized for two CPU cores.
     "glyphs": R3ganConfig(
-        kimg=100.0,
+        precision="auto",
+        kimg=200.0,
         batch="32",
-        lr="0.001",
-        loss="r3gan(gamma=0.5)",
+        lr="0.002",
+        loss="r3gan(gamma=1)",
         width="4:128,8:64,16:32,32:8",
         blocks=1,
         ema_kimg="5",

@@ -12,7 +12,7 @@ import torch
 
 from gan_ops.objectives import GradientNorm
 from models.parts.residual import Upsampling
-from models.resnet import D_HALVINGS, Discriminator, Generator
+from models.resnet import D_HALVINGS, PYRAMIDS, Discriminator, Generator
 from train.base.errors import UsageError, run_program
 from train.base.values import Range, Share
 from train.data import ImageSet
@@ -53,6 +53,7 @@ class SnganConfig(ResidualConfig):
 
     SIZES = (*ResidualConfig.SIZES, "d_norm", "g_spectral", "self_modulation")
     FIXED = ("d_norm", "d_pool", "residual_scale", "upsampling")  # networks of other functions have the same shapes
+    PYRAMIDS = PYRAMIDS
     HALVINGS = POWERS_OF_TWO
 
     def check(self) -> None:
@@ -71,14 +72,16 @@ PRESETS: dict[str, SnganConfig] = {
         precision="auto",
         kimg=200.0,
         batch="32",
-        lr="0.0005",
-        lr_decay=0.0,
+        lr="0.001",
+        lr_decay=0.5,
+        beta2=0.99,
         d_steps=1,
         g_batches=1,
         ttur=2.0,
         latent=64,
         g_width=8,
-        d_width=16,
+        d_width=8,
+        pyramid=True,
         ema_kimg="5",
     ),
     # 100 000 updates of G. The averaged generator is ours; generate --no-ema draws from the paper's.
@@ -119,6 +122,7 @@ def build_trainer(
     g_classes, d_classes = conditioning.classes(images.num_classes)
     gradient_norm, d_norm = parted(config.d_norm)
     shared = {"resolution": config.resolution, "attention": config.heights, "scale": config.residual_scale}
+    shared["pyramid"] = config.pyramid
     options = {
         **shared,
         "image_channels": images.channels,

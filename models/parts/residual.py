@@ -37,6 +37,15 @@ def upsampled(x: Tensor, how: str) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode=how, **({"align_corners": False} if how == "bilinear" else {}))
 
 
+def pyramid_widths(resolution: int) -> tuple[int, ...]:
+    """Multiples of the unit of width from 4×4 maps to those of the resolution, at most 64: 16, 8, 4, …
+
+    Up to 32 px the papers' networks have the same width at all heights, and most of their work in the largest maps.
+    Theirs of 64 px are pyramids.
+    """
+    return tuple(16 >> i for i in range((resolution // 4).bit_length()))
+
+
 class UpBlock(nn.Module):
     """x [N, inputs, H, W] → x' + scale·f(x) [N, outputs, 2H, 2W] (Gulrajani et al. 2017; Miyato et al. 2018, fig. 8).
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.biggan import Discriminator, Generator, from_authors
+from models.biggan import PYRAMIDS, Discriminator, Generator, from_authors
 
 AUTHORS = Path(__file__).parent / "authors" / "biggan-32.npz"
 """A tiny random network of the authors' PyTorch code, in evaluation: its tensors, and what it makes of some latents."""
@@ -34,6 +34,20 @@ def latents() -> Tensor:
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("resolution", PYRAMIDS)
+def test_maps_of_a_pyramid_halve_while_their_heights_double(resolution, deep):
+    chunks = (resolution // 4).bit_length()
+    options = {"latent_dim": chunks * 2, "hierarchical": not deep, "deep": deep, "width": 4, "pyramid": True}
+    g, d = generator(resolution, **options), discriminator(resolution, deep=deep, width=4, pyramid=True)
+    x = g(torch.randn(len(LABELS), chunks * 2, dtype=torch.float64), LABELS)
+    assert x.shape == (len(LABELS), 3, resolution, resolution)
+    assert g.dense.out_features == 16 * 4 * 16 and g.to_image.in_channels == 4 * (16 >> (chunks - 1))
+    shapes = [tuple(m.shape[1:3]) for m in d(x, LABELS).maps]  # channels, height
+    plain = [(8, 16), (16, 8), (32, 4), (64, 4)][-chunks:]
+    assert shapes == ([(2 * width, height) for width, height in plain[:-1]] if deep else plain)
 
 
 # --- the authors'

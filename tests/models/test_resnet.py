@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.resnet import RESOLUTIONS, Discriminator, Generator
+from models.resnet import PYRAMIDS, RESOLUTIONS, Discriminator, Generator
 
 LATENT = 6
 
@@ -62,6 +62,22 @@ def test_resolutions(resolution):
     scores = discriminator(resolution, image_channels=1)(x)
     assert scores.score.shape == (2,)
     assert [m.shape[2] for m in scores.maps][:2] == [resolution // 2, resolution // 4]
+
+
+@pytest.mark.parametrize("resolution", PYRAMIDS)
+def test_maps_of_a_pyramid_halve_while_their_heights_double(resolution):
+    g, d = generator(resolution, pyramid=True), discriminator(resolution, pyramid=True)
+    widths = [block.conv2.out_channels for block in g.blocks]
+    assert [g.dense.out_features // 4**2, *widths] == [4 * times for times in (16, 8, 4, 2)][: len(widths) + 1]
+    x = g(latents(2))
+    assert x.shape == (2, 3, resolution, resolution)
+    shapes = [tuple(m.shape[1:3]) for m in d(x).maps]  # channels, height
+    assert shapes == [(8, 16), (16, 8), (32, 4), (64, 4)][-len(widths) - 1 :]
+
+
+def test_larger_networks_are_pyramids_anyway():
+    with pytest.raises(ValueError, match="resolution=64 is not one of 8, 16, 32 with pyramid=True"):
+        generator(64, pyramid=True)
 
 
 @pytest.mark.parametrize("pool", ["sum", "mean"])

@@ -40,14 +40,18 @@ class ResidualConfig(ConditionalConfig):
     """Unit of G's feature maps: a quarter of each block's up to 32x32, its last block's at 128x128."""
     d_width: Size = 64
     """Unit of D's feature maps: its first block's from 64x64 on; in smaller networks each has a multiple."""
+    pyramid: bool = False
+    """Up to 32x32: maps of 16, 8, 4, … units from 4x4 on, as larger networks have; the papers' have four units."""
     attention: Annotated[int, Range(0, 2**10)] = 0
     """Height of the maps with attention, in both networks (Zhang et al. 2019: 32; Brock et al. 2019: 64; 0: none)."""
     condition: Literal["none", "acgan", "projection"] = "none"
     """Use of labels: in G's norms, and in D (acgan: Odena et al. 2017, projection: Miyato and Koyama 2018)."""
 
-    SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "attention")
+    SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "pyramid", "attention")
     HALVINGS: ClassVar[Mapping[int, int]] = {}
     """Of D's blocks, by the resolutions that there are."""
+    PYRAMIDS: ClassVar[tuple[int, ...]] = ()
+    """Resolutions that networks can be pyramids of."""
 
     def check(self) -> None:
         super().check()
@@ -58,7 +62,9 @@ class ResidualConfig(ConditionalConfig):
             raise UsageError(
                 f"minibatch_discrimination={self.minibatch_discrimination}: this D judges each image by itself"
             )
-        height, lowest = self.feature_matching, r >> self.HALVINGS[r]
+        if self.pyramid and r not in self.PYRAMIDS:
+            raise UsageError(f"pyramid=True is for resolutions up to {max(self.PYRAMIDS)}, not resolution={r}")
+        height, lowest = self.feature_matching, 4 if self.pyramid else r >> self.HALVINGS[r]
         if height and not lowest <= height < r:
             raise UsageError(f"feature_matching={height}: D's maps have heights {lowest} to {r // 2}")
         self._check_attention()

@@ -29,7 +29,7 @@ class Row:
     seeds: int = 1
 
 
-GAMMA = 0.5
+GAMMA = 1
 """Of R3GAN's penalties in its preset."""
 R1, R2 = f"r1(gamma={GAMMA})", f"r2(gamma={GAMMA})"
 ATTENTION = {"attention": 16, "g_spectral": True, "ttur": 4.0}
