@@ -5,7 +5,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -17,9 +22,10 @@ from train.studies import mode_collapse, network_grid, networks, networks_page, 
 from train.studies.network_rows import ABLATION, COMMON, GAMMA, GRID, NETWORKS, Row
 from train.studies.network_scores import Measured, Trained, measured_of, parameters
 from train.studies.networks import Options, task_of
+from train.studies.processes import Stopped
 from train.studies.study import flags
 from train.studies.timed import seconds_per_kimg, training_times
-from train.studies.trainings import Planned
+from train.studies.trainings import Course, Planned, Result, follow
 
 from .inside import INSIDE, Inside
 
@@ -35,6 +41,21 @@ ROWS = (
 )
 
 
+def known_speed(planned: Planned) -> Course[float]:
+    """A minute is 0.064 kimg, without any trial."""
+    yield from ()
+    return 60 / 0.064
+
+
+def result(course: Course[Result], run: Callable[[Planned], None]) -> Result:
+    """Of a course whose trainings ``run`` makes."""
+    while True:
+        try:
+            run(next(course))
+        except StopIteration as end:
+            return end.value
+
+
 @pytest.fixture
 def out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a study of three short rows works; a training of a minute is one of 0.064 kimg."""
@@ -42,7 +63,7 @@ def out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytes
         monkeypatch.setattr(module, "NETWORKS", ROWS)
         monkeypatch.setattr(module, "ABLATION", (ROWS[1], Row("without R2", "dcgan", {**SIZES, "loss": "lsgan"})))
     monkeypatch.setattr(networks, "COMMON", tuple(TINY.split()))
-    monkeypatch.setattr(timed, "seconds_per_kimg", lambda planned, run: 60 / 0.064)
+    monkeypatch.setattr(timed, "seconds_per_kimg", known_speed)
     monkeypatch.setattr(trainings, "subprocess", INSIDE)
     monkeypatch.setattr(classifier, "STEPS", 40)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "networks-cache"))
@@ -52,7 +73,7 @@ def out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytes
 
 
 def study(out: Path, *words: str) -> int:
-    short = ["--images", "200", "--minutes", "1", "--points", "2", "--steps", "3", "--threads", "1"]
+    short = ["--images", "200", "--minutes", "1", "--points", "2", "--steps", "3", "--jobs", "1"]
     return run_program(lambda: networks.main(["--out", str(out), *short, *words]))
 
 
@@ -72,7 +93,7 @@ def test_rows_are_trained_measured_and_shown(out: Path) -> None:
         assert one["kimg"] == pytest.approx(0.064) and len(one["curve"]) == 2
         assert one["curve"][-1][1] == pytest.approx(one["fid"])
         assert one["curve"][-1][0] == pytest.approx(one["seconds"] / 60)
-    assert "python -m train.studies.networks --minutes 1 --threads 1 --images 200 --points 2 --steps 3" in text
+    assert "python -m train.studies.networks --minutes 1 --jobs 1 --images 200 --points 2 --steps 3" in text
 
 
 def test_the_same_command_continues(out: Path) -> None:
@@ -87,12 +108,12 @@ def test_the_same_command_continues(out: Path) -> None:
 
 def test_a_training_that_was_stopped_is_resumed_to_the_length_that_it_had(out: Path, monkeypatch) -> None:
     task, row = task_of(ROWS[1], 1, Options(minutes=1.0)), ROWS[1]
+    words = [*TINY.split(), *flags(row.options), "--seed", "1", "--kimg", "0.032", "--out", str(task.folder(out))]
+    assert importlib.import_module("train.dcgan").main([*words, "--checkpoint-kimg", "0.016"]) == 0
+    monkeypatch.setattr(timed, "seconds_per_kimg", lambda planned: pytest.fail("it has begun already"))
     with open(out.with_suffix(".lock"), "wb") as lock:
-        words = [*TINY.split(), *flags(row.options), "--seed", "1", "--kimg", "0.032", "--out", str(task.folder(out))]
-        assert importlib.import_module("train.dcgan").main([*words, "--checkpoint-kimg", "0.016"]) == 0
-        monkeypatch.setattr(timed, "seconds_per_kimg", lambda planned, run: pytest.fail("it has begun already"))
-        with pytest.raises(UsageError, match="has no evaluation"):
-            networks.train(task, row, Options(out=out, minutes=1.0), lock)
+        ((_, error),) = follow([networks.train(task, row, Options(out=out, minutes=1.0))], 1, lock)
+    assert isinstance(error, UsageError) and "has no evaluation" in str(error)
     assert Inside.started == [["--resume", str(task.folder(out))]]
 
 
@@ -152,7 +173,7 @@ def test_speed_is_tried_out_until_it_has_lasted_long_enough(tmp_path: Path) -> N
         (folder / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     planned = Planned("dcgan", tmp_path / "run", ["--data", "glyphs"])
-    assert seconds_per_kimg(planned, run) == pytest.approx(2.0)
+    assert result(seconds_per_kimg(planned), run) == pytest.approx(2.0)
     assert tried[0] == timed.FIRST and 2 * tried[-1] + 1 >= timed.TRIAL > 2 * tried[-2] + 1
     assert list(tmp_path.iterdir()) == []
 
@@ -160,37 +181,42 @@ def test_speed_is_tried_out_until_it_has_lasted_long_enough(tmp_path: Path) -> N
 def test_a_trial_that_fails_is_an_error(out: Path, monkeypatch) -> None:
     monkeypatch.setattr(timed, "seconds_per_kimg", seconds_per_kimg)
     out.mkdir()
-    with open(out / "lock", "wb") as lock, pytest.raises(TrainingError, match="batch"):
-        timed.train_for(1.0, Planned("dcgan", out / "run", [*TINY.split(), "--batch", "0"]), lock)
+    course = timed.train_for(1.0, Planned("dcgan", out / "run", [*TINY.split(), "--batch", "0"]))
+    with open(out / "lock", "wb") as lock:
+        ((index, error),) = follow([course], 1, lock)
+    assert index == 0 and isinstance(error, TrainingError) and "batch" in str(error)
 
 
-class Waiting:
+class Endless:
     """A process that ends when it is told to."""
 
-    returncode: int | None = None
+    started: ClassVar[list[Endless]] = []
 
-    def __init__(self, *_: object, **__: object) -> None:
-        self.told = 0
-
-    def wait(self) -> None:
-        if not self.told:
-            raise KeyboardInterrupt
-        self.returncode = 143
+    def __init__(self, words: Sequence[str], **_: object) -> None:
+        self.words, self.returncode = words, None
+        Endless.started.append(self)
+        if len(Endless.started) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def poll(self) -> int | None:
         return self.returncode
 
     def terminate(self) -> None:
-        self.told += 1
+        self.returncode = 143
+
+    def wait(self) -> int:
+        assert self.returncode is not None
+        return self.returncode
 
 
-def test_a_training_is_ended_in_good_order_when_the_wait_for_it_is(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(trainings.subprocess, "Popen", Waiting)
-    with open(tmp_path / "lock", "wb") as lock:
-        training = trainings.Training(Planned("dcgan", tmp_path / "run", []), lock)
-    with pytest.raises(KeyboardInterrupt):
-        training.wait()
-    assert training.process.told == 1 and training.process.returncode == 143
+def test_a_signal_ends_all_trainings_in_good_order(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(trainings, "subprocess", SimpleNamespace(Popen=Endless, DEVNULL=None))
+    monkeypatch.setattr(Endless, "started", [])
+    courses = [trainings.scored(Planned(f"system{i}", tmp_path / str(i), [])) for i in range(3)]
+    with open(tmp_path / "lock", "wb") as lock, pytest.raises(Stopped):
+        next(follow(courses, 2, lock))
+    assert [one.words[2] for one in Endless.started] == ["train.system0", "train.system1"]
+    assert [one.returncode for one in Endless.started] == [143, 143]
 
 
 # ---- what is shown

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, BinaryIO, NamedTuple
+from typing import Annotated, NamedTuple
 
 from train.base.errors import UsageError, run_program
 from train.base.values import Range, Runs
@@ -21,10 +21,9 @@ from train.studies import network_grid
 from train.studies.network_rows import ABLATION, COMMON, NETWORKS, Row
 from train.studies.network_scores import Measured, Trained, curve, measured_of
 from train.studies.networks_page import write_page
-from train.studies.processes import attempt
 from train.studies.study import chosen, command_of, flags, opened, page_file
 from train.studies.timed import train_for
-from train.studies.trainings import Planned, folder_of
+from train.studies.trainings import Course, Planned, folder_of, follow
 
 PROG = "python -m train.studies.networks"
 METRICS = ("fid", "is", "pr")
@@ -41,10 +40,10 @@ class Options:
 
     out: Path = Path("runs/networks")
     """Folder of the trainings and, without --page, of the page."""
-    minutes: float = 8.0
+    minutes: float = 16.0
     """Minutes that each training lasts, without its measurements."""
-    threads: Annotated[int, Range(1, 1024)] = 2
-    """CPU threads of each training; they train one after another."""
+    jobs: Runs = 2
+    """Trainings to run at once, each on one CPU thread."""
     only: str = ""
     """Rows to train, separated by semicolons (default: all)."""
     images: Runs = 5000
@@ -88,21 +87,21 @@ def main(args: Sequence[str] | None = None) -> int:
         for name in names
         if seed <= rows[name].seeds
     }
-    shared = {"images": options.images, "common": list(COMMON), "threads": options.threads, "points": options.points}
+    shared = {"images": options.images, "common": list(COMMON), "points": options.points}
     with opened(options.out, shared, Task, Measured) as study:
         code = study.complete(
             list(tasks),
-            lambda missing: train_all({task: tasks[task] for task in missing}, options, study.lock),
+            lambda missing: follow([train(task, tasks[task], options) for task in missing], options.jobs, study.lock),
             lambda task, found: f"fid {found.shown('fid')} after {found.kimg:.0f} kimg in {found.seconds / 60:.1f} min",
             lambda task: task.folder(options.out).exists(),
         )
         found = study.found(tasks)
         grid_folder, grid = options.out / "grid", {}
         if not code:
-            code, grid = network_grid.study(grid_folder, names, options.steps, options.threads)
+            code, grid = network_grid.study(grid_folder, names, options.steps, options.jobs)
         if not code and found:
             trained = [shown(task, tasks[task], measured, options.out) for task, measured in found.items()]
-            command = command_of(PROG, options, "minutes", "threads", "images", "points", "steps")
+            command = command_of(PROG, options, "minutes", "jobs", "images", "points", "steps")
             command += ["--only", options.only] if options.only else []
             print(write_page(text, trained, grid, grid_folder, shlex.join(command)), flush=True)
             print(f"{text} and its pictures", file=sys.stderr)
@@ -113,25 +112,15 @@ def task_of(row: Row, seed: int, options: Options) -> Task:
     return Task(row.name, shlex.join([f"train.{row.system}", *flags(row.options)]), options.minutes, seed)
 
 
-def train_all(
-    tasks: Mapping[Task, Row], options: Options, lock: BinaryIO
-) -> Iterator[tuple[int, Measured | Exception]]:
-    """Indices of the tasks and what was measured, one after another."""
-    for index, (task, row) in enumerate(tasks.items()):
-        yield index, attempt(train, task, row, options, lock)
-
-
-def train(task: Task, row: Row, options: Options, lock: BinaryIO) -> Measured:
-    """What a training measured at its end."""
+def train(task: Task, row: Row, options: Options) -> Course[Measured]:
+    """What a training measures at its end."""
     folder = task.folder(options.out)
     metrics = ",".join([*METRICS, *(OF_CLASSES if row.labels else ())])
-    run = train_for(
+    run = yield from train_for(
         task.minutes,
         Planned(row.system, folder, [*COMMON, "--seed", str(task.seed), *flags(row.options)]),
-        lock,
         metrics=["--metrics", metrics, "--metrics-images", str(options.images)],
         points=options.points,
-        threads=options.threads,
     )
     return measured_of(run, folder)
 

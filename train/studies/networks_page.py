@@ -223,8 +223,8 @@ The samples are of the averaged generator, of seed 1.
   {one.weights}). So compare rows with each other, not with published numbers.
 - `intra-fid` is the mean of the classes' Fréchet distances, and `accuracy` the part of the samples that a classifier
   takes for what they were meant to be.
-- *Minutes* are those of training, without measurements. Each training is first tried out for some seconds, and shows as
-  many images as it can in the time; so schedules end with the run.
+- *Minutes* are those of training on one CPU thread, without measurements. Each training is first tried out for some
+  seconds, and shows as many images as it can in the time; so schedules end with the run.
 - *Parameters* are those that are learnt.
 - Where a row has several seeds, the values are means ± standard deviations.
 

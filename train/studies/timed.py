@@ -7,13 +7,13 @@ and what a schedule changes over the run is changed to its end. Time spent measu
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from train.run.checkpoint import checkpoints
 from train.run.record import Run, read_run
-from train.studies.trainings import Planned, Training
+from train.studies.trainings import Course, Planned
 
 TRIAL = 20.0
 """Seconds of training by which speed is judged, at least."""
@@ -23,46 +23,29 @@ LINES = 50
 """Lines of progress of a run."""
 
 
-def train_for(
-    minutes: float,
-    planned: Planned,
-    lock: BinaryIO,
-    *,
-    metrics: Sequence[str] = (),
-    points: int = 1,
-    threads: int = 1,
-) -> Run:
+def train_for(minutes: float, planned: Planned, *, metrics: Sequence[str] = (), points: int = 1) -> Course[Run]:
     """The finished run of a training, begun or continued.
 
     Args:
         planned: its words say neither how long it is nor how often it logs, measures and saves.
         metrics: the words that say what is measured.
         points: measurements, evenly over the run, the last one at its end.
-        threads: of the processor.
-
-    Raises:
-        TrainingError: if it cannot be trained.
-        Stopped: by a signal; first the training saves a checkpoint and ends.
     """
-
-    def run(some: Planned) -> None:
-        Training(some, lock, threads).wait()
-
     folder = planned.folder
     if not checkpoints(folder):
-        kimg = 60 * minutes / seconds_per_kimg(planned, run)
+        kimg = 60 * minutes / (yield from seconds_per_kimg(planned))
         cadence = _every(kimg, folder, lines=LINES, parts=points)
         planned = planned._replace(words=[*planned.words, *metrics, *cadence, "--metrics-every", f"{kimg / points:g}"])
-    run(planned)
+    yield planned
     return read_run(folder)
 
 
-def seconds_per_kimg(planned: Planned, run: Callable[[Planned], None]) -> float:
-    """Of a training, by trials that ``run`` makes and that are deleted again."""
+def seconds_per_kimg(planned: Planned) -> Course[float]:
+    """Of a training, by trials that are deleted again."""
     kimg, folder = FIRST, planned.folder.with_name(f"{planned.folder.name}.trial")
     while True:
         shutil.rmtree(folder, ignore_errors=True)  # of one that was stopped
-        run(Planned(planned.system, folder, [*planned.words, *_every(kimg, folder, lines=8, parts=1)]))
+        yield Planned(planned.system, folder, [*planned.words, *_every(kimg, folder, lines=8, parts=1)])
         times = training_times(read_run(folder).ticks)
         shutil.rmtree(folder)
         (shown, spent), (first, until_first) = times[-1], times[0]

@@ -10,16 +10,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from train.base.errors import TrainingError, UsageError
 from train.base.interrupt import StopSignals
 from train.measure.metric_names import qualified
 from train.run.checkpoint import checkpoints
 from train.run.record import read_run
-from train.studies.processes import Stopped, attempt
+from train.studies.processes import Stopped
 
 METRICS = ("is", "fid")
 
@@ -92,74 +92,89 @@ def measured(folder: Path) -> Scores | None:
 class Training:
     """The process of a training: begun, or resumed where there is a checkpoint. It holds ``lock`` while it lives.
 
-    With one thread it gives the same whatever runs beside it.
+    It has one thread: so it gives the same whatever runs beside it.
     """
 
-    def __init__(self, planned: Planned, lock: BinaryIO, threads: int = 1) -> None:
+    def __init__(self, planned: Planned, lock: BinaryIO) -> None:
         system, folder, words = planned
         if checkpoints(folder):
             words = ["--resume", str(folder)]
         elif (folder / "config.json").exists():
             shutil.rmtree(folder)  # it was killed before its first checkpoint
-        self._folder, self._errors = folder, folder.with_name(f"{folder.name}.stderr")
+        self._errors = folder.with_name(f"{folder.name}.stderr")
         with open(self._errors, "wb") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", f"train.{system}", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # its log.txt has it too
                 stderr=errors,
-                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
                 pass_fds=[lock.fileno()],
                 start_new_session=True,  # Ctrl-C must not reach it twice
             )
 
-    def wait(self) -> None:
-        """Until it has ended; TrainingError if it failed. Whatever ends the wait before ends it too, in good order."""
-        try:
-            self.process.wait()
-        finally:
-            if self.process.poll() is None:
-                self.process.terminate()
-                self.process.wait()
-        self._check()
-
-    def finish(self) -> Scores:
-        """What it measured; TrainingError if it ended without a result."""
-        self._check()
-        if scores := measured(self._folder):
-            return scores
-        raise TrainingError("it ended without an evaluation")
-
-    def _check(self) -> None:
-        """TrainingError if it ended with an error, which it says."""
+    def check(self) -> None:
+        """TrainingError if it has ended with an error, which it says."""
         if code := self.process.returncode:
             said = self._errors.read_text(errors="replace").splitlines()
             raise TrainingError(said[-1].removeprefix("error: ") if said else f"it ended with code {code}")
 
 
+Result = TypeVar("Result")
+Course = Generator[Planned, None, Result]
+"""What is done for a result: yields trainings, each of which has ended when it goes on."""
+
+
 def train_all(trainings: Sequence[Planned], jobs: int, lock: BinaryIO) -> Iterator[tuple[int, Scores | Exception]]:
-    """Indices of ``trainings`` and what came of them; ``jobs`` at once.
+    """Indices of ``trainings`` and what they measured, as :func:`follow` gives them."""
+    yield from follow([scored(planned) for planned in trainings], jobs, lock)
+
+
+def scored(planned: Planned) -> Course[Scores]:
+    """What a training measures at its end."""
+    if not measured(planned.folder):
+        yield planned
+    if scores := measured(planned.folder):
+        return scores
+    raise TrainingError("it ended without an evaluation")
+
+
+def follow(courses: Sequence[Course[Result]], jobs: int, lock: BinaryIO) -> Iterator[tuple[int, Result | Exception]]:
+    """Indices of ``courses`` and what came of them: a result, or the error by which it says that it cannot be trained.
+    ``jobs`` at once.
 
     Raises:
         Stopped: by a signal; first the trainings save a checkpoint and end.
     """
-    waiting, active = list(enumerate(trainings)), dict[int, Training]()
+    waiting, active = list(enumerate(courses)), dict[int, Training | None]()
     with StopSignals() as stop:
         try:
             while (active or waiting) and stop.received is None:
                 while waiting and len(active) < jobs:
-                    index, planned = waiting.pop(0)
-                    if scores := attempt(measured, planned.folder):
-                        yield index, scores
-                    else:
-                        active[index] = Training(planned, lock)
+                    active[waiting.pop(0)[0]] = None
+                for index, training in list(active.items()):
+                    if training is None or training.process.poll() is not None:
+                        try:
+                            active[index] = _next(courses[index], training, lock)
+                        except StopIteration as end:
+                            del active[index]
+                            yield index, end.value
+                        except (TrainingError, UsageError) as error:
+                            del active[index]
+                            yield index, error
                 time.sleep(0.1)
-                for index in [index for index, training in active.items() if training.process.poll() is not None]:
-                    yield index, attempt(active.pop(index).finish)
         finally:
-            for training in active.values():
+            running = [training for training in active.values() if training is not None]
+            for training in running:
                 training.process.terminate()
-            for training in active.values():
+            for training in running:
                 training.process.wait()
     if stop.received is not None:
         raise Stopped(stop.received)
+
+
+def _next(course: Course[Any], ended: Training | None, lock: BinaryIO) -> Training:
+    """A course's next training, when one has ended; StopIteration with its result if there is none."""
+    if ended:
+        ended.check()
+    return Training(next(course), lock)
