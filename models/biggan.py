@@ -26,8 +26,8 @@ D_WIDTHS = {size: (4, 4, 4, 4) for size in _SMALL}
 D_WIDTHS |= {64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16), 256: (1, 2, 4, 8, 8, 16, 16)}
 D_HALVINGS = {**dict.fromkeys(_SMALL, 2), 64: 4, 128: 5, 256: 6}
 RESOLUTIONS = tuple(G_WIDTHS)
-PYRAMIDS = tuple(_SMALL)
-"""Resolutions of which there are pyramids too."""
+EQUAL = tuple(_SMALL)
+"""Resolutions at which all blocks are equally wide, unless they are to be a pyramid."""
 BOTTOM = 4
 """Height of the first maps."""
 
@@ -42,7 +42,7 @@ class Generator(nn.Module):
         resolution: one of :data:`RESOLUTIONS`.
         width: maps are multiples of it (:data:`G_WIDTHS`): 96 in the paper at 128 px, 128 in BigGAN-deep, 64 in the
             authors' code for CIFAR-10.
-        pyramid: the multiples are those of :func:`models.parts.residual.pyramid_widths` (up to 32 px).
+        pyramid: up to 32 px the multiples are those of :func:`models.parts.residual.pyramid_widths`.
         num_classes: of the labels int64 [N] that are given with z; 0 for none.
         embedding: length of the classes' vectors, which all norms share (the paper's: 128); 0: each norm has its own.
         hierarchical: z is cut into as many chunks as there are doublings and one more; the first goes into the dense
@@ -66,8 +66,8 @@ class Generator(nn.Module):
         attention: Collection[int] = (),
     ):
         super().__init__()
-        _check_resolution(resolution, pyramid)
-        widths = [width * times for times in (pyramid_widths(resolution) if pyramid else G_WIDTHS[resolution])]
+        _check_resolution(resolution)
+        widths = [width * times for times in g_multiples(resolution, pyramid)]
         _check_conditions(latent_dim, len(widths), num_classes, embedding, hierarchical, deep)
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.chunks, self.deep = len(widths) if hierarchical else 1, deep
@@ -134,7 +134,7 @@ class Discriminator(nn.Module):
 
     Args:
         width: maps are multiples of it (:data:`D_WIDTHS`).
-        pyramid: the multiples are those of G's pyramid; the blocks end at 4×4, and the last one does not halve.
+        pyramid: up to 32 px the multiples are G's; the blocks end at 4×4, and the last one does not halve.
         condition, num_classes, outputs: see :class:`models.parts.heads.Head`; the paper's is "projection".
         deep: BigGAN-deep: two bottlenecks for each halving.
         attention: heights with attention, behind the block; the paper's is 64.
@@ -156,7 +156,7 @@ class Discriminator(nn.Module):
         attention: Collection[int] = (),
     ):
         super().__init__()
-        _check_resolution(resolution, pyramid)
+        _check_resolution(resolution)
         if condition == "cgan":
             raise ValueError("condition='cgan': labels meet the features in this discriminator, as 'projection' has it")
         self.resolution, self.image_channels = resolution, image_channels
@@ -203,20 +203,22 @@ def finished(layer: nn.Module, normed: bool = True) -> nn.Module:
     return spectral(layer) if normed else layer
 
 
+def g_multiples(resolution: int, pyramid: bool) -> tuple[int, ...]:
+    """Of the dense layer and the blocks."""
+    return pyramid_widths(resolution) if pyramid and resolution in EQUAL else G_WIDTHS[resolution]
+
+
 def d_blocks(resolution: int, pyramid: bool) -> tuple[tuple[int, ...], int]:
     """The multiples of D's blocks, and how many of these halve."""
-    if not pyramid:
+    if not (pyramid and resolution in EQUAL):
         return D_WIDTHS[resolution], D_HALVINGS[resolution]
     multiples = pyramid_widths(resolution)[::-1]
     return multiples, len(multiples) - 1
 
 
-def _check_resolution(resolution: int, pyramid: bool) -> None:
-    among = PYRAMIDS if pyramid else RESOLUTIONS
-    if resolution not in among:
-        raise ValueError(
-            f"resolution={resolution} is not one of {', '.join(map(str, among))}{' with pyramid=True' * pyramid}"
-        )
+def _check_resolution(resolution: int) -> None:
+    if resolution not in RESOLUTIONS:
+        raise ValueError(f"resolution={resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
 
 
 def _check_conditions(

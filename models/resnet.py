@@ -35,8 +35,8 @@ D_WIDTHS = {
 D_HALVINGS = {8: 2, 16: 2, 32: 2, 48: 4, 64: 5, 128: 5}
 """Of the discriminator's blocks, the first so many."""
 RESOLUTIONS = tuple(G_WIDTHS)
-PYRAMIDS = (8, 16, 32)
-"""Resolutions of which there are pyramids too."""
+EQUAL = (8, 16, 32)
+"""Resolutions at which all blocks are equally wide, unless they are to be a pyramid."""
 POOLS = ("sum", "mean")
 
 
@@ -49,7 +49,7 @@ class Generator(nn.Module):
     Args:
         resolution: one of :data:`RESOLUTIONS`.
         width: maps are multiples of it (:data:`G_WIDTHS`). SNGAN's is 64 at every resolution; WGAN-GP has 32 at 32 px.
-        pyramid: the multiples are those of :func:`models.parts.residual.pyramid_widths` (up to 32 px).
+        pyramid: up to 32 px the multiples are those of :func:`models.parts.residual.pyramid_widths`.
         num_classes: of the labels int64 [N] that are given with z; 0 for none.
         self_modulation: units of the hidden layer of each norm (Chen et al. 2019: 32); 0 for none. With labels it sees
             z' = z + E(y) + z·E'(y), E and E' learnt vectors of the classes, beside which the norms have no others.
@@ -75,12 +75,12 @@ class Generator(nn.Module):
         upsampling: str = "nearest",
     ):
         super().__init__()
-        _check(resolution, scale, pyramid)
+        _check(resolution, scale)
         if upsampling not in UPSAMPLINGS:
             raise ValueError(f"upsampling={upsampling!r} is not one of {', '.join(UPSAMPLINGS)}")
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.self_modulation = self_modulation
-        widths = [width * times for times in (pyramid_widths(resolution) if pyramid else G_WIDTHS[resolution])]
+        widths = [width * times for times in g_multiples(resolution, pyramid)]
         heights = [resolution >> i for i in reversed(range(len(widths)))]  # of the dense layer and the blocks
         finish = partial(finished, norm="spectral" if spectral else "none")
 
@@ -126,7 +126,7 @@ class Discriminator(nn.Module):
 
     Args:
         width: maps are multiples of it (:data:`D_WIDTHS`), 64 in the papers.
-        pyramid: the multiples are those of G's pyramid; the blocks end at 4×4, and the last one does not halve.
+        pyramid: up to 32 px the multiples are G's; the blocks end at 4×4, and the last one does not halve.
         norm: "spectral", "none", or one of :data:`models.parts.norms.D_NORMS` that sees each sample by itself, such as
             WGAN-GP's "layer".
         attention: heights with attention, behind the block.
@@ -153,7 +153,7 @@ class Discriminator(nn.Module):
         scale: float = 1.0,
     ):
         super().__init__()
-        _check(resolution, scale, pyramid)
+        _check(resolution, scale)
         if norm == "batch":
             raise ValueError("norm='batch': a score would depend on the other images")
         if pool not in POOLS:
@@ -211,19 +211,21 @@ def finished(layer: nn.Module, norm: str, gain: float | None = None) -> nn.Modul
     return reparametrized(layer, norm, weight_normalised=False)
 
 
+def g_multiples(resolution: int, pyramid: bool) -> tuple[int, ...]:
+    """Of the dense layer and the blocks."""
+    return pyramid_widths(resolution) if pyramid and resolution in EQUAL else G_WIDTHS[resolution]
+
+
 def d_blocks(resolution: int, pyramid: bool) -> tuple[tuple[int, ...], int]:
     """The multiples of D's blocks, and how many of these halve."""
-    if not pyramid:
+    if not (pyramid and resolution in EQUAL):
         return D_WIDTHS[resolution], D_HALVINGS[resolution]
     multiples = pyramid_widths(resolution)[::-1]
     return multiples, len(multiples) - 1
 
 
-def _check(resolution: int, scale: float, pyramid: bool) -> None:
-    among = PYRAMIDS if pyramid else RESOLUTIONS
-    if resolution not in among:
-        raise ValueError(
-            f"resolution={resolution} is not one of {', '.join(map(str, among))}{' with pyramid=True' * pyramid}"
-        )
+def _check(resolution: int, scale: float) -> None:
+    if resolution not in RESOLUTIONS:
+        raise ValueError(f"resolution={resolution} is not one of {', '.join(map(str, RESOLUTIONS))}")
     if not 0 < scale <= 1:
         raise ValueError(f"scale={scale} is not above 0 and at most 1")

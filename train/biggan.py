@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from gan_ops.objectives import orthogonal_penalty, singular_value, singular_value_penalty
-from models.biggan import D_HALVINGS, G_WIDTHS, PYRAMIDS, Discriminator, Generator
+from models.biggan import G_WIDTHS, RESOLUTIONS, Discriminator, Generator, d_blocks
 from train.base.errors import UsageError, run_program
 from train.base.values import Decay, NotNegative, Range, Size
 from train.data import ImageSet
@@ -72,7 +72,7 @@ class BigganConfig(ResidualConfig):
     """Options of BigGAN; the defaults are the paper's for ImageNet at 128x128 (Brock et al. 2019, appendix C)."""
 
     resolution: int = 128
-    """Height and width of the images, a power of two."""
+    """Height and width of the images: 8, 16, 32, 64, 128 or 256."""
     batch: Table = "2048"
     """Images in a step."""
     microbatch: Table = "256"
@@ -109,8 +109,8 @@ class BigganConfig(ResidualConfig):
     """Thousands of images until which the averaged generator is a copy of G."""
 
     SIZES = (*ResidualConfig.SIZES, "embedding", "hierarchical", "deep")
-    PYRAMIDS = PYRAMIDS
-    HALVINGS = D_HALVINGS
+    RESOLUTIONS = RESOLUTIONS
+    d_blocks = staticmethod(d_blocks)
 
     def check(self) -> None:
         super().check()

@@ -16,11 +16,10 @@ import tyro
 
 from train.base.device import resolve_device
 from train.base.errors import NotMeasurable, UnreadableImage, UsageError, run_program
-from train.base.values import Range, Seed
+from train.base.values import Range, Seed, wrong_resolution
 from train.data import NAMES, ImageSet, load_images
 from train.data.decode import size_of
 from train.data.folder import open_path
-from train.engine.schedule import is_power_of_two
 from train.measure.evaluator import Evaluator, versions
 from train.measure.measurable import plan
 from train.measure.metric_names import AUTO, METRICS, parse_metrics
@@ -43,7 +42,7 @@ class Options:
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_CHECKPOINT_OR_FOLDER")]
     """A run's folder (its newest checkpoint), a checkpoint, a folder or zip file of images, or glyphs, digits, …"""
     data: str = ""
-    """Real images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun (default: the run's own)."""
+    """Real images: a folder, a zip, glyphs, digits, mnist, cifar10, svhn, stl10, celeba, lsun (default: the run's)."""
     metrics: str = AUTO
     """swd, msssim, is, fid, kid, pr (precision, recall, density, coverage), birthday, or auto: all possible ones."""
     images: int = 2000
@@ -63,7 +62,7 @@ class Options:
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr, birthday (default: GAN_OPS_INCEPTION, or a classifier of the data)."""
     resolution: int = 0
-    """Height and width to compare at, a power of two (0: that of the run, or of the folder's first image)."""
+    """Height and width to compare at, 2ⁿ or 3·2ⁿ (0: that of the run, or of the folder's first image)."""
     data_root: Path = Path("data")
     """Folder of torchvision's datasets, also for downloads."""
     download: bool = False
@@ -200,8 +199,8 @@ def _first_size(path: Path) -> int:
         size = min(size_of(open_path(path, 4).read(0)))
     except (UnreadableImage, OSError) as error:
         raise UsageError(f"{path}: its first image cannot be read ({error}): {instead}") from None
-    if not is_power_of_two(size):
-        raise UsageError(f"{path}: the size of its first image is not a power of two: {instead}")
+    if wrong := wrong_resolution(size):
+        raise UsageError(f"{path}: the size of its first image, {size}, {wrong}: {instead}")
     return size
 
 

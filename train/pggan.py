@@ -18,7 +18,7 @@ from models.pggan import Discriminator, Generator, fade_reals
 from train.base.errors import UsageError, run_program
 from train.base.values import Range, Size
 from train.data import ImageSet
-from train.engine.schedule import Position, Schedule, growing_schedule
+from train.engine.schedule import Position, Schedule, growing_schedule, is_power_of_two
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditions import CodedConfig, Condition
@@ -82,6 +82,10 @@ class PgganConfig(CodedConfig):
 
     def check(self) -> None:
         super().check()
+        for name in ("resolution", "start_resolution"):
+            size = getattr(self, name)
+            if size > 0 and not is_power_of_two(size):
+                raise UsageError(f"{name}={size} is not a power of two")
         if not 0 <= self.fmap_decay <= 16:
             raise UsageError(f"fmap_decay={self.fmap_decay} is not from 0 to 16")
         if self.feature_matching > self.resolution:

@@ -12,7 +12,7 @@ import torch
 
 from gan_ops.objectives import GradientNorm
 from models.parts.residual import Upsampling
-from models.resnet import D_HALVINGS, PYRAMIDS, Discriminator, Generator
+from models.resnet import RESOLUTIONS, Discriminator, Generator, d_blocks
 from train.base.errors import UsageError, run_program
 from train.base.values import Range, Share
 from train.data import ImageSet
@@ -23,9 +23,6 @@ from train.gan.options import parted
 from train.gan.residual import ResidualConfig
 from train.run.session import train_as_told
 from train.run.system import System
-
-POWERS_OF_TWO = {size: halvings for size, halvings in D_HALVINGS.items() if size & (size - 1) == 0}
-"""The networks' resolutions that images come in."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,8 @@ class SnganConfig(ResidualConfig):
 
     SIZES = (*ResidualConfig.SIZES, "d_norm", "g_spectral", "self_modulation")
     FIXED = ("d_norm", "d_pool", "residual_scale", "upsampling")  # networks of other functions have the same shapes
-    PYRAMIDS = PYRAMIDS
-    HALVINGS = POWERS_OF_TWO
+    RESOLUTIONS = RESOLUTIONS
+    d_blocks = staticmethod(d_blocks)
 
     def check(self) -> None:
         super().check()
@@ -94,6 +91,8 @@ PRESETS: dict[str, SnganConfig] = {
     "cifar10-wgan-gp": SnganConfig(
         preset="cifar10-wgan-gp", data="cifar10", loss="wgan-gp", d_norm="none", d_pool="mean", g_width=32, **_RARELY
     ),
+    # Miyato et al. 2018, table 2: STL-10's unlabelled images, shrunk to 48 x 48.
+    "stl10": SnganConfig(preset="stl10", data="stl10", resolution=48, **_RARELY),
     # Miyato and Koyama 2018: 450 000 updates of G; over the last 50 000 the learning rate falls.
     "imagenet-128": SnganConfig(preset="imagenet-128", kimg=144000.0, lr_decay=1 / 9, **_IMAGENET),
     # Zhang et al. 2019: a million updates.

@@ -188,12 +188,13 @@ def test_a_data_set(place, program):
     shutil.rmtree(place / "odd")
 
 
-@pytest.mark.parametrize("data", ["mnist", "cifar10", "svhn", "celeba", "lsun"])
+@pytest.mark.parametrize("data", ["mnist", "cifar10", "svhn", "stl10", "celeba", "lsun"])
 def test_a_data_set_that_torchvision_reads(place, data):
     names = {
         "mnist": [f"MNIST/raw/train-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")],
         "cifar10": ["cifar-10-batches-py/data_batch_1"],
         "svhn": ["train_32x32.mat"],
+        "stl10": ["stl10_binary/unlabeled_X.bin"],
         "celeba": ["celeba/list_attr_celeba.txt"],
         "lsun": ["bedroom_train_lmdb/data.mdb"],
     }[data]

@@ -318,7 +318,7 @@ def test_a_set_that_is_both(capsys):
     ("options", "reason"),
     [
         ({"resolution": 4}, "resolution=4 is less than 8"),
-        ({"resolution": 24}, "resolution=24 is not a power of two"),
+        ({"resolution": 20}, "resolution=20 is not a power of two"),
         ({"d_layers": 3}, "d_layers=3 at resolution=16: at most 2 leave a score"),
         ({"loss": "wgan-gp"}, "'wgan-gp' is not one of lsgan, minimax, non-saturating, hinge"),
         ({"loss": "lsgan(label_smoothing=2)"}, "label_smoothing=2.0 must be at least 0 and below 1"),

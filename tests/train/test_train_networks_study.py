@@ -234,6 +234,19 @@ def test_parameters_are_those_that_are_learnt(out: Path) -> None:
     assert measured_of(read_run(folder), folder).g == counts["G"]
 
 
+def test_parameters_are_counted_where_gradients_are_not_averaged(out: Path) -> None:
+    """R3GAN's Adam has beta1 = 0 and keeps mean squares only."""
+    words = [*TINY.split(), "--width", "8", "--kimg", "0.016", "--checkpoint-kimg", "0.016", "--out", str(out)]
+    assert importlib.import_module("train.r3gan").main(words) == 0
+    from train.r3gan import Discriminator, Generator
+
+    shared = {"widths": [8, 8, 8], "blocks": 1, "image_channels": 1}
+    made = {"G": Generator(latent_dim=4, **shared), "D": Discriminator(**shared)}
+    counts = {name: sum(p.numel() for p in network.parameters()) for name, network in made.items()}
+    assert parameters(out) == counts
+
+
+
 def trained(name: str, fid: float | None, seed: int = 1, labels: bool = False) -> Trained:
     found = Measured(fid, 2.0, 0.5, 0.25, None, None, 100.0, 480.0, 1000, 2000, "label", "classifier", "w", 30, 40)
     return Trained(Row(name, "dcgan", labels=labels), seed, found, [(1.0, 9.0)], Path())

@@ -99,7 +99,8 @@ def test_features_higher_than_the_images_are_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"last": 48}, "resolution=48 is not a power of two"),
+        ({"last": 40}, "resolution=40 is not a power of two of at least 4, or three times one"),
+        ({"last": 48}, "resolution=48 is not start_resolution=4 times a power of two"),
         ({"last": 2}, "resolution=2 is not a power of two of at least 4"),
         ({"first": 32}, "start_resolution=32 is above resolution=16"),
         ({"batch": 0}, "batch=0"),

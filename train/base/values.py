@@ -42,8 +42,22 @@ Runs = Annotated[int, Range(1, 10_000)]
 LARGEST = torch.finfo(torch.float32).max
 NotNegative = Annotated[float, Interval(LARGEST)]
 """At least 0."""
+SMALLEST_RESOLUTION = 4  # PGGAN starts at 4 x 4
 LARGEST_RESOLUTION = 16384
 """Beyond it the sums of image pyramids would not fit uint32."""
+
+
+def wrong_resolution(size: object) -> str:
+    """What is wrong with a height and width of images, 2ⁿ or 3·2ⁿ (48 for STL-10); nothing if it is right."""
+    if not isinstance(size, int) or isinstance(size, bool) or size < SMALLEST_RESOLUTION or not _halves(size):
+        return f"is not a power of two of at least {SMALLEST_RESOLUTION}, or three times one"
+    return f"is more than {LARGEST_RESOLUTION}" if size > LARGEST_RESOLUTION else ""
+
+
+def _halves(size: int) -> bool:
+    """Whether it can be halved down to 1, or to 3 and at least once."""
+    odd = size // (size & -size)
+    return odd == 1 or (odd == 3 and size % 2 == 0)
 
 
 def check_values(options: Any, source: str = "") -> None:

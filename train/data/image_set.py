@@ -13,7 +13,7 @@ from .pyramid import box_pyramid, check_resolution
 
 @dataclass(eq=False)
 class ImageSet:
-    """N images at the resolutions 4, 8, …, `resolution`, in memory or mapped from the cache."""
+    """N images at `resolution` and its halves down to 4 or 6, in memory or mapped from the cache."""
 
     name: str
     levels: dict[int, Tensor]  # resolution → uint8 [N, C, r, r]
@@ -33,7 +33,7 @@ class ImageSet:
     def from_images(
         cls, images: Tensor, *, name: str = "images", labels: Tensor | None = None, mirror: bool = True
     ) -> ImageSet:
-        """From uint8 [N, C, R, R] in memory, R a power of two of at least 4; labels int64 [N]."""
+        """From uint8 [N, C, R, R] in memory, R as `check_resolution` has it; labels int64 [N]."""
         check_resolution(images.shape[-1])
         levels = {r: torch.from_numpy(level) for r, level in box_pyramid(images.numpy()).items()}
         num_classes = 0 if labels is None else int(labels.max()) + 1

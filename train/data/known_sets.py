@@ -1,4 +1,4 @@
-"""Sets with names: scikit-learn's digits; mnist, cifar10, svhn and celeba by way of torchvision; and lsun."""
+"""Sets with names: scikit-learn's digits; mnist, cifar10, svhn, stl10 and celeba by way of torchvision; and lsun."""
 
 from __future__ import annotations
 
@@ -57,6 +57,16 @@ def open_svhn(root: Path, resolution: int, *, download: bool = False, test: bool
     return ArraySource("svhn", data.data, resolution, data.labels, 10, mirror=False, class_names=DIGITS)
 
 
+def open_stl10(root: Path, resolution: int, *, download: bool = False, test: bool = False) -> ArraySource:
+    """100 000 images without labels, of which GANs learn, or the 8 000 test images of ten classes, RGB 96 x 96."""
+    from torchvision.datasets import STL10
+
+    part = "test" if test else "unlabeled"
+    data = _open("stl10", root / STL10.base_folder, download, lambda: STL10(root, split=part, download=download))
+    labelling = {"labels": data.labels.astype(np.int64), "num_classes": 10, "class_names": tuple(data.classes)}
+    return ArraySource("stl10", data.data, resolution, **(labelling if test else {}))
+
+
 def open_celeba(root: Path, resolution: int, *, download: bool = False, resize: bool = False) -> FileSource:
     """All 202 599 aligned faces, RGB 178 x 218. No labels: CelebA has 40 attributes, not classes."""
     from torchvision.datasets import CelebA
@@ -112,7 +122,7 @@ def open_lsun(root: Path, resolution: int, *, download: bool = False, resize: bo
     return FileSource("lsun", names, read, lambda n: stamps[owner[n]], resolution, resize, *labelling)
 
 
-TEST_PARTS = ("mnist", "cifar10", "svhn")
+TEST_PARTS = ("mnist", "cifar10", "svhn", "stl10")
 """Sets that have test images."""
 
 # From torchvision's folder, or downloaded to it.
@@ -120,6 +130,7 @@ IN_DATA_ROOT: dict[str, Callable[..., Source]] = {
     "mnist": open_mnist,
     "cifar10": open_cifar10,
     "svhn": open_svhn,
+    "stl10": open_stl10,
     "celeba": open_celeba,
     "lsun": open_lsun,
 }

@@ -46,16 +46,16 @@ def load_images(
     unreadable_limit: int = UNREADABLE_LIMIT,
     memory_limit: int = MEMORY_LIMIT,
 ) -> ImageSet:
-    """Images at `resolution` (a power of two ≥ 4) and every smaller power of two down to 4, decoded once.
+    """Images at `resolution` (a power of two ≥ 4, or three times one) and its halves down to 4 or 6, decoded once.
 
     spec: `glyphs`, `glyphs-serif` (dark on light), `glyphs-sans` (light on dark), `glyphs-digits` (white on black),
-        `digits`, `mnist`, `cifar10`, `svhn`, `celeba`, `lsun`, or the path of a folder or a zip file (`./mnist`
-        for a folder of such a name).
+        `digits`, `mnist`, `cifar10`, `svhn`, `stl10`, `celeba`, `lsun`, or the path of a folder or a zip file
+        (`./mnist` for a folder of such a name).
     data_root: folder where torchvision's sets are, or with `download` will be.
     resize: squash images that are not square instead of cutting out their centre square.
     seed: of the glyphs, and of the choice that `size` makes.
     size: how many glyphs to draw (20 000); of any other set, take this many at random if it has more.
-    test: the set's test images instead of its training images, which mnist, cifar10 and svhn have.
+    test: the set's test images instead of its training images, which mnist, cifar10, svhn and stl10 have.
     cache: folder for decoded sets that need more than `memory_limit` bytes, `~/.cache/gan_ops` if not given.
     unreadable_limit: how many files may be skipped, with a warning that names them.
 

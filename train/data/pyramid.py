@@ -5,23 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from train.base.errors import DataError
-from train.base.values import LARGEST_RESOLUTION
-
-SMALLEST = 4  # PGGAN starts at 4 x 4
+from train.base.values import SMALLEST_RESOLUTION, wrong_resolution
 
 
 def check_resolution(resolution: int) -> None:
-    """DataError unless `resolution` is a power of two of at least 4."""
-    whole = isinstance(resolution, int) and not isinstance(resolution, bool)
-    if not whole or resolution < SMALLEST or resolution & (resolution - 1):
-        raise DataError(f"resolution={resolution} is not a power of two of at least {SMALLEST}")
-    if resolution > LARGEST_RESOLUTION:
-        raise DataError(f"resolution={resolution} is more than {LARGEST_RESOLUTION}")
+    """DataError unless images can have this height and width."""
+    if wrong := wrong_resolution(resolution):
+        raise DataError(f"resolution={resolution} {wrong}")
 
 
 def resolutions(resolution: int) -> list[int]:
-    """The powers of two from `resolution` down to 4."""
-    return [2**n for n in range(resolution.bit_length() - 1, 1, -1)]
+    """`resolution` and its halves down to 4 or 6."""
+    sizes = [resolution]
+    while sizes[-1] % 2 == 0 and sizes[-1] // 2 >= SMALLEST_RESOLUTION:
+        sizes.append(sizes[-1] // 2)
+    return sizes
 
 
 def pyramid_bytes(length: int, channels: int, resolution: int) -> int:
@@ -30,7 +28,7 @@ def pyramid_bytes(length: int, channels: int, resolution: int) -> int:
 
 
 def box_pyramid(images: np.ndarray) -> dict[int, np.ndarray]:
-    """uint8 [N, C, R, R] → {r: uint8 [N, C, r, r]} for r = R, R/2, … 4: means of squares of pixels, halves rounded up.
+    """uint8 [N, C, R, R] → {r: uint8 [N, C, r, r]} for r = R, R/2, …: means of squares of pixels, halves rounded up.
 
     Sums travel from level to level, not means, so no level carries another's rounding. They fit uint32 up to LARGEST.
     """

@@ -16,6 +16,7 @@ from .decode import decode, fit_square, is_grey, to_array
 
 OWN = "the data set's own"
 """Labels that come with a known set."""
+NONE = "the data has none"
 LARGEST_FILE = 2**30  # bytes; a longer "image" is a mistake or a bomb
 
 
@@ -54,14 +55,17 @@ class ArraySource:
     name: str
     images: np.ndarray
     resolution: int
-    labels: np.ndarray
-    num_classes: int
+    labels: np.ndarray | None = None
+    num_classes: int = 0
     mirror: bool = True
     class_names: Sequence[str] = ()
 
     parallel = False
-    labels_from = OWN
     files = None
+
+    @property
+    def labels_from(self) -> str:
+        return NONE if self.labels is None else OWN
 
     def __len__(self) -> int:
         return len(self.images)
@@ -95,7 +99,7 @@ class FileSource:
     resize: bool
     labels: np.ndarray | None = None
     num_classes: int = 0
-    labels_from: str = "the data has none"
+    labels_from: str = NONE
     class_names: Sequence[str] = ()
 
     mirror = True

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from train.base.errors import UsageError
 from train.base.processes import share_named, share_of
 from train.base.tables import lookup
-from train.base.values import LARGEST, LARGEST_RESOLUTION
+from train.base.values import LARGEST, wrong_resolution
 from train.engine.curve import Cosine
 
 
@@ -125,13 +125,15 @@ def growing_schedule(
         total: thousands of images of the run (0: the sum of its phases). The last phase is stretched, or the run cut.
 
     Raises:
-        UsageError: if a size is no power of two, a length no number, or a batch has no equal shares and microbatches.
+        UsageError: if images have no such size, a length is no number, or a batch has no equal shares and microbatches.
     """
     for name, size in (("resolution", last), ("start_resolution", first)):
-        if not 4 <= size <= LARGEST_RESOLUTION or not is_power_of_two(size):
-            raise UsageError(f"{name}={size} is not a power of two of at least 4 and at most {LARGEST_RESOLUTION}")
+        if wrong := wrong_resolution(size):
+            raise UsageError(f"{name}={size} {wrong}")
     if first > last:
         raise UsageError(f"start_resolution={first} is above resolution={last}")
+    if last % first or not is_power_of_two(last // first):
+        raise UsageError(f"resolution={last} is not start_resolution={first} times a power of two")
 
     for name, length in (("kimg", total), ("lr_ramp_kimg", lr_ramp)):
         if not 0 <= length <= LARGEST:

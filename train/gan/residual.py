@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
@@ -41,30 +40,30 @@ class ResidualConfig(ConditionalConfig):
     d_width: Size = 64
     """Unit of D's feature maps: its first block's from 64x64 on; in smaller networks each has a multiple."""
     pyramid: bool = False
-    """Up to 32x32: maps of 16, 8, 4, … units from 4x4 on, as larger networks have; the papers' have four units."""
+    """Up to 32x32: maps of 16, 8, 4, … units from 4x4 on, as larger networks have (the papers' have four units)."""
     attention: Annotated[int, Range(0, 2**10)] = 0
     """Height of the maps with attention, in both networks (Zhang et al. 2019: 32; Brock et al. 2019: 64; 0: none)."""
     condition: Literal["none", "acgan", "projection"] = "none"
     """Use of labels: in G's norms, and in D (acgan: Odena et al. 2017, projection: Miyato and Koyama 2018)."""
 
     SIZES = (*ConditionalConfig.SIZES, "g_width", "d_width", "pyramid", "attention")
-    HALVINGS: ClassVar[Mapping[int, int]] = {}
-    """Of D's blocks, by the resolutions that there are."""
-    PYRAMIDS: ClassVar[tuple[int, ...]] = ()
-    """Resolutions that networks can be pyramids of."""
+    RESOLUTIONS: ClassVar[tuple[int, ...]] = ()
+
+    @staticmethod
+    def d_blocks(resolution: int, pyramid: bool) -> tuple[tuple[int, ...], int]:
+        """Widths of D's blocks, and how many of these halve."""
+        raise NotImplementedError
 
     def check(self) -> None:
         super().check()
         r = self.resolution
-        if r not in self.HALVINGS:
-            raise UsageError(f"resolution={r} is not one of {', '.join(map(str, self.HALVINGS))}")
+        if r not in self.RESOLUTIONS:
+            raise UsageError(f"resolution={r} is not one of {', '.join(map(str, self.RESOLUTIONS))}")
         if self.minibatch_discrimination:
             raise UsageError(
                 f"minibatch_discrimination={self.minibatch_discrimination}: this D judges each image by itself"
             )
-        if self.pyramid and r not in self.PYRAMIDS:
-            raise UsageError(f"pyramid=True is for resolutions up to {max(self.PYRAMIDS)}, not resolution={r}")
-        height, lowest = self.feature_matching, 4 if self.pyramid else r >> self.HALVINGS[r]
+        height, lowest = self.feature_matching, r >> self.d_blocks(r, self.pyramid)[1]
         if height and not lowest <= height < r:
             raise UsageError(f"feature_matching={height}: D's maps have heights {lowest} to {r // 2}")
         self._check_attention()

@@ -30,7 +30,7 @@ LEAST = 0.1  # of what always naming the most frequent class gets wrong, this pa
 
 
 class Classifier(nn.Module):
-    """Convolutions with batch norm down to 4x4, then a hidden layer and class logits.
+    """Convolutions with batch norm down to 4x4, or 3x3, then a hidden layer and class logits.
 
     Features are the means of the last convolution's maps: the hidden layer has gathered real images into so tight a
     cluster a class that no generated one is ever near, and precision and coverage would say nothing.
@@ -76,7 +76,7 @@ def trained_classifier(images: ImageSet) -> tuple[Classifier, dict[str, Any]]:
     Raises:
         NotMeasurable: it is hardly better than always naming the most frequent class of the held-out images.
     """
-    resolution = min(images.resolution, LARGEST)
+    resolution = max(size for size in images.levels if size <= LARGEST)
     pixels = images.level(resolution)
     digest = hashlib.sha256(repr((VERSION, resolution, images.num_classes, list(pixels.shape))).encode())
     for part in pixels.split(4096):

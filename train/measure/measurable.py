@@ -100,6 +100,8 @@ def _obstacle(name: str, real: RealSide, generated: int, kid_subset: int) -> str
         if count is not None and count < needed:
             smaller = f": a smaller --kid-subset, such as {max(2, count // 2)}, needs fewer" if name == "kid" else ""
             return f"{name} needs at least {needed} {kind} images, but there are {count}{smaller}"
+    if name == "swd" and real.resolution & (real.resolution - 1):
+        return f"swd needs images of a power of two, not {real.resolution}x{real.resolution}"
     if real.resolution < SMALLEST.get(name, 0):
         least, size = (f"{r}x{r}" for r in (SMALLEST[name], real.resolution))
         return f"{name} needs images of at least {least}, not {size}"

@@ -49,7 +49,7 @@ class TrainConfig:
     mirror: bool = True
     """Mirror images at random if the data allows it."""
     resolution: int = 32
-    """Final height and width of the images, a power of two."""
+    """Final height and width of the images, a power of two, or three times one."""
     kimg: float = 0.0
     """Thousands of images to train on; extends the last phase or ends the run early (0: the sum of the phases)."""
     batch: Table = "16"
@@ -137,7 +137,7 @@ class OneList:
     """The option that names images."""
 
     data: str = "glyphs"
-    """Images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun."""
+    """Images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, stl10, celeba, lsun."""
 
 
 @dataclass(frozen=True)

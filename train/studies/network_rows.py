@@ -49,7 +49,6 @@ NETWORKS: tuple[Row, ...] = (
     Row("SNGAN, projection", "sngan", {"condition": "projection"}, labels=True, seeds=2),
     Row("SAGAN, projection", "sngan", {**ATTENTION, "condition": "projection"}, labels=True),
     Row("BigGAN", "biggan", labels=True, seeds=2),
-    Row("TransGAN, projection", "transgan", {"condition": "projection"}, labels=True),
     Row("R3GAN, projection", "r3gan", {"condition": "projection"}, labels=True),
 )
 BASELINE = "DCGAN"

@@ -92,10 +92,10 @@ def measured_of(run: Run, folder: Path) -> Measured:
 
 
 def parameters(folder: Path) -> dict[str, int]:
-    """How many numbers each player of a run has learnt: Adam has a mean gradient of each."""
+    """How many numbers each player of a run has learnt: Adam has a mean square of each one's gradient."""
     players = checkpoint.load_newest(folder)[1]["trainer"]["players"]
     return {
-        name: sum(state["exp_avg"].numel() for state in player["optimizer"].values())
+        name: sum(state["exp_avg_sq"].numel() for state in player["optimizer"].values())
         for name, player in players.items()
     }
 

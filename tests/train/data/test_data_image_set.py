@@ -66,8 +66,8 @@ def test_resolution_that_is_not_stored_is_named(images, resolution):
         images.level(resolution)
 
 
-@pytest.mark.parametrize("resolution", [0, -8, 1, 2, 3, 24, 1000, 8.0, True, "8"])
-def test_resolution_must_be_a_power_of_two(resolution):
+@pytest.mark.parametrize("resolution", [0, -8, 1, 2, 3, 20, 36, 1000, 8.0, True, "8"])
+def test_resolution_must_be_a_power_of_two_or_three_times_one(resolution):
     with pytest.raises(DataError, match=f"resolution={resolution} "):
         check_resolution(resolution)
 

@@ -7,8 +7,8 @@ from train.base.errors import UsageError
 from train.data import DataError, load_images, same_images
 
 
-@pytest.mark.parametrize("resolution", [48, 2, 0, -4])
-def test_resolution_that_is_no_power_of_two_is_named(resolution):
+@pytest.mark.parametrize("resolution", [40, 3, 2, 0, -4])
+def test_a_resolution_that_images_cannot_have_is_named(resolution):
     with pytest.raises(ValueError, match=f"resolution={resolution} is not a power of two"):
         load_images("glyphs", resolution)
 
@@ -16,7 +16,8 @@ def test_resolution_that_is_no_power_of_two_is_named(resolution):
 def test_misspelt_name_lists_the_names():
     with pytest.raises(
         DataError,
-        match=r"'mnits'.*glyphs, glyphs-serif, glyphs-sans, glyphs-digits, digits, mnist, cifar10, svhn, celeba, lsun",
+        match=r"'mnits'.*glyphs, glyphs-serif, glyphs-sans, glyphs-digits, digits, mnist, cifar10, svhn, stl10, celeba,"
+        " lsun",
     ):
         load_images("mnits", 32)
 

@@ -107,6 +107,38 @@ def test_svhn(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def stl10(tmp_path, monkeypatch):
+    """The binary files of all parts, whose pixels stand column by column."""
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    pixels = RANDOM.integers(0, 256, (3, 3, 96, 96), dtype=np.uint8)
+    for part in ("train", "test", "unlabeled"):
+        (folder / f"{part}_X.bin").write_bytes(pixels.transpose(0, 1, 3, 2).tobytes())
+    for part in ("train", "test"):
+        (folder / f"{part}_y.bin").write_bytes(bytes([1, 10, 3]))
+    (folder / "class_names.txt").write_text("\n".join(f"class {n}" for n in range(10)))
+    for part in ("train_list", "test_list"):
+        checksums = [[name, md5(folder / name)] for name, _ in getattr(datasets.STL10, part)]
+        monkeypatch.setattr(datasets.STL10, part, checksums)
+    return tmp_path, pixels
+
+
+def test_stl10_has_images_without_labels_to_learn_from(stl10):
+    root, pixels = stl10
+    images = load_images("stl10", 96, data_root=root)
+    assert np.array_equal(images.level(96), pixels) and sorted(images.levels) == [6, 12, 24, 48, 96]
+    assert (images.labels, images.num_classes, images.mirror) == (None, 0, True)
+    assert images.describe_labels() == "none (the data has none)"
+    assert load_images("stl10", 48, data_root=root).level(48).shape == (3, 3, 48, 48)
+
+
+def test_stl10_has_test_images_of_ten_classes(stl10):
+    images = load_images("stl10", 96, data_root=stl10[0], test=True)
+    assert images.labels.tolist() == [0, 9, 2] and images.num_classes == 10
+    assert images.class_names[9] == "class 9"
+
+
+@pytest.fixture
 def celeba(tmp_path, monkeypatch):
     """Two aligned faces, one of each in the training and the test part, and the lists beside them."""
     folder = tmp_path / "celeba"
@@ -187,14 +219,14 @@ def test_lsun_without_lmdb_says_what_to_install(tmp_path, monkeypatch):
         load_images("lsun", 16, data_root=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "celeba"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "stl10", "celeba"])
 def test_an_absent_set_names_the_folder_and_the_option(name, tmp_path):
     with pytest.raises(DataError, match=rf"{name} is missing.* in {tmp_path}.*--download") as error:
         load_images(name, 32, data_root=tmp_path)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "celeba", "lsun"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "stl10", "celeba", "lsun"])
 def test_nothing_is_looked_for_without_a_data_root(name):
     with pytest.raises(DataError, match=f"{name} needs --data-root"):
         load_images(name, 32)
