@@ -25,7 +25,7 @@ from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
 
-RESOLUTIONS = (16, 32, 64, 128, 256)
+RESOLUTIONS = (16, 32, 48, 64, 128, 256)
 MOST_BLOCKS = 64
 Width = Annotated[int, Range(1, 2**14)]
 
@@ -140,6 +140,17 @@ PRESETS: dict[str, TransganConfig] = {
     ),
     # Of the authors' scripts.
     "cifar10": TransganConfig(preset="cifar10", data="cifar10", **_PHOTOS),
+    "stl10": TransganConfig(
+        preset="stl10",
+        data="stl10",
+        resolution=48,
+        kimg=16000.0,
+        batch="32",
+        d_steps=5,
+        latent=512,
+        g_blocks="7,5,3",
+        **_PHOTOS,
+    ),
     "celeba-64": TransganConfig(
         preset="celeba-64",
         data="celeba",

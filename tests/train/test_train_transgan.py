@@ -102,7 +102,7 @@ def test_presets_are_in_order(preset: str) -> None:
         ({"g_width": 12, "heads": 2}, "G: heads=2 does not divide the 3 channels at 16x16"),
         ({"d_width": 18}, "D: width=18 is not divisible by 4, as scales=2 has it"),
         ({"patch": 3}, "D: patch=3, doubled for each of scales=2, does not divide resolution=16"),
-        ({"resolution": 8}, "resolution=8 is not one of 16, 32, 64, 128, 256"),
+        ({"resolution": 8}, "resolution=8 is not one of 16, 32, 48, 64, 128, 256"),
         ({"g_batches": 2, "update": "merged"}, "g_batches=2 cannot be combined with update='merged'"),
         ({"window": 3}, "window=3 does not divide the 8 rows of a map"),
         ({"feature_matching": 16}, "feature_matching=16: D's maps have the heights 8, 4"),
