@@ -98,6 +98,16 @@ def test_swd_is_left_out_or_refused_with_them(folder, stored, measured, fails):
     assert f"swd compares images, and {stored} holds only statistics of them" in message
 
 
+def test_classes_are_compared_with_them(measured, fails, tmp_path):
+    path = str(tmp_path / "stats.npz")
+    labelled = ("digits", "--images", "100", "--metrics", "intra-fid,accuracy")
+    there = measured(*labelled, "--data", "digits", *AT, "--save-stats", path)
+    here = measured(*labelled, "--stats", path)
+    assert here["metrics"] == pytest.approx(there["metrics"], rel=1e-6) and len(here["metrics"]) == 2
+    older = changed(path, tmp_path / "older.npz", classes=None)
+    assert "intra-fid needs the class of each real image" in fails(*labelled, "--stats", older)
+
+
 def test_a_run_with_labels_draws_them_from_the_file(tiny_options, stored, measured, tmp_path, monkeypatch):
     run = tmp_path / "run"
     options = tiny_options(out=run, data="digits", data_size=None, resolution=16, kimg=0.008, condition="cgan")
@@ -242,6 +252,7 @@ def test_a_file_of_something_else_is_one_line(folder, fails, tmp_path, content, 
     [
         {"features": np.zeros((60, 3), np.float32)},
         {"features": None},
+        {"classes": np.zeros(3, dtype=np.int64)},
         {"labels": None},
         {"labels": np.full(9, 77)},
         {"classifier/head.bias": None},

@@ -116,7 +116,7 @@ class Evaluator:
                 closest = metrics.closest_pairs(fake, PAIRS).tolist()
                 about["birthday"] = {**found._asdict(), "likely_batch": found.likely_batch, "closest": closest}
             elif name == "intra-fid":
-                sets = (fake, samples.labels), (self.real.features(features), self.real.samples.labels)
+                sets = (fake, samples.labels), (self.real.features(features), self.real.classes)
                 parted = [_by_class(some, labels, self.real.num_classes) for some, labels in sets]
                 values[key] = fmean(itertools.starmap(metrics.frechet_distance, zip(*parted, strict=True)))
                 least = [min(map(len, some)) for some in parted]

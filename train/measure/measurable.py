@@ -119,7 +119,7 @@ def _obstacle_of_classes(name: str, real: RealSide, labels: Tensor | None) -> st
     if int(labels.max()) >= real.num_classes:
         return f"{name}: a generated image is of class {int(labels.max())}, but {real.name} has {real.num_classes}"
     if name == "intra-fid":
-        for kind, some in (("generated", labels), ("real", real.samples.labels)):
+        for kind, some in (("generated", labels), ("real", real.classes)):
             count, number = some.bincount(minlength=real.num_classes).min(0)
             if count < NEEDED[name]:
                 which = real.class_names[number] if len(real.class_names) > number else int(number)

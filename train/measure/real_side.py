@@ -26,6 +26,7 @@ class RealSide(Protocol):
     labels: Tensor | None  # int64 [M]: classes as frequent as in the data, of all of it
     num_classes: int
     class_names: Sequence[str] = ()
+    classes: Tensor | None = None  # int64 [count]: of each image that is compared with
     samples: Samples | None = None  # the images, where they are at hand
 
     def lacks(self, metric: str) -> str | None:
@@ -57,7 +58,7 @@ class RealImages(RealSide):
         self.name, self.count = images.name, self.samples.count
         self.resolution, self.channels = images.resolution, images.channels
         self.labels, self.num_classes = images.labels, images.num_classes
-        self.class_names = images.class_names
+        self.class_names, self.classes = images.class_names, self.samples.labels
         self._features: Tensor | None = None
         self._statistics: dict[str, Tensor] | None = None
 

@@ -1,7 +1,7 @@
 """Statistics of real images in a file, which take their place: `.npz` with mu and sigma, as pytorch-fid's and more.
 
-What this program writes also holds the features themselves, which kid, pr and birthday need, the classes, from which a
-generator with labels draws, and what made the features: a classifier lies in the file whole. ``about`` is JSON.
+What this program writes also holds the features themselves, which kid, pr and birthday need, their classes for
+intra-fid, all classes of the data, from which a generator with labels draws, and what made the features: a classifier lies in the file whole. ``about`` is JSON.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def save_statistics(path: Path, real: RealImages, network: Features, versions: M
     statistics = real.statistics(network)
     arrays = {"mu": statistics["mean"], "sigma": statistics["covariance"], "features": real.features(network)}
     if real.labels is not None:
-        arrays["labels"] = real.labels
+        arrays |= {"labels": real.labels, "classes": real.classes}
     arrays |= {PARAMETER + name: value for name, value in network.parameters.items()}
     plain = {name: value.cpu().numpy() for name, value in arrays.items()}
     write_atomically(path, lambda file: np.savez(file, about=np.array(json.dumps(about)), **plain))
@@ -67,7 +67,7 @@ class StoredStatistics(RealSide):
         if self._covariance.shape != (length, length):
             raise ValueError(f"mu has {length} values, and sigma has the shape {list(self._covariance.shape)}")
         self.name, self.count, self.resolution, self.channels, self.num_classes = str(self.path), None, 0, 3, 0
-        self.labels = self._features = self.network = None
+        self.labels = self.classes = self._features = self.network = None
         self._parameters: dict[str, Tensor] = {}
         if "about" not in arrays:  # pytorch-fid's
             return
@@ -82,18 +82,27 @@ class StoredStatistics(RealSide):
         if self._features.shape != (self.count, length):
             raise ValueError(f"features have the shape {list(self._features.shape)}, not {[self.count, length]}")
         if self.num_classes:
-            self.labels = torch.from_numpy(arrays["labels"])
-            if self.labels.dtype != torch.int64 or not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-                raise ValueError(f"labels are not numbers of {self.num_classes} classes")
+            self.labels = self._classes(arrays["labels"])
+            if "classes" in arrays:  # older files have none
+                self.classes = self._classes(arrays["classes"])
+                if self.classes.shape != (self.count,):
+                    raise ValueError(f"classes have the shape {list(self.classes.shape)}, not {[self.count]}")
         parameters = {name: value for name, value in arrays.items() if name.startswith(PARAMETER)}
         self._parameters = {n.removeprefix(PARAMETER): torch.from_numpy(value) for n, value in parameters.items()}
+
+    def _classes(self, labels: np.ndarray) -> Tensor:
+        """Labels [M] of the classes that there are; ValueError if they are no such numbers."""
+        found = torch.from_numpy(labels)
+        if found.dtype != torch.int64 or not 0 <= found.min() <= found.max() < self.num_classes:
+            raise ValueError(f"labels are not numbers of {self.num_classes} classes")
+        return found
 
     def lacks(self, metric: str) -> str | None:
         if metric == "swd":
             return f"swd compares images, and {self.path} holds only statistics of them"
         if metric in ("kid", "pr", "birthday") and self._features is None:
             return f"{metric} needs the features themselves, and {self.path} holds only mu and sigma"
-        if metric == "intra-fid":
+        if metric == "intra-fid" and self.classes is None:
             return f"intra-fid needs the class of each real image, and {self.path} holds none"
         return None
 
