@@ -246,7 +246,6 @@ def test_parameters_are_counted_where_gradients_are_not_averaged(out: Path) -> N
     assert parameters(out) == counts
 
 
-
 def trained(name: str, fid: float | None, seed: int = 1, labels: bool = False) -> Trained:
     found = Measured(fid, 2.0, 0.5, 0.25, None, None, 100.0, 480.0, 1000, 2000, "label", "classifier", "w", 30, 40)
     return Trained(Row(name, "dcgan", labels=labels), seed, found, [(1.0, 9.0)], Path())

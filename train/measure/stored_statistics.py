@@ -1,7 +1,8 @@
 """Statistics of real images in a file, which take their place: `.npz` with mu and sigma, as pytorch-fid's and more.
 
 What this program writes also holds the features themselves, which kid, pr and birthday need, their classes for
-intra-fid, all classes of the data, from which a generator with labels draws, and what made the features: a classifier lies in the file whole. ``about`` is JSON.
+intra-fid, all classes of the data, from which a generator with labels draws, and what made the features: a classifier
+lies in the file whole. ``about`` is JSON.
 """
 
 from __future__ import annotations
