@@ -188,8 +188,7 @@ def build_trainer(
 
 SYSTEM = System(
     name="stylegan2",
-    about="Trains a StyleGAN2: styles from a mapping network, R1 and path lengths in moves of their own, and with --augment"
-    " adaptive augmentation (ADA).",
+    about="Trains a StyleGAN2: styles from a mapping network, lazy R1 and path lengths, and with --augment bgc ADA.",
     presets=PRESETS,
     build=build_trainer,
     networks={"G": Generator},
