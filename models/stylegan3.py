@@ -51,11 +51,12 @@ class Generator(nn.Module):
         margin: samples around the picture on each side.
         kernel_size: of convolutions.
         radial: whether filters that reduce are alike in all directions (not in the critical layers).
-        half_resolutions: the highest so many resolutions that are computed in half precision where autocast is on.
+        half: how many of the highest resolutions are in half precision, where autocast is on.
         magnitude_beta: what a step leaves of the mean squares by which layers normalise their inputs.
         filtered: whether nonlinearities are filtered; without, they act on each sample, and the filters follow.
 
     Attributes:
+        layers: how many styles an image is made of: those of the input, of each layer, and of the drawing.
         squares: means of the squares of what each layer is given. Training moves them, and the mean of w.
     """
 
@@ -75,21 +76,21 @@ class Generator(nn.Module):
         margin: int = 10,
         kernel_size: int = 3,
         radial: bool = False,
-        half_resolutions: int = 4,
+        half: int = 4,
         magnitude_beta: float = 0.999,
         filtered: bool = True,
     ):
         super().__init__()
         w_dim = latent_dim if w_dim is None else w_dim
         self.latent_dim, self.num_classes, self.image_channels = latent_dim, num_classes, image_channels
-        self.resolution = resolution
+        self.resolution, self.layers = resolution, layers + 2
         self.mapping = Mapping(latent_dim, w_dim, layers=mapping_layers, num_classes=num_classes, w_beta=W_BETA)
         plan = bands(resolution, layers, critical, margin)
         widths = [max(round(min(channel_base / band.channels_at, channel_max)), 1) for band in plan[:-1]]
         first = plan[0]
         self.input = FourierInput(w_dim, widths[0], first.size, first.rate, first.cutoff)
         befores, inputs = [first, *plan], [widths[0], *widths]
-        self.layers = nn.ModuleList(
+        self.convs = nn.ModuleList(
             Layer(
                 w_dim,
                 inputs[i],
@@ -98,7 +99,7 @@ class Generator(nn.Module):
                 plan[i],
                 kernel_size=kernel_size,
                 radial=radial and not plan[i].critical,
-                half=plan[i].rate << half_resolutions > resolution,
+                half=plan[i].rate << half > resolution,
                 filtered=filtered,
             )
             for i in range(layers)
@@ -111,28 +112,25 @@ class Generator(nn.Module):
         """The means that training moves, by the names of the statistics that :meth:`forward` gives for them."""
         return {"w": self.mapping.average, "squares": self.squares}
 
-    @property
-    def style_count(self) -> int:
-        """Places for styles: the input, each layer, and the drawing of the picture."""
-        return len(self.layers) + 2
-
     def forward(
         self,
         z: Tensor,
         labels: Tensor | None = None,
         *,
+        psi: float = 1.0,
+        cutoff: int | None = None,
         transform: Tensor | None = None,
         statistics: dict[str, Tensor] | None = None,
     ) -> Tensor:
-        """Images, float32 (float64 of float64) also under autocast.
+        """Images of z, and of labels if there are classes; float32 (float64 of float64) also under autocast.
 
         Args:
-            z: [N, latent_dim].
+            psi, cutoff: truncation of the first ``cutoff`` layers' styles (None: of all).
             transform: of the plane, see :meth:`models.parts.fourier.FourierInput.forward`.
             statistics: is given, for each sample, what the moving means are of: "w" [N, w_dim], and "squares" [N,
                 layers + 1].
         """
-        styles = styles_of(self.mapping, z, labels, self.style_count)
+        styles = styles_of(self.mapping, z, labels, self.layers, psi=psi, cutoff=cutoff)
         if statistics is not None:
             statistics["w"] = styles[:, 0].detach()
         return self.synthesis(styles, transform=transform, statistics=statistics)
@@ -140,11 +138,13 @@ class Generator(nn.Module):
     def synthesis(
         self, styles: Tensor, *, transform: Tensor | None = None, statistics: dict[str, Tensor] | None = None
     ) -> Tensor:
-        """Images of styles [N, layers + 2, w_dim]; the other arguments are those of :meth:`forward`."""
+        """Images of a style w for each layer [N, layers, w_dim]; the other arguments are those of :meth:`forward`."""
+        if styles.dim() != 3 or styles.shape[1] != self.layers:
+            raise ValueError(f"styles are {list(styles.shape)}, not [N, {self.layers}, {self.mapping.w_dim}]")
         first, *inner, last = styles.unbind(1)
         x = self.input(first, transform)
         squares = []
-        for i, (layer, w) in enumerate(zip([*self.layers, self.to_rgb], [*inner, last], strict=True)):
+        for i, (layer, w) in enumerate(zip([*self.convs, self.to_rgb], [*inner, last], strict=True)):
             if statistics is not None:
                 squares.append(x.detach().to(self.squares.mean.dtype).square().mean((1, 2, 3)))  # [N, C, H, W] → [N]
             x = layer(x, w, self.squares.mean[i].rsqrt())

@@ -68,7 +68,8 @@ def bands(resolution: int, layers: int, critical: int, margin: int) -> list[Band
         part = min(i / (layers - critical), 1.0)
         cutoff = FIRST_CUTOFF * (last_cutoff / FIRST_CUTOFF) ** part
         stopband = FIRST_STOPBAND * (last_stopband / FIRST_STOPBAND) ** part
-        rate = 2 ** math.ceil(math.log2(min(2 * stopband, resolution)))
+        # A rate that is a power of two but for rounding is one: at R = 256 that of i = 9 is.
+        rate = 2 ** math.ceil(math.log2(min(2 * stopband, resolution)) - 1e-9)
         size = resolution if i >= layers - 1 else rate + 2 * margin
         made.append(Band(cutoff, max(stopband, rate / 2) - cutoff, rate, size, i >= layers - critical))
     return made

@@ -43,7 +43,7 @@ def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
     for theirs, ours in {**INPUT, **AFFINE}.items():
         own[f"input.{ours}"] = state[f"synthesis.input.{theirs}"]
     for i, name in enumerate(names):
-        part = f"layers.{i}" if i < len(names) - 1 else "to_rgb"
+        part = f"convs.{i}" if i < len(names) - 1 else "to_rgb"
         own |= {f"{part}.{ours}": state[f"synthesis.{name}.{theirs}"] for theirs, ours in INNER.items()}
     own["squares.mean"] = torch.stack([state[f"synthesis.{name}.magnitude_ema"] for name in names])
     if not torch.equal(state["synthesis.input.transform"], torch.eye(3)):
@@ -56,7 +56,8 @@ def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
     base, most = widths[-2] * resolution, widths[0]
     planned = [round(min(base / band.channels_at, most)) for band in bands(resolution, layers, critical, margin)]
     if planned[:-1] != widths[:-1]:
-        raise ValueError(f"the layers' channels are {widths[:-1]}, and by their cutoffs {planned[:-1]}")
+        there, here = (", ".join(map(str, some[:-1])) for some in (widths, planned))
+        raise ValueError(f"the layers' channels are {there}, and by their cutoffs {here}")
     classes = own["mapping.embed.weight"].shape[1] if "mapping.embed.weight" in own else 0
     return {
         "resolution": resolution,
@@ -70,7 +71,7 @@ def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
         "layers": layers,
         "critical": critical,
         "margin": margin,
-        "kernel_size": own["layers.0.weight"].shape[2],
+        "kernel_size": own["convs.0.weight"].shape[2],
         "radial": radial,
     }, own
 
@@ -97,7 +98,8 @@ def _plan(
         pairs = enumerate(pairwise([plan[0], *plan[:-1]]))
         if all(_filters_fit(state, names[i], before, after, radial) for i, (before, after) in pairs):
             return critical, margin
-    raise ValueError(f"no bands known here give layers of the sizes {sizes} and their filters")
+    there = ", ".join(map(str, sizes))
+    raise ValueError(f"no bands known here give layers of the sizes {there} and their filters")
 
 
 def _filters_fit(state: Mapping[str, Tensor], name: str, before: Band, after: Band, radial: bool) -> bool:
