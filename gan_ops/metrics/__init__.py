@@ -6,6 +6,7 @@ not depend on where those come from; with :mod:`gan_ops.metrics.inception` they 
 """
 
 from gan_ops.metrics.birthday import Birthday, BirthdayResult, birthday, closest_pairs
+from gan_ops.metrics.equivariance import SignalToNoise, as_if_turned, rotation, shifted, signal_to_noise, turned
 from gan_ops.metrics.frechet_distance import FrechetDistance, frechet_distance
 from gan_ops.metrics.images import quantised
 from gan_ops.metrics.inception_score import InceptionScore, InceptionScoreResult, inception_score
@@ -32,7 +33,9 @@ __all__ = [
     "ParzenResult",
     "PrecisionRecall",
     "PrecisionRecallResult",
+    "SignalToNoise",
     "SlicedWasserstein",
+    "as_if_turned",
     "birthday",
     "closest_pairs",
     "frechet_distance",
@@ -44,5 +47,9 @@ __all__ = [
     "parzen_log_likelihood",
     "precision_recall",
     "quantised",
+    "rotation",
+    "shifted",
+    "signal_to_noise",
     "sliced_wasserstein",
+    "turned",
 ]
