@@ -67,8 +67,11 @@ class Generator(nn.Module):
 
     Attributes:
         layers: how many styles an image is made of: those of the input, of each layer, and of the drawing.
+        transformable: images can be moved.
         squares: means of the squares of what each layer is given. Training moves them, and the mean of w.
     """
+
+    transformable = True
 
     def __init__(
         self,
@@ -116,6 +119,11 @@ class Generator(nn.Module):
         )
         self.to_rgb = ToRgb(w_dim, widths[-1], image_channels)
         self.squares = MovingMean((layers + 1,), magnitude_beta, 1.0)
+
+    @property
+    def style_count(self) -> int:
+        """Places for styles."""
+        return self.layers
 
     def forward(
         self,
