@@ -131,4 +131,5 @@ class StyleGan(Gan):
         (w,) = mean([stats["w"].mean(0)])  # [N, W] → [W]
         self.state.w.move_(w)
         if "path_length" in stats:
-            self.state.path_length.lerp_(stats["path_length"], self.path.decay)
+            length = self.state.path_length
+            length.lerp_(stats["path_length"].to(length.dtype), self.path.decay)
