@@ -14,6 +14,8 @@ from gan_ops.metrics.kernel_distance import KernelDistance, KernelDistanceResult
 from gan_ops.metrics.mode_coverage import ModeCoverage, ModeCoverageResult, mode_coverage
 from gan_ops.metrics.ms_ssim import MsSsim, MsSsimResult, ms_ssim
 from gan_ops.metrics.parzen import ParzenLogLikelihood, ParzenResult, parzen_log_likelihood
+from gan_ops.metrics.perceptual import unit_features
+from gan_ops.metrics.perceptual_path_length import PathLengthResult, PerceptualPathLength, perceptual_path_length
 from gan_ops.metrics.precision_recall import PrecisionRecall, PrecisionRecallResult, precision_recall
 from gan_ops.metrics.sliced_wasserstein import SlicedWasserstein, noise_floor, sliced_wasserstein
 
@@ -31,6 +33,8 @@ __all__ = [
     "MsSsimResult",
     "ParzenLogLikelihood",
     "ParzenResult",
+    "PathLengthResult",
+    "PerceptualPathLength",
     "PrecisionRecall",
     "PrecisionRecallResult",
     "SignalToNoise",
@@ -45,6 +49,7 @@ __all__ = [
     "ms_ssim",
     "noise_floor",
     "parzen_log_likelihood",
+    "perceptual_path_length",
     "precision_recall",
     "quantised",
     "rotation",
@@ -52,4 +57,5 @@ __all__ = [
     "signal_to_noise",
     "sliced_wasserstein",
     "turned",
+    "unit_features",
 ]
