@@ -144,7 +144,7 @@ def _part(phase: Phase, start: int, end: int) -> Phase:
 
 
 # Sized for two CPU cores. So narrow, convolutions are no faster in bf16.
-_GLYPHS = {"kimg": 60.0, "batch": "16", "latent": 64, "w_dim": 64, "channel_max": 32, "layers": 6, "margin": 4}
+_GLYPHS = {"kimg": 80.0, "batch": "16", "latent": 64, "w_dim": 64, "channel_max": 32, "layers": 6, "margin": 8}
 _GLYPHS |= {"gamma": "0.5", "ema_kimg": "5", "channel_base": "512"}
 _FFHQ = {"data": "ffhq", "resolution": 256, "gamma": "2", "mirror": False, "augment": "bgc", "precision": "auto"}
 _FFHQ |= {"log_kimg": "10", "image_kimg": "200", "checkpoint_kimg": "200"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from gan_ops.metrics import SignalToNoise, as_if_turned, rotation, shifted, turned
+from train.base.errors import NotMeasurable
 from train.base.seeds import stream_seed
 from train.measure.pictures import latents
 
@@ -18,12 +20,14 @@ FARTHEST = 0.125
 """Of a shift on each axis, in sides of an image (Karras et al. 2021, appendix E.1)."""
 TOGETHER = 10
 """Images that are moved alike."""
+SMALLEST_TURNED = 32
+"""Of images that are turned, whose borders do not count."""
 
 
 @torch.no_grad()
-def equivariance(
-    generator: nn.Module, names: Sequence[str], count: int, seed: int, labels: Tensor | None = None
-) -> dict[str, float]:
+def measure_moved(
+    generator: nn.Module, names: Sequence[str], count: int, *, seed: int, labels: Tensor | None, of: str
+) -> dict[str, Any]:
     """Of each metric named, the ratio in dB of the images' range to the difference between images of a moved input and
     moved images.
 
@@ -35,8 +39,24 @@ def equivariance(
             those of the input.
         count: of latents; those that samples with this seed are drawn of.
         labels: int64 [count], if it has classes.
+        of: the generator's name, for errors.
+
+    Returns:
+        Plain types: ``metrics``, and how many images were ``moved``.
+
+    Raises:
+        NotMeasurable: its images cannot be moved, or are too small to be turned.
     """
-    device, size = next(generator.parameters()).device, generator.resolution
+    size = generator.resolution
+    if not transformable(generator):
+        raise NotMeasurable(
+            f"{names[0]} needs a generator whose input can be moved, such as StyleGAN3's: that of {of} cannot"
+        )
+    if "eqr" in names and size < SMALLEST_TURNED:
+        raise NotMeasurable(
+            f"eqr needs images of at least {SMALLEST_TURNED} pixels on a side: those of {of} have {size}"
+        )
+    device = next(generator.parameters()).device
     random = torch.Generator().manual_seed(stream_seed(seed, "moved"))
     ratios = {name: SignalToNoise() for name in names}
     z = latents(count, generator.latent_dim, stream_seed(seed, "drawn")).to(device)
@@ -46,20 +66,24 @@ def equivariance(
         plain = generator(*given)
         for name, ratio in ratios.items():
             x, y, turn = (torch.rand(3, generator=random, dtype=torch.float64) * 2 - 1).tolist()
+            right, down = (FARTHEST * size * part for part in (x, y))
             if name == "eqr":
-                angle = turn * math.pi
-                made = generator(*given, transform=inverse(angle=angle).to(device))
-                expected, mask = turned(plain, angle)
-                made, valid = as_if_turned(made, angle)
+                transform = inverse(angle=turn * math.pi)
+                expected, mask = turned(plain, turn * math.pi)
+                made, valid = as_if_turned(generator(*given, transform=transform.to(device)), turn * math.pi)
                 ratio.update(expected, made, mask * valid)
                 continue
-            right, down = (FARTHEST * size * way for way in (x, y))
             if name == "eqt":
                 right, down = round(right), round(down)
-            made = generator(*given, transform=inverse(right / size, down / size).to(device))
             expected, mask = shifted(plain, right, down)
-            ratio.update(expected, made, mask)
-    return {name: ratio.compute() for name, ratio in ratios.items()}
+            transform = inverse(right / size, down / size)
+            ratio.update(expected, generator(*given, transform=transform.to(device)), mask)
+    return {"metrics": {name: ratio.compute() for name, ratio in ratios.items()}, "moved": count}
+
+
+def transformable(generator: nn.Module) -> bool:
+    """Whether it takes a ``transform``."""
+    return getattr(generator, "transformable", False)
 
 
 def inverse(right: float = 0.0, down: float = 0.0, angle: float = 0.0) -> Tensor:
