@@ -9,6 +9,7 @@ discriminator is StyleGAN2's.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,15 @@ OUTPUT_SCALE = 0.25
 W_BETA = 0.998
 
 
+class Drawn(NamedTuple):
+    """Images [N, C, R, R], the styles [N, layers, w_dim] that they were made of, and the mean squares [N, layers − 1]
+    of what each layer after the input was given."""
+
+    images: Tensor
+    styles: Tensor
+    squares: Tensor
+
+
 class Generator(nn.Module):
     """Latents z [N, latent_dim] → images [N, image_channels, R, R], about in [−1, 1].
 
@@ -57,8 +67,11 @@ class Generator(nn.Module):
 
     Attributes:
         layers: how many styles an image is made of: those of the input, of each layer, and of the drawing.
+        transformable: images can be moved.
         squares: means of the squares of what each layer is given. Training moves them, and the mean of w.
     """
+
+    transformable = True
 
     def __init__(
         self,
@@ -108,9 +121,9 @@ class Generator(nn.Module):
         self.squares = MovingMean((layers + 1,), magnitude_beta, 1.0)
 
     @property
-    def moving(self) -> dict[str, MovingMean]:
-        """The means that training moves, by the names of the statistics that :meth:`forward` gives for them."""
-        return {"w": self.mapping.average, "squares": self.squares}
+    def style_count(self) -> int:
+        """Places for styles."""
+        return self.layers
 
     def forward(
         self,
@@ -120,36 +133,38 @@ class Generator(nn.Module):
         psi: float = 1.0,
         cutoff: int | None = None,
         transform: Tensor | None = None,
-        statistics: dict[str, Tensor] | None = None,
-    ) -> Tensor:
+        with_styles: bool = False,
+    ) -> Tensor | Drawn:
         """Images of z, and of labels if there are classes; float32 (float64 of float64) also under autocast.
 
         Args:
             psi, cutoff: truncation of the first ``cutoff`` layers' styles (None: of all).
             transform: of the plane, see :meth:`models.parts.fourier.FourierInput.forward`.
-            statistics: is given, for each sample, what the moving means are of: "w" [N, w_dim], and "squares" [N,
-                layers + 1].
+            with_styles: give the styles and mean squares too.
         """
         styles = styles_of(self.mapping, z, labels, self.layers, psi=psi, cutoff=cutoff)
-        if statistics is not None:
-            statistics["w"] = styles[:, 0].detach()
-        return self.synthesis(styles, transform=transform, statistics=statistics)
+        if not with_styles:
+            return self.synthesis(styles, transform)
+        squares: list[Tensor] = []
+        images = self.synthesis(styles, transform, squares)
+        return Drawn(images, styles, torch.stack(squares, 1))
 
-    def synthesis(
-        self, styles: Tensor, *, transform: Tensor | None = None, statistics: dict[str, Tensor] | None = None
-    ) -> Tensor:
-        """Images of a style w for each layer [N, layers, w_dim]; the other arguments are those of :meth:`forward`."""
+    def synthesis(self, styles: Tensor, transform: Tensor | None = None, squares: list[Tensor] | None = None) -> Tensor:
+        """Images of a style w for each layer [N, layers, w_dim].
+
+        Args:
+            transform: see :meth:`forward`.
+            squares: is given the mean squares [N] of what each layer is given, one after the other.
+        """
         if styles.dim() != 3 or styles.shape[1] != self.layers:
             raise ValueError(f"styles are {list(styles.shape)}, not [N, {self.layers}, {self.mapping.w_dim}]")
         first, *inner, last = styles.unbind(1)
         x = self.input(first, transform)
-        squares = []
-        for i, (layer, w) in enumerate(zip([*self.convs, self.to_rgb], [*inner, last], strict=True)):
-            if statistics is not None:
-                squares.append(x.detach().to(self.squares.mean.dtype).square().mean((1, 2, 3)))  # [N, C, H, W] → [N]
-            x = layer(x, w, self.squares.mean[i].rsqrt())
-        if statistics is not None:
-            statistics["squares"] = torch.stack(squares, 1)
+        gains = self.squares.mean.rsqrt().unbind(0)
+        for layer, w, gain in zip([*self.convs, self.to_rgb], [*inner, last], gains, strict=True):
+            if squares is not None:
+                squares.append(widened(x.detach()).square().mean((1, 2, 3)))  # [N, C, H, W] → [N]
+            x = layer(x, w, gain)
         return x
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,7 +23,8 @@ from train.data.folder import open_path
 from train.engine.schedule import is_power_of_two
 from train.measure.evaluator import Evaluator, versions
 from train.measure.measurable import Plan, plan
-from train.measure.metric_names import AUTO, METRICS, PATHS, parse_metrics, parted_metrics
+from train.measure.metric_names import AUTO, METRICS, MOVED, PATHS, parse_metrics, parted_metrics
+from train.measure.moved import measure_moved
 from train.measure.paths import measure_paths
 from train.measure.perceptual import choose_perceptual
 from train.measure.pictures import grid, save_png
@@ -46,7 +47,7 @@ class Options:
     data: str = ""
     """Real images: glyphs, digits, a folder, a zip, or mnist, cifar10, svhn, celeba, lsun (default: the run's own)."""
     metrics: str = AUTO
-    """swd, msssim, is, fid, kid, pr (precision, recall, …), birthday, ppl-w-full, or auto: all of images."""
+    """swd, msssim, is, fid, kid, pr (precision, recall, …), birthday, ppl-w-full, eqt, eqr, or auto: all of images."""
     images: int = 2000
     """Images to generate, or the maximum number to take from a folder."""
     reals: int = 0
@@ -88,8 +89,8 @@ def main(args: Sequence[str] | None = None) -> int:
     _check(options)
     device = resolve_device(options.device)
     samples, real = _of_run(options, device) if _is_checkpoint(options.source) else _of_images(options)
-    of_images, paths = parted_metrics(options.metrics)
-    lengths = _path_lengths(options, paths, samples, real, device)
+    of_images, of_generator = parted_metrics(options.metrics)
+    others = list(_of_generator(options, of_generator, samples, real, device))
     weights, subset = options.inception_weights, options.kid_subset
     if of_images:
         planned = plan(of_images, real, samples.count, weights, device, subset, labels=samples.labels)
@@ -104,8 +105,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.pairs and "birthday" not in planned.names:
         raise UsageError("--pairs shows what birthday finds, which is not measured: see --metrics")
     measured = Evaluator(planned, real, seed=options.seed).measure(samples)
-    for name, found in lengths.items():
-        measured[name] = {**measured[name], **found} if name in ("metrics", "deviations") else found
+    for other in others:
+        for name, found in other.items():
+            measured[name] = {**measured[name], **found} if name in ("metrics", "deviations") else found
     if options.pairs:
         upper, lower = zip(*measured["birthday"]["closest"], strict=True)
         save_png(options.pairs, grid(picked(samples, [*upper, *lower]), columns=len(upper)))
@@ -117,9 +119,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _check(options: Options) -> None:
     """UsageError for what can be told before anything is read."""
-    of_images, paths = parted_metrics(options.metrics)
-    if not (parse_metrics(of_images) or paths):
-        names = ", ".join((*METRICS, *PATHS))
+    of_images, of_generator = parted_metrics(options.metrics)
+    if not (parse_metrics(of_images) or of_generator):
+        names = ", ".join((*METRICS, *PATHS, *MOVED))
         raise UsageError(f"metrics: name at least one of {names}, or {AUTO} for all that can be measured of images")
     for name in ("images", "reals"):
         if getattr(options, name) < (name == "images"):
@@ -162,20 +164,21 @@ def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:
     return drawn(network, str(path), options.images, real.resolution, options.seed, like, device), real
 
 
-def _path_lengths(
+def _of_generator(
     options: Options, names: Sequence[str], samples: Samples, real: RealSide, device: torch.device
-) -> dict[str, Any]:
-    """The perceptual path lengths of these names, as :func:`measure_paths`; empty if there are none."""
-    if not names:
-        return {}
-    if samples.generator is None:
-        raise NotMeasurable(
-            f"{names[0]} is of paths between latents, and {samples.name} is not drawn from latents here"
-        )
-    size = samples.generator.resolution
-    perceptual = choose_perceptual(options.vgg16_weights, size, lambda: real.choose_classifier(device), device)
-    given = {"seed": options.seed, "labels": samples.labels, "device": device, "of": samples.name}
-    return measure_paths(samples.generator, names, samples.count, perceptual, **given)
+) -> Iterator[dict[str, Any]]:
+    """Path lengths and ratios of moved images, as :func:`measure_paths` and :func:`measure_moved`, of those named."""
+    paths, moved = ([name for name in names if name in some] for some in (PATHS, MOVED))
+    generator, what = samples.generator, "paths between latents" if paths else "images that move with their latents"
+    if names and generator is None:
+        raise NotMeasurable(f"{names[0]} is of {what}, and {samples.name} is not drawn from latents here")
+    given = {"seed": options.seed, "labels": samples.labels, "of": samples.name}
+    if moved:
+        yield measure_moved(generator, moved, samples.count, **given)
+    if paths:
+        size, known = generator.resolution, lambda: real.choose_classifier(device)
+        perceptual = choose_perceptual(options.vgg16_weights, size, known, device)
+        yield measure_paths(generator, paths, samples.count, perceptual, **given, device=device)
 
 
 def _is_checkpoint(source: str) -> bool:
@@ -262,6 +265,8 @@ def table(result: dict[str, Any]) -> str:
     if "ppl_features" in result:
         facts = _facts(result["ppl_features"])
         lines.append(f"ppl of {result['ppl_paths']} paths, steps of {result['ppl_epsilon']:g}, features of {facts}")
+    if "moved" in result:
+        lines.append(f"eqt, eqt-frac and eqr in dB, of {result['moved']} images, each moved once")
     width = max(len(name) for name in result["metrics"])
     for name, value in result["metrics"].items():
         deviation = result["deviations"].get(name)

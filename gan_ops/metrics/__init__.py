@@ -6,6 +6,7 @@ not depend on where those come from; with :mod:`gan_ops.metrics.inception` they 
 """
 
 from gan_ops.metrics.birthday import Birthday, BirthdayResult, birthday, closest_pairs
+from gan_ops.metrics.equivariance import SignalToNoise, as_if_turned, rotation, shifted, signal_to_noise, turned
 from gan_ops.metrics.frechet_distance import FrechetDistance, frechet_distance
 from gan_ops.metrics.images import quantised
 from gan_ops.metrics.inception_score import InceptionScore, InceptionScoreResult, inception_score
@@ -36,7 +37,9 @@ __all__ = [
     "PerceptualPathLength",
     "PrecisionRecall",
     "PrecisionRecallResult",
+    "SignalToNoise",
     "SlicedWasserstein",
+    "as_if_turned",
     "birthday",
     "closest_pairs",
     "frechet_distance",
@@ -49,6 +52,10 @@ __all__ = [
     "perceptual_path_length",
     "precision_recall",
     "quantised",
+    "rotation",
+    "shifted",
+    "signal_to_noise",
     "sliced_wasserstein",
+    "turned",
     "unit_features",
 ]

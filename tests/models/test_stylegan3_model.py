@@ -204,16 +204,14 @@ def test_layers_and_their_derivatives_are_those_of_the_plain_formulation(options
         torch.testing.assert_close(*seconds, rtol=1e-8, atol=1e-8)
 
 
-def test_layers_divide_their_input_by_the_root_of_its_mean_square():
-    g = Generator(16, **SMALL)
-    z, statistics = torch.randn(2, 4), {}
-    before = g(z, statistics=statistics)
-    assert statistics["squares"].shape == (2, 6) and statistics["w"].shape == (2, 4)
-    g.squares.mean.copy_(torch.arange(1.0, 7.0))
-    assert not torch.allclose(g(z), before)
-    # The first layer's own mean square, of its input over the square root of what is kept, is 1 where both agree.
-    of_input = g.input(statistics["w"]).square().mean((1, 2, 3))
-    torch.testing.assert_close(statistics["squares"][:, 0], of_input)
+def test_layers_divide_their_input_by_the_root_of_what_is_kept_of_its_mean_squares():
+    g = Generator(16, **SMALL).double()
+    z = torch.randn(2, 4, dtype=torch.float64)
+    before = g(z, with_styles=True)
+    assert before.squares.shape == (2, 6) and before.styles.shape == (2, 7, 4)
+    torch.testing.assert_close(before.squares[:, 0], g.input(before.styles[:, 0]).square().mean((1, 2, 3)))
+    g.squares.mean.copy_(torch.tensor([1.0, 1, 1, 1, 1, 4]))
+    torch.testing.assert_close(g(z), before.images / 2)
 
 
 @pytest.mark.parametrize("filtered", [True, False], ids=["filtered", "pointwise"])
