@@ -24,7 +24,7 @@ from train import biggan, r3gan
 from train.base.errors import UsageError, listed, run_program
 from train.run import checkpoint
 from train.run.folder import new_folder
-from train.run.foreign import Asked, read_tensors
+from train.run.foreign import Asked, Weights, read_weights
 from train.run.options import TrainConfig, parse_options, to_dict
 from train.run.restoring import filled
 from train.run.system import System
@@ -37,7 +37,7 @@ class Options:
     """Makes a run of the weights that the authors' code of R3GAN or BigGAN (in PyTorch) has saved."""
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """State dicts, in one file or one for each network: .safetensors, .npz, or of torch.save (no code in it is run)."""
+    """The authors' .pkl, or state dicts (.safetensors, .npz, of torch.save), in one file or more; no code is run."""
     out: Path | None = None
     """Folder for the checkpoint, new or empty (default: runs/<system>-<resolution>-<n>)."""
 
@@ -125,9 +125,9 @@ def prefixes(tensors: Mapping[str, Tensor], has: str, lacks: str) -> list[str]:
     return [prefix for prefix in found if not lacks or prefix + lacks not in tensors]
 
 
-def network(family: Family, role: str, tensors: Mapping[str, Tensor], prefix: str) -> Found:
+def network(family: Family, role: str, weights: Weights, prefix: str) -> Found:
     """One network; UsageError if it is none that we can make."""
-    asked = Asked(tensors, prefix)
+    asked = Asked(weights, prefix)
     try:
         arguments, own = family.from_authors(asked)
         arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
@@ -141,9 +141,10 @@ def network(family: Family, role: str, tensors: Mapping[str, Tensor], prefix: st
     return Found(arguments, own, asked.names)
 
 
-def networks(tensors: Mapping[str, Tensor]) -> tuple[Family, dict[str, Found]]:
+def networks(weights: Weights) -> tuple[Family, dict[str, Found]]:
     """The family whose generator is there, and its networks: "G" or "averaged G", which has "ema" in its name, or both,
     and maybe "D". UsageError if there is none, or what there is cannot be told apart or made."""
+    tensors = weights.tensors
     for family in FAMILIES.values():
         if prefixes(tensors, *family.marks["G"]):
             break
@@ -156,7 +157,7 @@ def networks(tensors: Mapping[str, Tensor]) -> tuple[Family, dict[str, Found]]:
             name = f"averaged {role}" if "ema" in prefix.lower() else role
             if name in found:
                 raise UsageError(f"there is more than one {name}: leave out all but one")
-            found[name] = network(family, role, tensors, prefix)
+            found[name] = network(family, role, weights, prefix)
     return family, found
 
 
@@ -187,12 +188,13 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     if not options.files:
         raise UsageError("name a file of weights")
-    read = {path: read_tensors(path.expanduser()) for path in options.files}
-    tensors: dict[str, Tensor] = {}
+    read = {path: read_weights(path.expanduser()) for path in options.files}
+    weights = Weights({}, {})
     for path, some in read.items():
-        tensors |= {f"{path.stem}.{name}" if len(read) > 1 else name: tensor for name, tensor in some.items()}
+        some = some.below(path.stem) if len(read) > 1 else some
+        weights = Weights({**weights.tensors, **some.tensors}, {**weights.arguments, **some.arguments})
     try:
-        family, found = networks(tensors)
+        family, found = networks(weights)
         state = checkpoint_of(family, found)
     except UsageError as error:
         raise UsageError(f"{', '.join(map(str, read))}: {error}") from None
@@ -202,7 +204,7 @@ def main(args: Sequence[str] | None = None) -> int:
     for name, one in found.items():
         print(f"{name}: {len(one.tensors)} tensors, {sum(tensor.numel() for tensor in one.tensors.values()):,} values")
     used = set().union(*(one.used for one in found.values()))
-    for name, tensor in tensors.items():
+    for name, tensor in weights.tensors.items():
         if name not in used:
             print(f"not used: {name} {list(tensor.shape)}")
     print(f"{saved}: {family.system.program} at {resolution}x{resolution}")

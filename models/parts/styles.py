@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.parts.mapping import Mapping
+
+
+def style_count(generator: nn.Module) -> int:
+    """How many styles a generator's images are made of; 0 if it makes them of latents alone.
+
+    A generator of styles has ``mapping``, ``style_count``, and ``synthesis``, which takes styles [N, layers, w_dim].
+    """
+    return getattr(generator, "style_count", 0)
 
 
 def styles_of(

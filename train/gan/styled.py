@@ -94,23 +94,24 @@ class StyleGan(Gan):
         return moves
 
     def generate(self, nets: Networks, b: Batch, role: str) -> Tensor:
-        return self._drawn(nets, b, role)[0]
+        return self._drawn(nets, b, role).images
 
-    def _drawn(self, nets: Networks, b: Batch, role: str, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Images in float32 or wider, and their styles; those of all rows are made once in a graph."""
+    def _drawn(self, nets: Networks, b: Batch, role: str, part: slice = slice(None)) -> Any:
+        """What G gives: ``images``, here in float32 or wider, and their ``styles``; that of all rows is made once in a
+        graph."""
 
-        def make() -> tuple[Tensor, Tensor]:
+        def make() -> Any:
             given = {name: b[f"{role}/{name}"][part] for name in self._of_generator}
             labels = b[f"{role}/labels"][part] if f"{role}/labels" in b else None
             drawn = self.conditioning.generate(partial(nets.G, with_styles=True, **given), b[f"{role}/z"][part], labels)
             images = drawn.images
-            return images if images.dtype == torch.float64 else images.float(), drawn.styles
+            return drawn._replace(images=images if images.dtype == torch.float64 else images.float())
 
         return nets.once("fake", make) if part == slice(None) else make()
 
     def g(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
         loss = self._deceiving(nets, b, stats)
-        stats["w"] = self._drawn(nets, b, "G")[1][:, 0]  # the first layer's is never another latent's
+        stats["w"] = self._drawn(nets, b, "G").styles[:, 0]  # the first layer's is never another latent's
         yield loss
 
     def lengthened(self, nets: Networks, b: Batch, stats: Stats) -> Iterator[Tensor]:
@@ -119,7 +120,7 @@ class StyleGan(Gan):
         Every ``path_shrink``-th sample is taken, so that microbatches of multiples of that have those of the batch.
         """
         part = slice(None, None, self.path_shrink) if self.path_shrink > 1 else slice(None)
-        images, styles = self._drawn(nets, b, "G", part)
+        images, styles, *_ = self._drawn(nets, b, "G", part)
         along = (images * b["G/direction"][part]).sum((1, 2, 3))  # [N, C, H, W] → [N]
         lengths = path_lengths(nets.gradient(along, styles))
         stats["path_length"] = lengths.mean()

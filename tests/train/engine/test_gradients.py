@@ -32,6 +32,7 @@ from train import (
     semi_supervised,
     sngan,
     stylegan2,
+    stylegan3,
     transgan,
     vae_gan,
 )
@@ -168,6 +169,22 @@ def styled(**changes: Any) -> Make:
                 nn.init.constant_(parameter, 0.3)
         if trainer.game.path:
             trainer.game.state.path_length.fill_(0.75)
+        return trainer
+
+    return make
+
+
+def waves(**changes: Any) -> Make:
+    """StyleGAN3 at 8x8, where w moves and turns the input, and layers do not take the mean squares to be 1."""
+    sizes = {"resolution": 8, "kimg": 0.4, "w_dim": 3, "channel_base": "16", "channel_max": 3}
+    layers = {"layers": 3, "critical": 1, "margin": 2, "group_size": 2, "gamma": "10"}
+    made = system(stylegan3, stylegan3.Stylegan3Config, **{**sizes, **layers, **changes})
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        g = trainer.game.networks["G"]
+        nn.init.normal_(g.input.affine.weight, generator=torch.Generator().manual_seed(4))
+        g.squares.mean.copy_(torch.tensor([0.5, 2.0, 1.5, 0.7]))
         return trainer
 
     return make
@@ -429,6 +446,19 @@ GAMES: dict[str, Covered] = {
         Covered(
             styled(mixing=0.0, d_skips=False, r1_every=1, augment="bgc", augment_p="0.8"),
             Styled("non-saturating", ("r1",), lengths=0.75).plain(),
+        )
+    ),
+    "stylegan3": Covered(waves(), Styled("non-saturating", lazy=("r1",)).plain()),
+    "stylegan3, r, blur, ada, r1 at every step": alternating(
+        Covered(
+            waves(configuration="r", blur=1.5, augment="bgc", augment_p="0.8", r1_every=1),
+            Styled("non-saturating", ("r1",)).plain(),
+        )
+    ),
+    "stylegan3, projection, frozen layers, pointwise": alternating(
+        Covered(
+            waves(condition="projection", freeze_d=2, filtered=False),
+            Styled("non-saturating", lazy=("r1",), labels="projection").plain(),
         )
     ),
     "sngan": two(residual(sngan, sngan.SnganConfig, d_steps=1, g_batches=1), "hinge"),

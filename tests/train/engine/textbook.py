@@ -73,6 +73,17 @@ def moved(x: Tensor, steps: Tensor) -> Tensor:
     return torch.stack(results)
 
 
+def blurred(x: Tensor, taps: Tensor) -> Tensor:
+    """Each image by its own taps [N, K] on both axes."""
+    kernels = taps[:, :, None] * taps[:, None]
+    half = taps.shape[1] // 2
+    images = [
+        F.conv2d(F.pad(image[:, None], (half,) * 4), kernel[None, None])
+        for image, kernel in zip(x, kernels, strict=True)
+    ]
+    return torch.stack([image[:, 0] for image in images])
+
+
 def holed(x: Tensor, squares: Tensor) -> Tensor:
     keep = torch.ones_like(x)
     for mask, (left, top, right, bottom) in zip(keep, squares.long().tolist(), strict=True):
@@ -81,6 +92,7 @@ def holed(x: Tensor, squares: Tensor) -> Tensor:
 
 
 CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "blur": blurred,
     "color": colored,
     "additive noise": torch.add,
     "diffcolor": diff_colored,
