@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from train.data import ImageSet
 from train.data.decode import SUFFIXES
 from train.data.load import load_pictures
 from train.measure.code_walks import code_walk
+from train.measure.moved import inverse, transformable
 from train.measure.pictures import (
     draw,
     enlarged,
@@ -72,6 +74,10 @@ class Options:
     """Classes to draw, such as cat or 0,1,7, for networks with labels (default: all in turn)."""
     codes: Annotated[int, Range(0)] = 0
     """Code to walk, from 1, with an InfoGAN: rows are its categories, or along rows it goes from -2 to 2."""
+    translate: Annotated[str, tyro.conf.arg(metavar="X,Y")] = ""
+    """Moves images by parts of their side, to the right and down, if G can (StyleGAN3), such as 0.1,-0.2."""
+    rotate: Annotated[float, tyro.conf.arg(metavar="DEGREES")] = 0.0
+    """Turns images counter-clockwise, before they are moved, if G can (StyleGAN3)."""
     ema: bool = True
     """Use the averaged generator, which is nearly always better."""
     scale: Annotated[int, Range(1)] = 1
@@ -136,9 +142,27 @@ def _check(options: Options) -> None:
         raise UsageError("--images and --interpolate cannot be combined")
     if options.codes and (options.images or options.interpolate):
         raise UsageError("--codes makes a grid: --images and --interpolate cannot be combined with it")
-    for name in ("images", "grid", "classes", "codes", "seed", "truncation", "standing"):
+    for name in ("images", "grid", "classes", "codes", "seed", "truncation", "standing", "translate", "rotate"):
         if options.input and getattr(options, name) != getattr(Options, name):
             raise UsageError(f"--{name} and --input cannot be combined: the pictures say what is made")
+
+
+def _move(options: Options, generator: nn.Module, device: torch.device) -> None:
+    """Has a generator draw moved images, if it is asked for; UsageError if it cannot."""
+    words = options.translate.split(",") if options.translate else ["0", "0"]
+    try:
+        right, down = map(float, words)
+        transform = inverse(right, down, math.radians(options.rotate))
+    except ValueError:
+        raise UsageError(f"translate={options.translate!r} is not two numbers such as 0.1,-0.2") from None
+    if not transform.isfinite().all():
+        raise UsageError(f"translate={options.translate!r}, rotate={options.rotate}: these must be finite")
+    if not options.translate and not options.rotate:
+        return
+    if not transformable(generator):
+        option = "--translate" if options.translate else "--rotate"
+        raise UsageError(f"{option} needs a generator whose input can be moved, such as StyleGAN3's: this one cannot")
+    generator.input.transform = transform.to(device)
 
 
 def _check_size(options: Options, count: int, at_once: int, network: nn.Module) -> None:
@@ -208,6 +232,7 @@ def main(args: Sequence[str] | None = None) -> int:
     else:
         keys = _encoded(options, path, state, device, rows) if options.input else None
         generator = build_generator(path, state, device, "" if options.input else options.view, ema=options.ema)
+        _move(options, generator, device)
         class_names = _class_names(path, state)
         classes = parse_classes(options.classes, generator.num_classes, class_names)
         count = rows * columns

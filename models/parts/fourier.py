@@ -24,10 +24,14 @@ class FourierInput(nn.Module):
         rate: samples per side of the picture.
         band: the highest frequency, in cycles per side. Waves above it, which transformations may make, fade out
             linearly up to rate/2.
+
+    Attributes:
+        transform: what stands for one that is not given; None for the identity.
     """
 
     frequencies: Tensor
     phases: Tensor
+    transform: Tensor | None
 
     def __init__(self, w_dim: int, channels: int, size: int, rate: int, band: float):
         super().__init__()
@@ -36,6 +40,7 @@ class FourierInput(nn.Module):
         square = normal.square().sum(1, keepdim=True)  # → [channels, 1]
         self.register_buffer("frequencies", normal * (band / (square * square.exp().sqrt()).sqrt()))
         self.register_buffer("phases", torch.rand(channels) - 0.5)
+        self.register_buffer("transform", None, persistent=False)
         self.weight = nn.Parameter(torch.randn(channels, channels))
         self.affine = Dense(w_dim, 4)
         with torch.no_grad():
@@ -47,8 +52,9 @@ class FourierInput(nn.Module):
 
         Args:
             transform: [3, 3] or [N, 3, 3], maps points (x, y, 1) of the picture that is made to points of the plane,
-                x to the right and y down; None for the identity.
+                x to the right and y down.
         """
+        transform = self.transform if transform is None else transform
         with torch.autocast(w.device.type, enabled=False):
             frequencies, phases = self._transformed(self.affine(w), transform)  # [N, C, 2], [N, C]
             room = self.rate / 2 - self.band
