@@ -31,10 +31,9 @@ from train.measure.pictures import grid, save_png
 from train.measure.real_side import RealImages, RealSide
 from train.measure.samples import Samples, chosen, drawn, made, picked
 from train.measure.stored_statistics import StoredStatistics, save_statistics
-from train.run import checkpoint
 from train.run.lists import load_list
-from train.run.options import TrainConfig, from_dict, parse_options
-from train.run.restoring import build_view, find_checkpoint, system_of, view_of
+from train.run.options import TrainConfig, parse_options
+from train.run.restoring import build_view, config_of, find_checkpoint, view_of
 
 PROG = "python -m train.evaluate"
 
@@ -190,11 +189,7 @@ def _is_checkpoint(source: str) -> bool:
 
 def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
     """The options of the run that a checkpoint is of, with what is asked for here."""
-    kind = system_of(path, state).options
-    names = {field.name for field in dataclasses.fields(kind)}
-    with checkpoint.reading(path):
-        own = {name: value for name, value in state["config"].items() if name in names}
-    saved = from_dict(kind, own, f"checkpoint {path}")
+    saved = config_of(path, state)
     return dataclasses.replace(
         saved,
         data_root=saved.data_root if options.data_root == Options.data_root else options.data_root,
