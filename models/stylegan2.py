@@ -112,11 +112,6 @@ class Generator(nn.Module):
         images = self.synthesis(styles, noise)
         return Drawn(images, styles) if with_styles else images
 
-    @property
-    def style_count(self) -> int:
-        """Places for styles."""
-        return self.layers
-
     def synthesis(self, styles: Tensor, noise: Tensor | None = None) -> Tensor:
         """Images of a style w for each layer [N, layers, w_dim]."""
         if styles.dim() != 3 or styles.shape[1] != self.layers:

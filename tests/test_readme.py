@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("tyro")  # and what else programs need
 
-from train import dcgan, pggan, r3gan
+from train import dcgan, pggan, r3gan, stylegan3
 from train.run.options import parse_command_line
 
 ROOT = Path(__file__).parent.parent
@@ -45,8 +45,9 @@ def test_the_examples_are_short(example: str, lines: int) -> None:
     assert len([line for line in example.splitlines() if line]) == lines
 
 
-TABLES = re.findall(r"^## (PGGAN|DCGAN|R3GAN|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)
+TABLES = re.findall(r"^## (PGGAN|DCGAN|R3GAN|StyleGAN3|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)
 PROGRAMS = {"PGGAN": [pggan.PRESETS], "DCGAN": [dcgan.PRESETS], "R3GAN": [r3gan.PRESETS]}
+PROGRAMS["StyleGAN3"] = [stylegan3.PRESETS]
 PROGRAMS["Techniques"] = PROGRAMS["PGGAN"] + PROGRAMS["DCGAN"]
 
 
@@ -63,7 +64,7 @@ def test_an_option_that_the_page_on_training_explains_exists(section: str, optio
             assert re.search(rf"{name}\b", printed)
 
 
-@pytest.mark.parametrize("preset", sorted({*pggan.PRESETS, *dcgan.PRESETS, *r3gan.PRESETS}))
+@pytest.mark.parametrize("preset", sorted({*pggan.PRESETS, *dcgan.PRESETS, *r3gan.PRESETS, *stylegan3.PRESETS}))
 def test_the_page_on_training_names_every_preset(preset: str) -> None:
     assert f"`{preset}`" in TRAINING
 

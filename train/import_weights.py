@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,10 @@ from torch import Tensor, nn
 
 from models import biggan as biggan_networks
 from models import r3gan as r3gan_networks
-from train import biggan, r3gan
+from models import stylegan2 as stylegan2_networks
+from models import stylegan3 as stylegan3_networks
+from models.parts.stylegan_arguments import from_arguments
+from train import biggan, r3gan, stylegan2, stylegan3
 from train.base.errors import UsageError, listed, run_program
 from train.run import checkpoint
 from train.run.folder import new_folder
@@ -34,7 +37,7 @@ PROG = "python -m train.import_weights"
 
 @dataclass(frozen=True)
 class Options:
-    """Makes a run of the weights that the authors' code of R3GAN or BigGAN (in PyTorch) has saved."""
+    """Makes a run of the weights that the authors' code of StyleGAN2-ADA, StyleGAN3, R3GAN or BigGAN has saved."""
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The authors' .pkl, or state dicts (.safetensors, .npz, of torch.save), in one file or more; no code is run."""
@@ -56,6 +59,8 @@ class Family:
         from_authors: arguments and tensors of ours, of their tensors by name; it asks for those alone that it uses.
             ValueError if they are of no network that we have.
         config: options of the system for networks with these arguments of G and D; D's are none where it is missing.
+            ValueError if there are no such options.
+        said: of G and D, names of arguments that a pickle says and tensors do not.
     """
 
     system: System
@@ -63,6 +68,7 @@ class Family:
     made: Mapping[str, Callable[..., nn.Module]]
     from_authors: Callable[[Mapping[str, Tensor]], tuple[dict[str, Any], dict[str, Tensor]]]
     config: Callable[[Arguments, Arguments], TrainConfig]
+    said: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def _r3gan(g: Arguments, d: Arguments) -> TrainConfig:
@@ -92,7 +98,69 @@ def _biggan(g: Arguments, d: Arguments) -> TrainConfig:
     )
 
 
+def _stylegan2(g: Arguments, d: Arguments) -> TrainConfig:
+    config = dataclasses.replace(
+        stylegan2.SYSTEM.presets["auto"],
+        resolution=4 << (len(g["widths"]) - 1),
+        latent=g["latent_dim"],
+        w_dim=g["w_dim"],
+        mapping_layers=g["mapping_layers"],
+        channel_base=str(g["widths"][-1] << (len(g["widths"]) + 1)),
+        channel_max=g["widths"][0],
+        condition="projection" if g["num_classes"] else "none",
+        d_skips=d.get("residual", True),
+        group_size=d.get("group_size", 4),
+        half=g.get("half", 4),
+    )
+    if config.widths() != list(g["widths"]):
+        raise ValueError(f"there are {g['widths']} maps, and no channel-base and channel-max that give them")
+    return config
+
+
+def _stylegan3(g: Arguments, d: Arguments) -> TrainConfig:
+    turns = g["kernel_size"] == 1
+    config = dataclasses.replace(
+        stylegan3.SYSTEM.presets["stylegan3-r" if turns else "stylegan3-t"],
+        resolution=g["resolution"],
+        latent=g["latent_dim"],
+        w_dim=g["w_dim"],
+        mapping_layers=g["mapping_layers"],
+        channel_base=str(g["channel_base"] // (2 if turns else 1)),
+        channel_max=g["channel_max"] // (2 if turns else 1),
+        condition="projection" if g["num_classes"] else "none",
+        group_size=d.get("group_size", 4),
+        **{name: g[name] for name in ("layers", "critical", "margin", "half") if name in g},
+    )
+    for name in ("channel_base", "channel_max", "kernel_size", "radial"):
+        if (ours := config.of_generator()[name]) != g[name]:
+            raise ValueError(f"{name}={g[name]!r} is in neither configuration: it would be {ours!r}")
+    return config
+
+
+def _of_stylegan3(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Its discriminator is StyleGAN2's."""
+    networks = stylegan3_networks if "synthesis.input.freqs" in state else stylegan2_networks
+    return networks.from_authors(state)
+
+
+_OF_STYLEGAN2_D = ("half", "clamp", "group_size")
 FAMILIES: Mapping[str, Family] = {
+    "StyleGAN2": Family(
+        stylegan2.SYSTEM,
+        marks={"G": ("synthesis.b4.const", ""), "D": ("b4.out.weight", "")},
+        made={"G": stylegan2_networks.Generator, "D": stylegan2_networks.Discriminator},
+        from_authors=stylegan2_networks.from_authors,
+        config=_stylegan2,
+        said={"G": ("half", "clamp"), "D": _OF_STYLEGAN2_D},
+    ),
+    "StyleGAN3": Family(
+        stylegan3.SYSTEM,
+        marks={"G": ("synthesis.input.freqs", ""), "D": ("b4.out.weight", "")},
+        made={"G": stylegan3_networks.Generator, "D": stylegan2_networks.Discriminator},
+        from_authors=_of_stylegan3,
+        config=_stylegan3,
+        said={"G": ("half", "magnitude_beta"), "D": _OF_STYLEGAN2_D},
+    ),
     "R3GAN": Family(
         r3gan.SYSTEM,
         marks={"G": ("AggregationLayer.Layer.weight", ""), "D": ("ExtractionLayer.Layer.weight", "")},
@@ -130,6 +198,9 @@ def network(family: Family, role: str, weights: Weights, prefix: str) -> Found:
     asked = Asked(weights, prefix)
     try:
         arguments, own = family.from_authors(asked)
+        if asked.arguments and (names := family.said.get(role)):
+            made_with = from_arguments(asked.arguments)
+            arguments |= {name: made_with[name] for name in names}
         arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
         filled(
             role, partial(family.made[role], **arguments), own, Path(prefix.rstrip(".") or role), torch.device("cpu")
@@ -166,7 +237,10 @@ def checkpoint_of(family: Family, found: Mapping[str, Found]) -> dict[str, Any]:
     there is only one generator, it is both."""
     trained, average = (found.get(one, found.get(other)) for one, other in (("G", "averaged G"), ("averaged G", "G")))
     parts = {"G": trained, **({"D": found["D"]} if "D" in found else {})}
-    config = family.config(average.arguments, parts["D"].arguments if "D" in parts else {})
+    try:
+        config = family.config(average.arguments, parts["D"].arguments if "D" in parts else {})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return {
         "system": family.system.name,
         "config": to_dict(config),

@@ -11,9 +11,9 @@ from models.parts.mapping import Mapping
 def style_count(generator: nn.Module) -> int:
     """How many styles a generator's images are made of; 0 if it makes them of latents alone.
 
-    A generator of styles has ``mapping``, ``style_count``, and ``synthesis``, which takes styles [N, layers, w_dim].
+    A generator of styles has ``mapping``, ``layers``, their number, and ``synthesis``, which takes [N, layers, w_dim].
     """
-    return getattr(generator, "style_count", 0)
+    return generator.layers if isinstance(getattr(generator, "mapping", None), Mapping) else 0
 
 
 def styles_of(

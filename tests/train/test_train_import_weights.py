@@ -20,6 +20,8 @@ from train.run.restoring import build_generator
 from .runs import OUTPUT, error_of, flags
 
 AUTHORS = Path(__file__).parents[1] / "models" / "authors"
+NETWORKS = ["r3gan-16", "r3gan-16-labels", "biggan-32"]
+NETWORKS += ["stylegan2-32", "stylegan2-16-labels", "stylegan3t-32", "stylegan3r-32"]
 
 
 def authors(name: str) -> dict[str, Tensor]:
@@ -28,7 +30,7 @@ def authors(name: str) -> dict[str, Tensor]:
         return {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind in "fi"}
 
 
-@pytest.fixture(params=["r3gan-16", "r3gan-16-labels", "biggan-32"])
+@pytest.fixture(params=NETWORKS)
 def imported(request, tmp_path) -> tuple[dict[str, Tensor], Path]:
     """The authors' arrays, and the folder that they were imported into."""
     folder = tmp_path / "imported"
@@ -158,8 +160,11 @@ def without(part: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("tensors", "reason"),
     [
-        ({"weight": torch.zeros(2)}, "there is no generator of R3GAN or BigGAN (1 tensors, weight)"),
-        (without("net.G."), "there is no generator of R3GAN or BigGAN"),
+        (
+            {"weight": torch.zeros(2)},
+            "there is no generator of StyleGAN2 or StyleGAN3 or R3GAN or BigGAN (1 tensors, weight)",
+        ),
+        (without("net.G."), "there is no generator of StyleGAN2 or StyleGAN3 or R3GAN or BigGAN"),
         (without("net.G.MainLayers.0.Layers.0.Basis"), "net.G.: these are not the tensors of an R3GAN"),
         (without("net.D.MainLayers.1.Layers.0.NonLinearity1"), "D stages.1.0.enter_bias is absent there"),
         (without("net.G.MainLayers.2.Layers.0.LinearLayer.Layer"), "G ups.1.weight is absent there"),

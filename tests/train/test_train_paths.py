@@ -60,7 +60,7 @@ def test_paths_in_w_are_lines_between_styles(styled, drawn):
     for n in range(5):
         first, second = (styled.mapping(z[n : n + 1], labels[n : n + 1]) for z in (z0, z1))
         w = (1 - t[n]) * first + t[n] * second  # [1, W]
-        expected = styled.synthesis(torch.stack([w] * styled.style_count, 1))
+        expected = styled.synthesis(torch.stack([w] * styled.layers, 1))
         torch.testing.assert_close(images[n : n + 1], expected)
 
 

@@ -91,6 +91,40 @@ def test_r3gans_pickle_draws_what_the_authors_code_drew(name, protocol, tmp_path
     torch.testing.assert_close(trainer["averages"]["G"]["scale"], 2 * trainer["networks"]["G"]["scale"])
 
 
+def stylegan(name: str, role: str, **more: Any) -> nn.Module:
+    """As the code of StyleGAN2-ADA or StyleGAN3 keeps one: a persistent module of such."""
+    made_with = {**array(name, "options"), **more} if role == "G" else {"c_dim": 0, **more}
+    return filled(Persistent("Generator" if role == "G" else "Discriminator", **made_with), network(name, role))
+
+
+@pytest.mark.parametrize("name", ["stylegan2-32", "stylegan2-16-labels", "stylegan3t-32", "stylegan3r-32"])
+def test_stylegans_pickle_draws_what_the_authors_code_drew(name, tmp_path, capsys):
+    of_d = name if name.startswith("stylegan2") else "stylegan2-32"  # StyleGAN3's is StyleGAN2's
+    said = {"epilogue_kwargs": EasyDict(mbstd_group_size=2), "num_fp16_res": 1, "conv_clamp": 128}
+    networks = {"G": stylegan(name, "G"), "D": stylegan(of_d, "D", **said)}
+    networks["G_ema"] = stylegan(name, "G", num_fp16_res=2)
+    file = snapshot(tmp_path / "network-snapshot-025000.pkl", networks)
+    assert import_weights.main([str(file), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out.splitlines()
+    unused = {line.split()[2] for line in out if line.startswith("not used: ")}
+    learnt = (".weight", ".bias", "const", "noise_strength", "w_avg", "magnitude_ema", "freqs", "phases")
+    known = read_weights(file).tensors
+    assert {each for each in known if each.startswith("augment_pipe.")} <= unused <= known.keys()
+    assert not [each for each in unused if each.endswith(learnt)]
+    path, state, _ = checkpoint.find(tmp_path / "out")
+    generator = build_generator(path, state, torch.device("cpu"))
+    labels = [array(name, "c").argmax(1)] if array(name, "c").shape[1] else []
+    torch.testing.assert_close(generator(array(name, "z"), *labels), array(name, "image"), rtol=0, atol=1e-4)
+    assert (state["config"]["group_size"], state["config"]["half"]) == (2, 2)
+    assert state["generator_options"]["half"] == 2
+
+
+def test_an_argument_that_no_tensor_shows_is_refused_where_it_is_another(tmp_path, capsys):
+    g = stylegan("stylegan2-32", "G", mapping_kwargs=EasyDict(num_layers=8, lr_multiplier=0.1))
+    line = error_of(import_weights.main, [str(snapshot(tmp_path / "a.pkl", {"G_ema": g})), "--out", "out"], capsys)
+    assert "a.pkl: G_ema.: lr_multiplier=0.1 is not known here: it is 0.01" in line
+
+
 def test_what_networks_were_made_with_is_read(written):
     made_with = {"z_dim": 8, "mapping_kwargs": EasyDict(num_layers=2), "rates": (1, 2.5), "kind": nn.Linear(1, 1)}
     whole = Persistent("Generator", **made_with)

@@ -104,7 +104,7 @@ def test_own_images_are_found_again(generator):
     targets = own_images(generator, 3)
     found = project(generator, targets, FLAT, steps=200)
     assert (found.distances < 0.15 * found.of_mean).all()
-    styles = found.w[:, None].expand(-1, generator.style_count, -1)
+    styles = found.w[:, None].expand(-1, generator.layers, -1)
     torch.testing.assert_close(found.images, generator.synthesis(styles, found.noise))
     torch.testing.assert_close(found.distances, (found.images - targets).square().sum((1, 2, 3)))
     mean = mean_styles(generator, None, 3, seed=0)[0][:, None].expand_as(styles)
