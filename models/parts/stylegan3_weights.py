@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.parts.bands import Band, bands, passage
+from models.parts.stylegan2_weights import mapping_layers
 
 LAYER = re.compile(r"synthesis\.(L(\d{1,3})_(\d{1,5})_(\d{1,5}))\.weight")
 INPUT = {"freqs": "frequencies", "phases": "phases", "weight": "weight"}
@@ -35,16 +36,25 @@ def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
     found = sorted((match for name in state if (match := LAYER.fullmatch(name))), key=lambda match: int(match[2]))
     if len(found) < 3 or [int(match[2]) for match in found] != list(range(len(found))):
         raise ValueError("these are not the tensors of a StyleGAN3's generator")
-    names, sizes, widths = ([match[i] for match in found] for i in (1, 3, 4))
-    sizes, widths = [int(size) for size in sizes], [int(width) for width in widths]
-    own = _mapping(state)
+    try:
+        return _generator(state, [match[1] for match in found], *([int(m[i]) for m in found] for i in (3, 4)))
+    except KeyError as error:
+        raise ValueError(f"there is no {error.args[0]}: this is no StyleGAN3 that is known here") from None
+
+
+def _generator(
+    state: Mapping[str, Tensor], names: list[str], sizes: list[int], widths: list[int]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Of layers with these names, sizes and channels."""
+    own = {"mapping.average.mean": state["mapping.w_avg"]}
+    of_mapping = mapping_layers(state, own)
     for theirs, ours in {**INPUT, **AFFINE}.items():
         own[f"input.{ours}"] = state[f"synthesis.input.{theirs}"]
     for i, name in enumerate(names):
         part = f"convs.{i}" if i < len(names) - 1 else "to_rgb"
         own |= {f"{part}.{ours}": state[f"synthesis.{name}.{theirs}"] for theirs, ours in INNER.items()}
     own["squares.mean"] = torch.stack([state[f"synthesis.{name}.magnitude_ema"] for name in names])
-    if not torch.equal(state["synthesis.input.transform"], torch.eye(3)):
+    if not torch.equal(state["synthesis.input.transform"].float(), torch.eye(3)):
         raise ValueError("synthesis.input.transform is not the identity: images would be moved or turned")
 
     resolution, layers, w_dim = sizes[-1], len(names) - 1, own["input.affine.weight"].shape[1]
@@ -63,7 +73,7 @@ def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
         "latent_dim": own["mapping.layers.0.weight"].shape[1] - (w_dim if classes else 0),
         "w_dim": w_dim,
         "num_classes": classes,
-        "mapping_layers": sum(re.fullmatch(r"mapping\.layers\.\d+\.weight", name) is not None for name in own),
+        "mapping_layers": of_mapping,
         "channel_base": base,
         "channel_max": most,
         "layers": layers,
@@ -72,16 +82,6 @@ def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str,
         "kernel_size": own["convs.0.weight"].shape[2],
         "radial": radial,
     }, own
-
-
-def _mapping(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of the mapping network, by our names."""
-    own = {"mapping.average.mean": state["mapping.w_avg"]}
-    for name in state:
-        if match := re.fullmatch(r"mapping\.(fc(\d{1,3})|embed)\.(weight|bias)", name):
-            part = "embed" if match[1] == "embed" else f"layers.{match[2]}"
-            own[f"mapping.{part}.{match[3]}"] = state[name]
-    return own
 
 
 def _plan(

@@ -316,6 +316,8 @@ def test_what_the_generator_cannot_be_is_refused():
         ValueError, match="channels are 16, 16, 16, 14, 8, 8, and by their cutoffs 16, 16, 16, 13, 8, 8"
     ):
         from_authors({name.replace("L3_40_13", "L3_40_14"): tensor for name, tensor in g.items()})
+    with pytest.raises(ValueError, match=r"there is no mapping.w_avg: this is no StyleGAN3 that is known here"):
+        from_authors({name: tensor for name, tensor in g.items() if name != "mapping.w_avg"})
     for some in ({}, {"weight": torch.zeros(2)}, {n: t for n, t in g.items() if "L2_" not in n}):
         with pytest.raises(ValueError, match="not the tensors of a StyleGAN3's generator"):
             from_authors(some)
