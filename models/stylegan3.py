@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from gan_ops import filtered_lrelu, modulated_conv2d, scale_bias_act, upfirdn2d
-from models.parts.bands import Band, bands
+from models.parts.bands import Band, bands, passage
 from models.parts.equalized import Dense
 from models.parts.fourier import FourierInput
-from models.parts.lowpass import lowpass
 from models.parts.mapping import Mapping
 from models.parts.moving_mean import MovingMean
 from models.parts.precision import computing, entering, widened
@@ -29,10 +28,6 @@ SLOPE = 0.2
 """Of the leaky ReLU, below zero."""
 CLAMP = 256.0
 """The largest magnitude of activations, in any precision."""
-TAPS = 6
-"""Of a filter, for each sample of the lower rate."""
-OVERSAMPLING = 2
-"""Of the nonlinearity: its grid has at least twice the layer's higher rate."""
 OUTPUT_SCALE = 0.25
 """Layers work at four times the deviation of images."""
 W_BETA = 0.998
@@ -199,13 +194,10 @@ class Layer(nn.Module):
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.half, self.filtered = half, filtered
-        rate = OVERSAMPLING * max(before.rate, after.rate)
-        self.up, self.down = rate // before.rate, rate // after.rate
-        up_taps, down_taps = (TAPS * factor if factor > 1 else 1 for factor in (self.up, self.down))
-        up_filter = lowpass(up_taps, before.cutoff, 2 * before.half_width, rate)
-        down_filter = lowpass(down_taps, after.cutoff, 2 * after.half_width, rate, radial=radial)
+        (self.up, self.down), (up_filter, down_filter) = passage(before, after, radial=radial)
         self.register_buffer("up_filter", up_filter, persistent=False)
         self.register_buffer("down_filter", down_filter, persistent=False)
+        up_taps, down_taps = (1 if filter is None else len(filter) for filter in (up_filter, down_filter))
         # Samples of the enlarged image to add, or to cut off, so that `after.size` remain in the end.
         added = (after.size - 1) * self.down + 1 - (before.size + kernel_size - 1) * self.up + up_taps + down_taps - 2
         low = (added + self.up) // 2

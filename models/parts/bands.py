@@ -9,10 +9,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from torch import Tensor
+
+from models.parts.lowpass import lowpass
+
 FIRST_CUTOFF = 2.0
 FIRST_STOPBAND = 2**2.1
 LAST_STOPBAND = 2**0.3
 """As a multiple of the last cutoff."""
+TAPS = 6
+"""Of a filter, for each sample of the lower rate."""
+OVERSAMPLING = 2
+"""Nonlinearities act on a grid of this multiple of the higher rate of what a layer is given and gives."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +81,18 @@ def bands(resolution: int, layers: int, critical: int, margin: int) -> list[Band
         size = resolution if i >= layers - 1 else rate + 2 * margin
         made.append(Band(cutoff, max(stopband, rate / 2) - cutoff, rate, size, i >= layers - critical))
     return made
+
+
+def passage(before: Band, after: Band, *, radial: bool) -> tuple[tuple[int, int], tuple[Tensor | None, Tensor | None]]:
+    """From one band to another by way of a nonlinearity: the factors of enlargement and reduction, and their filters.
+
+    Args:
+        radial: whether the filter that reduces is alike in all directions.
+    """
+    rate = OVERSAMPLING * max(before.rate, after.rate)
+    factors = rate // before.rate, rate // after.rate
+    up, down = (TAPS * factor if factor > 1 else 1 for factor in factors)
+    return factors, (
+        lowpass(up, before.cutoff, 2 * before.half_width, rate),
+        lowpass(down, after.cutoff, 2 * after.half_width, rate, radial=radial),
+    )

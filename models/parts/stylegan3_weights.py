@@ -10,15 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.parts.bands import Band, bands
-from models.parts.lowpass import lowpass
+from models.parts.bands import Band, bands, passage
 
 LAYER = re.compile(r"synthesis\.(L(\d{1,3})_(\d{1,5})_(\d{1,5}))\.weight")
 INPUT = {"freqs": "frequencies", "phases": "phases", "weight": "weight"}
 AFFINE = {"affine.weight": "affine.weight", "affine.bias": "affine.bias"}
 INNER = {"weight": "weight", "bias": "bias", **AFFINE}
 """Their names in a part of the network, and ours."""
-TAPS, OVERSAMPLING = 6, 2
 
 
 def from_authors(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -103,9 +101,8 @@ def _plan(
 
 
 def _filters_fit(state: Mapping[str, Tensor], name: str, before: Band, after: Band, radial: bool) -> bool:
-    rate = OVERSAMPLING * max(before.rate, after.rate)
-    for kind, band, round_ in (("up_filter", before, False), ("down_filter", after, radial and not after.critical)):
-        filter = lowpass(TAPS * (rate // band.rate), band.cutoff, 2 * band.half_width, rate, radial=round_)
+    _, filters = passage(before, after, radial=radial and not after.critical)
+    for kind, filter in zip(("up_filter", "down_filter"), filters, strict=True):
         theirs = state[f"synthesis.{name}.{kind}"]
         if theirs.shape != filter.shape or not torch.allclose(theirs.float(), filter, rtol=0, atol=1e-5):
             return False

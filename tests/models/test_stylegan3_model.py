@@ -222,6 +222,22 @@ def test_all_parameters_learn(filtered):
     assert all(parameter.grad.any() for parameter in g.parameters())
 
 
+def test_only_the_highest_resolutions_are_in_half_precision():
+    """And never the waves, whose phases it would spoil, nor the picture."""
+    networks = {}
+    for half in (0, 1, 4):
+        torch.manual_seed(0)
+        networks[half] = Generator(16, **SMALL, half=half)
+    assert [layer.half for layer in networks[1].convs] == [b.rate > 8 for b in bands(16, 5, 2, 3)[:-1]]
+    z = torch.randn(2, 4)
+    plain = networks[4](z)
+    with torch.autocast("cpu", torch.bfloat16):
+        none, drawn = networks[0](z), networks[4](z, with_styles=True)
+    assert torch.equal(none, plain)
+    assert drawn.images.dtype == drawn.squares.dtype == torch.float32
+    assert 0 < (drawn.images - plain).abs().max() < 0.05 * plain.abs().max()
+
+
 def shifted(x: Tensor, right: int, down: int) -> Tensor:
     return x.roll((down, right), (2, 3))
 

@@ -52,6 +52,7 @@ STARTS = {
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
     "train.generate": ["run"],
     "train.export": ["run"],
+    "train.project": ["styled", "--image", "pictures/0.png"],
     "train.import_weights": ["weights.npz"],
     "train.evaluate": ["run", "--metrics", "swd", "--images", "10", "--resolution", "16"],
     "train.report": ["run"],

@@ -295,6 +295,16 @@ def test_eqt_is_of_images_of_a_moved_input():
     assert found["metrics"]["eqt"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_images_of_configuration_r_turn_with_their_input_and_those_of_t_do_not():
+    found = {}
+    for name, options in {"t": {}, "r": {"kernel_size": 1, "radial": True}}.items():
+        torch.manual_seed(0)
+        g = stylegan3.Generator(32, latent_dim=8, channel_base=256, channel_max=16, layers=5, margin=8, **options)
+        g.to_rgb.weight.data.mul_(2)  # images of a usual contrast
+        found[name] = measure_moved(g.eval(), ["eqr"], 4, seed=0, labels=None, of="it")["metrics"]["eqr"]
+    assert found["r"] > 45 and found["r"] > found["t"] + 15, found
+
+
 def test_generators_that_cannot_be_moved_are_refused_by_name(run, tmp_path, capsys):
     g = pggan.Generator(8, latent_dim=4, fmap_base=16, fmap_max=4)
     with pytest.raises(NotMeasurable, match=r"eqt needs a generator whose input can be moved, .*: that of run/3"):
