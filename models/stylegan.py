@@ -107,7 +107,7 @@ class Generator(Growing):
             raise ValueError(f"styles are {list(styles.shape)}, not [N, {self.layers}, {self.mapping.w_dim}]")
         w = styles.unbind(1)
         added = [None] * self.layers if noise is None else noise_maps(noise, self.noise_heights)
-        x = self.first(self.basis.expand(len(styles), -1, -1, -1), w[0], added[0])
+        x = self.first(self.basis.expand(styles.shape[0], -1, -1, -1), w[0], added[0])
         x = self.conv(x, w[1], added[1])
         before, layer = x, 2
         for r in self._resolutions():

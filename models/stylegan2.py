@@ -118,7 +118,7 @@ class Generator(nn.Module):
             raise ValueError(f"styles are {list(styles.shape)}, not [N, {self.layers}, {self.mapping.w_dim}]")
         w = styles.unbind(1)
         added = [None] * len(self.convs) if noise is None else noise_maps(noise, self.noise_heights)
-        x, image = self.basis.expand(len(styles), -1, -1, -1), None
+        x, image = self.basis.expand(styles.shape[0], -1, -1, -1), None
         for i, height in enumerate(self.heights):
             half = height >= self.half_from
             with computing(x, half):

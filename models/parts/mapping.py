@@ -73,7 +73,7 @@ class Mapping(nn.Module):
         return w
 
     def _one_hot(self, labels: Tensor | None) -> Tensor:
-        rows = 0 if labels is None else len(labels)
+        rows = 0 if labels is None else labels.shape[0]  # of any size in a graph that is exported, unlike len()
         like = self.layers[0].weight.new_empty(0).expand(rows, 0)
         return one_hot(labels, self.num_classes, like)
 

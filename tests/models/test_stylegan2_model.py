@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import gan_ops
 from models.parts.equalized import Conv, Dense
 from models.parts.mapping import Mapping
 from models.parts.moving_mean import MovingMean
@@ -309,6 +310,16 @@ def test_below_8_px_and_without_autocast_nothing_is_in_half_precision():
         Generator([4, 4], **SMALL, half=2).half_from == 8 and Generator(WIDTHS, **SMALL, half=0).half_from == math.inf
     )
     assert Generator(WIDTHS, **SMALL, half=4)(torch.randn(1, 5)).dtype == torch.float32
+
+
+def test_an_exported_generator_draws_batches_of_any_size():
+    g = Generator([6, 4], **SMALL, num_classes=3).eval().requires_grad_(False)
+    batch = torch.export.Dim("batch")
+    with gan_ops.use_reference():
+        given = torch.randn(2, 5), torch.tensor([0, 1])
+        program = torch.export.export(g, given, dynamic_shapes=({0: batch}, {0: batch}))
+    z, labels = torch.randn(3, 5), torch.tensor([2, 0, 1])
+    torch.testing.assert_close(program.module()(z, labels), g(z, labels), rtol=1e-4, atol=1e-5)
 
 
 # ---- what does not fit
