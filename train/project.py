@@ -16,6 +16,7 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import UnreadableImage, UsageError, run_program
 from train.base.files import write_atomically
@@ -27,7 +28,7 @@ from train.generate import parse_classes
 from train.measure.features import Features, own_classifier
 from train.measure.perceptual import Perceptual, choose_perceptual
 from train.measure.pictures import enlarged, grid, png_names, save_png
-from train.measure.projection import Projection, check_styled, project
+from train.measure.projection import SHOWN, Projection, check_styled, project
 from train.run import checkpoint
 from train.run.lists import load_list
 from train.run.options import parse_options
@@ -117,7 +118,7 @@ def _perceptual(
 
 def write(folder: Path, names: Sequence[str], targets: Tensor, found: Projection, scale: int) -> None:
     """An image of each w, their progress beside the targets, and w and noise."""
-    (folder / "images").mkdir(parents=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     for name, image in zip(names, enlarged(to_uint8(found.images).cpu(), scale), strict=True):
         save_png(folder / "images" / name, image)
     columns = [targets, *found.strip]
@@ -135,9 +136,12 @@ def main(args: Sequence[str] | None = None) -> int:
     path, state = find_checkpoint(options.source)
     generator = build_generator(path, state, device, ema=options.ema)
     check_styled(generator, str(path))
+    pixels = len(options.image) * (len(SHOWN) + 1) * (generator.resolution * options.scale) ** 2
+    check_fits(generator.image_channels * pixels, torch.device("cpu"), f"scale={options.scale}")
     targets, labels = _targets(options, generator).to(device), _labels(options, path, state, generator)
     labels = None if labels is None else labels.to(device)
     perceptual = _perceptual(options, path, state, generator, device)
+    options.out.mkdir(parents=True, exist_ok=True)  # what cannot be made should not be known only after the search
     found = project(generator, targets, perceptual, labels, steps=options.steps, seed=options.seed)
     names = png_names([file.name for file in options.image])
     write(options.out, names, targets, found, options.scale)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from train import evaluate, export, generate, import_weights, r3gan
+from train import evaluate, export, generate, import_weights, r3gan, stylegan2
 from train.base.errors import run_program
 from train.data import to_uint8
 from train.measure.pictures import latents
@@ -94,6 +94,18 @@ def test_a_run_begins_with_it(pictures, tmp_path):
     for name in was:
         assert was[name].keys() == now[name].keys()
         assert all(torch.equal(was[name][key], now[name][key]) for key in was[name])
+
+
+def test_a_run_of_stylegan2_begins_with_it_but_for_the_mean_of_w_which_moves(pictures, tmp_path):
+    folder, run = tmp_path / "imported", tmp_path / "run"
+    assert import_weights.main([str(AUTHORS / "stylegan2-32.npz"), "--out", str(folder)]) == 0
+    options = {**OUTPUT, "data": pictures, "data_size": 0, "resolution": 32, "kimg": 0.004, "batch": "4", "lr": "0"}
+    assert run_program(lambda: stylegan2.main(flags({**options, "init_from": folder, "out": run}))) == 0
+    was, now = (checkpoint.find(each)[1]["trainer"]["networks"] for each in (folder, run))
+    for name in was:
+        assert was[name].keys() == now[name].keys()
+        moved = [key for key in was[name] if not torch.equal(was[name][key], now[name][key])]
+        assert moved == (["mapping.average.mean"] if name == "G" else [])
 
 
 def test_it_is_no_run_that_could_be_resumed(imported, capsys):

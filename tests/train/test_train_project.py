@@ -107,12 +107,19 @@ def test_own_images_are_found_again(generator):
     styles = found.w[:, None].expand(-1, generator.layers, -1)
     torch.testing.assert_close(found.images, generator.synthesis(styles, found.noise))
     torch.testing.assert_close(found.distances, (found.images - targets).square().sum((1, 2, 3)))
-    mean = mean_styles(generator, None, 3, seed=0)[0][:, None].expand_as(styles)
-    torch.testing.assert_close(found.of_mean, (generator.synthesis(mean) - targets).square().sum((1, 2, 3)))
+    torch.testing.assert_close(found.of_mean, (found.strip[0] - targets).square().sum((1, 2, 3)))
     for values in found.noise.split([h**2 for h in generator.noise_heights], 1):
         torch.testing.assert_close(values.square().mean(1), torch.ones(3))
     apart = [(image - targets).square().sum((1, 2, 3)) for image in found.strip]
     assert len(apart) == 6 and (apart[-1] < apart[0]).all()
+
+
+def test_the_first_image_shown_is_that_of_the_mean(generator):
+    for convolution in generator.convs:
+        convolution.noise.strength.zero_()
+    mean, _ = mean_styles(generator, None, 2, seed=0)
+    found = project(generator, own_images(generator, 2), FLAT, steps=1)
+    torch.testing.assert_close(found.strip[0], generator.synthesis(mean[:, None].expand(-1, generator.layers, -1)))
 
 
 def test_images_are_found_side_by_side_as_if_alone(generator):

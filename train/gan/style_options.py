@@ -16,7 +16,6 @@ from train.engine.curve import Curve, Rise
 from train.engine.schedule import Schedule
 from train.gan.conditions import ConditionalConfig
 from train.gan.losses import Loss
-from train.gan.options import microbatch_named
 from train.run.options import Table
 
 CLAMP = 256.0
@@ -106,7 +105,9 @@ class StyleConfig(ConditionalConfig):
     def r1_weight(self) -> float:
         """γ; UsageError if ``gamma`` says it wrongly."""
         if self.gamma == "auto":
-            return 0.0002 * self.resolution**2 / lookup(self.table("batch", int), self.resolution)
+            # Other resolutions and batches are refused elsewhere, by their names.
+            batch = lookup(self.table("batch", int), max(self.resolution, 4))
+            return 0.0002 * self.resolution**2 / max(batch, 1)
         try:
             gamma = float(self.gamma)
         except ValueError:
@@ -118,18 +119,7 @@ class StyleConfig(ConditionalConfig):
     def schedule(self) -> Schedule:
         """One phase at the full resolution, checked against the groups of the minibatch deviation."""
         self.check()
-        return self.in_groups(self.in_packs(self.one_phase()))
-
-    def in_groups(self, schedule: Schedule) -> Schedule:
-        """The schedule; UsageError unless its microbatches are whole groups."""
-        for phase in schedule.phases:
-            packs = phase.microbatch // self.pack
-            if self.group_size and packs % min(self.group_size, packs):
-                what = f"{packs} packs of the {microbatch_named(phase)}"
-                if self.pack == 1:
-                    what = microbatch_named(phase)
-                raise UsageError(f"group_size={self.group_size} does not divide the {what}")
-        return schedule
+        return self.in_groups(self.in_packs(self.one_phase()), self.group_size)
 
     def ema_curve(self) -> Curve | None:
         """By which the averaged generator's half-life grows at the start."""

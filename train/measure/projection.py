@@ -42,7 +42,7 @@ class Projection:
         noise: [N, noise_values]; None where the generator takes none.
         images: float32 [N, C, R, R], made of these.
         distances: [N], of these to the targets.
-        of_mean: [N], of the image of the mean of w, with the noise that the generator keeps.
+        of_mean: [N], of the images that the search begins with, those of the mean of w.
         strip: images after the parts of the steps in ``SHOWN``, [N, C, R, R] each.
     """
 
@@ -113,8 +113,8 @@ def project(
     with torch.no_grad():
         w = w.detach()
         noise = None if noise is None else noise.detach()
-        last, first = images(w, noise), images(mean, None)
-        distances, of_mean = perceptual.distance(last, targets), perceptual.distance(first, targets)
+        last = images(w, noise)
+        distances, of_mean = (perceptual.distance(each, targets) for each in (last, strip[0]))
     return Projection(w, noise, last, distances, of_mean, (*strip, last))
 
 

@@ -31,6 +31,7 @@ from train import (
     r3gan,
     semi_supervised,
     sngan,
+    stylegan,
     stylegan2,
     stylegan3,
     transgan,
@@ -185,6 +186,22 @@ def waves(**changes: Any) -> Make:
         g = trainer.game.networks["G"]
         nn.init.normal_(g.input.affine.weight, generator=torch.Generator().manual_seed(4))
         g.squares.mean.copy_(torch.tensor([0.5, 2.0, 1.5, 0.7]))
+        return trainer
+
+    return make
+
+
+def growing_styles(**changes: Any) -> Make:
+    """StyleGAN in the middle of its fade to 8x8, where noise counts."""
+    phases = {"resolution": 8, "start_resolution": 4, "fade_kimg": "0.016", "stable_kimg": "0.016", "kimg": 0.0}
+    sizes = {"fmap_base": 8, "fmap_max": 3, "group_size": 2, "w_dim": 3, "mapping_layers": 2}
+    made = system(stylegan, stylegan.StyleganConfig, 16 + 8, **phases, **sizes, **changes)
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        for name, parameter in trainer.game.networks["G"].named_parameters():
+            if name.endswith("strength"):
+                nn.init.constant_(parameter, 0.3)
         return trainer
 
     return make
@@ -435,6 +452,13 @@ GAMES: dict[str, Covered] = {
         )
     ),
     "r3gan, non-saturating": alternating(two(without_norms(loss="non-saturating"), "non-saturating")),
+    "stylegan": Covered(growing_styles(), Styled("non-saturating", ("r1",)).plain()),
+    "stylegan, projection, no mixing": alternating(
+        Covered(
+            growing_styles(condition="projection", mixing=0.0),
+            Styled("non-saturating", ("r1",), labels="projection").plain(),
+        )
+    ),
     "stylegan2": Covered(styled(), Styled("non-saturating", lazy=("r1",), lengths=0.75).plain()),
     "stylegan2, projection, frozen layers, no path lengths": alternating(
         Covered(
