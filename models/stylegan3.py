@@ -115,11 +115,6 @@ class Generator(nn.Module):
         self.to_rgb = ToRgb(w_dim, widths[-1], image_channels)
         self.squares = MovingMean((layers + 1,), magnitude_beta, 1.0)
 
-    @property
-    def style_count(self) -> int:
-        """Places for styles."""
-        return self.layers
-
     def forward(
         self,
         z: Tensor,

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from models.stylegan2 import Generator
+from models.stylegan3 import Generator as StyleGan3
 from train import project as program
 from train import stylegan2
 from train.base.seeds import stream_seed
@@ -120,6 +121,17 @@ def test_the_first_image_shown_is_that_of_the_mean(generator):
     mean, _ = mean_styles(generator, None, 2, seed=0)
     found = project(generator, own_images(generator, 2), FLAT, steps=1)
     torch.testing.assert_close(found.strip[0], generator.synthesis(mean[:, None].expand(-1, generator.layers, -1)))
+
+
+def test_a_generator_without_noise_is_searched_by_its_styles_alone():
+    torch.manual_seed(0)
+    sizes = {"channel_base": 64, "channel_max": 4, "layers": 4, "critical": 1, "margin": 2}
+    generator = StyleGan3(16, latent_dim=5, w_dim=6, **sizes).eval().requires_grad_(False)
+    targets = own_images(generator, 2)
+    found = project(generator, targets, FLAT, steps=60)
+    assert found.noise is None and (found.distances < 0.2 * found.of_mean).all()
+    styles = found.w[:, None].expand(-1, generator.layers, -1)
+    torch.testing.assert_close(found.images, generator.synthesis(styles))
 
 
 def test_images_are_found_side_by_side_as_if_alone(generator):
