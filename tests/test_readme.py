@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import re
 from pathlib import Path
 
@@ -9,8 +11,8 @@ import pytest
 
 pytest.importorskip("tyro")  # and what else programs need
 
-from train import dcgan, pggan, r3gan
-from train.run.options import parse_command_line
+from train import dcgan, pggan, r3gan, stylegan3
+from train.run.options import RunOptions, parse_command_line
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -45,8 +47,9 @@ def test_the_examples_are_short(example: str, lines: int) -> None:
     assert len([line for line in example.splitlines() if line]) == lines
 
 
-TABLES = re.findall(r"^## (PGGAN|DCGAN|R3GAN|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)
+TABLES = re.findall(r"^## (PGGAN|DCGAN|R3GAN|StyleGAN3|Techniques)\n(.*?)(?=^## )", TRAINING, re.MULTILINE | re.DOTALL)
 PROGRAMS = {"PGGAN": [pggan.PRESETS], "DCGAN": [dcgan.PRESETS], "R3GAN": [r3gan.PRESETS]}
+PROGRAMS["StyleGAN3"] = [stylegan3.PRESETS]
 PROGRAMS["Techniques"] = PROGRAMS["PGGAN"] + PROGRAMS["DCGAN"]
 
 
@@ -63,9 +66,32 @@ def test_an_option_that_the_page_on_training_explains_exists(section: str, optio
             assert re.search(rf"{name}\b", printed)
 
 
-@pytest.mark.parametrize("preset", sorted({*pggan.PRESETS, *dcgan.PRESETS, *r3gan.PRESETS}))
+@pytest.mark.parametrize("preset", sorted({*pggan.PRESETS, *dcgan.PRESETS, *r3gan.PRESETS, *stylegan3.PRESETS}))
 def test_the_page_on_training_names_every_preset(preset: str) -> None:
     assert f"`{preset}`" in TRAINING
+
+
+def options_of(program: str) -> set[str]:
+    """The options of a program of ``train``, with dashes."""
+    module = importlib.import_module(f"train.{program}")
+    kinds = [module.Options] if hasattr(module, "Options") else [type(next(iter(module.PRESETS.values()))), RunOptions]
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    return {f"--{name.replace('_', '-')}" for name in names} | ({"--class"} if "classes" in names else set())
+
+
+STYLEGAN = (ROOT / "docs" / "stylegan.md").read_text()
+
+
+def test_the_page_on_stylegan_has_the_options_that_there_are() -> None:
+    table = STYLEGAN.partition("## Training")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.startswith("| `")]
+    named = {option for row in rows for option in re.findall(r"--[a-z0-9-]+", row)} - {"--nproc-per-node"}
+    assert len(rows) > 20 and len(named) > 25
+    assert named <= options_of("stylegan2") | options_of("stylegan3")
+    commands = re.findall(r"python -m train\.(\w+)([^\n|`#]*)", STYLEGAN)
+    assert len(commands) > 8
+    for program, words in commands:
+        assert set(re.findall(r"(?<= )--[a-z0-9-]+", words)) <= options_of(program), program
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,16 +21,18 @@ from train.data import NAMES, ImageSet, load_images
 from train.data.decode import size_of
 from train.data.folder import open_path
 from train.measure.evaluator import Evaluator, versions
-from train.measure.measurable import plan
-from train.measure.metric_names import AUTO, METRICS, parse_metrics
+from train.measure.measurable import Plan, plan
+from train.measure.metric_names import AUTO, METRICS, MOVED, PATHS, parse_metrics, parted_metrics
+from train.measure.moved import measure_moved
+from train.measure.paths import measure_paths
+from train.measure.perceptual import choose_perceptual
 from train.measure.pictures import grid, save_png
 from train.measure.real_side import RealImages, RealSide
 from train.measure.samples import Samples, chosen, drawn, made, picked
 from train.measure.stored_statistics import StoredStatistics, save_statistics
-from train.run import checkpoint
 from train.run.lists import load_list
-from train.run.options import TrainConfig, from_dict, parse_options
-from train.run.restoring import build_view, find_checkpoint, system_of, view_of
+from train.run.options import TrainConfig, parse_options
+from train.run.restoring import build_view, config_of, find_checkpoint, view_of
 
 PROG = "python -m train.evaluate"
 
@@ -44,7 +46,7 @@ class Options:
     data: str = ""
     """Real images: a folder, a zip, glyphs, digits, mnist, cifar10, svhn, stl10, celeba, lsun (default: the run's)."""
     metrics: str = AUTO
-    """swd, msssim, is, fid, kid, pr (precision, recall, density, coverage), birthday, or auto: all possible ones."""
+    """swd, msssim, is, fid, kid, pr (precision, recall, …), birthday, ppl-w-full, eqt, eqr, or auto: all of images."""
     images: int = 2000
     """Images to generate, or the maximum number to take from a folder."""
     reals: int = 0
@@ -61,6 +63,8 @@ class Options:
     """Also write the closest pairs that birthday finds to this new .png file, one image of each above the other."""
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr, birthday (default: GAN_OPS_INCEPTION, or a classifier of the data)."""
+    vgg16_weights: str = ""
+    """File of torchvision's weights of VGG-16 for ppl-… (default: the maps of a classifier of the data)."""
     resolution: int = 0
     """Height and width to compare at, 2ⁿ or 3·2ⁿ (0: that of the run, or of the folder's first image)."""
     data_root: Path = Path("data")
@@ -84,8 +88,13 @@ def main(args: Sequence[str] | None = None) -> int:
     _check(options)
     device = resolve_device(options.device)
     samples, real = _of_run(options, device) if _is_checkpoint(options.source) else _of_images(options)
+    of_images, of_generator = parted_metrics(options.metrics)
+    others = list(_of_generator(options, of_generator, samples, real, device))
     weights, subset = options.inception_weights, options.kid_subset
-    planned = plan(options.metrics, real, samples.count, weights, device, subset, labels=samples.labels)
+    if of_images:
+        planned = plan(of_images, real, samples.count, weights, device, subset, labels=samples.labels)
+    else:
+        planned = Plan((), None, {})
     if options.save_stats:
         try:
             network = planned.features or real.choose_features(options.inception_weights, device)
@@ -95,6 +104,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if options.pairs and "birthday" not in planned.names:
         raise UsageError("--pairs shows what birthday finds, which is not measured: see --metrics")
     measured = Evaluator(planned, real, seed=options.seed).measure(samples)
+    for other in others:
+        for name, found in other.items():
+            measured[name] = {**measured[name], **found} if name in ("metrics", "deviations") else found
     if options.pairs:
         upper, lower = zip(*measured["birthday"]["closest"], strict=True)
         save_png(options.pairs, grid(picked(samples, [*upper, *lower]), columns=len(upper)))
@@ -106,8 +118,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _check(options: Options) -> None:
     """UsageError for what can be told before anything is read."""
-    if not parse_metrics(options.metrics):
-        raise UsageError(f"metrics: name at least one of {', '.join(METRICS)}, or {AUTO} for all that can be measured")
+    of_images, of_generator = parted_metrics(options.metrics)
+    if not (parse_metrics(of_images) or of_generator):
+        names = ", ".join((*METRICS, *PATHS, *MOVED))
+        raise UsageError(f"metrics: name at least one of {names}, or {AUTO} for all that can be measured of images")
     for name in ("images", "reals"):
         if getattr(options, name) < (name == "images"):
             raise UsageError(f"{name}={getattr(options, name)} is too few")
@@ -149,6 +163,23 @@ def _of_run(options: Options, device: torch.device) -> tuple[Samples, RealSide]:
     return drawn(network, str(path), options.images, real.resolution, options.seed, like, device), real
 
 
+def _of_generator(
+    options: Options, names: Sequence[str], samples: Samples, real: RealSide, device: torch.device
+) -> Iterator[dict[str, Any]]:
+    """Path lengths and ratios of moved images, as :func:`measure_paths` and :func:`measure_moved`, of those named."""
+    paths, moved = ([name for name in names if name in some] for some in (PATHS, MOVED))
+    generator, what = samples.generator, "paths between latents" if paths else "images that move with their latents"
+    if names and generator is None:
+        raise NotMeasurable(f"{names[0]} is of {what}, and {samples.name} is not drawn from latents here")
+    given = {"seed": options.seed, "labels": samples.labels, "of": samples.name}
+    if moved:
+        yield measure_moved(generator, moved, samples.count, **given)
+    if paths:
+        size, known = generator.resolution, lambda: real.choose_classifier(device)
+        perceptual = choose_perceptual(options.vgg16_weights, size, known, device)
+        yield measure_paths(generator, paths, samples.count, perceptual, **given, device=device)
+
+
 def _is_checkpoint(source: str) -> bool:
     """Whether what is named is a run or a checkpoint, not images."""
     path = Path(source)
@@ -157,11 +188,7 @@ def _is_checkpoint(source: str) -> bool:
 
 def _config(options: Options, path: Path, state: dict[str, Any]) -> TrainConfig:
     """The options of the run that a checkpoint is of, with what is asked for here."""
-    kind = system_of(path, state).options
-    names = {field.name for field in dataclasses.fields(kind)}
-    with checkpoint.reading(path):
-        own = {name: value for name, value in state["config"].items() if name in names}
-    saved = from_dict(kind, own, f"checkpoint {path}")
+    saved = config_of(path, state)
     return dataclasses.replace(
         saved,
         data_root=saved.data_root if options.data_root == Options.data_root else options.data_root,
@@ -234,6 +261,11 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"features of {_facts(result['features'])}")
     if "classifier" in result and result["classifier"] != result["features"]:
         lines.append(f"accuracy by {_facts(result['classifier'])}")
+    if "ppl_features" in result:
+        facts = _facts(result["ppl_features"])
+        lines.append(f"ppl of {result['ppl_paths']} paths, steps of {result['ppl_epsilon']:g}, features of {facts}")
+    if "moved" in result:
+        lines.append(f"eqt, eqt-frac and eqr in dB, of {result['moved']} images, each moved once")
     width = max(len(name) for name in result["metrics"])
     for name, value in result["metrics"].items():
         deviation = result["deviations"].get(name)

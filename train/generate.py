@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 from torch import Tensor, nn
 
 from models.parts.codes import Codes, OfCodes
+from models.parts.styles import style_count
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import UsageError, listed, run_program
 from train.base.tables import parse_grid
 from train.base.values import NotNegative, Range, Seed
 from train.data import ImageSet
-from train.data.decode import SUFFIXES
 from train.data.load import load_pictures
 from train.measure.code_walks import code_walk
+from train.measure.moved import inverse, transformable
 from train.measure.pictures import (
     draw,
     enlarged,
@@ -36,7 +38,10 @@ from train.measure.pictures import (
 )
 from train.measure.samples import check_channels, given, through
 from train.measure.standing import stand
+from train.measure.styled_samples import OfStyles, Truncated, mixing_matrix, parse_numbers, seeded
+from train.measure.walks import closed_walk, straight_walk
 from train.run import checkpoint
+from train.run.folder import check_folder
 from train.run.options import parse_options
 from train.run.restoring import build_generator, build_networks, find_checkpoint, view_of
 
@@ -62,16 +67,30 @@ class Options:
     """ROWSxCOLUMNS of the grid."""
     interpolate: str = ""
     """KEYSxSTEPS: loop through KEYS latents, or pictures of --input, STEPS images from each to the next."""
+    mix: str = ""
+    """ROWSxCOLUMNS: rows of latents with some styles of each column's (StyleGAN)."""
+    mix_layers: str = "0-3"
+    """Layers whose styles are the column's (Karras et al. 2019: 0-3 coarse, 4-7 middle, 8-17 fine)."""
+    space: Literal["z", "w"] = "z"
+    """Where --interpolate goes: on arcs among latents z, or in lines among styles w (StyleGAN)."""
     seed: Seed = 0
     """Seed of the latents."""
+    seeds: str = ""
+    """A seed for each latent, such as 0-35,44."""
     truncation: NotNegative = 0.0
-    """Bound of the latents' values, which are drawn anew beyond it (Brock et al. 2019: 0.04 to 2; 0: none)."""
+    """Bound of latents, drawn anew beyond it (Brock et al. 2019: 0.04 to 2), or StyleGAN's psi (0.5 to 1); 0: none."""
+    cutoff: Annotated[int, Range(0)] = 0
+    """Layers whose styles are truncated, from the first on (StyleGAN; 0: all)."""
     standing: Annotated[int, Range(0, 2**20)] = 0
     """Batches of so truncated samples that batch norms take their statistics from (Brock et al. 2019: 100)."""
     classes: Annotated[str, tyro.conf.arg(aliases=["--class"])] = ""
     """Classes to draw, such as cat or 0,1,7, for networks with labels (default: all in turn)."""
     codes: Annotated[int, Range(0)] = 0
     """Code to walk, from 1, with an InfoGAN: rows are its categories, or along rows it goes from -2 to 2."""
+    translate: Annotated[str, tyro.conf.arg(metavar="X,Y")] = ""
+    """Moves images by parts of their side, to the right and down, if G can (StyleGAN3), such as 0.1,-0.2."""
+    rotate: Annotated[float, tyro.conf.arg(metavar="DEGREES")] = 0.0
+    """Turns images counter-clockwise, before they are moved, if G can (StyleGAN3)."""
     ema: bool = True
     """Use the averaged generator, which is nearly always better."""
     scale: Annotated[int, Range(1)] = 1
@@ -80,27 +99,6 @@ class Options:
     """auto, cpu, cuda or cuda:N (auto: a GPU if there is one)."""
     batch: Annotated[int, Range(1)] = 32
     """Images to draw at once."""
-
-
-def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Points on the great arc from a to b, both [L], at the fractions t [N] → [N, L]; lengths go linearly.
-
-    Normal latents lie near a sphere, whose inside a straight line would cross (White 2016, arXiv 1609.04468).
-    """
-    length_a, length_b = a.norm(), b.norm()
-    unit_a, unit_b = a / length_a, b / length_b
-    angle = torch.acos((unit_a @ unit_b).clamp(-1, 1))
-    t = t[:, None]
-    if angle.sin() < 1e-6:  # the same direction or the opposite one: every arc is as good
-        return torch.lerp(a, b, t)
-    direction = (torch.sin((1 - t) * angle) * unit_a + torch.sin(t * angle) * unit_b) / angle.sin()
-    return direction * torch.lerp(length_a, length_b, t)
-
-
-def closed_walk(keys: Tensor, steps: int) -> Tensor:
-    """From each key [K, L] in ``steps`` steps to the next, from the last to the first → [K · steps, L]."""
-    t = torch.arange(steps) / steps
-    return torch.cat([slerp(key, following, t) for key, following in zip(keys, keys.roll(-1, 0), strict=True)])
 
 
 def parse_classes(text: str, num_classes: int, names: Sequence[str] = ()) -> list[int]:
@@ -117,28 +115,67 @@ def parse_classes(text: str, num_classes: int, names: Sequence[str] = ()) -> lis
     return [numbers[part] for part in parts]
 
 
-def check_folder(folder: Path) -> None:
-    """UsageError unless single images can go there: if there are some already, at any depth, whoever measures the
-    folder or trains on it would take old and new ones for one set."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder} is a file: --images and --input write into a folder")
-    there = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    if there:
-        raise UsageError(
-            f"--out {folder} holds images already ({len(there)}, such as {there[0].relative_to(folder)}), and old ones"
-            " would be mixed with new ones: choose another folder with --out, or remove those images first"
-        )
-
-
 def _check(options: Options) -> None:
     """UsageError for options that exclude each other."""
     if options.images and options.interpolate:
         raise UsageError("--images and --interpolate cannot be combined")
     if options.codes and (options.images or options.interpolate):
         raise UsageError("--codes makes a grid: --images and --interpolate cannot be combined with it")
-    for name in ("images", "grid", "classes", "codes", "seed", "truncation", "standing"):
+    if options.mix and (options.images or options.interpolate or options.codes):
+        raise UsageError("--mix makes a picture of its own: --images, --interpolate and --codes are others")
+    if options.space == "w" and not options.interpolate:
+        raise UsageError("--space w is for --interpolate")
+    drawn = ("images", "grid", "mix", "classes", "codes", "seed", "seeds", "truncation", "cutoff", "standing")
+    for name in (*drawn, "space", "translate", "rotate"):
         if options.input and getattr(options, name) != getattr(Options, name):
             raise UsageError(f"--{name} and --input cannot be combined: the pictures say what is made")
+
+
+def _move(options: Options, generator: nn.Module, device: torch.device) -> None:
+    """Has a generator draw moved images, if it is asked for; UsageError if it cannot."""
+    words = options.translate.split(",") if options.translate else ["0", "0"]
+    try:
+        right, down = map(float, words)
+        transform = inverse(right, down, math.radians(options.rotate))
+    except ValueError:
+        raise UsageError(f"translate={options.translate!r} is not two numbers such as 0.1,-0.2") from None
+    if not transform.isfinite().all():
+        raise UsageError(f"translate={options.translate!r}, rotate={options.rotate}: these must be finite")
+    if not options.translate and not options.rotate:
+        return
+    if not transformable(generator):
+        option = "--translate" if options.translate else "--rotate"
+        raise UsageError(f"{option} needs a generator whose input can be moved, such as StyleGAN3's: this one cannot")
+    generator.input.transform = transform.to(device)
+
+
+def _check_styles(options: Options, generator: nn.Module) -> None:
+    """UsageError for what a generator cannot do because it has no styles, or not so many."""
+    there = style_count(generator)
+    for name in ("mix", "cutoff", "space"):
+        if not there and getattr(options, name) != getattr(Options, name):
+            raise UsageError(f"--{name} needs a generator of styles, such as StyleGAN2's: this one has none")
+    if options.cutoff > there:
+        raise UsageError(f"cutoff={options.cutoff}: this generator has {there} layers with styles")
+
+
+def _latents(options: Options, count: int, generator: nn.Module) -> Tensor:
+    """So many latents [count, L]; those of styles have no bound."""
+    bound = 0.0 if style_count(generator) else options.truncation
+    if not options.seeds:
+        return latents(count, generator.latent_dim, options.seed, bound)
+    seeds = parse_numbers(options.seeds, "seeds")
+    if len(seeds) != count:
+        raise UsageError(f"seeds={options.seeds!r} are {len(seeds)}, and {count} latents are drawn")
+    return seeded(seeds, generator.latent_dim, bound)
+
+
+def _mixed(options: Options, styles: Tensor, rows: int) -> Tensor:
+    """Styles of a mixing matrix, from those of its rows and then of its columns [rows + columns, L, W]."""
+    layers = parse_numbers(options.mix_layers, "mix_layers")
+    if max(layers) >= styles.shape[1]:
+        raise UsageError(f"mix_layers={options.mix_layers!r}: this generator has layers 0 to {styles.shape[1] - 1}")
+    return mixing_matrix(styles[:rows], styles[rows:], layers)
 
 
 def _check_size(options: Options, count: int, at_once: int, network: nn.Module) -> None:
@@ -193,7 +230,8 @@ def main(args: Sequence[str] | None = None) -> int:
     out = (options.out or Path("images")) if singly else _file(options)
     if singly:
         check_folder(out)
-    rows, columns = parse_grid(options.interpolate or options.grid, "interpolate" if options.interpolate else "grid")
+    kind = next((name for name in ("interpolate", "mix") if getattr(options, name)), "grid")
+    rows, columns = parse_grid(getattr(options, kind), kind)
     if options.images:
         rows, columns = options.images, 1
     device = resolve_device(options.device)
@@ -208,21 +246,29 @@ def main(args: Sequence[str] | None = None) -> int:
     else:
         keys = _encoded(options, path, state, device, rows) if options.input else None
         generator = build_generator(path, state, device, "" if options.input else options.view, ema=options.ema)
+        _move(options, generator, device)
         class_names = _class_names(path, state)
         classes = parse_classes(options.classes, generator.num_classes, class_names)
-        count = rows * columns
+        _check_styles(options, generator)
+        count = (rows + 1) * (columns + 1) if options.mix else rows * columns
         _check_size(options, count, min(options.batch, count) if singly else count, generator)
         if keys is None:
-            keys = latents(
-                rows if options.interpolate else count, generator.latent_dim, options.seed, options.truncation
-            )
+            needed = {"interpolate": rows, "mix": rows + columns}.get(kind, count)
+            keys = _latents(options, needed, generator)
         if options.standing:
             stand(generator, options.standing, options.batch, options.seed, options.truncation)
+        if style_count(generator):
+            generator = Truncated(generator, options.truncation or 1.0, options.cutoff)
+        labels = row_labels(rows, columns, classes).to(device) if classes else None
         z = closed_walk(keys, columns) if options.interpolate else keys
         if options.codes:
             z = code_walk(getattr(generator, "codes", Codes()), options.codes, z, columns)
             generator = OfCodes(generator)
-        labels = row_labels(rows, columns, classes).to(device) if classes else None
+        elif options.mix or options.space == "w":
+            of_keys = row_labels(len(keys), 1, classes).to(device) if classes else None
+            styles = generator.styles(keys.to(device), of_keys)
+            z = _mixed(options, styles, rows) if options.mix else straight_walk(styles, columns)
+            generator, labels = OfStyles(generator.generator), None
         shown = row_names(rows, classes, class_names)
         names = [f"{i:06d}.png" for i in range(options.images)]
         batches = draw(generator, z.to(device), labels, options.batch)
@@ -236,6 +282,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     out.parent.mkdir(parents=True, exist_ok=True)
     frames = torch.stack(list(pictures))
+    if options.mix:
+        frames, columns, shown = torch.cat((torch.zeros_like(frames[:1]), frames)), columns + 1, []
     if out.suffix == ".gif":
         save_gif(out, frames)
     else:

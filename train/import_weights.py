@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,11 +20,14 @@ from torch import Tensor, nn
 
 from models import biggan as biggan_networks
 from models import r3gan as r3gan_networks
-from train import biggan, r3gan
+from models import stylegan2 as stylegan2_networks
+from models import stylegan3 as stylegan3_networks
+from models.parts.stylegan_arguments import from_arguments
+from train import biggan, r3gan, stylegan2, stylegan3
 from train.base.errors import UsageError, listed, run_program
 from train.run import checkpoint
 from train.run.folder import new_folder
-from train.run.foreign import Asked, read_tensors
+from train.run.foreign import Asked, Weights, read_weights
 from train.run.options import TrainConfig, parse_options, to_dict
 from train.run.restoring import filled
 from train.run.system import System
@@ -34,10 +37,10 @@ PROG = "python -m train.import_weights"
 
 @dataclass(frozen=True)
 class Options:
-    """Makes a run of the weights that the authors' code of R3GAN or BigGAN (in PyTorch) has saved."""
+    """Makes a run of the weights that the authors' code of StyleGAN2-ADA, StyleGAN3, R3GAN or BigGAN has saved."""
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """State dicts, in one file or one for each network: .safetensors, .npz, or of torch.save (no code in it is run)."""
+    """The authors' .pkl, or state dicts (.safetensors, .npz, of torch.save), in one file or more; no code is run."""
     out: Path | None = None
     """Folder for the checkpoint, new or empty (default: runs/<system>-<resolution>-<n>)."""
 
@@ -56,6 +59,8 @@ class Family:
         from_authors: arguments and tensors of ours, of their tensors by name; it asks for those alone that it uses.
             ValueError if they are of no network that we have.
         config: options of the system for networks with these arguments of G and D; D's are none where it is missing.
+            ValueError if there are no such options.
+        said: of G and D, names of arguments that a pickle says and tensors do not.
     """
 
     system: System
@@ -63,6 +68,7 @@ class Family:
     made: Mapping[str, Callable[..., nn.Module]]
     from_authors: Callable[[Mapping[str, Tensor]], tuple[dict[str, Any], dict[str, Tensor]]]
     config: Callable[[Arguments, Arguments], TrainConfig]
+    said: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def _r3gan(g: Arguments, d: Arguments) -> TrainConfig:
@@ -92,7 +98,69 @@ def _biggan(g: Arguments, d: Arguments) -> TrainConfig:
     )
 
 
+def _stylegan2(g: Arguments, d: Arguments) -> TrainConfig:
+    config = dataclasses.replace(
+        stylegan2.SYSTEM.presets["auto"],
+        resolution=4 << (len(g["widths"]) - 1),
+        latent=g["latent_dim"],
+        w_dim=g["w_dim"],
+        mapping_layers=g["mapping_layers"],
+        channel_base=str(g["widths"][-1] << (len(g["widths"]) + 1)),
+        channel_max=g["widths"][0],
+        condition="projection" if g["num_classes"] else "none",
+        d_skips=d.get("residual", True),
+        group_size=d.get("group_size", 4),
+        half=g.get("half", 4),
+    )
+    if config.widths() != list(g["widths"]):
+        raise ValueError(f"there are {g['widths']} maps, and no channel-base and channel-max that give them")
+    return config
+
+
+def _stylegan3(g: Arguments, d: Arguments) -> TrainConfig:
+    turns = g["kernel_size"] == 1
+    config = dataclasses.replace(
+        stylegan3.SYSTEM.presets["stylegan3-r" if turns else "stylegan3-t"],
+        resolution=g["resolution"],
+        latent=g["latent_dim"],
+        w_dim=g["w_dim"],
+        mapping_layers=g["mapping_layers"],
+        channel_base=str(g["channel_base"] // (2 if turns else 1)),
+        channel_max=g["channel_max"] // (2 if turns else 1),
+        condition="projection" if g["num_classes"] else "none",
+        group_size=d.get("group_size", 4),
+        **{name: g[name] for name in ("layers", "critical", "margin", "half") if name in g},
+    )
+    for name in ("channel_base", "channel_max", "kernel_size", "radial"):
+        if (ours := config.of_generator()[name]) != g[name]:
+            raise ValueError(f"{name}={g[name]!r} is in neither configuration: it would be {ours!r}")
+    return config
+
+
+def _of_stylegan3(state: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Its discriminator is StyleGAN2's."""
+    networks = stylegan3_networks if "synthesis.input.freqs" in state else stylegan2_networks
+    return networks.from_authors(state)
+
+
+_OF_STYLEGAN2_D = ("half", "clamp", "group_size")
 FAMILIES: Mapping[str, Family] = {
+    "StyleGAN2": Family(
+        stylegan2.SYSTEM,
+        marks={"G": ("synthesis.b4.const", ""), "D": ("b4.out.weight", "")},
+        made={"G": stylegan2_networks.Generator, "D": stylegan2_networks.Discriminator},
+        from_authors=stylegan2_networks.from_authors,
+        config=_stylegan2,
+        said={"G": ("half", "clamp"), "D": _OF_STYLEGAN2_D},
+    ),
+    "StyleGAN3": Family(
+        stylegan3.SYSTEM,
+        marks={"G": ("synthesis.input.freqs", ""), "D": ("b4.out.weight", "")},
+        made={"G": stylegan3_networks.Generator, "D": stylegan2_networks.Discriminator},
+        from_authors=_of_stylegan3,
+        config=_stylegan3,
+        said={"G": ("half", "magnitude_beta"), "D": _OF_STYLEGAN2_D},
+    ),
     "R3GAN": Family(
         r3gan.SYSTEM,
         marks={"G": ("AggregationLayer.Layer.weight", ""), "D": ("ExtractionLayer.Layer.weight", "")},
@@ -125,11 +193,14 @@ def prefixes(tensors: Mapping[str, Tensor], has: str, lacks: str) -> list[str]:
     return [prefix for prefix in found if not lacks or prefix + lacks not in tensors]
 
 
-def network(family: Family, role: str, tensors: Mapping[str, Tensor], prefix: str) -> Found:
+def network(family: Family, role: str, weights: Weights, prefix: str) -> Found:
     """One network; UsageError if it is none that we can make."""
-    asked = Asked(tensors, prefix)
+    asked = Asked(weights, prefix)
     try:
         arguments, own = family.from_authors(asked)
+        if asked.arguments and (names := family.said.get(role)):
+            made_with = from_arguments(asked.arguments)
+            arguments |= {name: made_with[name] for name in names}
         arguments = {name: list(value) if isinstance(value, tuple) else value for name, value in arguments.items()}
         filled(
             role, partial(family.made[role], **arguments), own, Path(prefix.rstrip(".") or role), torch.device("cpu")
@@ -141,9 +212,10 @@ def network(family: Family, role: str, tensors: Mapping[str, Tensor], prefix: st
     return Found(arguments, own, asked.names)
 
 
-def networks(tensors: Mapping[str, Tensor]) -> tuple[Family, dict[str, Found]]:
+def networks(weights: Weights) -> tuple[Family, dict[str, Found]]:
     """The family whose generator is there, and its networks: "G" or "averaged G", which has "ema" in its name, or both,
     and maybe "D". UsageError if there is none, or what there is cannot be told apart or made."""
+    tensors = weights.tensors
     for family in FAMILIES.values():
         if prefixes(tensors, *family.marks["G"]):
             break
@@ -156,7 +228,7 @@ def networks(tensors: Mapping[str, Tensor]) -> tuple[Family, dict[str, Found]]:
             name = f"averaged {role}" if "ema" in prefix.lower() else role
             if name in found:
                 raise UsageError(f"there is more than one {name}: leave out all but one")
-            found[name] = network(family, role, tensors, prefix)
+            found[name] = network(family, role, weights, prefix)
     return family, found
 
 
@@ -165,7 +237,10 @@ def checkpoint_of(family: Family, found: Mapping[str, Found]) -> dict[str, Any]:
     there is only one generator, it is both."""
     trained, average = (found.get(one, found.get(other)) for one, other in (("G", "averaged G"), ("averaged G", "G")))
     parts = {"G": trained, **({"D": found["D"]} if "D" in found else {})}
-    config = family.config(average.arguments, parts["D"].arguments if "D" in parts else {})
+    try:
+        config = family.config(average.arguments, parts["D"].arguments if "D" in parts else {})
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     return {
         "system": family.system.name,
         "config": to_dict(config),
@@ -187,12 +262,13 @@ def main(args: Sequence[str] | None = None) -> int:
     options = parse_options(Options, sys.argv[1:] if args is None else args, prog=PROG)
     if not options.files:
         raise UsageError("name a file of weights")
-    read = {path: read_tensors(path.expanduser()) for path in options.files}
-    tensors: dict[str, Tensor] = {}
+    read = {path: read_weights(path.expanduser()) for path in options.files}
+    weights = Weights({}, {})
     for path, some in read.items():
-        tensors |= {f"{path.stem}.{name}" if len(read) > 1 else name: tensor for name, tensor in some.items()}
+        some = some.below(path.stem) if len(read) > 1 else some
+        weights = Weights({**weights.tensors, **some.tensors}, {**weights.arguments, **some.arguments})
     try:
-        family, found = networks(tensors)
+        family, found = networks(weights)
         state = checkpoint_of(family, found)
     except UsageError as error:
         raise UsageError(f"{', '.join(map(str, read))}: {error}") from None
@@ -202,7 +278,7 @@ def main(args: Sequence[str] | None = None) -> int:
     for name, one in found.items():
         print(f"{name}: {len(one.tensors)} tensors, {sum(tensor.numel() for tensor in one.tensors.values()):,} values")
     used = set().union(*(one.used for one in found.values()))
-    for name, tensor in tensors.items():
+    for name, tensor in weights.tensors.items():
         if name not in used:
             print(f"not used: {name} {list(tensor.shape)}")
     print(f"{saved}: {family.system.program} at {resolution}x{resolution}")

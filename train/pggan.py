@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +15,15 @@ from torch import Tensor, nn
 from gan_ops.objectives import WassersteinGP
 from models.parts.growing import Growing
 from models.pggan import Discriminator, Generator, fade_reals
-from train.base.errors import UsageError, run_program
-from train.base.values import Range, Size
+from train.base.errors import run_program
 from train.data import ImageSet
-from train.engine.schedule import Position, Schedule, growing_schedule, is_power_of_two
+from train.engine.schedule import Position
 from train.engine.trainer import Trainer
 from train.gan.build import build_gan
 from train.gan.conditions import CodedConfig, Condition
 from train.gan.game import Gan
+from train.gan.growing import GrowingConfig
 from train.gan.losses import LOSSES, loss_option
-from train.gan.options import microbatch_named
-from train.run.options import Table
 from train.run.session import train_as_told
 from train.run.system import System
 
@@ -48,78 +46,14 @@ class Pggan(Gan):
 
 
 @dataclass(frozen=True)
-class PgganConfig(CodedConfig):
+class PgganConfig(GrowingConfig, CodedConfig):
     """Options of progressive growing."""
 
-    start_resolution: int = 0
-    """First resolution (equal to resolution: no growing; 0: 4, or with init-from the one reached there)."""
-    fade_kimg: Table = "4:8,16:12,32:15"
-    """Thousands of images over which a resolution fades in."""
-    stable_kimg: Table = "4:8,16:12,32:25"
-    """Thousands of images to train on at each resolution after its fade."""
-    lr_ramp_kimg: float = 0.0
-    """Thousands of images over which each phase ramps its learning rate up."""
-    reset_optimizer: bool = False
-    """Reset the optimizers' state whenever the set of active resolutions changes."""
     loss: Loss = "wgan-gp"
     condition: Literal[Condition, "auto"] = "none"
     """Use of labels: see train.dcgan; auto: cgan if there are labels."""
-    fmap_base: Size = 512
-    """Feature maps at resolution r are min(2 fmap-base / r^fmap-decay, fmap-max)."""
-    fmap_decay: float = 1.0
-    """How fast the number of feature maps falls with resolution."""
-    fmap_max: Size = 64
-    """Maximum number of feature maps of a layer."""
-    group_size: Annotated[int, Range(0)] = 4
-    """Images in a group of the minibatch standard deviation (0: the whole batch)."""
 
-    SIZES = (*CodedConfig.SIZES, "fmap_base", "fmap_decay", "fmap_max")
     LOSSES = PGGAN_LOSSES
-
-    def begun_at(self, resolution: int) -> PgganConfig:
-        """Growing goes on from the resolution reached, unless the options name another start."""
-        return self if self.start_resolution else replace(self, start_resolution=min(resolution, self.resolution))
-
-    def check(self) -> None:
-        super().check()
-        for name in ("resolution", "start_resolution"):
-            size = getattr(self, name)
-            if size > 0 and not is_power_of_two(size):
-                raise UsageError(f"{name}={size} is not a power of two")
-        if not 0 <= self.fmap_decay <= 16:
-            raise UsageError(f"fmap_decay={self.fmap_decay} is not from 0 to 16")
-        if self.feature_matching > self.resolution:
-            raise UsageError(f"feature_matching={self.feature_matching}: D's maps have heights 4 to {self.resolution}")
-        if self.clip():
-            raise UsageError(
-                f"loss={self.loss!r} clips D's parameters, which are not the weights where the learning rate is"
-                " equalized: each is multiplied by a constant of its layer (Karras et al. 2018, 4.1)"
-            )
-
-    def schedule(self) -> Schedule:
-        """The phases, checked against the groups of the minibatch deviation."""
-        self.check()
-        schedule = self.in_packs(
-            growing_schedule(
-                self.start_resolution or 4,
-                self.resolution,
-                fade=self.table("fade_kimg"),
-                stable=self.table("stable_kimg"),
-                batch=self.table("batch", int),
-                microbatch=self.table("microbatch", int),
-                lr=self.table("lr"),
-                lr_ramp=self.lr_ramp_kimg,
-                total=self.kimg,
-            )
-        )
-        for phase in schedule.phases:
-            packs = phase.microbatch // self.pack
-            if self.group_size and packs % min(self.group_size, packs):
-                what = f"{packs} packs of the {microbatch_named(phase)}"
-                if self.pack == 1:
-                    what = microbatch_named(phase)
-                raise UsageError(f"group_size={self.group_size} does not divide the {what}")
-        return schedule
 
 
 def _half_life(batch: int) -> str:

@@ -6,6 +6,7 @@ not depend on where those come from; with :mod:`gan_ops.metrics.inception` they 
 """
 
 from gan_ops.metrics.birthday import Birthday, BirthdayResult, birthday, closest_pairs
+from gan_ops.metrics.equivariance import SignalToNoise, as_if_turned, rotation, shifted, signal_to_noise, turned
 from gan_ops.metrics.frechet_distance import FrechetDistance, frechet_distance
 from gan_ops.metrics.images import quantised
 from gan_ops.metrics.inception_score import InceptionScore, InceptionScoreResult, inception_score
@@ -13,6 +14,8 @@ from gan_ops.metrics.kernel_distance import KernelDistance, KernelDistanceResult
 from gan_ops.metrics.mode_coverage import ModeCoverage, ModeCoverageResult, mode_coverage
 from gan_ops.metrics.ms_ssim import MsSsim, MsSsimResult, ms_ssim
 from gan_ops.metrics.parzen import ParzenLogLikelihood, ParzenResult, parzen_log_likelihood
+from gan_ops.metrics.perceptual import unit_features
+from gan_ops.metrics.perceptual_path_length import PathLengthResult, PerceptualPathLength, perceptual_path_length
 from gan_ops.metrics.precision_recall import PrecisionRecall, PrecisionRecallResult, precision_recall
 from gan_ops.metrics.sliced_wasserstein import SlicedWasserstein, noise_floor, sliced_wasserstein
 
@@ -30,9 +33,13 @@ __all__ = [
     "MsSsimResult",
     "ParzenLogLikelihood",
     "ParzenResult",
+    "PathLengthResult",
+    "PerceptualPathLength",
     "PrecisionRecall",
     "PrecisionRecallResult",
+    "SignalToNoise",
     "SlicedWasserstein",
+    "as_if_turned",
     "birthday",
     "closest_pairs",
     "frechet_distance",
@@ -42,7 +49,13 @@ __all__ = [
     "ms_ssim",
     "noise_floor",
     "parzen_log_likelihood",
+    "perceptual_path_length",
     "precision_recall",
     "quantised",
+    "rotation",
+    "shifted",
+    "signal_to_noise",
     "sliced_wasserstein",
+    "turned",
+    "unit_features",
 ]

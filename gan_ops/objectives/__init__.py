@@ -21,6 +21,7 @@ from gan_ops.objectives.mutual_information import jensen_shannon_information, va
 from gan_ops.objectives.normalized import GradientNorm, gradient_normalized
 from gan_ops.objectives.objective import Objective
 from gan_ops.objectives.pairs import pair_distances
+from gan_ops.objectives.path_length import PathLength, path_directions, path_lengths
 from gan_ops.objectives.penalties import R1, R2, Dragan, GradientPenalty, Penalty, WganDiv, WganGP, WganLP
 from gan_ops.objectives.pointwise import (
     ClippedWasserstein,
@@ -66,6 +67,7 @@ __all__ = [
     "NonSaturatingDragan",
     "NormalPosterior",
     "Objective",
+    "PathLength",
     "Penalty",
     "QuadraticPotential",
     "R3Gan",
@@ -89,6 +91,8 @@ __all__ = [
     "normal_distance",
     "orthogonal_penalty",
     "pair_distances",
+    "path_directions",
+    "path_lengths",
     "penalties",
     "prior_divergence",
     "pulling_away",

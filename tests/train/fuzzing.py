@@ -20,7 +20,7 @@ from PIL import Image
 import train
 from train.base.errors import LONGEST, run_program
 
-from .runs import OUTPUT, TINY, TINY_VAE_GAN, flags
+from .runs import OUTPUT, TINY, TINY_STYLEGAN2, TINY_VAE_GAN, flags
 
 
 class Accepted(BaseException):
@@ -40,6 +40,7 @@ WORK = (
     "train.studies.translation.trained_judges",
     "train.generate.draw",
     "train.export._program",
+    "train.project.choose_perceptual",
     "train.evaluate.Evaluator.measure",
     "train.studies.reconstruction.measure_distances",
 )
@@ -76,7 +77,7 @@ def options_of(program: str) -> dict[str, tuple[type, Any]]:
 
 def furnish(place: Path) -> None:
     """Pictures, a folder, a file that is none of ours, weights of another codebase, and finished runs of a PGGAN, a
-    VAE-GAN and a CycleGAN."""
+    VAE-GAN, a CycleGAN and a StyleGAN2."""
     random = np.random.default_rng(0)
     (place / "pictures").mkdir(parents=True)
     for i in range(12):
@@ -89,6 +90,7 @@ def furnish(place: Path) -> None:
         own = {"data": place / "pictures", "data_size": 0}
         assert main_of("train.pggan")(flags({**TRAINING, **own, "out": place / "run"})) == 0
         assert main_of("train.vae_gan")(flags({**TINY_VAE_GAN, **own, "out": place / "autoencoder"})) == 0
+        assert main_of("train.stylegan2")(flags({**TINY_STYLEGAN2, **own, "kimg": 0.008, "out": place / "styled"})) == 0
         assert main_of("train.cyclegan")(flags({**TRANSLATING, "out": place / "translations"})) == 0
 
 

@@ -91,6 +91,12 @@ TINY_TRANSGAN |= {"patch": 2, "window": 4, "upsampling": "shuffle", "d_steps": 1
 _TINY_RESIDUAL = {**_TINY_ENERGIES, "resolution": 8, "g_width": 2, "d_width": 2, "d_steps": 1}
 TINY_SNGAN = {**_TINY_RESIDUAL, "g_batches": 1}
 TINY_BIGGAN = {**_TINY_RESIDUAL, "attention": 0, "embedding": 3, "microbatch": "0"}
+# 4x4, a fade to 8x8 and 8x8: 48 images, 12 steps.
+TINY_STYLEGAN = {**TINY, "start_resolution": 4, "kimg": 0.0, "w_dim": 5, "mapping_layers": 2}
+TINY_STYLEGAN |= {"lr": "0.002", "group_size": 2, "reset_optimizer": False}
+# 8x8: 24 images, 6 steps.
+TINY_STYLEGAN2 = {**_TINY_ENERGIES, "resolution": 8, "w_dim": 5, "mapping_layers": 2}
+TINY_STYLEGAN2 |= {"channel_base": "32", "channel_max": 6, "group_size": 2}
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:

@@ -245,7 +245,7 @@ def test_what_is_cached_is_made_again(place):
     assert Entry(place / "nowhere", "a", "b").load() is None
 
 
-@pytest.mark.parametrize("name", ["weights.npz", "weights.safetensors", "weights.pt"])
+@pytest.mark.parametrize("name", ["weights.npz", "weights.safetensors", "weights.pt", "weights.pkl"])
 def test_weights_of_another_codebase(place, name):
     def start() -> str:
         return attempt("train.import_weights", [name], place)

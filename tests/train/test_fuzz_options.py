@@ -21,6 +21,8 @@ SMALL_ENERGIES = {"resolution": 16, "batch": 4, "latent": 6, "grid": "2x3", "dat
 SMALL_RESIDUAL = {"resolution": 8, "batch": 4, "latent": 6, "g_width": 4, "d_width": 4, "attention": 0}
 SMALL_RESIDUAL |= {"condition": "none", "grid": "2x3", "data": "pictures", "device": "cpu"}
 SMALL_TRANSGAN = {"g_width": 16, "g_blocks": "1,1", "d_width": 16, "d_blocks": 1, "heads": 2, "window": 4}
+SMALL_STYLEGAN = {"w_dim": 6, "mapping_layers": 2}
+SMALL_STYLEGAN3 = {"layers": 4, "margin": 2, "channel_base": 64, "channel_max": 4}
 STARTS = {
     "train.pggan": flags(TRAINING),
     "train.dcgan": flags({**SMALL_DCGAN, "data": "pictures", "device": "cpu"}),
@@ -33,6 +35,9 @@ STARTS = {
     "train.meg": flags({**SMALL_ENERGIES, "g_width": 4, "d_width": 4, "t_width": 4}),
     "train.transgan": flags({**SMALL_ENERGIES, **SMALL_TRANSGAN}),
     "train.r3gan": flags({**SMALL_ENERGIES, "width": 4, "group_width": 4}),
+    "train.stylegan": flags({**SMALL_ENERGIES, **SMALL_STYLEGAN, "fmap_base": 32, "fmap_max": 4}),
+    "train.stylegan2": flags({**SMALL_ENERGIES, **SMALL_STYLEGAN, "channel_base": 64, "channel_max": 4}),
+    "train.stylegan3": flags({**SMALL_ENERGIES, **SMALL_STYLEGAN3}),
     "train.mixture": [],
     "train.semi_supervised": [],
     "train.studies.ablation": [],
@@ -47,6 +52,7 @@ STARTS = {
     "train.studies.reconstruction": ["autoencoder", "--held-out", "glyphs", "--images", "40", "--device", "cpu"],
     "train.generate": ["run"],
     "train.export": ["run"],
+    "train.project": ["styled", "--image", "pictures/0.png"],
     "train.import_weights": ["weights.npz"],
     "train.evaluate": ["run", "--metrics", "swd", "--images", "10", "--resolution", "16"],
     "train.report": ["run"],

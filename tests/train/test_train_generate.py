@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from train import generate
-from train.generate import closed_walk, slerp
 from train.measure.pictures import latents
+from train.measure.walks import closed_walk, slerp
 from train.run import checkpoint
 
 from .runs import error_of

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from train import generate, pggan
 from train.data import to_float, to_uint8
-from train.generate import closed_walk
 from train.measure.pictures import png_names
+from train.measure.walks import closed_walk
 from train.run.restoring import build_networks, find_checkpoint
 
 from .runs import error_of, flags

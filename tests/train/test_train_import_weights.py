@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from train import evaluate, export, generate, import_weights, r3gan
+from train import evaluate, export, generate, import_weights, r3gan, stylegan2
 from train.base.errors import run_program
 from train.data import to_uint8
 from train.measure.pictures import latents
@@ -20,6 +20,8 @@ from train.run.restoring import build_generator
 from .runs import OUTPUT, error_of, flags
 
 AUTHORS = Path(__file__).parents[1] / "models" / "authors"
+NETWORKS = ["r3gan-16", "r3gan-16-labels", "biggan-32"]
+NETWORKS += ["stylegan2-32", "stylegan2-16-labels", "stylegan3t-32", "stylegan3r-32"]
 
 
 def authors(name: str) -> dict[str, Tensor]:
@@ -28,7 +30,7 @@ def authors(name: str) -> dict[str, Tensor]:
         return {key: torch.from_numpy(file[key]) for key in file.files if file[key].dtype.kind in "fi"}
 
 
-@pytest.fixture(params=["r3gan-16", "r3gan-16-labels", "biggan-32"])
+@pytest.fixture(params=NETWORKS)
 def imported(request, tmp_path) -> tuple[dict[str, Tensor], Path]:
     """The authors' arrays, and the folder that they were imported into."""
     folder = tmp_path / "imported"
@@ -92,6 +94,18 @@ def test_a_run_begins_with_it(pictures, tmp_path):
     for name in was:
         assert was[name].keys() == now[name].keys()
         assert all(torch.equal(was[name][key], now[name][key]) for key in was[name])
+
+
+def test_a_run_of_stylegan2_begins_with_it_but_for_the_mean_of_w_which_moves(pictures, tmp_path):
+    folder, run = tmp_path / "imported", tmp_path / "run"
+    assert import_weights.main([str(AUTHORS / "stylegan2-32.npz"), "--out", str(folder)]) == 0
+    options = {**OUTPUT, "data": pictures, "data_size": 0, "resolution": 32, "kimg": 0.004, "batch": "4", "lr": "0"}
+    assert run_program(lambda: stylegan2.main(flags({**options, "init_from": folder, "out": run}))) == 0
+    was, now = (checkpoint.find(each)[1]["trainer"]["networks"] for each in (folder, run))
+    for name in was:
+        assert was[name].keys() == now[name].keys()
+        moved = [key for key in was[name] if not torch.equal(was[name][key], now[name][key])]
+        assert moved == (["mapping.average.mean"] if name == "G" else [])
 
 
 def test_it_is_no_run_that_could_be_resumed(imported, capsys):
@@ -158,8 +172,11 @@ def without(part: str) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("tensors", "reason"),
     [
-        ({"weight": torch.zeros(2)}, "there is no generator of R3GAN or BigGAN (1 tensors, weight)"),
-        (without("net.G."), "there is no generator of R3GAN or BigGAN"),
+        (
+            {"weight": torch.zeros(2)},
+            "there is no generator of StyleGAN2 or StyleGAN3 or R3GAN or BigGAN (1 tensors, weight)",
+        ),
+        (without("net.G."), "there is no generator of StyleGAN2 or StyleGAN3 or R3GAN or BigGAN"),
         (without("net.G.MainLayers.0.Layers.0.Basis"), "net.G.: these are not the tensors of an R3GAN"),
         (without("net.D.MainLayers.1.Layers.0.NonLinearity1"), "D stages.1.0.enter_bias is absent there"),
         (without("net.G.MainLayers.2.Layers.0.LinearLayer.Layer"), "G ups.1.weight is absent there"),

@@ -17,12 +17,26 @@ from train import pggan
 from train.base.errors import run_program
 from train.run import checkpoint
 
-from .runs import TINY, TINY_BEGAN, TINY_DCGAN, TINY_VAE_GAN, assert_same, flags, newest
+from .runs import (
+    TINY,
+    TINY_BEGAN,
+    TINY_DCGAN,
+    TINY_R3GAN,
+    TINY_STYLEGAN2,
+    TINY_VAE_GAN,
+    assert_same,
+    flags,
+    newest,
+)
 from .test_train_cyclegan import TINY as TINY_CYCLEGAN
 from .together import Call, Result, launch, together
 
 HALF = {"kimg": 0.032}
 OTHERS = {"cyclegan": {**TINY_CYCLEGAN, "lr_decay": 0.0}, "vae_gan": TINY_VAE_GAN, "began": TINY_BEGAN}
+OTHERS |= {
+    "r3gan": {**TINY_R3GAN, "burn_in_kimg": 0.016},
+    "stylegan2": {**TINY_STYLEGAN2, "r1_every": 2, "augment": "bgc", "augment_kimg": 0.1},
+}
 STATISTICS = ("--metrics_every=1", "--metrics_images=130", "--data_size=130")
 """More than a batch of 100 to draw, so that both processes have something to do."""
 

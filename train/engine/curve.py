@@ -35,3 +35,13 @@ class After:
 
     def at(self, images: int) -> float:
         return float(images >= self.images)
+
+
+@dataclass(frozen=True)
+class Rise:
+    """From 0 in a straight line to 1 over so many images, and then always 1."""
+
+    images: float
+
+    def at(self, images: int) -> float:
+        return min(images / self.images, 1.0) if self.images else 1.0

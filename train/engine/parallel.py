@@ -102,13 +102,14 @@ def make_alike(tensors: Iterable[Tensor]) -> None:
 
 def statistics(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """What networks remember of the batches that they have seen, such as batch norm's running means, by the networks'
-    and their own names: their buffers of floating-point numbers."""
-    return {
-        f"{name}.{key}": buffer
-        for name, network in networks.items()
-        for key, buffer in network.named_buffers()
-        if buffer.is_floating_point()
-    }
+    and their own names: their buffers of floating-point numbers that are kept, which filters, being constants, are
+    not."""
+    found = {}
+    for name, network in networks.items():
+        kept = network.state_dict().keys()
+        buffers = ((key, buffer) for key, buffer in network.named_buffers() if buffer.is_floating_point())
+        found |= {f"{name}.{key}": buffer for key, buffer in buffers if key in kept}
+    return found
 
 
 def mean_statistics(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:

@@ -265,6 +265,17 @@ class GanConfig(Techniques, ImagesConfig):
             self.check_packs(phase.microbatch, microbatch_named(phase))
         return schedule
 
+    def in_groups(self, schedule: Schedule, size: int) -> Schedule:
+        """The schedule; UsageError unless its microbatches are whole groups of so many packs, if fewer than these have
+        not a group of their own (0: they have)."""
+        for phase in schedule.phases:
+            packs = phase.microbatch // self.pack
+            if size and packs % min(size, packs):
+                what = microbatch_named(phase)
+                what = what if self.pack == 1 else f"{packs} packs of the {what}"
+                raise UsageError(f"group_size={size} does not divide the {what}")
+        return schedule
+
 
 def microbatch_named(phase: Phase) -> str:
     """``"batch of 8 at 4x4"``, or what else a process handles at once."""

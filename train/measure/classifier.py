@@ -58,6 +58,14 @@ class Classifier(nn.Module):
         logits = self.head(F.relu(self.dense(maps.flatten(1))))
         return maps.mean((2, 3)) / self.scale, logits
 
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """What each convolution makes of images, [N, C, H, W] each."""
+        maps = []
+        for layer in self.body:
+            x = layer(x)
+            maps.append(x)
+        return maps
+
 
 def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)

@@ -53,7 +53,7 @@ class Evaluator:
             closest pairs; ``least_of_a_class``: how many images of either set the smallest class of intra-fid has;
             ``classifier``, of accuracy; ``features``, ``seed`` and ``versions``.
         """
-        parts = self._parts(samples)
+        parts = self._parts(samples) if self.plan.names else iter(())
         if not processes.is_first():
             for _ in parts:
                 pass
@@ -71,7 +71,7 @@ class Evaluator:
             if "msssim" in self.plan.names:
                 similarity.update(batch)
             outputs.append(output)
-        said = {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
+        said = {name: torch.cat([output[name] for output in outputs]) for name in (outputs[0] if outputs else ())}
         fake = said.get("features")
         if "swd" in self.plan.names:
             for batch in batches_of(self.real.samples):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from train.base.errors import NotMeasurable, UsageError
@@ -30,6 +30,7 @@ class Features:
     compute: Callable[[Tensor], tuple[Tensor, Tensor]]  # uint8 [N, C, R, R] → features [N, L] and class logits [N, K]
     device: torch.device  # where it computes, in whose rounding
     parameters: Mapping[str, Tensor] = field(default_factory=dict)  # of a network that is in no file of its own
+    network: nn.Module | None = None  # a classifier, whose maps can be compared too
 
 
 def choose_features(images: ImageSet, inception_weights: str, device: torch.device) -> Features:
@@ -86,4 +87,4 @@ def classifier_features(classifier: Classifier, description: dict[str, Any], dev
             x = F.avg_pool2d(x, x.shape[-1] // classifier.resolution)
         return classifier(x.contiguous(memory_format=torch.channels_last))
 
-    return Features(description["name"], description, compute, device, classifier.state_dict())
+    return Features(description["name"], description, compute, device, classifier.state_dict(), classifier)

@@ -36,6 +36,7 @@ class Samples:
     batches: Batches  # hands them over as uint8 [n, C, R, R], BATCH at once
     made_of: str = ""  # the images that they were made of, if they were
     labels: Tensor | None = None  # int64 [count]: the classes that they are of, or were asked for
+    generator: nn.Module | None = None  # that draws them from latents, if one does
 
 
 def chosen(images: ImageSet, count: int, seed: int, *, besides: Tensor | None = None) -> Samples:
@@ -81,7 +82,7 @@ def drawn(
         for part in draw(generator, z.to(device), given, BATCH, first, every):
             yield enlarged(part, resolution // size)
 
-    return Samples(name, count, size, batches, labels=labels)
+    return Samples(name, count, size, batches, labels=labels, generator=generator)
 
 
 def drawn_labels(like: Any, count: int, seed: int) -> Tensor:

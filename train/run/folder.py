@@ -10,6 +10,7 @@ from pathlib import Path
 from train.base.errors import UsageError
 from train.base.files import write_atomically
 from train.base.lock import LOCK
+from train.data.decode import SUFFIXES
 from train.run.options import TrainConfig, to_dict
 
 RUNS = Path("runs")
@@ -47,3 +48,16 @@ def write_config(folder: Path, config: TrainConfig, program: str) -> None:
     """Writes ``config.json``: the options, and whose they are."""
     text = json.dumps({"program": program, **to_dict(config)}, indent=2) + "\n"
     write_atomically(folder / "config.json", lambda file: file.write(text.encode()))
+
+
+def check_folder(folder: Path) -> None:
+    """UsageError unless single images can go there: if there are some already, at any depth, whoever measures the
+    folder or trains on it would take old and new ones for one set."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file: --images and --input write into a folder")
+    there = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if there:
+        raise UsageError(
+            f"--out {folder} holds images already ({len(there)}, such as {there[0].relative_to(folder)}), and old ones"
+            " would be mixed with new ones: choose another folder with --out, or remove those images first"
+        )

@@ -97,10 +97,9 @@ class TrainConfig:
     inception_weights: str = ""
     """Inception weights for is, fid, kid, pr, birthday (default: GAN_OPS_INCEPTION, or a classifier of the data)."""
 
-    SIZES: ClassVar[tuple[str, ...]] = ()
-    """Options that decide on the shapes of the networks' tensors."""
-    FIXED: ClassVar[tuple[str, ...]] = ()
-    """Options that a resumed run must keep, although all shapes would fit."""
+    SIZES: ClassVar[tuple[str, ...]] = ()  # options that decide on the shapes of the networks' tensors
+    FIXED: ClassVar[tuple[str, ...]] = ()  # those that a resumed run must keep, although all shapes would fit
+    BEGUN: ClassVar[Mapping[str, Any]] = {}  # values for a run that starts with another one's networks, unless told
 
     def check(self) -> None:
         """UsageError for an option out of range and for two that exclude each other, with the reason."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -13,6 +14,7 @@ from torch import nn
 
 from train.base.errors import CheckpointError, UsageError
 from train.run import checkpoint
+from train.run.options import TrainConfig, from_dict
 from train.run.system import System, View, system
 
 
@@ -31,6 +33,15 @@ def system_of(path: Path, state: Mapping[str, Any]) -> System:
             return system(state["system"])
         except UsageError as error:
             raise CheckpointError(f"checkpoint {path} cannot be drawn from: {error}") from None
+
+
+def config_of(path: Path, state: Mapping[str, Any], **changes: Any) -> TrainConfig:
+    """The options of the run that a checkpoint is of, with ``changes``; without those that its system has no more."""
+    kind = system_of(path, state).options
+    names = {field.name for field in dataclasses.fields(kind)}
+    with checkpoint.reading(path):
+        own = {name: value for name, value in state["config"].items() if name in names}
+    return dataclasses.replace(from_dict(kind, own, f"checkpoint {path}"), **changes)
 
 
 def view_of(path: Path, state: Mapping[str, Any], name: str = "", *, of_images: bool = False) -> View:

@@ -52,7 +52,7 @@ def _start(system: System, args: Sequence[str], held: contextlib.ExitStack) -> t
     # A run that is resumed has its networks already, and does not need those that it began with.
     source = None if option_value(args, "--resume") else option_value(args, "--init-from")
     origin = open_origin(Path(source), system) if source else None
-    inherited = origin.sizes if origin else None
+    inherited = {**system.options.BEGUN, **origin.sizes} if origin else None
     config, run = parse_command_line(
         system.presets, args, prog=system.program, description=system.about, inherited=inherited
     )

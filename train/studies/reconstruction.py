@@ -24,13 +24,13 @@ from train.base.files import write_atomically
 from train.base.seeds import stream_seed
 from train.base.values import Range, Seed
 from train.data import ImageSet, to_float, to_uint8
-from train.generate import slerp
 from train.measure.evaluator import Evaluator
 from train.measure.measurable import Plan, plan
 from train.measure.metric_names import qualified
 from train.measure.pictures import draw, grid, latents, save_png
 from train.measure.real_side import RealImages
 from train.measure.samples import Samples, chosen, drawn
+from train.measure.walks import slerp
 from train.run.lists import load_list, real_images, training_images
 from train.run.options import TrainConfig, from_dict, parse_options
 from train.run.restoring import build_generator, build_networks, find_checkpoint, system_of

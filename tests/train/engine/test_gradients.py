@@ -31,6 +31,9 @@ from train import (
     r3gan,
     semi_supervised,
     sngan,
+    stylegan,
+    stylegan2,
+    stylegan3,
     transgan,
     vae_gan,
 )
@@ -46,7 +49,7 @@ from train.gan.options import GanConfig, Techniques
 from . import textbook
 from .games import BATCH, CPU, TOYS, Lists, toy_trainer, trainer_of
 from .losses import ENERGIES
-from .textbook import Plain, Translating, TwoPlayers
+from .textbook import Plain, Styled, Translating, TwoPlayers
 
 Make = Callable[..., Trainer]
 """Takes ``update``, ``microbatch`` and ``compile``; gives a trainer whose next step is the one to look at."""
@@ -150,6 +153,55 @@ def without_norms(**changes: Any) -> Make:
             for block in network.modules():
                 if hasattr(block, "leave"):
                     nn.init.normal_(block.leave)
+        return trainer
+
+    return make
+
+
+def styled(**changes: Any) -> Make:
+    """StyleGAN2 at 8x8, where noise counts, and path lengths have the mean 0.75."""
+    sizes = {"resolution": 8, "kimg": 0.4, "w_dim": 3, "mapping_layers": 2, "channel_base": "16", "channel_max": 3}
+    made = system(stylegan2, stylegan2.Stylegan2Config, **{**sizes, "group_size": 2, "gamma": "10", **changes})
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        for name, parameter in trainer.game.networks["G"].named_parameters():
+            if name.endswith("strength"):
+                nn.init.constant_(parameter, 0.3)
+        if trainer.game.path:
+            trainer.game.state.path_length.fill_(0.75)
+        return trainer
+
+    return make
+
+
+def waves(**changes: Any) -> Make:
+    """StyleGAN3 at 8x8, where w moves and turns the input, and layers do not take the mean squares to be 1."""
+    sizes = {"resolution": 8, "kimg": 0.4, "w_dim": 3, "channel_base": "16", "channel_max": 3}
+    layers = {"layers": 3, "critical": 1, "margin": 2, "group_size": 2, "gamma": "10"}
+    made = system(stylegan3, stylegan3.Stylegan3Config, **{**sizes, **layers, **changes})
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        g = trainer.game.networks["G"]
+        nn.init.normal_(g.input.affine.weight, generator=torch.Generator().manual_seed(4))
+        g.squares.mean.copy_(torch.tensor([0.5, 2.0, 1.5, 0.7]))
+        return trainer
+
+    return make
+
+
+def growing_styles(**changes: Any) -> Make:
+    """StyleGAN in the middle of its fade to 8x8, where noise counts."""
+    phases = {"resolution": 8, "start_resolution": 4, "fade_kimg": "0.016", "stable_kimg": "0.016", "kimg": 0.0}
+    sizes = {"fmap_base": 8, "fmap_max": 3, "group_size": 2, "w_dim": 3, "mapping_layers": 2}
+    made = system(stylegan, stylegan.StyleganConfig, 16 + 8, **phases, **sizes, **changes)
+
+    def make(**how: Any) -> Trainer:
+        trainer = made(**how)
+        for name, parameter in trainer.game.networks["G"].named_parameters():
+            if name.endswith("strength"):
+                nn.init.constant_(parameter, 0.3)
         return trainer
 
     return make
@@ -400,6 +452,39 @@ GAMES: dict[str, Covered] = {
         )
     ),
     "r3gan, non-saturating": alternating(two(without_norms(loss="non-saturating"), "non-saturating")),
+    "stylegan": Covered(growing_styles(), Styled("non-saturating", ("r1",)).plain()),
+    "stylegan, projection, no mixing": alternating(
+        Covered(
+            growing_styles(condition="projection", mixing=0.0),
+            Styled("non-saturating", ("r1",), labels="projection").plain(),
+        )
+    ),
+    "stylegan2": Covered(styled(), Styled("non-saturating", lazy=("r1",), lengths=0.75).plain()),
+    "stylegan2, projection, frozen layers, no path lengths": alternating(
+        Covered(
+            styled(condition="projection", freeze_d=3, path_weight=0.0, mixing=0.5),
+            Styled("non-saturating", lazy=("r1",), labels="projection").plain(),
+        )
+    ),
+    "stylegan2, ada, no mixing, no skips, r1 at every step": alternating(
+        Covered(
+            styled(mixing=0.0, d_skips=False, r1_every=1, augment="bgc", augment_p="0.8"),
+            Styled("non-saturating", ("r1",), lengths=0.75).plain(),
+        )
+    ),
+    "stylegan3": Covered(waves(), Styled("non-saturating", lazy=("r1",)).plain()),
+    "stylegan3, r, blur, ada, r1 at every step": alternating(
+        Covered(
+            waves(configuration="r", blur=1.5, augment="bgc", augment_p="0.8", r1_every=1),
+            Styled("non-saturating", ("r1",)).plain(),
+        )
+    ),
+    "stylegan3, projection, frozen layers, pointwise": alternating(
+        Covered(
+            waves(condition="projection", freeze_d=2, filtered=False),
+            Styled("non-saturating", lazy=("r1",), labels="projection").plain(),
+        )
+    ),
     "sngan": two(residual(sngan, sngan.SnganConfig, d_steps=1, g_batches=1), "hinge"),
     "sngan, projection, three moves of D, more fakes for G": alternating(
         two(

@@ -73,6 +73,17 @@ def moved(x: Tensor, steps: Tensor) -> Tensor:
     return torch.stack(results)
 
 
+def blurred(x: Tensor, taps: Tensor) -> Tensor:
+    """Each image by its own taps [N, K] on both axes."""
+    kernels = taps[:, :, None] * taps[:, None]
+    half = taps.shape[1] // 2
+    images = [
+        F.conv2d(F.pad(image[:, None], (half,) * 4), kernel[None, None])
+        for image, kernel in zip(x, kernels, strict=True)
+    ]
+    return torch.stack([image[:, 0] for image in images])
+
+
 def holed(x: Tensor, squares: Tensor) -> Tensor:
     keep = torch.ones_like(x)
     for mask, (left, top, right, bottom) in zip(keep, squares.long().tolist(), strict=True):
@@ -81,6 +92,7 @@ def holed(x: Tensor, squares: Tensor) -> Tensor:
 
 
 CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "blur": blurred,
     "color": colored,
     "additive noise": torch.add,
     "diffcolor": diff_colored,
@@ -219,6 +231,42 @@ class TwoPlayers:
         if name == "wgan-div":
             return 2 * (norm**6).mean()
         return 10 * ((norm - 1).clamp(min=0) if name == "wgan-lp" else norm - 1).square().mean()
+
+
+class Styled(TwoPlayers):
+    """The losses of StyleGAN2: G is given another latent, from which layers on it counts, and noise; "G_path" is the
+    regularisation of path lengths (Karras et al. 2020, equation 4).
+
+    Args:
+        lengths: their mean so far; None for no such move.
+    """
+
+    def __init__(self, *args: Any, lengths: float | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.lengths = lengths
+
+    def plain(self) -> dict[str, Plain]:
+        return super().plain() | ({} if self.lengths is None else {"G_path": self.path})
+
+    def generated(self, nets: Networks, b: Batch, role: str) -> Tensor:
+        return self.drawn(nets, b, role).images
+
+    def drawn(self, nets: Networks, b: Batch, role: str) -> Any:
+        labels = [b[f"{role}/labels"]] if self.labels else []
+        given = {name: b[f"{role}/{name}"] for name in ("other", "cutoffs", "noise") if f"{role}/{name}" in b}
+        return nets["G"](b[f"{role}/z"], *labels, **given, with_styles=True)
+
+    def path(self, nets: Networks, b: Batch, start: Networks) -> Tensor:
+        """Of every other sample, one after the other, with the weight 2."""
+        costs = []
+        for i in range(0, len(b["G/z"]), 2):
+            one = {name: column[i : i + 1] for name, column in b.items() if name.startswith("G/")}
+            drawn = self.drawn(nets, one, "G")
+            along = (drawn.images * one["G/direction"]).sum()
+            (slopes,) = torch.autograd.grad(along, drawn.styles, create_graph=True)
+            length = (slopes[0] ** 2).sum(1).mean().sqrt()  # [layers, W] → one number
+            costs.append(2 * (length - self.lengths) ** 2)
+        return torch.stack(costs).mean()
 
 
 CLASSES = {"r1": "R1", "r2": "R2", "wgan-gp": "WganGP", "wgan-lp": "WganLP", "wgan-div": "WganDiv", "dragan": "Dragan"}
