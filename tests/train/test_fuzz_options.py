@@ -149,7 +149,7 @@ def test_a_word_in_a_numbers_place_is_refused(place, word):
         ("batch", str(2**40), "GB"),
         ("grid", "99999x99999", "GB"),
         ("kimg", "nan", "is not a finite number"),
-        ("resolution", str(2**40), "at most"),
+        ("resolution", str(2**40), "more than"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(place, option, value, reason):

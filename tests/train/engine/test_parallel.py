@@ -36,6 +36,9 @@ SEES_BATCH = (
     "mmd, all penalties",
     *("dcgan, diffaugment, compared with images held out", "dcgan, all of ada, r1, r2"),
     "pggan, ada along a plan, lazy r1",
+    *("stylegan", "stylegan, projection, no mixing", "stylegan2"),
+    "stylegan2, projection, frozen layers, no path lengths",
+    "stylegan2, ada, no mixing, no skips, r1 at every step",
     *("stylegan3", "stylegan3, r, blur, ada, r1 at every step", "stylegan3, projection, frozen layers, pointwise"),
 )
 """Games whose losses are no means over samples: they have statistics of a batch, which are each share's own."""
