@@ -18,7 +18,7 @@ from models.parts.styles import style_count
 from train.base.capacity import check_fits
 from train.base.device import resolve_device
 from train.base.errors import UsageError, listed, run_program
-from train.base.tables import parse_grid
+from train.base.tables import grid_of, parse_grid
 from train.base.values import NotNegative, Range, Seed
 from train.data import ImageSet
 from train.data.load import load_pictures
@@ -76,7 +76,7 @@ class Options:
     seed: Seed = 0
     """Seed of the latents."""
     seeds: str = ""
-    """A seed for each latent, such as 0-35,44."""
+    """A seed for each latent, such as 0-35,44; without --grid the grid has as many images."""
     truncation: NotNegative = 0.0
     """Bound of latents, drawn anew beyond it (Brock et al. 2019: 0.04 to 2), or StyleGAN's psi (0.5 to 1); 0: none."""
     cutoff: Annotated[int, Range(0)] = 0
@@ -234,6 +234,8 @@ def main(args: Sequence[str] | None = None) -> int:
     rows, columns = parse_grid(getattr(options, kind), kind)
     if options.images:
         rows, columns = options.images, 1
+    elif options.seeds and kind == "grid" and options.grid == Options.grid:
+        rows, columns = grid_of(len(parse_numbers(options.seeds, "seeds")))
     device = resolve_device(options.device)
     path, state = find_checkpoint(options.source)
     if options.input and singly:

@@ -10,6 +10,7 @@ from PIL import Image
 from models.parts.styles import mixed
 from train import generate, stylegan2
 from train.base.errors import UsageError
+from train.base.tables import grid_of
 from train.data import to_uint8
 from train.measure.pictures import latents
 from train.measure.styled_samples import Truncated, mixing_matrix, parse_numbers, seeded
@@ -153,9 +154,16 @@ def test_a_walk_in_w_passes_through_the_keys(run, generator, tmp_path):
     assert alike(w[0, 2], to_uint8(middle)[0]) and alike(w[0, 2], w[1, 2])
 
 
+def test_a_grid_has_as_many_images_as_there_are_seeds(run, tmp_path):
+    assert [grid_of(count) for count in (1, 3, 11, 12, 16)] == [(1, 1), (1, 3), (1, 11), (2, 6), (2, 8)]
+    for name, more in (("a", []), ("b", ["--grid", "1x3"])):
+        assert generate.main([str(run), "--out", str(tmp_path / f"{name}.png"), "--seeds", "0-2", *more]) == 0
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
 def test_what_cannot_be_drawn_is_refused(run, shared_run, capsys):
     for args, reason in (
-        (["--seeds", "0-2"], "seeds='0-2' are 3, and 64 latents are drawn"),
+        (["--seeds", "0-2", "--grid", "1x4"], "seeds='0-2' are 3, and 4 latents are drawn"),
         (["--seeds", "a"], "seeds='a' is not a list of whole numbers"),
         (["--mix", "2x2", "--mix-layers", "3-4"], "mix_layers='3-4': this generator has layers 0 to 3"),
         (["--mix", "2x2", "--images", "4"], "--mix makes a picture of its own"),

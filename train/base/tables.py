@@ -37,6 +37,12 @@ def lookup(table: dict[int, Number], resolution: int) -> Number:
     return table[max(r for r in table if r <= resolution)]
 
 
+def grid_of(count: int) -> tuple[int, int]:
+    """Rows and columns of so many images: at most eight columns, or one row where none of 2 to 8 divides them."""
+    columns = max(number for number in range(1, 9) if count % number == 0)
+    return (count // columns, columns) if columns > 1 else (1, count)
+
+
 def parse_grid(text: str, option: str = "grid") -> tuple[int, int]:
     """``"8x10"`` → (8, 10)."""
     rows, _, columns = text.partition("x")
