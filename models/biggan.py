@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -17,7 +18,7 @@ from models.parts.heads import Head, takes_labels
 from models.parts.labels import one_hot
 from models.parts.modulation import Modulated, Unmodulated
 from models.parts.norms import spectral
-from models.parts.residual import Conv2d, DownBlock, UpBlock, pyramid_widths
+from models.parts.residual import Conv2d, DownBlock, UpBlock, d_multiples, g_multiples
 
 _SMALL = {size: (4,) * times for size, times in ((8, 2), (16, 3), (32, 4))}
 G_WIDTHS = {**_SMALL, 64: (16, 16, 8, 4, 2), 128: (16, 16, 8, 4, 2, 1), 256: (16, 16, 8, 8, 4, 2, 1)}
@@ -26,8 +27,8 @@ D_WIDTHS = {size: (4, 4, 4, 4) for size in _SMALL}
 D_WIDTHS |= {64: (1, 2, 4, 8, 16), 128: (1, 2, 4, 8, 16, 16), 256: (1, 2, 4, 8, 8, 16, 16)}
 D_HALVINGS = {**dict.fromkeys(_SMALL, 2), 64: 4, 128: 5, 256: 6}
 RESOLUTIONS = tuple(G_WIDTHS)
-EQUAL = tuple(_SMALL)
-"""Resolutions at which all blocks are equally wide, unless they are to be a pyramid."""
+d_blocks = partial(d_multiples, D_WIDTHS, D_HALVINGS)
+"""Multiples of D's blocks, and how many of these halve, of (resolution, pyramid)."""
 BOTTOM = 4
 """Height of the first maps."""
 
@@ -67,7 +68,7 @@ class Generator(nn.Module):
     ):
         super().__init__()
         _check_resolution(resolution)
-        widths = [width * times for times in g_multiples(resolution, pyramid)]
+        widths = [width * times for times in g_multiples(G_WIDTHS, resolution, pyramid)]
         _check_conditions(latent_dim, len(widths), num_classes, embedding, hierarchical, deep)
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.chunks, self.deep = len(widths) if hierarchical else 1, deep
@@ -201,19 +202,6 @@ def finished(layer: nn.Module, normed: bool = True) -> nn.Module:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return spectral(layer) if normed else layer
-
-
-def g_multiples(resolution: int, pyramid: bool) -> tuple[int, ...]:
-    """Of the dense layer and the blocks."""
-    return pyramid_widths(resolution) if pyramid and resolution in EQUAL else G_WIDTHS[resolution]
-
-
-def d_blocks(resolution: int, pyramid: bool) -> tuple[tuple[int, ...], int]:
-    """The multiples of D's blocks, and how many of these halve."""
-    if not (pyramid and resolution in EQUAL):
-        return D_WIDTHS[resolution], D_HALVINGS[resolution]
-    multiples = pyramid_widths(resolution)[::-1]
-    return multiples, len(multiples) - 1
 
 
 def _check_resolution(resolution: int) -> None:

@@ -20,7 +20,7 @@ from models.parts.heads import Head, takes_labels
 from models.parts.labels import one_hot
 from models.parts.modulation import Modulated, Unmodulated, zero_linear
 from models.parts.norms import reparametrized
-from models.parts.residual import UPSAMPLINGS, Conv2d, DownBlock, UpBlock, pyramid_widths
+from models.parts.residual import UPSAMPLINGS, Conv2d, DownBlock, UpBlock, d_multiples, g_multiples
 
 G_WIDTHS = {8: 2 * (4,), 16: 3 * (4,), 32: 4 * (4,), 48: (8, 4, 2, 1), 64: (16, 8, 4, 2, 1), 128: (16, 16, 8, 4, 2, 1)}
 """Feature maps of the dense layer and of each block, by resolution, as multiples of ``width``."""
@@ -35,8 +35,8 @@ D_WIDTHS = {
 D_HALVINGS = {8: 2, 16: 2, 32: 2, 48: 4, 64: 5, 128: 5}
 """Of the discriminator's blocks, the first so many."""
 RESOLUTIONS = tuple(G_WIDTHS)
-EQUAL = (8, 16, 32)
-"""Resolutions at which all blocks are equally wide, unless they are to be a pyramid."""
+d_blocks = partial(d_multiples, D_WIDTHS, D_HALVINGS)
+"""Multiples of D's blocks, and how many of these halve, of (resolution, pyramid)."""
 POOLS = ("sum", "mean")
 
 
@@ -80,7 +80,7 @@ class Generator(nn.Module):
             raise ValueError(f"upsampling={upsampling!r} is not one of {', '.join(UPSAMPLINGS)}")
         self.resolution, self.latent_dim, self.num_classes = resolution, latent_dim, num_classes
         self.self_modulation = self_modulation
-        widths = [width * times for times in g_multiples(resolution, pyramid)]
+        widths = [width * times for times in g_multiples(G_WIDTHS, resolution, pyramid)]
         heights = [resolution >> i for i in reversed(range(len(widths)))]  # of the dense layer and the blocks
         finish = partial(finished, norm="spectral" if spectral else "none")
 
@@ -209,19 +209,6 @@ def finished(layer: nn.Module, norm: str, gain: float | None = None) -> nn.Modul
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return reparametrized(layer, norm, weight_normalised=False)
-
-
-def g_multiples(resolution: int, pyramid: bool) -> tuple[int, ...]:
-    """Of the dense layer and the blocks."""
-    return pyramid_widths(resolution) if pyramid and resolution in EQUAL else G_WIDTHS[resolution]
-
-
-def d_blocks(resolution: int, pyramid: bool) -> tuple[tuple[int, ...], int]:
-    """The multiples of D's blocks, and how many of these halve."""
-    if not (pyramid and resolution in EQUAL):
-        return D_WIDTHS[resolution], D_HALVINGS[resolution]
-    multiples = pyramid_widths(resolution)[::-1]
-    return multiples, len(multiples) - 1
 
 
 def _check(resolution: int, scale: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal, get_args
 
 import torch
@@ -35,6 +35,27 @@ class Conv2d(nn.Conv2d):
 def upsampled(x: Tensor, how: str) -> Tensor:
     """[N, C, H, W] → [N, C, 2H, 2W], by one of :data:`UPSAMPLINGS`."""
     return F.interpolate(x, scale_factor=2, mode=how, **({"align_corners": False} if how == "bilinear" else {}))
+
+
+EQUAL = (8, 16, 32)
+"""Resolutions at which all blocks are equally wide in the papers' networks, unless they are to be a pyramid."""
+Multiples = Mapping[int, tuple[int, ...]]
+"""Feature maps of each block, by resolution, as multiples of the unit of width."""
+
+
+def g_multiples(papers: Multiples, resolution: int, pyramid: bool) -> tuple[int, ...]:
+    """Of a generator's dense layer and blocks."""
+    return pyramid_widths(resolution) if pyramid and resolution in EQUAL else papers[resolution]
+
+
+def d_multiples(
+    papers: Multiples, halvings: Mapping[int, int], resolution: int, pyramid: bool
+) -> tuple[tuple[int, ...], int]:
+    """Of a discriminator's blocks, and how many of these, the first ones, halve."""
+    if not (pyramid and resolution in EQUAL):
+        return papers[resolution], halvings[resolution]
+    multiples = pyramid_widths(resolution)[::-1]
+    return multiples, len(multiples) - 1
 
 
 def pyramid_widths(resolution: int) -> tuple[int, ...]:

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.biggan import EQUAL, Discriminator, Generator, from_authors
+from models.biggan import Discriminator, Generator, from_authors
+from models.parts.residual import EQUAL
 
 AUTHORS = Path(__file__).parent / "authors" / "biggan-32.npz"
 """A tiny random network of the authors' PyTorch code, in evaluation: its tensors, and what it makes of some latents."""

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.resnet import EQUAL, RESOLUTIONS, Discriminator, Generator
+from models.parts.residual import EQUAL
+from models.resnet import RESOLUTIONS, Discriminator, Generator
 
 LATENT = 6
 

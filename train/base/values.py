@@ -49,15 +49,14 @@ LARGEST_RESOLUTION = 16384
 
 def wrong_resolution(size: object) -> str:
     """What is wrong with a height and width of images, 2ⁿ or 3·2ⁿ (48 for STL-10); nothing if it is right."""
-    if not isinstance(size, int) or isinstance(size, bool) or size < SMALLEST_RESOLUTION or not _halves(size):
+    whole = isinstance(size, int) and not isinstance(size, bool) and size >= SMALLEST_RESOLUTION
+    if not whole or not is_power_of_two(size // 3 if size % 3 == 0 else size):
         return f"is not a power of two of at least {SMALLEST_RESOLUTION}, or three times one"
     return f"is more than {LARGEST_RESOLUTION}" if size > LARGEST_RESOLUTION else ""
 
 
-def _halves(size: int) -> bool:
-    """Whether it can be halved down to 1, or to 3 and at least once."""
-    odd = size // (size & -size)
-    return odd == 1 or (odd == 3 and size % 2 == 0)
+def is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
 
 
 def check_values(options: Any, source: str = "") -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from train.base.errors import UsageError
 from train.base.processes import share_named, share_of
 from train.base.tables import lookup
-from train.base.values import LARGEST, wrong_resolution
+from train.base.values import LARGEST, is_power_of_two, wrong_resolution
 from train.engine.curve import Cosine
 
 
@@ -93,10 +93,6 @@ class Schedule:
             rows.append((str(i), size, kind, *kimg, str(p.batch), str(p.microbatch), f"{p.lr:g}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)
-
-
-def is_power_of_two(number: int) -> bool:
-    return number > 0 and number & (number - 1) == 0
 
 
 def growing_schedule(

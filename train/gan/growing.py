@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from train.base.errors import UsageError
-from train.base.values import Range, Size
-from train.engine.schedule import Schedule, growing_schedule, is_power_of_two
+from train.base.values import Range, Size, is_power_of_two
+from train.engine.schedule import Schedule, growing_schedule
 from train.gan.conditions import ConditionalConfig
 from train.run.options import Table
 

@@ -11,7 +11,7 @@ from gan_ops.objectives import R1, Penalty
 from models.stylegan2 import Condition
 from train.base.errors import UsageError
 from train.base.tables import lookup
-from train.base.values import Decay, NotNegative, Range, Size
+from train.base.values import Decay, NotNegative, Range, Size, is_power_of_two
 from train.engine.curve import Curve, Rise
 from train.engine.schedule import Schedule
 from train.gan.conditions import ConditionalConfig
@@ -73,7 +73,7 @@ class StyleConfig(ConditionalConfig):
     def check(self) -> None:
         super().check()
         r = self.resolution
-        if r < self.LOWEST or r & (r - 1):
+        if r < self.LOWEST or not is_power_of_two(r):
             raise UsageError(f"resolution={r} is not one of {self.LOWEST}, {2 * self.LOWEST}, {4 * self.LOWEST}, …")
         if self.minibatch_discrimination:
             raise UsageError(

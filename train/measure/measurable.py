@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from train.base.errors import NotMeasurable
+from train.base.values import is_power_of_two
 from train.measure.features import Features
 from train.measure.metric_names import AUTO, KID_SUBSET, METRICS, OF_CLASSES, OF_FEATURES, OF_REALS, parse_metrics
 from train.measure.real_side import RealSide
@@ -100,7 +101,7 @@ def _obstacle(name: str, real: RealSide, generated: int, kid_subset: int) -> str
         if count is not None and count < needed:
             smaller = f": a smaller --kid-subset, such as {max(2, count // 2)}, needs fewer" if name == "kid" else ""
             return f"{name} needs at least {needed} {kind} images, but there are {count}{smaller}"
-    if name == "swd" and real.resolution & (real.resolution - 1):
+    if name == "swd" and not is_power_of_two(real.resolution):
         return f"swd needs images of a power of two, not {real.resolution}x{real.resolution}"
     if real.resolution < SMALLEST.get(name, 0):
         least, size = (f"{r}x{r}" for r in (SMALLEST[name], real.resolution))
