@@ -51,9 +51,7 @@ class Stylegan2Config(StyleConfig):
             raise UsageError(
                 f"path_every=1 with path_weight={self.path_weight:g}: path lengths need a move of their own"
             )
-        freezable = 1 + (3 if self.d_skips else 2) * (len(self.widths()) - 1)
-        if self.freeze_d > freezable:
-            raise UsageError(f"freeze_d={self.freeze_d}: D has {freezable} layers before the last ones")
+        self.check_frozen(self.d_skips)
 
     def roles(self, betas: tuple[float, float | Cosine]) -> dict[str, Role]:
         """Both players' optimizers. G's is as slow as with path lengths where there are none: the authors' code for
@@ -148,10 +146,11 @@ def build_trainer(
     """What trains, and the generator's arguments, for checkpoints; UsageError where options contradict the data."""
     images, schedule = lists["images"], config.schedule()
     conditioning = config.conditioning(images)
-    shared = {"widths": config.widths(), **config.half_precision()}
-    shared["num_classes"], _ = conditioning.classes(images.num_classes)
+    classes, _ = conditioning.classes(images.num_classes)
     options = {
-        **shared,
+        "widths": config.widths(),
+        **config.half_precision(),
+        "num_classes": classes,
         "image_channels": images.channels,
         "latent_dim": config.latent,
         "w_dim": config.w_dim,
@@ -160,14 +159,7 @@ def build_trainer(
     }
 
     def networks() -> tuple[Generator, Discriminator]:
-        discriminator = Discriminator(
-            **shared,
-            image_channels=config.pack * images.channels,
-            residual=config.d_skips,
-            group_size=config.group_size or None,
-            condition=config.condition,
-        )
-        discriminator.freeze(config.freeze_d)
+        discriminator = config.discriminator(images.channels, classes, residual=config.d_skips)
         return Generator(**options), discriminator
 
     lazy = {"path": config.path(), "path_every": config.path_every, "path_shrink": config.path_shrink}

@@ -94,9 +94,7 @@ class Stylegan3Config(StyleConfig):
             raise UsageError(f"critical={self.critical} is not below layers={self.layers}")
         if self.blur > self.resolution:
             raise UsageError(f"blur={self.blur:g} is above the {self.resolution} pixels of an image's side")
-        freezable = 1 + 3 * (len(self.widths()) - 1)
-        if self.freeze_d > freezable:
-            raise UsageError(f"freeze_d={self.freeze_d}: D has {freezable} layers before the last ones")
+        self.check_frozen()
 
     def of_batch(self) -> int:
         return lookup(self.table("batch", int), self.resolution)
@@ -167,15 +165,7 @@ def build_trainer(
     options = {**config.of_generator(), "image_channels": images.channels, "num_classes": classes}
 
     def networks() -> tuple[Generator, Discriminator]:
-        discriminator = Discriminator(
-            config.widths(),
-            **config.half_precision(),
-            image_channels=config.pack * images.channels,
-            group_size=config.group_size or None,
-            num_classes=classes,
-            condition=config.condition,
-        )
-        discriminator.freeze(config.freeze_d)
+        discriminator = config.discriminator(images.channels, classes)
         return Generator(**options), discriminator
 
     trainer = build_gan(

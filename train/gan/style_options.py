@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from gan_ops.objectives import R1, Penalty
-from models.stylegan2 import Condition
+from models.stylegan2 import Condition, Discriminator
 from train.base.errors import UsageError
 from train.base.tables import lookup
 from train.base.values import Decay, NotNegative, Range, Size, is_power_of_two
@@ -126,6 +126,26 @@ class StyleConfig(ConditionalConfig):
         if not self.ema_ramp:
             return None
         return Rise(1000 * lookup(self.table("ema_kimg"), self.resolution) / self.ema_ramp)
+
+    def check_frozen(self, residual: bool = True) -> None:
+        """UsageError if D has not so many layers that can be frozen."""
+        freezable = 1 + (3 if residual else 2) * (len(self.widths()) - 1)
+        if self.freeze_d > freezable:
+            raise UsageError(f"freeze_d={self.freeze_d}: D has {freezable} layers before the last ones")
+
+    def discriminator(self, image_channels: int, num_classes: int, residual: bool = True) -> Discriminator:
+        """StyleGAN2's, with its first layers frozen."""
+        made = Discriminator(
+            self.widths(),
+            **self.half_precision(),
+            image_channels=self.pack * image_channels,
+            residual=residual,
+            group_size=self.group_size or None,
+            num_classes=num_classes,
+            condition=self.condition,
+        )
+        made.freeze(self.freeze_d)
+        return made
 
     def half_precision(self) -> dict[str, Any]:
         """Arguments of both networks."""
