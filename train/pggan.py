@@ -152,30 +152,15 @@ def build_trainer(
     conditioning = config.conditioning(images)
     g_classes, d_classes = conditioning.classes(images.num_classes)
     options = {
-        "resolution": config.resolution,
+        **config.maps(),
         "image_channels": images.channels,
         **config.latents(conditioning),
-        "fmap_base": config.fmap_base,
-        "fmap_decay": config.fmap_decay,
-        "fmap_max": config.fmap_max,
         "num_classes": g_classes,
     }
 
     def networks() -> tuple[Generator, Discriminator]:
         generator = Generator(**options)
-        shared = {name: options[name] for name in ("resolution", "fmap_base", "fmap_decay", "fmap_max")}
-        discriminator = Discriminator(
-            **shared,
-            image_channels=config.pack * images.channels,
-            num_classes=d_classes,
-            condition=conditioning.name,
-            group_size=config.group_size or None,
-            minibatch_kernels=config.minibatch_discrimination,
-            minibatch_dim=config.minibatch_dim,
-            outputs=config.objective().outputs,
-        )
-        discriminator.grow(config.start_resolution or 4)
-        return generator, discriminator
+        return generator, config.discriminator(Discriminator, images.channels, d_classes, conditioning.name)
 
     trainer = build_gan(
         Pggan,

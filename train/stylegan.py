@@ -112,9 +112,8 @@ def build_trainer(
     images, schedule = lists["images"], config.schedule()
     conditioning = config.conditioning(images)
     g_classes, d_classes = conditioning.classes(images.num_classes)
-    shared = {name: getattr(config, name) for name in ("resolution", "fmap_base", "fmap_decay", "fmap_max")}
     options = {
-        **shared,
+        **config.maps(),
         "image_channels": images.channels,
         "latent_dim": config.latent,
         "w_dim": config.w_dim,
@@ -123,17 +122,7 @@ def build_trainer(
     }
 
     def networks() -> tuple[Generator, Discriminator]:
-        discriminator = Discriminator(
-            **shared,
-            image_channels=config.pack * images.channels,
-            num_classes=d_classes,
-            condition=conditioning.name,
-            group_size=config.group_size or None,
-            minibatch_kernels=config.minibatch_discrimination,
-            minibatch_dim=config.minibatch_dim,
-            outputs=config.objective().outputs,
-        )
-        discriminator.grow(config.start_resolution or 4)
+        discriminator = config.discriminator(Discriminator, images.channels, d_classes, conditioning.name)
         return Generator(**options), discriminator
 
     trainer = build_gan(

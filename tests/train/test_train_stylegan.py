@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.stylegan import Generator
+from models.stylegan import Discriminator, Generator
 from train import generate, stylegan
 from train.base.errors import run_program
 from train.data import ImageSet
@@ -26,6 +26,11 @@ def images() -> ImageSet:
 def trainer(images: ImageSet, **options) -> Trainer:
     config = StyleganConfig(**{**TINY_STYLEGAN, **options})
     return build_trainer(config, {"images": images}, torch.device("cpu"))[0]
+
+
+def test_the_discriminator_filters_where_it_halves(images):
+    """Unlike PGGAN's."""
+    assert type(trainer(images).game.networks["D"]) is Discriminator
 
 
 def test_cutoffs_and_noise_are_those_of_the_present_resolution(images):

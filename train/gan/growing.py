@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
+from models.pggan import Discriminator
 from train.base.errors import UsageError
 from train.base.values import Range, Size, is_power_of_two
 from train.engine.schedule import Schedule, growing_schedule
@@ -56,6 +57,27 @@ class GrowingConfig(ConditionalConfig):
                 f"loss={self.loss!r} clips D's parameters, which are not the weights where the learning rate is"
                 " equalized: each is multiplied by a constant of its layer (Karras et al. 2018, 4.1)"
             )
+
+    def maps(self) -> dict[str, Any]:
+        """Arguments of both networks: what their feature maps are."""
+        return {name: getattr(self, name) for name in ("resolution", "fmap_base", "fmap_decay", "fmap_max")}
+
+    def discriminator(
+        self, kind: type[Discriminator], image_channels: int, num_classes: int, condition: str
+    ) -> Discriminator:
+        """PGGAN's, or one of its kind, grown to the first resolution."""
+        made = kind(
+            **self.maps(),
+            image_channels=self.pack * image_channels,
+            num_classes=num_classes,
+            condition=condition,
+            group_size=self.group_size or None,
+            minibatch_kernels=self.minibatch_discrimination,
+            minibatch_dim=self.minibatch_dim,
+            outputs=self.objective().outputs,
+        )
+        made.grow(self.start_resolution or 4)
+        return made
 
     def schedule(self) -> Schedule:
         """The phases, checked against the groups of the minibatch deviation."""
